@@ -1,0 +1,103 @@
+//! PromQL: text → tokens → AST with spans → evaluation over [`belfry_model::SeriesRead`].
+//!
+//! Invariant: the same expression over the same samples gives the same answer; work is bounded by [`QueryLimits`].
+//! Not here: a clock (time is an argument), I/O (the reader does it), threads (the caller runs `evaluate` on its pool).
+
+use std::time::Duration;
+
+use belfry_model::{Histogram, Labels, TimestampMs};
+
+/// When a query is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryTime {
+    /// At one instant.
+    Instant(TimestampMs),
+    /// At `start`, `start + step`, … up to and including `end`.
+    Range {
+        /// First step.
+        start: TimestampMs,
+        /// No step after this.
+        end: TimestampMs,
+        /// Distance of the steps; not zero.
+        step: Duration,
+    },
+}
+
+/// Bounds of one query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryLimits {
+    /// Series that all selectors together may select.
+    pub series_max: usize,
+    /// Samples that may be decoded.
+    pub samples_max: u64,
+    /// Points of the answer.
+    pub points_max: u64,
+    /// How far back an instant selector looks.
+    pub lookback: Duration,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        Self {
+            series_max: 500_000,
+            samples_max: 50_000_000,
+            points_max: 50_000_000,
+            lookback: Duration::from_secs(300),
+        }
+    }
+}
+
+/// The value of one point.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PointValue {
+    /// A number.
+    Float(f64),
+    /// A native histogram.
+    Histogram(std::sync::Arc<Histogram>),
+}
+
+/// A labelled point of an instant vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VectorPoint {
+    /// Its labels.
+    pub labels: Labels,
+    /// When.
+    pub at: TimestampMs,
+    /// What.
+    pub value: PointValue,
+}
+
+/// A labelled row of a matrix; points ascend in time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MatrixRow {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its points.
+    pub points: Vec<(TimestampMs, PointValue)>,
+}
+
+/// What a query evaluates to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueryValue {
+    /// A number without labels.
+    Scalar(TimestampMs, f64),
+    /// A text.
+    String(TimestampMs, String),
+    /// Points at one instant.
+    Vector(Vec<VectorPoint>),
+    /// Points over time.
+    Matrix(Vec<MatrixRow>),
+}
+
+/// The answer to a query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The value.
+    pub value: QueryValue,
+    /// What is probably wrong, as Prometheus says it.
+    pub warnings: Vec<String>,
+    /// What may be wrong, as Prometheus says it.
+    pub infos: Vec<String>,
+    /// Samples decoded.
+    pub samples_read: u64,
+}
