@@ -189,15 +189,12 @@ fn unquote(s: &str) -> Option<String> {
     while let Some(c) = chars.next() {
         match c {
             '"' => return None,
-            '\\' => out.push(match chars.next()? {
-                'n' => '\n',
-                't' => '\t',
-                c @ ('"' | '\\') => c,
-                c => {
-                    out.push('\\');
-                    c
-                }
-            }),
+            '\\' => match chars.next()? {
+                'n' => out.push('\n'),
+                't' => out.push('\t'),
+                c @ ('"' | '\\') => out.push(c),
+                c => out.extend(['\\', c]),
+            },
             c => out.push(c),
         }
     }
