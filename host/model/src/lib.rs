@@ -4,12 +4,14 @@
 //! Not here: I/O, a real clock, any knowledge of who produces or consumes these values.
 
 pub mod alert;
+pub mod cron;
 pub mod duration;
 pub mod journal;
 pub mod labels;
 pub mod matcher;
 pub mod metric;
 pub mod organ;
+pub mod phase;
 pub mod read;
 pub mod report;
 pub mod sample;
@@ -22,6 +24,7 @@ pub use labels::{Label, Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metric::{MetricKind, MetricMetadata};
 pub use organ::Organ;
+pub use phase::Phase;
 pub use read::{SampleBuf, SampleSource, SelectHints, SelectLimits, Series, SeriesRead, SeriesSet};
 pub use sample::{Exemplar, Histogram, Sample, Value};
 pub use time::{Clock, TimeRange, TimestampMs};
