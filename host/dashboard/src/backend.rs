@@ -1,0 +1,241 @@
+//! What the dashboard asks of the program. Owned here, implemented by the wiring in `belfry`.
+//!
+//! Invariant: every answer is a snapshot and comes fast: nothing here waits for a plugin, except
+//! [`Backend::reload_plugin`]; nothing here is called under a lock of the routes.
+//! Not here: HTTP, who may call (the routes check tokens first), how an organ works.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use belfry_model::{SeriesRead, TimestampMs};
+use belfry_promql::{Answer, QueryTime};
+use tokio::sync::broadcast;
+
+use crate::dto::{
+    Accepted, AlertEpisodeView, Alerts, ArchiveQuery, ArchivedReport, ChannelView, ChartKind, ChartSpec,
+    CurrentMetrics, LiveEvent, MetricsQuery, Overview, PluginView, Readiness, ReportView, RuleView, Source, TimeSeries,
+    TimeSeriesRequest,
+};
+
+/// Events that a slow client may fall behind: about ten seconds of all kinds. One that falls further is told so by
+/// the channel, misses what was dropped, and is right again with the next event of each kind.
+pub const LIVE_EVENTS_QUEUED_MAX: usize = 64;
+
+/// Why the program did not do what was asked. The variants differ in the status that the routes answer.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BackendError {
+    /// There is no such thing: 404.
+    #[error("there is no {what} `{name}`")]
+    NotFound {
+        /// `plugin`, `report`, `archived report`, …
+        what: &'static str,
+        /// As asked for.
+        name: String,
+    },
+    /// The request is wrong: 400.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong.
+        message: String,
+        /// How to mend it.
+        help: Option<String>,
+    },
+    /// It cannot be done in this state (a report is being made already): 409.
+    #[error("{message}")]
+    Conflict {
+        /// Why.
+        message: String,
+    },
+    /// Trying again later may help (shutting down, a queue is full, the query was cancelled or too long): 503.
+    #[error("{message}")]
+    Unavailable {
+        /// Why.
+        message: String,
+    },
+    /// The request was right and was tried, but failed (a component was refused, a file is damaged): 500.
+    #[error("{message}")]
+    Failed {
+        /// What happened.
+        message: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+}
+
+/// Why a PromQL query gave no answer. The variants are Prometheus' `errorType`s.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum QueryFailure {
+    /// `bad_data`, 400: it does not parse or its parameters are wrong.
+    #[error("{0}")]
+    BadData(String),
+    /// `execution`, 422: it cannot be evaluated, or passes a limit.
+    #[error("{0}")]
+    Execution(String),
+    /// `timeout`, 503.
+    #[error("{0}")]
+    Timeout(String),
+    /// `canceled`, 503.
+    #[error("the query was cancelled")]
+    Cancelled,
+    /// `internal`, 500.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Bytes of one document of the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentBytes {
+    /// `text/html`, `application/json` or `text/csv`.
+    pub media_type: String,
+    /// Its content.
+    pub data: bytes::Bytes,
+}
+
+/// The program, as the dashboard sees it.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// The program's clock: what `now` means in a request.
+    fn now(&self) -> TimestampMs;
+
+    /// How things are, with the charts of the overview page (see [`overview_charts`]).
+    async fn overview(&self) -> Overview;
+
+    /// The newest value of every series that had one lately, by source.
+    async fn metrics(&self, query: MetricsQuery) -> Result<CurrentMetrics, BackendError>;
+
+    /// All sources in order of name.
+    async fn sources(&self) -> Vec<Source>;
+
+    /// Samples in buckets.
+    async fn time_series(&self, request: TimeSeriesRequest) -> Result<TimeSeries, BackendError>;
+
+    /// Pending, firing and lately resolved alerts.
+    async fn alerts(&self) -> Alerts;
+
+    /// Alerts of the past, newest first; at most `limit`.
+    async fn alert_history(&self, limit: u32) -> Result<Vec<AlertEpisodeView>, BackendError>;
+
+    /// All rules in the order of the config.
+    async fn rules(&self) -> Vec<RuleView>;
+
+    /// All channels in the order of the config.
+    async fn channels(&self) -> Vec<ChannelView>;
+
+    /// All plugins in order of name, without `detail`.
+    async fn plugins(&self) -> Vec<PluginView>;
+
+    /// One plugin with its `detail`.
+    async fn plugin(&self, name: &str) -> Result<PluginView, BackendError>;
+
+    /// Reads the plugin's component and config again and swaps it in; the old one goes on when the new one is refused.
+    async fn reload_plugin(&self, name: &str) -> Result<Accepted, BackendError>;
+
+    /// All reports in the order of the config.
+    async fn reports(&self) -> Vec<ReportView>;
+
+    /// The archive, newest first.
+    async fn report_archive(&self, query: ArchiveQuery) -> Result<Vec<ArchivedReport>, BackendError>;
+
+    /// One file of the archive.
+    async fn report_document(&self, id: i64, file_name: &str) -> Result<DocumentBytes, BackendError>;
+
+    /// Makes a report now. Answers when it is begun; an event `reports` tells when it is done.
+    async fn run_report(&self, name: &str) -> Result<Accepted, BackendError>;
+
+    /// Checks by dependency.
+    async fn readiness(&self) -> Readiness;
+
+    /// Belfry's own metrics in the OpenMetrics text format, `# EOF` included.
+    fn own_metrics(&self) -> String;
+
+    /// The directives that are logged by now.
+    fn log_level(&self) -> String;
+
+    /// Logs by these directives from now on.
+    fn set_log_level(&self, directives: &str) -> Result<(), BackendError>;
+
+    /// Reads the config again; the old one stays when the new one is refused, and the message has all its problems.
+    async fn reload_config(&self) -> Result<Accepted, BackendError>;
+
+    /// Evaluates PromQL on the program's CPU pool; dropping the future cancels it.
+    async fn query(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFailure>;
+
+    /// For `/api/v1/series`, `labels`, `label/*/values` and `metadata`.
+    fn reader(&self) -> Arc<dyn SeriesRead>;
+
+    /// Live events from now on; a channel of [`LIVE_EVENTS_QUEUED_MAX`].
+    fn subscribe(&self) -> broadcast::Receiver<LiveEvent>;
+
+    /// Writes to the journal that `user` did `action` on `subject`.
+    async fn journal_action(&self, user: &str, action: &str, subject: &str);
+}
+
+/// The charts of the overview page over the built-in collector's and Belfry's own metrics. The backend puts them into
+/// [`Overview::charts`] and evaluates each `query` for [`Overview::points`].
+pub fn overview_charts() -> Vec<ChartSpec> {
+    let chart = |id: &str, title: &str, query: &str, unit: &str, kind, legend: &str| ChartSpec {
+        id: id.into(),
+        title: title.into(),
+        query: query.into(),
+        unit: unit.into(),
+        kind,
+        legend: legend.into(),
+        min: (kind != ChartKind::Mirrored).then_some(0.0),
+        max: (unit == "percent").then_some(100.0),
+    };
+    vec![
+        chart(
+            "cpu",
+            "CPU by core",
+            r#"system_cpu_usage_percent{core!=""}"#,
+            "percent",
+            ChartKind::Line,
+            "core {{core}}",
+        ),
+        chart(
+            "memory",
+            "Memory",
+            r#"system_memory_usage_bytes{type=~"used|cached|available"}"#,
+            "bytes",
+            ChartKind::Line,
+            "{{type}}",
+        ),
+        chart(
+            "network",
+            "Network",
+            "sum by (direction) (rate(system_network_traffic_bytes_total[30s]))",
+            "bytes_per_second",
+            ChartKind::Line,
+            "{{direction}}",
+        ),
+        chart(
+            "disk",
+            "Disk used",
+            r#"max by (path) (system_disk_usage_bytes{type="used"})"#,
+            "bytes",
+            ChartKind::Line,
+            "{{path}}",
+        ),
+        chart(
+            "ingest",
+            "Samples ingested",
+            "sum(rate(belfry_ingest_samples_total[30s]))",
+            "per_second",
+            ChartKind::Line,
+            "samples",
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn charts_have_ids_of_their_own_and_say_what_they_show() {
+        let charts = overview_charts();
+        let ids: std::collections::BTreeSet<_> = charts.iter().map(|c| c.id.as_str()).collect();
+        assert_eq!(ids.len(), charts.len());
+        assert!(charts.iter().all(|c| !c.title.is_empty() && !c.query.is_empty() && !c.legend.is_empty()));
+    }
+}

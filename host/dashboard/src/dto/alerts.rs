@@ -1,0 +1,148 @@
+//! Alerts, rules and channels.
+
+use belfry_model::{AlertState, Fingerprint, Labels, Severity, TimestampMs};
+use serde::Serialize;
+
+/// `GET /api/alerts`, and the payload of the event `alerts`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Alerts {
+    /// When it was made.
+    pub now_ms: TimestampMs,
+    /// Pending, firing and lately resolved ones; firing first, worst first, then newest first.
+    pub alerts: Vec<AlertView>,
+}
+
+/// One alert.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AlertView {
+    /// Hash of its labels.
+    pub fingerprint: Fingerprint,
+    /// Name of the rule.
+    pub rule: String,
+    /// How bad.
+    pub severity: Severity,
+    /// Where it stands.
+    pub state: AlertState,
+    /// The value that was last compared; `null` when it is not finite.
+    pub value: Option<f64>,
+    /// Its rule's threshold in words (`> 90`), or empty.
+    pub condition: String,
+    /// Since when the condition holds.
+    pub active_since_ms: TimestampMs,
+    /// When it fired.
+    pub fired_ms: Option<TimestampMs>,
+    /// When it was resolved.
+    pub resolved_ms: Option<TimestampMs>,
+    /// `alertname`, `severity`, the series' labels and the rule's.
+    pub labels: Labels,
+    /// For people: `summary`, `description`.
+    pub annotations: Labels,
+    /// Who was told, newest first; at most [`DELIVERIES_PER_ALERT_MAX`].
+    pub deliveries: Vec<DeliveryView>,
+}
+
+/// Deliveries that an alert's row carries; the journal has all of them.
+pub const DELIVERIES_PER_ALERT_MAX: usize = 10;
+
+/// How a delivery went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryStatus {
+    /// Accepted by the handler.
+    Delivered,
+    /// Failed; it will be tried again.
+    Retrying,
+    /// Failed, and given up.
+    Failed,
+    /// Not tried yet.
+    #[default]
+    Waiting,
+}
+
+/// One delivery.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct DeliveryView {
+    /// Channel.
+    pub channel: String,
+    /// When it was last tried.
+    pub at_ms: TimestampMs,
+    /// How it went.
+    pub status: DeliveryStatus,
+    /// 1, 2, …
+    pub attempt: u32,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// `firing`, `resolved` or `report`.
+    pub what: String,
+}
+
+/// One line of `GET /api/alerts/history`: a rule's alert from its start to its end, newest first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AlertEpisodeView {
+    /// Name of the rule.
+    pub rule: String,
+    /// How bad it was.
+    pub severity: Severity,
+    /// Of the alert.
+    pub labels: Labels,
+    /// When its condition began to hold.
+    pub started_ms: TimestampMs,
+    /// When it fired; `None` when it never did.
+    pub fired_ms: Option<TimestampMs>,
+    /// When it was resolved; `None` when it is still active.
+    pub resolved_ms: Option<TimestampMs>,
+}
+
+/// One line of `GET /api/rules`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RuleView {
+    /// Unique.
+    pub name: String,
+    /// `threshold`, `alerting` or `recording`.
+    pub kind: String,
+    /// Is it evaluated?
+    pub enabled: bool,
+    /// For people.
+    pub description: String,
+    /// PromQL of the condition (`system_cpu_usage_percent > 90`).
+    pub query: String,
+    /// How long it must hold.
+    pub duration_seconds: f64,
+    /// How bad.
+    pub severity: Severity,
+    /// Added to the alert.
+    pub labels: Labels,
+    /// The worst state of its alerts.
+    pub state: AlertState,
+    /// Alerts it has now, pending and firing.
+    pub active: u64,
+    /// When it was last evaluated.
+    pub last_evaluation_ms: Option<TimestampMs>,
+    /// How long that took.
+    pub last_duration_seconds: Option<f64>,
+    /// Why the last evaluation failed.
+    pub last_error: Option<String>,
+}
+
+/// One line of `GET /api/channels`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ChannelView {
+    /// Unique.
+    pub name: String,
+    /// The handler's component (`builtin:handler-webhook`) or plugin.
+    pub handler: String,
+    /// Does the root route lead here?
+    pub is_default: bool,
+    /// Does it take alerts?
+    pub takes_alerts: bool,
+    /// Does it take reports?
+    pub takes_reports: bool,
+    /// Deliveries accepted since the start.
+    pub delivered_total: u64,
+    /// Deliveries given up since the start.
+    pub failed_total: u64,
+    /// Deliveries being tried again now.
+    pub retrying: u64,
+    /// The last ones, newest first; at most [`DELIVERIES_PER_ALERT_MAX`].
+    pub recent: Vec<DeliveryView>,
+}
