@@ -3,9 +3,14 @@
 //! Invariant: the same expression over the same samples gives the same answer; work is bounded by [`QueryLimits`].
 //! Not here: a clock (time is an argument), I/O (the reader does it), threads (the caller runs `evaluate` on its pool).
 
+pub mod syntax;
+
 use std::time::Duration;
 
 use belfry_model::{Histogram, Labels, TimestampMs};
+
+pub use syntax::ast::{Expr, ExprKind, ValueType};
+pub use syntax::{ParseError, ParseErrors, format_expr, parse, parse_recovering, parse_selector};
 
 /// When a query is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,183 @@
+//! The parser as its users see it: what it accepts, what it says of the rest, and that printing loses nothing.
+
+use belfry_promql::{format_expr, parse, parse_recovering};
+use proptest::prelude::*;
+
+/// Accepted, and printed like this.
+#[test]
+fn expressions_are_printed_in_one_form() {
+    for (text, printed) in [
+        ("up", "up"),
+        ("SUM by(job,)(rate(x[300]))", "sum by (job) (rate(x[5m]))"),
+        ("sum(x) without (a)", "sum without (a) (x)"),
+        ("a{b='c',d=~\"e\"}", r#"a{b="c",d=~"e"}"#),
+        (r#"{"my.metric", "a b"!="x"}"#, r#"{"a b"!="x",__name__="my.metric"}"#),
+        ("-2^2", "-2 ^ 2"),
+        ("2^3^4 * 5 + -x", "2 ^ 3 ^ 4 * 5 + -x"),
+        ("a*on(x)group_left(y)b", "a * on (x) group_left (y) b"),
+        ("a + fill(0) b", "a + fill (0) b"),
+        ("a - on(x) fill_left(1) fill_right(-2) b", "a - on (x) fill_left (1) fill_right (-2) b"),
+        ("fill + fill", "fill + fill"),
+        ("x[5m] @ 10 offset -1h", "x[5m] @ 10.000 offset -1h"),
+        ("x offset 1m + y", "x offset 1m + y"),
+        ("x offset (1m + 5s)", "x offset (1m + 5s)"),
+        ("x[step() * 2:max_of(10s, step())] @ end()", "x[step() * 2:max_of(10s, step())] @ end()"),
+        ("rate(x[1m] smoothed)", "rate(x[1m] smoothed)"),
+        ("increase(x[1m] anchored offset 5m)", "increase(x[1m] anchored offset 5m)"),
+        ("h </ 5 >/ -1", "h </ 5 >/ -1"),
+        ("a == bool 1", "a == bool 1"),
+        ("5m", "5m"),
+        ("0x1F + 017 + 1_000 + .5e1", "31 + 15 + 1000 + 5"),
+        ("sum", "sum"),
+        ("start() + step() + offset", "start() + step() + offset"),
+        ("count_values(\"v\", x) # a comment", "count_values(\"v\", x)"),
+        ("info(x, {a=\"b\"})", "info(x, {a=\"b\"})"),
+        ("a:b:c", "a:b:c"),
+    ] {
+        let expr = parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(expr.to_string(), printed, "{text}");
+    }
+}
+
+#[test]
+fn errors_are_worded_and_placed_as_prometheus_does() {
+    for (text, message) in [
+        ("", "unknown position: parse error: no expression found in input"),
+        ("1 +", "1:4: parse error: unexpected end of input"),
+        ("sum(1 +)", "1:8: parse error: unexpected \")\" in aggregation"),
+        ("sum(x", "1:6: parse error: unclosed left parenthesis"),
+        ("a\n  + $", "2:5: parse error: unexpected character: '$'"),
+        ("foo(x)", "1:1: parse error: unknown function with name \"foo\""),
+        ("rate(x)", "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector"),
+        ("sum(1)", "1:5: parse error: expected type instant vector in aggregation expression, got scalar"),
+        ("topk(x)", "1:1: parse error: wrong number of arguments for aggregate expression provided, expected 2, got 1"),
+        ("sum()", "1:1: parse error: no arguments for aggregate expression provided"),
+        ("abs()", "1:1: parse error: expected 1 argument(s) in call to \"abs\", got 0"),
+        ("round(x, 1, 2)", "1:1: parse error: expected at most 2 argument(s) in call to \"round\", got 3"),
+        ("abs(x,)", "1:6: parse error: trailing commas not allowed in function call args"),
+        ("1 == 1", "1:3: parse error: comparisons between scalars must use BOOL modifier"),
+        ("a + bool b", "1:3: parse error: bool modifier can only be used on comparison operators"),
+        ("1 and 1", "1:1: parse error: set operator \"and\" not allowed in binary scalar expression"),
+        ("a and on(x) group_left b", "1:1: parse error: no grouping allowed for \"and\" operation"),
+        ("a + on(x) group_left(x) b", "1:3: parse error: label \"x\" must not occur in ON and GROUP clause at once"),
+        ("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher"),
+        ("a{__name__=\"b\"}", "1:1: parse error: metric name must not be set twice: \"a\" or \"b\""),
+        ("a{b}", "1:4: parse error: unexpected \"}\" in label matching, expected label matching operator"),
+        ("a{b=c}", "1:5: parse error: unexpected identifier \"c\" in label matching, expected string"),
+        ("a[5m] offset 1m offset 1m", "1:1: parse error: offset may not be set multiple times"),
+        (
+            "a offset x",
+            "1:10: parse error: unexpected identifier \"x\" in offset, expected number, duration, step(), or range()",
+        ),
+        (
+            "1 offset 5m",
+            "1:1: parse error: offset modifier must be preceded by an instant vector selector or range vector selector or a subquery",
+        ),
+        ("a[0]", "1:3: parse error: duration must be greater than 0"),
+        ("(a)[5m]", "1:4: parse error: ranges only allowed for vector selectors"),
+        ("\"a", "1:1: parse error: unterminated quoted string"),
+        ("a[1m:1m:1m]", "1:8: parse error: unexpected \":\" in subquery selector, expected \"]\""),
+        ("1m1", "1:1: parse error: bad number or duration syntax: \"1m1\""),
+    ] {
+        let got = parse(text).map_or_else(|e| e.to_string(), |e| format!("accepted as {e}"));
+        assert_eq!(got, message, "{text}");
+    }
+}
+
+#[test]
+fn all_errors_are_found_and_the_rest_of_the_tree_stands() {
+    let (tree, errors) = parse_recovering("sum(rate(x[0])) + foo(y) + max(z{a=x,b=y})");
+    let messages: Vec<&str> = errors.iter().map(|e| e.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "duration must be greater than 0",
+            "unknown function with name \"foo\"",
+            "unexpected identifier \"x\" in label matching, expected string",
+            "unexpected identifier \"y\" in label matching, expected string",
+        ]
+    );
+    assert!(tree.is_some_and(|t| t.selectors().len() == 2));
+}
+
+#[test]
+fn depth_is_bounded() {
+    for text in ["(".repeat(100_000), "-".repeat(100_000), "1+".repeat(100_000), "a[".repeat(1000), "x[(".repeat(5000)]
+    {
+        assert!(parse(&text).is_err());
+    }
+    assert!(parse(&format!("{}1{}", "(".repeat(100), ")".repeat(100))).is_ok());
+    assert!(parse(&vec!["1"; 200].join("+")).is_ok());
+}
+
+/// Texts that look like PromQL.
+fn promql() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("up".to_owned()),
+        Just("a{b=\"c\",d!~\"e|f\"}".to_owned()),
+        Just("{\"x y\"}".to_owned()),
+        Just("1.5".to_owned()),
+        Just("5m".to_owned()),
+        Just("-0x1f".to_owned()),
+        Just("x offset -5m @ end()".to_owned()),
+        Just("time()".to_owned()),
+    ];
+    leaf.prop_recursive(5, 40, 3, |inner| {
+        let op = prop::sample::select(vec![
+            "+",
+            "-",
+            "*",
+            "/",
+            "%",
+            "^",
+            "atan2",
+            "== bool",
+            "> bool",
+            "and",
+            "or",
+            "unless",
+            "</",
+            "* on(a) group_left(b)",
+            "- ignoring(a) fill(3)",
+        ]);
+        prop_oneof![
+            (inner.clone(), op, inner.clone()).prop_map(|(a, op, b)| format!("{a} {op} {b}")),
+            inner.clone().prop_map(|e| format!("({e})")),
+            inner.clone().prop_map(|e| format!("-{e}")),
+            inner.clone().prop_map(|e| format!("sum by (x, \"y z\") ({e})")),
+            inner.clone().prop_map(|e| format!("topk(3, {e}) without (a)")),
+            inner.clone().prop_map(|e| format!("abs({e})")),
+            inner.clone().prop_map(|e| format!("rate(({e})[1h:step()*2] @ 3.5 offset 1w)")),
+            inner.prop_map(|e| format!("label_replace({e}, \"a\", \"$1\", 'b', `(.*)`)")),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_text_panics(text in "\\PC{0,60}") {
+        let _ = parse_recovering(&text);
+    }
+
+    #[test]
+    fn no_soup_of_tokens_panics(words in prop::collection::vec(prop::sample::select(vec![
+        "(", ")", "[", "]", "{", "}", ",", ":", "+", "-", "^", "=", "=~", "!=", "@", "offset", "by", "on", "sum", "x", "1", "5m",
+        "\"s\"", "rate", "bool", "fill", "start", "step", "smoothed", "min_of", "group_left", "</", "#", "\n", "'", "é",
+    ]), 0..24)) {
+        let _ = parse_recovering(&words.join(" "));
+        let _ = parse_recovering(&words.concat());
+    }
+
+    #[test]
+    fn what_is_printed_is_parsed_back(text in promql()) {
+        if let Ok(expr) = parse(&text) {
+            for printed in [expr.to_string(), format_expr(&expr)] {
+                let again = parse(&printed);
+                prop_assert!(again.is_ok(), "{} printed as {}: {:?}", text, printed, again);
+                prop_assert_eq!(again.map(|e| e.to_string()), Ok(expr.to_string()), "{}", printed);
+            }
+        }
+    }
+}
