@@ -2,3 +2,53 @@
 //!
 //! Invariant: Host and Origin are checked on every request; nothing here knows how an organ works: it asks a trait.
 //! Not here: evaluation, storage, plugins.
+
+mod api;
+mod assets;
+pub mod backend;
+pub mod dto;
+mod events;
+mod guard;
+mod manage;
+mod openapi;
+mod operate;
+mod params;
+mod prometheus;
+mod reply;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use tokio::sync::watch;
+
+pub use assets::web_ui_is_built;
+pub use backend::Backend;
+pub use guard::{Access, AccessPolicy};
+
+/// Bytes of a request's body; a longer one is answered 413.
+pub const REQUEST_BODY_BYTES_MAX: usize = 1 << 20;
+
+/// What every route has at hand.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub backend: Arc<dyn Backend>,
+    pub access: Arc<Access>,
+    pub closing: watch::Receiver<bool>,
+}
+
+/// All routes. `closing` turns true when the process drains: event streams end then.
+pub fn router(backend: Arc<dyn Backend>, access: AccessPolicy, closing: watch::Receiver<bool>) -> Router {
+    let app = App { backend, access: Arc::new(Access::new(access)), closing };
+    Router::new()
+        .merge(api::routes())
+        .merge(events::routes())
+        .merge(manage::routes())
+        .merge(operate::routes())
+        .merge(openapi::routes())
+        .nest("/api/v1", prometheus::routes())
+        .fallback(assets::serve)
+        .layer(axum::extract::DefaultBodyLimit::max(REQUEST_BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(app.clone(), guard::check))
+        .with_state(app)
+}
