@@ -1,0 +1,1 @@
+//! Nothing but tests: the contract in `wit/` is valid, and each built component asks for exactly what its table says.
