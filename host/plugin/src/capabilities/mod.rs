@@ -17,6 +17,8 @@ pub(crate) mod query;
 pub(crate) mod random;
 pub(crate) mod sink;
 pub(crate) mod system;
+#[cfg(test)]
+mod test_tls;
 
 use std::sync::Arc;
 
