@@ -13,7 +13,8 @@ mod services;
 mod spec;
 mod state;
 
-pub use capabilities::mail::SmtpSettings;
+pub use capabilities::http::{HttpSettings, Resolve, TraceProvider};
+pub use capabilities::mail::{SmtpSettings, SmtpTls};
 pub use error::{CallError, LoadError};
 pub use services::{AlertEpisode, HostServices, KvStore, QueryPoints, QueryService, SeriesOpener};
 pub use spec::{ComponentSource, Grants, Limits, PluginSpec, Secret};

@@ -185,7 +185,7 @@ fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::error::code;
+    use crate::capabilities::http::error::code;
     use super::*;
 
     fn plan(method: &str, headers: &[(&str, &str)]) -> Result<Plan, HttpError> {

@@ -1,4 +1,4 @@
-use super::error::code;
+use crate::capabilities::http::error::code;
 use super::*;
 
 fn secrets() -> Secrets {

@@ -52,7 +52,7 @@ pub(super) fn networks() -> Result<Vec<Network>, String> {
 
 /// Temperatures; empty on most virtual machines.
 pub(super) fn sensors() -> Vec<Sensor> {
-    let components = sysinfo::Components::new_with_refreshed_list();
+    let Ok(components) = sysinfo::Components::new_with_refreshed_list() else { return Vec::new() };
     <[sysinfo::Component]>::iter(&components)
         .filter_map(|component| {
             let celsius = f64::from(component.temperature()?);
