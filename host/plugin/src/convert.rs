@@ -153,3 +153,13 @@ pub(crate) fn block(b: section::Block) -> Result<Block, String> {
         section::Block::Other(o) => Block::Other { kind: o.kind, json: o.json },
     })
 }
+
+/// `32 MiB`, as the config spells it.
+pub(crate) fn bytes(n: usize) -> String {
+    match n {
+        n if n >= 1 << 30 && n % (1 << 30) == 0 => format!("{} GiB", n >> 30),
+        n if n >= 1 << 20 => format!("{} MiB", n.div_ceil(1 << 20)),
+        n if n >= 1 << 10 => format!("{} KiB", n.div_ceil(1 << 10)),
+        n => format!("{n} B"),
+    }
+}

@@ -193,6 +193,11 @@ impl SinkState {
         self.pending = Pending::default();
     }
 
+    /// Takes over what another instance left live.
+    pub(crate) fn adopt(&mut self, carry: Carry) {
+        self.carry.extend(carry);
+    }
+
     /// The instance goes: what the next one must either push again or end.
     pub(crate) fn into_carry(mut self) -> Carry {
         let mut carry = std::mem::take(&mut self.carry);

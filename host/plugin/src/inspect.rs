@@ -1,0 +1,313 @@
+//! What a file is and asks for, read without running or compiling it.
+//!
+//! Invariant: whatever bytes come in, the answer is facts or a message that says what is wrong and how to mend it.
+//! Not here: whether its code is valid (`compile.rs` finds out), what it is granted.
+
+use std::fmt;
+
+use serde::Serialize;
+use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
+
+use crate::error::LoadError;
+
+/// The contract this host speaks. Guests of any 0.1 load.
+pub const CONTRACT_VERSION: &str = "0.1.0";
+const PACKAGE: &str = "belfry:plugin/";
+const CAPABILITIES: &[&str] = &["sink", "log", "clock", "random", "kv", "http", "system", "query", "net", "mail"];
+/// Shared words; importing them asks for nothing.
+const WORDS: &[&str] =
+    &["types", "plugin", "collector", "metric-source", "alert-handler", "report-handler", "report-section"];
+/// A component has a handful of imports; a file with more is made to be awkward.
+const NAMES_MAX: usize = 1_000;
+
+/// What a plugin can do. More will come: nothing may assume that these are all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Measures on a schedule.
+    Collector,
+    /// Stands for one monitored thing.
+    MetricSource,
+    /// Delivers groups of alerts.
+    AlertHandler,
+    /// Delivers reports.
+    ReportHandler,
+    /// Writes a section of a report.
+    ReportSection,
+}
+
+impl Kind {
+    /// All that this host knows.
+    pub const ALL: [Self; 5] =
+        [Self::Collector, Self::MetricSource, Self::AlertHandler, Self::ReportHandler, Self::ReportSection];
+
+    /// The interface's name in the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Collector => "collector",
+            Self::MetricSource => "metric-source",
+            Self::AlertHandler => "alert-handler",
+            Self::ReportHandler => "report-handler",
+            Self::ReportSection => "report-section",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A component, seen from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ComponentInfo {
+    /// Capabilities it imports, in order of name: what it asks for.
+    pub imports: Vec<String>,
+    /// Kinds it exports.
+    pub kinds: Vec<Kind>,
+    /// The contract's version it was built against.
+    pub contract: String,
+    /// Bytes of the file.
+    pub size: usize,
+    /// BLAKE3 of the file, in hex.
+    pub digest: String,
+}
+
+/// Reads what `bytes` are. The error names the plugin `component`; [`LoadError::plugin`] may be set to a better name.
+pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, LoadError> {
+    let names = names(bytes)?;
+    let mut imports = Vec::new();
+    let mut contract = None;
+    let mut unknown = Vec::new();
+    for name in &names.imports {
+        match split(name) {
+            Some((interface, version)) => {
+                check_version(version)?;
+                contract = Some(version.to_owned());
+                if CAPABILITIES.contains(&interface) {
+                    imports.push(interface.to_owned());
+                } else if !WORDS.contains(&interface) {
+                    unknown.push(name.as_str());
+                }
+            }
+            None => unknown.push(name),
+        }
+    }
+    if !unknown.is_empty() {
+        return Err(unknown_imports(&unknown));
+    }
+    let mut kinds = Vec::new();
+    let mut is_plugin = false;
+    for name in &names.exports {
+        let Some((interface, version)) = split(name) else { continue };
+        check_version(version)?;
+        contract = Some(version.to_owned());
+        is_plugin |= interface == "plugin";
+        kinds.extend(Kind::ALL.into_iter().filter(|k| k.as_str() == interface));
+    }
+    if !is_plugin {
+        return Err(error(
+            "it is a component, but no plugin: it does not export `belfry:plugin/plugin`",
+            "export `plugin` and at least one kind; with the Rust SDK: `belfry_sdk::export!(…)`",
+        ));
+    }
+    if kinds.is_empty() {
+        let known: Vec<_> = Kind::ALL.iter().map(|k| k.as_str()).collect();
+        return Err(error(
+            "it exports no kind that this Belfry knows, so there is nothing to ask it",
+            format!("export at least one of {}", known.join(", ")),
+        ));
+    }
+    imports.sort();
+    imports.dedup();
+    kinds.sort();
+    kinds.dedup();
+    Ok(ComponentInfo {
+        imports,
+        kinds,
+        contract: contract.unwrap_or_else(|| CONTRACT_VERSION.to_owned()),
+        size: bytes.len(),
+        digest: blake3::hash(bytes).to_hex().to_string(),
+    })
+}
+
+struct Names {
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+/// Imports and exports of the outermost component.
+fn names(bytes: &[u8]) -> Result<Names, LoadError> {
+    if !bytes.starts_with(b"\0asm") {
+        return Err(error(
+            format!("it is not WebAssembly: it begins with {}", beginning(bytes)),
+            "give the path of a `.wasm` component, as `cargo build --target wasm32-unknown-unknown` with the linker \
+             `wasm-component-ld` makes it",
+        ));
+    }
+    let mut names = Names { imports: Vec::new(), exports: Vec::new() };
+    let mut depth = 0usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(|e| damaged(&e))? {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                return Err(error(
+                    "it is a core WebAssembly module, not a component",
+                    "build it with `-C linker=wasm-component-ld`, or turn it into one with `wasm-tools component new`",
+                ));
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    names.imports.push(import.map_err(|e| damaged(&e))?.name.0.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    let export = export.map_err(|e| damaged(&e))?;
+                    if export.kind == ComponentExternalKind::Instance {
+                        names.exports.push(export.name.0.to_owned());
+                    }
+                }
+            }
+            _ => {}
+        }
+        if names.imports.len() + names.exports.len() > NAMES_MAX {
+            return Err(error(
+                format!("it has more than {NAMES_MAX} imports and exports"),
+                "no plugin needs that many",
+            ));
+        }
+    }
+    Ok(names)
+}
+
+/// `belfry:plugin/http@0.1.0` → (`http`, `0.1.0`).
+fn split(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix(PACKAGE).map(|rest| rest.split_once('@').unwrap_or((rest, "")))
+}
+
+/// Within 0.x the minor number is what makes versions incompatible.
+fn check_version(version: &str) -> Result<(), LoadError> {
+    let series = |v: &str| v.rsplit_once('.').map(|(series, _)| series.to_owned());
+    if series(version) == series(CONTRACT_VERSION) {
+        return Ok(());
+    }
+    Err(error(
+        format!("it was built for the contract belfry:plugin@{version}; this Belfry speaks {CONTRACT_VERSION}"),
+        "build it again with an SDK of version 0.1, or use the Belfry that it was made for",
+    ))
+}
+
+fn unknown_imports(unknown: &[&str]) -> LoadError {
+    let list = unknown.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    let help = if unknown.iter().any(|n| n.starts_with("wasi:")) {
+        "Belfry gives plugins no WASI: build Rust for `wasm32-unknown-unknown`, Python with `--stub-wasi`, and take \
+         time, randomness and HTTP from the capabilities `clock`, `random` and `http`"
+            .to_owned()
+    } else {
+        format!("the capabilities of this Belfry are {}", CAPABILITIES.join(", "))
+    };
+    error(format!("it imports what this Belfry does not have: {list}"), help)
+}
+
+fn beginning(bytes: &[u8]) -> String {
+    match bytes {
+        [] => "nothing: the file is empty".to_owned(),
+        [0x7f, b'E', b'L', b'F', ..] => "an ELF header (a native program or library)".to_owned(),
+        _ => {
+            let head = &bytes[..bytes.len().min(16)];
+            format!("{:?}", String::from_utf8_lossy(head))
+        }
+    }
+}
+
+fn damaged(error_: &wasmparser::BinaryReaderError) -> LoadError {
+    error(
+        format!("the file is damaged: {} at byte {}", error_.message(), error_.offset()),
+        "build or download it again; it may have been cut short",
+    )
+}
+
+fn error(reason: impl Into<String>, help: impl Into<String>) -> LoadError {
+    LoadError { plugin: "component".to_owned(), reason: reason.into(), help: help.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(wat: &str) -> String {
+        inspect(&wat::parse_str(wat).expect("the test's text is valid")).unwrap_err().reason
+    }
+
+    const EMPTY: &str = "(instance $i)";
+
+    #[test]
+    fn imports_kinds_and_digest_are_read() {
+        let bytes = wat::parse_str(format!(
+            r#"(component
+                (import "belfry:plugin/types@0.1.0" (instance))
+                (import "belfry:plugin/log@0.1.3" (instance))
+                (import "belfry:plugin/http@0.1.0" (instance))
+                {EMPTY}
+                (export "belfry:plugin/plugin@0.1.0" (instance $i))
+                (export "belfry:plugin/report-section@0.1.0" (instance $i))
+                (export "belfry:plugin/collector@0.1.0" (instance $i)))"#
+        ))
+        .unwrap();
+        let info = inspect(&bytes).unwrap();
+        assert_eq!(info.imports, ["http", "log"]);
+        assert_eq!(info.kinds, [Kind::Collector, Kind::ReportSection]);
+        assert_eq!(info.digest, blake3::hash(&bytes).to_hex().to_string());
+    }
+
+    #[test]
+    fn what_is_no_component_is_told_by_what_it_is() {
+        let not = |bytes: &[u8]| inspect(bytes).unwrap_err().reason;
+        assert_eq!(not(b""), "it is not WebAssembly: it begins with nothing: the file is empty");
+        assert_eq!(not(b"#!/bin/sh\n"), "it is not WebAssembly: it begins with \"#!/bin/sh\\n\"");
+        assert_eq!(
+            not(b"\x7fELF\x02"),
+            "it is not WebAssembly: it begins with an ELF header (a native program or library)"
+        );
+        assert_eq!(reason("(module)"), "it is a core WebAssembly module, not a component");
+    }
+
+    #[test]
+    fn a_file_cut_short_is_damaged() {
+        let bytes = wat::parse_str(r#"(component (import "a" (func)))"#).unwrap();
+        let reason = inspect(&bytes[..bytes.len() - 3]).unwrap_err().reason;
+        assert!(reason.starts_with("the file is damaged: "), "{reason}");
+    }
+
+    #[test]
+    fn another_contract_is_named() {
+        let r = reason(r#"(component (import "belfry:plugin/log@0.2.0" (instance)))"#);
+        assert_eq!(r, "it was built for the contract belfry:plugin@0.2.0; this Belfry speaks 0.1.0");
+    }
+
+    #[test]
+    fn every_unknown_import_is_named() {
+        let e = inspect(
+            &wat::parse_str(
+                r#"(component (import "wasi:cli/stdout@0.2.0" (instance)) (import "belfry:plugin/teleport@0.1.0" (instance)))"#,
+            )
+            .unwrap(),
+        )
+        .unwrap_err();
+        assert_eq!(
+            e.reason,
+            "it imports what this Belfry does not have: `wasi:cli/stdout@0.2.0`, `belfry:plugin/teleport@0.1.0`"
+        );
+        assert!(e.help.contains("no WASI"), "{}", e.help);
+    }
+
+    #[test]
+    fn a_component_without_a_kind_is_no_use() {
+        assert!(reason("(component)").contains("no plugin"));
+        let only = format!(r#"(component {EMPTY} (export "belfry:plugin/plugin@0.1.0" (instance $i)))"#);
+        assert!(reason(&only).contains("exports no kind"));
+    }
+}
