@@ -77,6 +77,9 @@ fn percent(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| 100.0 * count(part) / count(whole))
 }
 
+/// Picks one of a core's times.
+type Seconds = fn(&Cpu) -> f64;
+
 /// CPU time and usage. A host that has no row for the sum gets one here.
 pub fn cpus(cpus: &[Cpu], per_core: bool) {
     let cores: Vec<&Cpu> = cpus.iter().filter(|c| c.core != SUM).collect();
@@ -87,8 +90,8 @@ pub fn cpus(cpus: &[Cpu], per_core: bool) {
     let total = cpus.iter().find(|c| c.core == SUM);
     CPU_USAGE.with([("core", SUM)]).set(total.map_or(mean, |t| t.usage_percent));
     CPU_COUNT.set(cores.len() as f64);
-    let spent = |of: fn(&Cpu) -> f64| total.map_or_else(|| cores.iter().map(|c| of(c)).sum(), of);
-    let modes: [(&str, fn(&Cpu) -> f64); 6] = [
+    let spent = |of: Seconds| total.map_or_else(|| cores.iter().map(|c| of(c)).sum(), of);
+    let modes: [(&str, Seconds); 6] = [
         ("user", |c| c.user_s),
         ("system", |c| c.system_s),
         ("idle", |c| c.idle_s),

@@ -124,6 +124,15 @@ impl Request {
         host::http::fetch(&self.0).map(Response).map_err(Error::from)
     }
 
+    /// Sends it and reads the answer in pieces: the returned response has an empty body.
+    ///
+    /// # Errors
+    /// As [`Request::send`].
+    pub fn open(&self) -> Result<(Response, Body)> {
+        let (response, stream) = host::http::open(&self.0)?;
+        Ok((Response(response), Body(stream)))
+    }
+
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn from_wire(wire: WireRequest) -> Self {
         Self(wire)
@@ -134,6 +143,20 @@ impl Request {
 pub fn send_all(requests: &[Request]) -> Vec<Result<Response>> {
     let wire: Vec<_> = requests.iter().map(|r| r.0.clone()).collect();
     host::http::fetch_all(&wire).into_iter().map(|r| r.map(Response).map_err(Error::from)).collect()
+}
+
+/// The body of an answer that is read in pieces; dropping it ends the exchange.
+#[derive(Debug)]
+pub struct Body(host::http::BodyStream);
+
+impl Body {
+    /// The next piece, at most this long; `None` at the end.
+    ///
+    /// # Errors
+    /// When the connection breaks, or takes too long.
+    pub fn read(&self, max_bytes: u32) -> Result<Option<Vec<u8>>> {
+        Ok(self.0.read(max_bytes)?)
+    }
 }
 
 /// An answer.

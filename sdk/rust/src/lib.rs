@@ -61,6 +61,7 @@
 
 pub mod bindings;
 pub mod clock;
+pub mod config;
 mod errors;
 mod export;
 mod host;

@@ -27,6 +27,8 @@ use crate::query::{AlertEpisode, Points};
 type HttpAnswer = Box<dyn FnMut(&Request) -> Result<Response>>;
 type QueryAnswer = Box<dyn FnMut(&str, i64, i64) -> Result<Vec<Points>>>;
 
+type SeriesName = (String, Vec<(String, String)>);
+
 /// What the plugin pushed of one series: metric, labels by name, value.
 pub type Sample = (String, Vec<(String, String)>, f64);
 
@@ -55,7 +57,8 @@ pub struct System {
 struct World {
     now_ms: i64,
     monotonic_ns: u64,
-    series: Vec<Option<(String, Vec<(String, String)>)>>,
+    /// By number; `None` once closed.
+    series: Vec<Option<SeriesName>>,
     series_max: Option<usize>,
     closed: usize,
     pushes: Vec<Vec<Sample>>,
@@ -344,6 +347,24 @@ pub(crate) mod imports {
             let response = answer(&request);
             WORLD.with_borrow_mut(|w| w.http = Some(answer));
             response.map(crate::http::Response::into_wire).map_err(Wire::from)
+        }
+
+        /// A body in pieces.
+        #[derive(Debug)]
+        pub struct BodyStream(std::cell::RefCell<std::collections::VecDeque<u8>>);
+
+        impl BodyStream {
+            pub fn read(&self, max_bytes: u32) -> Result<Option<Vec<u8>>, Wire> {
+                let mut left = self.0.borrow_mut();
+                let take = left.len().min(max_bytes as usize);
+                Ok((take > 0).then(|| left.drain(..take).collect()))
+            }
+        }
+
+        pub fn open(request: &wire::http::Request) -> Result<(wire::http::Response, BodyStream), Wire> {
+            let mut response = fetch(request)?;
+            let body = std::mem::take(&mut response.body);
+            Ok((response, BodyStream(std::cell::RefCell::new(body.into()))))
         }
 
         pub fn fetch_all(requests: &[wire::http::Request]) -> Vec<Result<wire::http::Response, Wire>> {
