@@ -1,5 +1,23 @@
 //! Config: files → spans → checked values.
 //!
-//! Invariant: what this crate hands out is valid; all problems of a file are reported at once, each with its place and
-//! its fix.
-//! Not here: anything that acts on the config.
+//! Invariant: what this crate hands out is valid; all problems of all files are reported at once, each with its place
+//! and its fix. Keys, types, defaults, `config show` and the JSON schema come from one table (`keys`).
+//! Not here: anything that acts on the config; a clock; the process's own environment (it is an argument).
+
+mod keys;
+mod load;
+mod overrides;
+mod problem;
+mod read;
+mod schema;
+mod selector;
+mod show;
+mod spec;
+mod tree;
+pub mod types;
+mod view;
+
+pub use load::{LoadInput, Loaded, SetByFlag, load_dropped};
+pub use problem::{Level, Place, Problem, Problems};
+pub use schema::schema;
+pub use types::Config;

@@ -1,0 +1,268 @@
+//! What a good config becomes: defaults, variables, overrides, secrets, merged files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use belfry_config::types::*;
+use belfry_config::{Config, LoadInput, Loaded, Problems, SetByFlag, load_dropped};
+use proptest::prelude::*;
+
+fn builtins() -> Vec<String> {
+    ["collector-system", "handler-console", "handler-webhook", "section-metrics", "section-alerts"]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+fn input(path: Option<&Path>, env: &[(&str, &str)]) -> LoadInput {
+    LoadInput {
+        path: path.map(Path::to_owned),
+        env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        flags: Vec::new(),
+        builtins: builtins(),
+    }
+}
+
+fn load(text: &str, env: &[(&str, &str)]) -> Result<Loaded, Problems> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("belfry.toml");
+    std::fs::write(&path, text).unwrap();
+    Config::load(&input(Some(&path), env))
+}
+
+#[test]
+fn the_embedded_defaults_are_a_good_config() {
+    let loaded = Config::load(&input(None, &[])).unwrap_or_else(|e| panic!("{e}"));
+    let config = loaded.config;
+    assert_eq!(config.server.listen, "127.0.0.1:8089");
+    assert_eq!(config.plugins[0].component.source, Source::Builtin("collector-system".into()));
+    assert_eq!(config.route.unwrap().channel, "console");
+    assert!(config.rules.len() >= 3);
+    assert!(loaded.warnings.is_empty() && loaded.files.is_empty());
+}
+
+#[test]
+fn an_empty_file_is_a_config_of_defaults() {
+    let config = load("", &[]).unwrap().config;
+    assert_eq!(config.collection, Collection { interval: Duration::from_secs(10), timeout: Duration::from_secs(5) });
+    assert_eq!(config.storage.retention, Some(Duration::from_secs(15 * 86_400)));
+    assert_eq!(config.storage.fsync, Fsync::Every(Duration::from_millis(100)));
+    assert_eq!(config.telemetry.log_format, LogFormat::Pretty);
+    assert_eq!(config.route, None);
+}
+
+#[test]
+fn variables_fill_strings_and_overrides_beat_the_file_and_flags_beat_both() {
+    let text = "[server]\nlisten = \"${HOST:-127.0.0.1}:${PORT}\"\n[storage]\npath = \"here\"\nretention = \"1d\"";
+    let loaded = load(text, &[("PORT", "9000")]).unwrap();
+    assert_eq!(loaded.config.server.listen, "127.0.0.1:9000");
+
+    let env = [
+        ("PORT", "9000"),
+        ("BELFRY_SERVER__LISTEN", "127.0.0.1:7000"),
+        ("BELFRY_SERVER__ALLOWED_HOSTS", "a.example, b.example"),
+        ("BELFRY_STORAGE__SERIES_LIMIT", "77"),
+        ("BELFRY_NOTIFY__RETRY__MAX", "1h"),
+        ("BELFRY_CONFIG", "ignored"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("belfry.toml");
+    std::fs::write(&path, text).unwrap();
+    let mut with_flag = input(Some(&path), &env);
+    with_flag.flags.push(SetByFlag { flag: "--data".into(), key: "storage.path".into(), value: "/elsewhere".into() });
+    let config = Config::load(&with_flag).unwrap().config;
+    assert_eq!(config.server.listen, "127.0.0.1:7000");
+    assert_eq!(config.server.allowed_hosts, ["a.example", "b.example"]);
+    assert_eq!(config.storage.series_limit, 77);
+    assert_eq!(config.retry.max, Duration::from_secs(3600));
+    assert_eq!(config.storage.path, Path::new("/elsewhere"));
+    assert_eq!(config.storage.retention, Some(Duration::from_secs(86_400)));
+}
+
+#[test]
+fn a_bad_override_names_the_variable() {
+    let problems = load("", &[("BELFRY_SERVER__LISTN", "x"), ("BELFRY_STORAGE__SERIES_LIMIT", "many")]).unwrap_err();
+    let text = problems.to_string();
+    assert!(text.contains("BELFRY_SERVER__LISTN: error: there is no setting `LISTN`\n  help: did you mean `LISTEN`?"));
+    assert!(text.contains("BELFRY_STORAGE__SERIES_LIMIT: error: `series_limit` cannot be \"many\""), "{text}");
+}
+
+#[test]
+fn conf_d_is_merged_and_both_places_of_a_double_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("belfry.toml");
+    let channel = |name: &str| format!("[[channel]]\nname = \"{name}\"\nhandler = \"builtin:handler-console\"\n");
+    std::fs::write(&path, format!("[storage]\npath = \"d\"\n[route]\nchannel = \"b\"\n{}", channel("a"))).unwrap();
+    std::fs::create_dir(folder.path().join("conf.d")).unwrap();
+    std::fs::write(folder.path().join("conf.d/10.toml"), format!("storage.retention = \"2d\"\n{}", channel("b")))
+        .unwrap();
+    let loaded = Config::load(&input(Some(&path), &[])).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(loaded.config.channels.len(), 2);
+    assert_eq!(loaded.config.storage.path, folder.path().join("d"));
+    assert_eq!(loaded.files.len(), 2);
+
+    std::fs::write(folder.path().join("conf.d/20.toml"), format!("storage.path = \"e\"\n{}", channel("a"))).unwrap();
+    let text = Config::load(&input(Some(&path), &[])).unwrap_err().to_string();
+    assert!(text.contains("20.toml:1:9: error: `path` is set twice"), "{text}");
+    assert!(text.contains("belfry.toml:2:1; keep one"), "{text}");
+    assert!(text.contains("20.toml:3:8: error: two channels are named `a`"), "{text}");
+}
+
+const SECRETS: &str = r#"
+[server.auth]
+token_file = "token"
+[smtp]
+host = "mail.example"
+from = "Belfry <belfry@example.org>"
+username = "u"
+password = "${PASSWORD}"
+[[channel]]
+name = "hook"
+handler = "builtin:handler-webhook"
+config = { url = "https://hooks.example/{{secret.id}}", api_token = "inline-5" }
+grants = { http = ["https://hooks.example"] }
+secrets = { id = { env = "HOOK_ID", for = ["https://hooks.example"] }, plain = { value = "inline-6" } }
+"#;
+
+#[test]
+fn secrets_come_from_files_and_variables_and_are_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("belfry.toml");
+    std::fs::write(&path, SECRETS).unwrap();
+    std::fs::write(folder.path().join("token"), "tok-1\n").unwrap();
+    let loaded = Config::load(&input(Some(&path), &[("PASSWORD", "pw-2"), ("HOOK_ID", "id-3")]))
+        .unwrap_or_else(|e| panic!("{e}"));
+    let config = &loaded.config;
+    assert_eq!(config.server.token, Some(SecretText("tok-1".into())));
+    assert_eq!(config.smtp.as_ref().unwrap().login, Some(("u".into(), SecretText("pw-2".into()))));
+    assert_eq!(config.channels[0].component.secrets["id"].value, SecretText("id-3".into()));
+    let printed = format!("{}{:?}", loaded.shown, loaded.config.smtp);
+    for secret in ["tok-1", "pw-2", "id-3", "inline-5", "inline-6"] {
+        assert!(!printed.contains(secret), "{secret} in {printed}");
+    }
+    assert!(loaded.shown.contains("retention = \"15d\""), "defaults are shown: {}", loaded.shown);
+}
+
+#[test]
+fn routes_inherit_from_their_parents() {
+    let text = r#"
+[[channel]]
+name = "ops"
+handler = "builtin:handler-console"
+[[channel]]
+name = "pager"
+handler = "builtin:handler-console"
+[route]
+channel = "ops"
+group_by = ["alertname", "job"]
+repeat_interval = "1h"
+[[route.routes]]
+matchers = ['severity="critical"']
+channel = "pager"
+continue = true
+group_wait = "0s"
+  [[route.routes.routes]]
+  matchers = ["team=~'x.*'"]
+  repeat_interval = "2h"
+"#;
+    let route = load(&text.replace("\"team=~'x.*'\"", "'team=~\"x.*\"'"), &[]).unwrap_or_else(|e| panic!("{e}")).config;
+    let route = route.route.unwrap();
+    let child = &route.routes[0];
+    assert!(child.continue_ && child.matchers.len() == 1);
+    let grandchild = &child.routes[0];
+    assert_eq!(grandchild.channel, "pager");
+    assert_eq!(grandchild.group_by, ["alertname", "job"]);
+    assert_eq!((grandchild.group_wait, grandchild.repeat_interval), (Duration::ZERO, Duration::from_secs(7200)));
+    assert!(!grandchild.continue_);
+}
+
+#[test]
+fn a_dropped_plugin_has_its_settings_beside_it_and_no_grants_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let component = folder.path().join("extra.wasm");
+    let all = Collection { interval: Duration::from_secs(10), timeout: Duration::from_secs(5) };
+    let load = || load_dropped(&component, &all, &BTreeMap::new());
+
+    let plugin = load().unwrap().unwrap();
+    assert_eq!((plugin.name.as_str(), plugin.interval), ("extra", Duration::from_secs(10)));
+    assert_eq!(plugin.component.source, Source::File(component.clone()));
+    assert_eq!(plugin.component.grants, Grants::default());
+
+    let settings = folder.path().join("extra.toml");
+    std::fs::write(&settings, "interval = \"2s\"\ngrants = { system = [\"cpu\"] }\nconfig = { a = 1 }").unwrap();
+    let plugin = load().unwrap().unwrap();
+    assert_eq!((plugin.interval, plugin.timeout), (Duration::from_secs(2), Duration::from_secs(2)));
+    assert_eq!(plugin.component.grants.system, ["cpu"]);
+    assert_eq!(plugin.component.config, r#"{"a":1}"#);
+
+    std::fs::write(&settings, "enabled = false").unwrap();
+    assert_eq!(load().unwrap(), None);
+    std::fs::write(&settings, "intervall = 2\ngrants = { system = [\"gpu\"] }").unwrap();
+    let text = load().unwrap_err().to_string();
+    assert!(
+        text.contains("extra.toml:1:1: error: unknown key `intervall`\n  help: did you mean `interval`?"),
+        "{text}"
+    );
+    assert!(text.contains("extra.toml:2:22: error: `system` cannot be \"gpu\""), "{text}");
+}
+
+#[test]
+fn the_digest_follows_the_content() {
+    let digest = |text: &str, env: &[(&str, &str)]| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("digest");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("belfry.toml"), text).unwrap();
+        Config::load(&input(Some(&folder.join("belfry.toml")), env)).unwrap().digest
+    };
+    let base = digest("", &[]);
+    assert_eq!(base, digest("", &[("UNRELATED", "1")]));
+    assert_ne!(base, digest("# more", &[]));
+    assert_ne!(base, digest("", &[("BELFRY_STORAGE__PATH", "x")]));
+}
+
+#[test]
+fn a_config_that_is_not_there_is_one_clear_problem() {
+    let problems = Config::load(&input(Some(Path::new("/nowhere/belfry.toml")), &[])).unwrap_err();
+    assert_eq!(
+        problems.to_string(),
+        "/nowhere/belfry.toml: error: cannot read the config: there is no such file or folder\n  help: name another file with \
+         --config, or leave it out for the built-in defaults"
+    );
+}
+
+#[test]
+fn the_schema_knows_every_section_and_refuses_unknown_keys() {
+    let schema = belfry_config::schema();
+    let properties = schema["properties"].as_object().unwrap();
+    for key in ["server", "storage", "plugin", "channel", "route", "rule", "report", "telemetry"] {
+        assert!(properties.contains_key(key), "{key}");
+    }
+    assert_eq!(schema["additionalProperties"], false);
+    assert_eq!(schema["properties"]["route"]["properties"]["routes"]["items"]["$ref"], "#/properties/route");
+    assert_eq!(schema["properties"]["collection"]["properties"]["interval"]["default"], "10s");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_text_panics(text in "(\\[{0,2}[a-z.]{0,12}\\]{0,2}|[a-z_]{1,9} = [-0-9a-z\"'\\[\\]{},.$ ]{0,16}|.{0,30}|\n){0,12}") {
+        let _ = load(&text, &BTreeMap::from([("A", "1")]).into_iter().collect::<Vec<_>>());
+    }
+
+    /// Real keys with values of every type: what is wrong is said, nothing panics.
+    #[test]
+    fn no_value_panics(
+        key in prop::sample::select(vec![
+            "server.listen", "server.auth", "storage.retention", "storage.fsync", "storage.series_limit", "collection.interval",
+            "plugin", "channel", "route", "route.routes", "rules.files", "rule", "report", "telemetry.log_level", "smtp", "notify.retry",
+        ]),
+        value in prop::sample::select(vec![
+            "1", "-1", "1.5", "true", "\"\"", "\"x\"", "\"${\"", "[]", "[1]", "[[]]", "{}", "[{}]", "[{ name = 1 }]",
+            "[{ name = \"a\", routes = [{}], section = [{}], secrets = { a = {} }, grants = { http = [\"\"] } }]",
+            "2020-01-01", "nan", "9223372036854775807",
+        ]),
+    ) {
+        let _ = load(&format!("{key} = {value}"), &[]);
+    }
+}
