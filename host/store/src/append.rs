@@ -1,0 +1,253 @@
+//! Committing batches: one thread takes them from a bounded queue, applies as many as wait, writes them in one go, and
+//! only then answers.
+//!
+//! Invariant: an answer `Ok` means that `write()` has returned for the batch, and `fsync` under
+//! [`FsyncPolicy::Always`]; batches are committed in the order in which they were queued.
+//! Not here: which samples are acceptable (`head`), how a record looks (`record`).
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use belfry_model::write::{SeriesRef, Times};
+use belfry_model::{Appended, Batch, Labels, MetricMetadata, WriteError, Writer};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::FsyncPolicy;
+use crate::head::Inserted;
+use crate::record::RecordBuilder;
+use crate::series::Point;
+use crate::store::{Shared, State, Store, is_full};
+use crate::wal::Wal;
+
+/// Batches awaiting the writer thread: about a second at a thousand a second. Beyond that producers wait.
+pub const QUEUE_BATCHES_MAX: usize = 1024;
+/// Batches written with one `write()`: bounds what one slow write holds up.
+pub const GROUP_BATCHES_MAX: usize = 128;
+/// A record of this size is ended, even within a batch, so that reading it back needs no more memory than this.
+const RECORD_BYTES_SPLIT: usize = 32 << 20;
+/// More labels than this on a series are a mistake of its producer.
+pub const LABELS_MAX: usize = 256;
+/// A longer name or value is a mistake of its producer.
+pub const LABEL_BYTES_MAX: usize = 64 << 10;
+
+/// A batch and where its answer goes.
+pub(crate) struct Job {
+    batch: Batch,
+    reply: oneshot::Sender<Result<Appended, WriteError>>,
+}
+
+/// What the writer thread and maintenance share.
+pub(crate) struct Commit {
+    /// `None` with the memory backend.
+    pub wal: Option<Wal>,
+    /// The log's generation.
+    pub generation: u64,
+    /// The head must be written to a block: part of the log may not be durable.
+    pub flush_soon: bool,
+    pub builder: RecordBuilder,
+}
+
+impl Commit {
+    pub fn new(wal: Option<Wal>, generation: u64) -> Self {
+        Self { wal, generation, flush_soon: false, builder: RecordBuilder::default() }
+    }
+
+    /// Ends the record being built and queues it for [`Commit::write`].
+    pub fn end_record(&mut self) {
+        let record = self.builder.finish();
+        if let Some(wal) = self.wal.as_mut().filter(|_| !record.is_empty()) {
+            wal.push(record);
+        }
+        self.builder.clear();
+    }
+
+    /// Writes what is queued.
+    pub fn write(&mut self) -> io::Result<()> {
+        self.wal.as_mut().map_or(Ok(()), Wal::write)
+    }
+
+    /// After a failed `fsync` nobody knows what the disk has: the segment is left, and a block with everything is
+    /// written instead.
+    pub fn sync_failed(&mut self) {
+        self.flush_soon = true;
+        if let Some(wal) = &mut self.wal {
+            wal.abandon_segment();
+        }
+    }
+}
+
+/// The writer thread: ends when every sender is gone.
+pub(crate) fn run(shared: &Shared, mut queue: mpsc::Receiver<Job>) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut jobs = vec![first];
+        while jobs.len() < GROUP_BATCHES_MAX
+            && let Ok(job) = queue.try_recv()
+        {
+            jobs.push(job);
+        }
+        commit(shared, jobs);
+    }
+}
+
+fn commit(shared: &Shared, jobs: Vec<Job>) {
+    let mut commit = shared.commit.lock();
+    // What an earlier group could not write comes first: until it is written nothing new is taken.
+    let mut outcome = commit.write();
+    let mut done = Vec::with_capacity(jobs.len());
+    if outcome.is_ok() {
+        for job in &jobs {
+            done.push(apply(shared, &mut commit, &job.batch));
+        }
+        outcome = commit.write();
+    }
+    if outcome.is_ok() {
+        shared.dirty.store(true, Ordering::Release);
+        if shared.config.fsync == FsyncPolicy::Always {
+            outcome = commit.wal.as_ref().and_then(Wal::current).map_or(Ok(()), |f| f.sync());
+            match &outcome {
+                Ok(()) => shared.dirty.store(false, Ordering::Release),
+                Err(_) => commit.sync_failed(),
+            }
+        }
+    }
+    drop(commit);
+    shared.note("the write-ahead log", &outcome);
+    for (i, job) in jobs.into_iter().enumerate() {
+        let answer = match &outcome {
+            Ok(()) => Ok(done.get(i).copied().unwrap_or_default()),
+            Err(e) if is_full(e) => Err(WriteError::DiskFull(e.to_string())),
+            Err(e) => Err(WriteError::Io(e.to_string())),
+        };
+        // Nobody waits any more: the batch is written all the same.
+        let _ = job.reply.send(answer);
+    }
+}
+
+/// Puts a batch into the head and what was new of it into a record.
+fn apply(shared: &Shared, commit: &mut Commit, batch: &Batch) -> Appended {
+    let mut state = shared.state.write();
+    let mut out = Appended::default();
+    for m in state.head.take_new_metadata() {
+        commit.builder.metadata(&m);
+    }
+    let window = i64::try_from(shared.config.out_of_order_window.as_millis()).unwrap_or(i64::MAX);
+    for (i, (reference, value)) in batch.refs.iter().zip(&batch.values).enumerate() {
+        let at = match &batch.times {
+            Times::One(t) => t.0,
+            Times::Each(times) => match times.get(i) {
+                Some(t) => t.0,
+                None => break,
+            },
+        };
+        let start = batch.starts.get(i).copied().unwrap_or(0);
+        take(&mut state, commit, window, *reference, &Point { at, value: *value, start, histogram: None }, &mut out);
+    }
+    for (reference, at, start, h) in &batch.histograms {
+        let p = Point { at: at.0, value: h.sum, start: start.map_or(0, |s| s.0), histogram: Some(h) };
+        take(&mut state, commit, window, *reference, &p, &mut out);
+    }
+    for (reference, exemplar) in &batch.exemplars {
+        let Some(id) = state.head.resolve(*reference) else { continue };
+        if state.head.add_exemplar(id, exemplar) {
+            introduce(&mut state, commit, id);
+            commit.builder.exemplar(id, exemplar);
+        }
+    }
+    commit.end_record();
+    let c = &shared.counters;
+    for (counter, n) in [
+        (&c.appended, out.accepted),
+        (&c.too_old, out.too_old),
+        (&c.duplicate, out.duplicate),
+        (&c.unknown_series, out.unknown_series),
+    ] {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+    out
+}
+
+fn take(state: &mut State, commit: &mut Commit, window: i64, of: SeriesRef, p: &Point<'_>, out: &mut Appended) {
+    let Some(id) = state.head.resolve(of) else {
+        out.unknown_series += 1;
+        return;
+    };
+    match state.head.insert(id, p, window, &state.blocks) {
+        Inserted::Same => out.accepted += 1,
+        Inserted::Duplicate => out.duplicate += 1,
+        Inserted::TooOld => out.too_old += 1,
+        Inserted::New => {
+            out.accepted += 1;
+            if commit.wal.is_none() {
+                return;
+            }
+            introduce(state, commit, id);
+            match p.histogram {
+                Some(h) => commit.builder.histogram(id, p.at, h, p.start),
+                None => commit.builder.float(id, p.at, p.value, p.start),
+            }
+            if commit.builder.len() >= RECORD_BYTES_SPLIT {
+                commit.end_record();
+            }
+        }
+    }
+}
+
+/// Makes sure that the log's generation says what series `id` is.
+pub(crate) fn introduce(state: &mut State, commit: &mut Commit, id: u32) {
+    if let Some(s) = state.head.series_mut(id).filter(|s| s.introduced != commit.generation) {
+        s.introduced = commit.generation;
+        commit.builder.series(id, &s.labels);
+    }
+}
+
+fn check(labels: &Labels) -> Result<(), WriteError> {
+    let bad = |what: String| Err(WriteError::BadLabels(what));
+    if labels.is_empty() {
+        return bad("a series needs at least one label".into());
+    }
+    if labels.len() > LABELS_MAX {
+        return bad(format!("{} labels; at most {LABELS_MAX}", labels.len()));
+    }
+    for l in labels {
+        if l.name.is_empty() {
+            return bad("a label has no name".into());
+        }
+        if l.name.len() > LABEL_BYTES_MAX || l.value.len() > LABEL_BYTES_MAX {
+            return bad(format!("a name or value is longer than {LABEL_BYTES_MAX} bytes"));
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Writer for Store {
+    fn open(&self, labels: &Labels) -> Result<SeriesRef, WriteError> {
+        if let Some(known) = self.shared.state.read().head.get(labels) {
+            return Ok(known);
+        }
+        check(labels)?;
+        let limit = self.shared.config.series_max;
+        let mut state = self.shared.state.write();
+        // Somebody else may have opened it between the two locks; that one is not new.
+        if state.head.len() as u64 >= limit && state.head.get(labels).is_none() {
+            self.shared.counters.shed_series.fetch_add(1, Ordering::Relaxed);
+            return Err(WriteError::SeriesLimit { limit });
+        }
+        Ok(state.head.open(labels))
+    }
+
+    async fn append(&self, batch: Batch) -> Result<Appended, WriteError> {
+        let sender = self.queue.lock().clone().ok_or(WriteError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        sender.send(Job { batch, reply }).await.map_err(|_| WriteError::Closed)?;
+        drop(sender);
+        answer.await.map_err(|_| WriteError::Closed)?
+    }
+
+    fn declare(&self, metadata: MetricMetadata) {
+        if !self.shared.state.write().head.declare(metadata) {
+            self.shared.counters.shed_metadata.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

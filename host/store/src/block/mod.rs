@@ -1,0 +1,190 @@
+//! Blocks: immutable files of chunks with their own index. Byte by byte in `docs/formats/store.md`.
+//!
+//! Invariant: a file with a block's name is whole (it is written under another name, synced, then renamed); each part
+//! of it stands under a checksum that is looked at before the part is used.
+//! Not here: when blocks are made, merged or deleted (`maintain`).
+
+mod read;
+mod write;
+
+use crate::codec::{Corrupt, Reader};
+
+pub use read::{Block, BlockError, BlockSeries};
+pub use write::BlockWriter;
+
+/// Of finished blocks.
+pub const EXTENSION: &str = "block";
+/// Of blocks that are being written.
+pub const UNFINISHED: &str = "unfinished";
+/// The format that this program writes, and the highest that it reads.
+pub const VERSION: u32 = 1;
+/// Samples in a chunk of a block, where there are that many.
+pub const CHUNK_SAMPLES: usize = 512;
+
+const MAGIC: &[u8; 8] = b"BELFBLK\n";
+const HEADER_BYTES: usize = 12;
+/// Footer length, footer checksum, magic.
+const TAIL_BYTES: usize = 16;
+/// Name, value, offset, length: four bytes each.
+const POSTING_BYTES: usize = 16;
+
+/// What a block says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockMeta {
+    /// Time of the first sample.
+    pub min: i64,
+    /// Time of the last sample.
+    pub max: i64,
+    /// How many samples.
+    pub samples: u64,
+    /// 0 when written from the head, one more with each merge.
+    pub level: u32,
+    /// The write-ahead log's generations up to this one are in blocks.
+    pub wal_generation: u64,
+    /// The blocks that this one takes the place of.
+    pub replaces: Vec<u64>,
+}
+
+/// A part of the file under one checksum.
+#[derive(Clone, Copy, Debug, Default)]
+struct Section {
+    offset: u64,
+    len: u64,
+    crc: u32,
+}
+
+#[derive(Default)]
+struct Footer {
+    meta: BlockMeta,
+    symbols: Section,
+    series: Section,
+    postings: Section,
+}
+
+impl Footer {
+    fn write(&self, out: &mut Vec<u8>) {
+        for s in [self.symbols, self.series, self.postings] {
+            out.extend_from_slice(&s.offset.to_le_bytes());
+            out.extend_from_slice(&s.len.to_le_bytes());
+            out.extend_from_slice(&s.crc.to_le_bytes());
+        }
+        let m = &self.meta;
+        for v in [m.min as u64, m.max as u64, m.samples, m.wal_generation] {
+            out.extend_from_slice(&v.to_le_bytes());
+        }
+        out.extend_from_slice(&m.level.to_le_bytes());
+        out.extend_from_slice(&(m.replaces.len() as u32).to_le_bytes());
+        for id in &m.replaces {
+            out.extend_from_slice(&id.to_le_bytes());
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, Corrupt> {
+        let mut r = Reader::new(bytes);
+        let mut sections = [Section::default(); 3];
+        for s in &mut sections {
+            *s = Section { offset: r.u64()?, len: r.u64()?, crc: r.u32()? };
+        }
+        let (min, max, samples, wal_generation) = (r.u64()? as i64, r.u64()? as i64, r.u64()?, r.u64()?);
+        let level = r.u32()?;
+        let mut replaces = Vec::new();
+        for _ in 0..r.u32()? {
+            replaces.push(r.u64()?);
+        }
+        let [symbols, series, postings] = sections;
+        Ok(Self { meta: BlockMeta { min, max, samples, level, wal_generation, replaces }, symbols, series, postings })
+    }
+}
+
+/// Where a chunk is and what it spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkPlace {
+    /// Time of the first sample.
+    pub min: i64,
+    /// Time of the last sample.
+    pub max: i64,
+    /// How many samples.
+    pub count: u32,
+    offset: u64,
+    len: u32,
+}
+
+/// The file name of block `id`.
+pub fn file_name(id: u64, extension: &str) -> String {
+    format!("{id:010}.{extension}")
+}
+
+/// The number in the name of a finished block.
+pub fn parse_name(name: &str) -> Option<u64> {
+    name.strip_suffix(EXTENSION)?.strip_suffix('.')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use belfry_model::{Labels, Matcher, SampleBuf, TimeRange};
+
+    use super::*;
+    use crate::disk::{Disk, SimDisk};
+    use crate::index::resolve;
+
+    fn labels(i: u32) -> Labels {
+        Labels::from_pairs([("__name__", "m".to_owned()), ("i", format!("{i:03}"))])
+    }
+
+    fn written(disk: &SimDisk) -> Block {
+        let dir = Path::new("/b");
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        let mut w = BlockWriter::create(disk.clone(), dir, 4).unwrap();
+        for i in 0..50 {
+            let mut buf = SampleBuf::default();
+            (0..600).for_each(|t| buf.push_float(t * 10, (t * i64::from(i)) as f64));
+            w.add(&labels(i), &buf).unwrap();
+        }
+        w.finish(BlockMeta { wal_generation: 3, ..BlockMeta::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_block_finds_and_reads_its_series() {
+        let disk = SimDisk::default();
+        written(&disk);
+        let block = Block::open(&disk, Path::new("/b/0000000004.block"), 4).unwrap();
+        assert_eq!((block.meta().min, block.meta().max, block.meta().samples), (0, 5990, 30_000));
+        assert_eq!(block.find(&labels(17)).unwrap(), Some(17));
+        assert_eq!(block.find(&labels(77)).unwrap(), None);
+        let hit = resolve(&block, &["i=~\"01.\"".parse::<Matcher>().unwrap()]).unwrap();
+        assert_eq!(hit.into_iter().collect::<Vec<_>>(), (10..20).collect::<Vec<_>>());
+        let series = block.series(12).unwrap();
+        assert_eq!(series.labels, labels(12));
+        assert_eq!(series.chunks.iter().map(|c| c.count).collect::<Vec<_>>(), [512, 88]);
+        let mut buf = SampleBuf::default();
+        for c in &series.chunks {
+            block.decode(c, TimeRange::ALL, &mut buf).unwrap();
+        }
+        assert_eq!((buf.len(), buf.floats[599]), (600, 599.0 * 12.0));
+    }
+
+    #[test]
+    fn every_flipped_byte_is_noticed_and_none_panics() {
+        let disk = SimDisk::default();
+        written(&disk);
+        let file = Path::new("/b/0000000004.block");
+        let len = disk.read(file).unwrap().len();
+        for at in (0..len).step_by(41) {
+            let disk = disk.killed();
+            disk.tamper(file, |b| b[at] ^= 0x20);
+            let Ok(block) = Block::open(&disk, file, 4) else { continue };
+            let mut buf = SampleBuf::default();
+            let read_all = (0..block.len()).try_for_each(|i| {
+                block.series(i)?.chunks.iter().try_for_each(|c| {
+                    buf.clear();
+                    block.decode(c, TimeRange::ALL, &mut buf)
+                })
+            });
+            let searched = resolve(&block, &[Matcher::equal("i", "012")]).map(|_| ());
+            assert!(read_all.and(searched).is_err(), "byte {at} of {len}");
+        }
+    }
+}

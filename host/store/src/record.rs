@@ -1,0 +1,247 @@
+//! What a record of the write-ahead log says: one batch, as far as it was accepted.
+//!
+//! Invariant: a record stands alone; reading it needs no other record but those that introduced its series.
+//! Not here: framing and checksums (`wal`), whether a sample is acceptable (`head`).
+
+use std::sync::Arc;
+
+use belfry_model::sample::Histogram;
+use belfry_model::{Exemplar, Labels, MetricKind, MetricMetadata, TimestampMs};
+
+use crate::codec::{
+    Corrupt, Reader, put_f64, put_histogram, put_ivarint, put_labels, put_str, put_uvarint, read_histogram,
+};
+
+const SERIES: u8 = 1;
+const SAMPLES: u8 = 2;
+const SAMPLE_WITH_START: u8 = 3;
+const HISTOGRAM: u8 = 4;
+const EXEMPLAR: u8 = 5;
+const METADATA: u8 = 6;
+
+const KINDS: [MetricKind; 7] = [
+    MetricKind::Unknown,
+    MetricKind::Gauge,
+    MetricKind::Counter,
+    MetricKind::Histogram,
+    MetricKind::Summary,
+    MetricKind::Info,
+    MetricKind::StateSet,
+];
+
+/// One thing that a record says. Series numbers hold within a generation of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// From here on `id` means this series.
+    Series(u32, Labels),
+    /// A float: series, time, value, start timestamp (0 for "not known").
+    Float(u32, i64, f64, i64),
+    /// A native histogram: series, time, value, start timestamp (0 for "not known").
+    Histogram(u32, i64, Arc<Histogram>, i64),
+    /// An exemplar of a series.
+    Exemplar(u32, Exemplar),
+    /// What a metric is.
+    Metadata(MetricMetadata),
+}
+
+/// Builds one record. Reuse it.
+#[derive(Default)]
+pub struct RecordBuilder {
+    out: Vec<u8>,
+    run: Vec<u8>,
+    run_samples: u64,
+    run_time: i64,
+    run_last: u32,
+}
+
+impl RecordBuilder {
+    /// Introduces a series.
+    pub fn series(&mut self, id: u32, labels: &Labels) {
+        // In front of the samples that stand in the open run: those are written when the run ends.
+        self.out.push(SERIES);
+        put_uvarint(&mut self.out, u64::from(id));
+        put_labels(&mut self.out, labels);
+    }
+
+    /// A float. Samples of one time in a row share it.
+    pub fn float(&mut self, id: u32, at: i64, value: f64, start: i64) {
+        if start != 0 {
+            self.end_run();
+            self.out.push(SAMPLE_WITH_START);
+            self.place(id, at);
+            put_f64(&mut self.out, value);
+            put_ivarint(&mut self.out, at.wrapping_sub(start));
+            return;
+        }
+        if self.run_samples > 0 && self.run_time != at {
+            self.end_run();
+        }
+        self.run_samples += 1;
+        self.run_time = at;
+        put_ivarint(&mut self.run, i64::from(id) - i64::from(self.run_last));
+        self.run_last = id;
+        put_f64(&mut self.run, value);
+    }
+
+    /// A native histogram.
+    pub fn histogram(&mut self, id: u32, at: i64, histogram: &Histogram, start: i64) {
+        self.end_run();
+        self.out.push(HISTOGRAM);
+        self.place(id, at);
+        put_ivarint(&mut self.out, start);
+        put_histogram(&mut self.out, histogram, None);
+    }
+
+    /// An exemplar.
+    pub fn exemplar(&mut self, id: u32, exemplar: &Exemplar) {
+        self.end_run();
+        self.out.push(EXEMPLAR);
+        self.place(id, exemplar.at.0);
+        put_f64(&mut self.out, exemplar.value);
+        put_labels(&mut self.out, &exemplar.labels);
+    }
+
+    /// What a metric is.
+    pub fn metadata(&mut self, m: &MetricMetadata) {
+        self.end_run();
+        self.out.push(METADATA);
+        put_str(&mut self.out, &m.name);
+        self.out.push(KINDS.iter().position(|k| *k == m.kind).unwrap_or(0) as u8);
+        put_str(&mut self.out, &m.unit);
+        put_str(&mut self.out, &m.help);
+    }
+
+    /// The finished record; empty when nothing was said. The builder starts anew with [`RecordBuilder::clear`].
+    pub fn finish(&mut self) -> &[u8] {
+        self.end_run();
+        &self.out
+    }
+
+    /// About how long the record is by now.
+    pub fn len(&self) -> usize {
+        self.out.len() + self.run.len()
+    }
+
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.out.clear();
+        self.run.clear();
+        self.run_samples = 0;
+        self.run_last = 0;
+    }
+
+    fn place(&mut self, id: u32, at: i64) {
+        put_uvarint(&mut self.out, u64::from(id));
+        put_ivarint(&mut self.out, at);
+    }
+
+    fn end_run(&mut self) {
+        if self.run_samples == 0 {
+            return;
+        }
+        self.out.push(SAMPLES);
+        put_ivarint(&mut self.out, self.run_time);
+        put_uvarint(&mut self.out, self.run_samples);
+        self.out.extend_from_slice(&self.run);
+        self.run.clear();
+        self.run_samples = 0;
+        self.run_last = 0;
+    }
+}
+
+/// Hands the entries of a record to `on_entry`, in order.
+pub fn read(record: &[u8], mut on_entry: impl FnMut(Entry)) -> Result<(), Corrupt> {
+    let mut r = Reader::new(record);
+    while !r.is_empty() {
+        let tag = r.u8()?;
+        if tag == SAMPLES {
+            let at = r.ivarint()?;
+            let n = r.count()?;
+            let mut id = 0i64;
+            for _ in 0..n {
+                id = id.wrapping_add(r.ivarint()?);
+                on_entry(Entry::Float(series_id(id as u64)?, at, r.f64()?, 0));
+            }
+            continue;
+        }
+        if tag == METADATA {
+            let name = r.str()?.to_owned();
+            let kind = KINDS.get(usize::from(r.u8()?)).copied().unwrap_or_default();
+            on_entry(Entry::Metadata(MetricMetadata { name, kind, unit: r.str()?.into(), help: r.str()?.into() }));
+            continue;
+        }
+        let id = series_id(r.uvarint()?)?;
+        if tag == SERIES {
+            on_entry(Entry::Series(id, r.labels()?));
+            continue;
+        }
+        let at = r.ivarint()?;
+        on_entry(match tag {
+            SAMPLE_WITH_START => Entry::Float(id, at, r.f64()?, at.wrapping_sub(r.ivarint()?)),
+            HISTOGRAM => {
+                let start = r.ivarint()?;
+                Entry::Histogram(id, at, Arc::new(read_histogram(&mut r, None)?), start)
+            }
+            EXEMPLAR => {
+                let value = r.f64()?;
+                Entry::Exemplar(id, Exemplar { labels: r.labels()?, value, at: TimestampMs(at) })
+            }
+            _ => return Err(Corrupt("an entry is of an unknown kind")),
+        });
+    }
+    Ok(())
+}
+
+fn series_id(id: u64) -> Result<u32, Corrupt> {
+    u32::try_from(id).map_err(|_| Corrupt("a series number is out of range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_written_is_read_with_series_before_their_samples() {
+        let labels = Labels::from_pairs([("__name__", "up")]);
+        let exemplar = Exemplar { labels: labels.clone(), value: 0.5, at: TimestampMs(3) };
+        let meta = MetricMetadata { name: "up".into(), kind: MetricKind::Gauge, ..MetricMetadata::default() };
+        let mut b = RecordBuilder::default();
+        b.float(7, 1000, 1.0, 0);
+        b.series(9, &labels);
+        b.float(9, 1000, 2.5, 0);
+        b.float(7, 1001, 3.0, -5);
+        b.histogram(9, 1002, &Histogram::default(), 0);
+        b.exemplar(9, &exemplar);
+        b.metadata(&meta);
+        let mut entries = Vec::new();
+        read(b.finish(), |e| entries.push(e)).unwrap();
+        assert_eq!(
+            entries,
+            [
+                Entry::Series(9, labels),
+                Entry::Float(7, 1000, 1.0, 0),
+                Entry::Float(9, 1000, 2.5, 0),
+                Entry::Float(7, 1001, 3.0, -5),
+                Entry::Histogram(9, 1002, Arc::new(Histogram::default()), 0),
+                Entry::Exemplar(9, exemplar),
+                Entry::Metadata(meta),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_row_of_small_numbers_costs_few_bytes() {
+        let mut b = RecordBuilder::default();
+        (0..1000).for_each(|i| b.float(i, 1_700_000_000_000, f64::from(i % 10), 0));
+        let bytes = b.finish().len();
+        assert!(bytes <= 4000, "{bytes} bytes for 1000 samples");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&bytes, |_| ());
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! The store as others hold it: opening, state, counters.
+//!
+//! Invariant: `commit` is taken before `state`, never the other way round; whoever holds `state` does no I/O but reads
+//! of mapped blocks.
+//! Not here: how a batch is committed (`append`), reading (`read`), blocks and retention (`maintain`).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use belfry_model::TimestampMs;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::mpsc;
+
+use crate::append::{self, Commit, Job};
+use crate::block::{self, Block, BlockError};
+use crate::config::{Backend, Damage, FsyncPolicy, OpenError, Recovery, StoreConfig};
+use crate::disk::{Disk, Lock, SimDisk};
+use crate::head::Head;
+use crate::maintain::Pending;
+use crate::record::{self, Entry};
+use crate::series::Point;
+use crate::wal::{self, ReplayError, Wal};
+
+const WAL_DIR: &str = "wal";
+const BLOCKS_DIR: &str = "blocks";
+const LOCK_FILE: &str = "LOCK";
+
+/// Whether the store can take samples.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// All is well.
+    #[default]
+    Ok,
+    /// Writes are refused until there is room; everything acknowledged is kept and can be read.
+    DiskFull(String),
+    /// The disk refuses; says what and where.
+    Failing(String),
+}
+
+/// Numbers for `/metrics` and the status page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Open series.
+    pub series: u64,
+    /// Distinct strings of the open series' labels.
+    pub symbols: u64,
+    /// Samples accepted since the start.
+    pub appended: u64,
+    /// Samples refused because they were too old.
+    pub rejected_too_old: u64,
+    /// Samples refused because another value stands at their time.
+    pub rejected_duplicate: u64,
+    /// Samples of series that had been forgotten.
+    pub rejected_unknown_series: u64,
+    /// New series refused because of the limit.
+    pub shed_series: u64,
+    /// Metadata refused because of its limit.
+    pub shed_metadata: u64,
+    /// Bytes of the write-ahead log.
+    pub wal_bytes: u64,
+    /// Files of the write-ahead log.
+    pub wal_segments: u64,
+    /// Blocks.
+    pub blocks: u64,
+    /// Bytes of the blocks.
+    pub block_bytes: u64,
+    /// Samples in blocks.
+    pub block_samples: u64,
+    /// Compressed chunks in memory.
+    pub head_chunks: u64,
+    /// Bytes on disk in all.
+    pub bytes_on_disk: u64,
+    /// Blocks written from the head.
+    pub flushes: u64,
+    /// Merges of blocks.
+    pub compactions: u64,
+    /// Blocks deleted by retention.
+    pub blocks_expired: u64,
+    /// Series forgotten because nothing came for them.
+    pub series_forgotten: u64,
+    /// How long the last [`Store::maintain`] took, as its driver measured; see [`Store::note_maintain`].
+    pub last_maintain_micros: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub appended: AtomicU64,
+    pub too_old: AtomicU64,
+    pub duplicate: AtomicU64,
+    pub unknown_series: AtomicU64,
+    pub shed_series: AtomicU64,
+    pub shed_metadata: AtomicU64,
+    pub flushes: AtomicU64,
+    pub compactions: AtomicU64,
+    pub blocks_expired: AtomicU64,
+    pub series_forgotten: AtomicU64,
+    pub last_maintain_micros: AtomicU64,
+}
+
+/// What readers see: one lock, so that a read is a consistent snapshot.
+#[derive(Default)]
+pub(crate) struct State {
+    pub head: Head,
+    /// In the order of their numbers.
+    pub blocks: Vec<Arc<Block>>,
+}
+
+pub(crate) struct Shared {
+    pub config: StoreConfig,
+    pub disk: Arc<dyn Disk>,
+    pub blocks_dir: PathBuf,
+    pub state: RwLock<State>,
+    pub commit: Mutex<Commit>,
+    pub counters: Counters,
+    /// What cannot be written at the moment, by what it is.
+    pub health: Mutex<BTreeMap<&'static str, Health>>,
+    /// Something was written that is not synced yet.
+    pub dirty: AtomicBool,
+    pub next_block: AtomicU64,
+    pub maintenance: Mutex<Pending>,
+    _lock: Option<Box<dyn Send + Sync>>,
+}
+
+/// The time-series store. Dropping it ends the writer thread and syncs.
+pub struct Store {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: Mutex<Option<mpsc::Sender<Job>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Store {
+    /// Opens the store, bringing back what was acknowledged. With [`Backend::Memory`] the `disk` is not touched.
+    pub fn open(
+        config: StoreConfig,
+        disk: Arc<dyn Disk>,
+        now: TimestampMs,
+    ) -> Result<(Arc<Self>, Recovery), OpenError> {
+        let mut recovery = Recovery::default();
+        let mut state = State::default();
+        let (disk, root) = match &config.backend {
+            Backend::Folder(path) => (disk, path.clone()),
+            Backend::Memory => (Arc::new(SimDisk::default()) as Arc<dyn Disk>, PathBuf::from("/")),
+        };
+        let (wal_dir, blocks_dir) = (root.join(WAL_DIR), root.join(BLOCKS_DIR));
+        let not_writable = |source| OpenError::NotWritable { path: root.clone(), source };
+        for dir in [&root, &wal_dir, &blocks_dir] {
+            disk.create_dir_all(dir).map_err(not_writable)?;
+        }
+        let lock = match disk.lock(&root.join(LOCK_FILE)).map_err(not_writable)? {
+            Lock::Held(lock) => lock,
+            Lock::InUse { pid } => return Err(OpenError::InUse { path: root, pid }),
+        };
+        disk.sync_dir(&root).map_err(not_writable)?;
+        let next_block = open_blocks(&*disk, &blocks_dir, &mut state, &mut recovery)?;
+        let mut wal = None;
+        let mut generation = 1;
+        if config.backend != Backend::Memory {
+            let covered = state.blocks.iter().map(|b| b.meta().wal_generation).max().unwrap_or(0);
+            let replayed = replay(&*disk, &wal_dir, covered, &mut state.head, &mut recovery)?;
+            generation = replayed.last().map_or(0, |s| s.generation).max(covered) + 1;
+            let sync = config.fsync != FsyncPolicy::Never;
+            wal = Some(Wal::new(disk.clone(), wal_dir, replayed, generation, sync));
+        }
+        let blocks = state.blocks.clone();
+        state.head.set_blocks(&blocks);
+        recovery.series = state.head.len() as u64;
+        for d in &recovery.damage {
+            tracing::error!(file = %d.file.display(), offset = d.offset, "damaged data, the rest is readable: {}", d.what);
+        }
+        let shared = Arc::new(Shared {
+            disk,
+            blocks_dir,
+            state: RwLock::new(state),
+            commit: Mutex::new(Commit::new(wal, generation)),
+            counters: Counters::default(),
+            health: Mutex::default(),
+            dirty: AtomicBool::new(false),
+            next_block: AtomicU64::new(next_block),
+            maintenance: Mutex::new(Pending::new(now)),
+            _lock: Some(lock),
+            config,
+        });
+        let (sender, receiver) = mpsc::channel(append::QUEUE_BATCHES_MAX);
+        let writer = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || append::run(&writer, receiver))
+            .map_err(|source| OpenError::Io { file: root, source })?;
+        let store = Self { shared, queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) };
+        tracing::info!(series = recovery.series, samples = recovery.samples, blocks = recovery.blocks, at = %now, "store opened");
+        Ok((Arc::new(store), recovery))
+    }
+
+    /// Can it take samples?
+    pub fn health(&self) -> Health {
+        self.shared.health.lock().values().next().cloned().unwrap_or_default()
+    }
+
+    /// Makes what was written durable, if anything was. Blocks for as long as the disk takes: call it from a thread
+    /// that may, every 100 ms under [`FsyncPolicy::Interval`].
+    pub fn sync(&self) -> io::Result<()> {
+        self.shared.sync()
+    }
+
+    /// Refuses further batches, finishes those that wait, and syncs. Calling it twice is harmless.
+    pub fn close(&self) {
+        self.queue.lock().take();
+        if let Some(thread) = self.thread.lock().take() {
+            // A panic of the writer thread was already reported by its panic hook; there is nothing to add.
+            let _ = thread.join();
+        }
+        if let Err(e) = self.shared.sync() {
+            tracing::error!("the last sync failed: {e}");
+        }
+    }
+
+    /// Keeps how long a [`Store::maintain`] took, for [`Store::stats`]: the store has no clock.
+    pub fn note_maintain(&self, took: std::time::Duration) {
+        self.shared.counters.last_maintain_micros.store(took.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Numbers for `/metrics`.
+    pub fn stats(&self) -> Stats {
+        let (wal_bytes, wal_segments) = {
+            let commit = self.shared.commit.lock();
+            commit.wal.as_ref().map_or((0, 0), |w| (w.bytes(), w.segments() as u64))
+        };
+        let state = self.shared.state.read();
+        let c = &self.shared.counters;
+        let get = |a: &AtomicU64| a.load(Ordering::Relaxed);
+        let block_bytes = state.blocks.iter().map(|b| b.bytes()).sum();
+        let chunks = |s: &crate::head::MemSeries| s.live.chunks() + s.frozen.as_ref().map_or(0, |f| f.chunks());
+        Stats {
+            series: state.head.len() as u64,
+            symbols: state.head.index.symbols() as u64,
+            appended: get(&c.appended),
+            rejected_too_old: get(&c.too_old),
+            rejected_duplicate: get(&c.duplicate),
+            rejected_unknown_series: get(&c.unknown_series),
+            shed_series: get(&c.shed_series),
+            shed_metadata: get(&c.shed_metadata),
+            wal_bytes,
+            wal_segments,
+            blocks: state.blocks.len() as u64,
+            block_bytes,
+            block_samples: state.blocks.iter().map(|b| b.meta().samples).sum(),
+            head_chunks: state.head.iter().map(|(_, s)| chunks(s) as u64).sum(),
+            bytes_on_disk: wal_bytes + block_bytes,
+            flushes: get(&c.flushes),
+            compactions: get(&c.compactions),
+            blocks_expired: get(&c.blocks_expired),
+            series_forgotten: get(&c.series_forgotten),
+            last_maintain_micros: get(&c.last_maintain_micros),
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    /// Notes how an attempt to write `what` went.
+    pub fn note(&self, what: &'static str, outcome: &io::Result<()>) {
+        let mut health = self.health.lock();
+        let Err(e) = outcome else {
+            if health.remove(what).is_some() {
+                tracing::info!("{what} is written again");
+            }
+            return;
+        };
+        let now = match is_full(e) {
+            true => Health::DiskFull(format!("{what}: {e}")),
+            false => Health::Failing(format!("{what}: {e}")),
+        };
+        if health.get(what) != Some(&now) {
+            tracing::error!("cannot write {what}: {e}");
+            health.insert(what, now);
+        }
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        if !self.dirty.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let file = self.commit.lock().wal.as_ref().and_then(Wal::current);
+        // Without the lock: appends go on while the disk works. A segment that ends meanwhile is synced by its end.
+        let outcome = file.map_or(Ok(()), |f| f.sync());
+        if outcome.is_err() {
+            self.dirty.store(true, Ordering::Release);
+            self.commit.lock().sync_failed();
+            self.note("the write-ahead log", &outcome);
+        }
+        outcome
+    }
+}
+
+/// Out of space or quota.
+pub(crate) fn is_full(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+/// Opens the blocks and clears away what a crash left; yields the next free number.
+fn open_blocks(disk: &dyn Disk, dir: &Path, state: &mut State, recovery: &mut Recovery) -> Result<u64, OpenError> {
+    let failed = |file: &Path| {
+        let file = file.to_owned();
+        move |source| OpenError::Io { file, source }
+    };
+    let mut next = 1;
+    let mut blocks = Vec::new();
+    for name in disk.list(dir).map_err(failed(dir))? {
+        let path = dir.join(&name);
+        let Some(id) = block::parse_name(&name) else {
+            if name.ends_with(block::UNFINISHED) {
+                disk.remove(&path).map_err(failed(&path))?;
+            }
+            continue;
+        };
+        next = next.max(id + 1);
+        match Block::open(disk, &path, id) {
+            Ok(b) => blocks.push(Arc::new(b)),
+            Err(BlockError::Version(found)) => {
+                return Err(OpenError::Version { file: path, found, known: block::VERSION });
+            }
+            Err(BlockError::Io(source)) => return Err(OpenError::Io { file: path, source }),
+            Err(e @ BlockError::Damaged(_)) => {
+                recovery.damage.push(Damage { file: path, offset: 0, what: e.to_string() });
+            }
+        }
+    }
+    // A crash between the birth of a merged block and the end of its parts leaves both.
+    let replaced: Vec<u64> = blocks.iter().flat_map(|b| b.meta().replaces.clone()).collect();
+    for b in blocks {
+        if replaced.contains(&b.id()) {
+            disk.remove(b.path()).map_err(failed(b.path()))?;
+        } else {
+            state.blocks.push(b);
+        }
+    }
+    state.blocks.sort_by_key(|b| b.id());
+    recovery.blocks = state.blocks.len() as u64;
+    Ok(next)
+}
+
+/// Reads the log into the head, leaving out what blocks have.
+fn replay(
+    disk: &dyn Disk,
+    dir: &Path,
+    covered: u64,
+    head: &mut Head,
+    recovery: &mut Recovery,
+) -> Result<Vec<wal::Segment>, OpenError> {
+    let mut ids = std::collections::HashMap::new();
+    let mut lost = 0u64;
+    let mut generation_before = 0;
+    let replayed = wal::replay(disk, dir, covered, |generation, bytes| {
+        if generation != generation_before {
+            ids.clear();
+            generation_before = generation;
+        }
+        record::read(bytes, |entry| {
+            let (id, point) = match &entry {
+                Entry::Series(id, labels) => {
+                    ids.insert(*id, head.open(labels).0 as u32);
+                    return;
+                }
+                Entry::Metadata(m) => {
+                    head.declare(m.clone());
+                    return;
+                }
+                Entry::Exemplar(id, e) => {
+                    if let Some(id) = ids.get(id) {
+                        head.add_exemplar(*id, e);
+                    }
+                    return;
+                }
+                Entry::Float(id, at, value, start) => {
+                    (id, Point { at: *at, value: *value, start: *start, histogram: None })
+                }
+                Entry::Histogram(id, at, h, start) => {
+                    (id, Point { at: *at, value: h.sum, start: *start, histogram: Some(h) })
+                }
+            };
+            match ids.get(id) {
+                Some(id) => recovery.samples += u64::from(head.restore(*id, &point)),
+                None => lost += 1,
+            }
+        })
+    });
+    let replayed = replayed.map_err(|e| match e {
+        ReplayError::Version { file, found } => OpenError::Version { file, found, known: wal::VERSION },
+        ReplayError::Io { file, source } => OpenError::Io { file, source },
+    })?;
+    recovery.segments = replayed.segments.len() as u64;
+    recovery.torn_bytes = replayed.torn_bytes;
+    recovery.damage.extend(replayed.damage);
+    if lost > 0 {
+        let what = format!("{lost} samples belong to series whose introduction is in a damaged record");
+        recovery.damage.push(Damage { file: dir.to_owned(), offset: 0, what });
+    }
+    Ok(replayed.segments)
+}

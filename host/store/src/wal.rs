@@ -1,0 +1,416 @@
+//! Write-ahead log: makes an append durable before it is acknowledged.
+//!
+//! Invariant: replay yields every acknowledged record, in order, and never part of a record. A torn tail is cut off;
+//! damage before it is reported with the file's name, and what follows it is still read.
+//! Not here: what a record says (`record`), queries, retention.
+//!
+//! Segments are named by generation and number. A generation begins when the process starts and whenever the head is
+//! frozen; once a block holds everything that was frozen, the generations before are deleted whole.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::codec::Corrupt;
+use crate::config::Damage;
+use crate::disk::{Disk, DiskFile};
+
+/// A segment is ended when it has grown to this.
+pub const SEGMENT_BYTES_MAX: u64 = 32 << 20;
+/// No record is longer; a larger length in a file is damage.
+pub const RECORD_BYTES_MAX: usize = 256 << 20;
+/// The format that this program writes, and the highest that it reads.
+pub const VERSION: u32 = 1;
+
+const MAGIC: &[u8; 8] = b"BELFWAL\n";
+const HEADER_BYTES: usize = 16;
+/// Opens each record, so that reading can go on behind damage.
+const MARK: [u8; 4] = [0xbe, 0x1f, 0x0a, 0x17];
+const FRAME_BYTES: usize = 12;
+
+/// One file of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its generation.
+    pub generation: u64,
+    /// Its number within the generation.
+    pub number: u64,
+    /// Its file.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// The log as it is written. One thread uses it.
+pub struct Wal {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    sync_at_end: bool,
+    segments: Vec<Segment>,
+    generation: u64,
+    next_number: u64,
+    file: Option<Arc<dyn DiskFile>>,
+    /// Records that are not in a file yet.
+    pending: Vec<u8>,
+}
+
+impl Wal {
+    /// Goes on after `segments`, in a new generation. Nothing is written yet.
+    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, segments: Vec<Segment>, generation: u64, sync_at_end: bool) -> Self {
+        Self { disk, dir, sync_at_end, segments, generation, next_number: 0, file: None, pending: Vec::new() }
+    }
+
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.bytes).sum()
+    }
+
+    /// How many segments there are.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Adds a record to those that the next [`Wal::write`] writes.
+    pub fn push(&mut self, payload: &[u8]) {
+        self.pending.extend_from_slice(&MARK);
+        self.pending.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        self.pending.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
+        self.pending.extend_from_slice(payload);
+    }
+
+    /// Writes what was pushed, in one go. After an error all of it stays pending and nothing of it is in the file.
+    pub fn write(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        if self.segments.last().is_some_and(|s| s.bytes >= SEGMENT_BYTES_MAX) {
+            self.end_segment()?;
+        }
+        let file = match &self.file {
+            Some(f) => f.clone(),
+            None => self.begin_segment()?,
+        };
+        let Some(segment) = self.segments.last_mut() else { return Ok(()) };
+        if let Err(e) = file.append(&self.pending) {
+            // A part may be in the file; a record behind it would make it damage instead of a torn tail.
+            if file.truncate(segment.bytes).is_err() {
+                self.file = None;
+            }
+            return Err(e);
+        }
+        segment.bytes += self.pending.len() as u64;
+        self.pending.clear();
+        self.pending.shrink_to(1 << 20);
+        Ok(())
+    }
+
+    /// The file to sync so that everything written is durable; `None` when there is nothing to sync.
+    pub fn current(&self) -> Option<Arc<dyn DiskFile>> {
+        self.file.clone()
+    }
+
+    /// Ends the segment after a failed sync: what the file holds beyond its last good sync is unknown, so nothing more
+    /// is added to it.
+    pub fn abandon_segment(&mut self) {
+        self.file = None;
+    }
+
+    /// What is pushed from now on belongs to a new generation.
+    pub fn begin_generation(&mut self) -> io::Result<u64> {
+        self.write()?;
+        self.end_segment()?;
+        self.generation += 1;
+        self.next_number = 0;
+        Ok(self.generation)
+    }
+
+    /// Deletes the segments of generations before `generation`.
+    pub fn remove_before(&mut self, generation: u64) -> io::Result<()> {
+        let mut removed = false;
+        while let Some(s) = self.segments.first().filter(|s| s.generation < generation) {
+            match self.disk.remove(&s.path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+            self.segments.remove(0);
+            removed = true;
+        }
+        if removed { self.disk.sync_dir(&self.dir) } else { Ok(()) }
+    }
+
+    fn begin_segment(&mut self) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.dir.join(format!("{:010}-{:06}.wal", self.generation, self.next_number));
+        self.next_number += 1;
+        let file = self.disk.create(&path)?;
+        let mut header = MAGIC.to_vec();
+        header.extend_from_slice(&VERSION.to_le_bytes());
+        header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
+        if let Err(e) = file.append(&header).and_then(|()| self.disk.sync_dir(&self.dir)) {
+            // Best effort: an empty segment is cut at the next start anyway.
+            let _ = self.disk.remove(&path);
+            return Err(e);
+        }
+        let (generation, number) = (self.generation, self.next_number - 1);
+        self.segments.push(Segment { generation, number, path, bytes: HEADER_BYTES as u64 });
+        self.file = Some(file.clone());
+        Ok(file)
+    }
+
+    fn end_segment(&mut self) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            if self.sync_at_end {
+                file.sync()?;
+            }
+            self.file = None;
+        }
+        Ok(())
+    }
+}
+
+/// What reading all segments yields beside the records.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// The segments that stay, in order.
+    pub segments: Vec<Segment>,
+    /// Bytes that were cut from the last one.
+    pub torn_bytes: u64,
+    /// What could not be read.
+    pub damage: Vec<Damage>,
+}
+
+/// Why the log cannot be read at all.
+#[derive(Debug)]
+pub enum ReplayError {
+    /// A newer Belfry wrote it.
+    Version {
+        /// The segment.
+        file: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// The system refused.
+    Io {
+        /// The file or folder.
+        file: PathBuf,
+        /// What it says.
+        source: io::Error,
+    },
+}
+
+/// Hands every record of `dir` to `on_record` with its generation, in order. Segments of generations up to `covered` are
+/// in blocks: they are deleted unread. A torn tail is cut from its file, durably, before this returns. A record whose
+/// checksum is right but that `on_record` cannot read is damage too.
+pub fn replay(
+    disk: &dyn Disk,
+    dir: &Path,
+    covered: u64,
+    mut on_record: impl FnMut(u64, &[u8]) -> Result<(), Corrupt>,
+) -> Result<Replayed, ReplayError> {
+    let io_error = |file: &Path| {
+        let file = file.to_owned();
+        move |source| ReplayError::Io { file, source }
+    };
+    let mut found = Vec::new();
+    for name in disk.list(dir).map_err(io_error(dir))? {
+        if let Some((generation, number)) = parse_name(&name) {
+            found.push(Segment { generation, number, path: dir.join(&name), bytes: 0 });
+        }
+    }
+    found.sort_by_key(|s| (s.generation, s.number));
+    let mut out = Replayed::default();
+    let done = found.partition_point(|s| s.generation <= covered);
+    for segment in found.drain(..done) {
+        disk.remove(&segment.path).map_err(io_error(&segment.path))?;
+    }
+    let last = found.len().saturating_sub(1);
+    for (i, mut segment) in found.into_iter().enumerate() {
+        let bytes = disk.read(&segment.path).map_err(io_error(&segment.path))?;
+        let read = read_segment(&bytes, |record| on_record(segment.generation, record));
+        if let Some(found) = read.newer_version {
+            return Err(ReplayError::Version { file: segment.path, found });
+        }
+        for (offset, what) in read.damage {
+            out.damage.push(Damage { file: segment.path.clone(), offset, what: what.to_owned() });
+        }
+        segment.bytes = bytes.len() as u64;
+        if read.good < segment.bytes {
+            let torn = segment.bytes - read.good;
+            if i == last {
+                drop(bytes);
+                cut(disk, dir, &segment.path, read.good).map_err(io_error(&segment.path))?;
+                out.torn_bytes = torn;
+                segment.bytes = read.good;
+                if read.good == 0 {
+                    continue;
+                }
+            } else {
+                let what = format!("its last {torn} bytes are no record");
+                out.damage.push(Damage { file: segment.path.clone(), offset: read.good, what });
+            }
+        }
+        out.segments.push(segment);
+    }
+    Ok(out)
+}
+
+fn cut(disk: &dyn Disk, dir: &Path, file: &Path, len: u64) -> io::Result<()> {
+    if len == 0 {
+        disk.remove(file)?;
+        return disk.sync_dir(dir);
+    }
+    let f = disk.open_append(file)?;
+    f.truncate(len)?;
+    f.sync()
+}
+
+fn parse_name(name: &str) -> Option<(u64, u64)> {
+    let (generation, number) = name.strip_suffix(".wal")?.split_once('-')?;
+    Some((generation.parse().ok()?, number.parse().ok()?))
+}
+
+struct SegmentRead {
+    /// Up to here everything is a record or reported damage.
+    good: u64,
+    damage: Vec<(u64, &'static str)>,
+    newer_version: Option<u32>,
+}
+
+fn read_segment(bytes: &[u8], mut on_record: impl FnMut(&[u8]) -> Result<(), Corrupt>) -> SegmentRead {
+    let mut out = SegmentRead { good: 0, damage: Vec::new(), newer_version: None };
+    let header_is_good =
+        bytes.len() >= HEADER_BYTES && bytes[..8] == *MAGIC && crc32fast::hash(&bytes[..12]) == le_u32(&bytes[12..]);
+    if header_is_good {
+        let version = le_u32(&bytes[8..]);
+        if version > VERSION {
+            out.newer_version = Some(version);
+            return out;
+        }
+        out.good = HEADER_BYTES as u64;
+    }
+    let mut at = out.good as usize;
+    while at < bytes.len() {
+        if let Some(payload) = record_at(bytes, at) {
+            if let Err(e) = on_record(payload) {
+                out.damage.push((at as u64, e.0));
+            }
+            at += FRAME_BYTES + payload.len();
+            out.good = at as u64;
+            continue;
+        }
+        let Some(next) = (at + 1..bytes.len()).find(|p| record_at(bytes, *p).is_some()) else { break };
+        let what = if at == 0 { "the segment's header is wrong" } else { "a record's checksum does not match" };
+        out.damage.push((at as u64, what));
+        at = next;
+    }
+    out
+}
+
+fn record_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let frame = bytes.get(at..at + FRAME_BYTES)?;
+    if frame[..4] != MARK {
+        return None;
+    }
+    let len = le_u32(&frame[4..]) as usize;
+    if len > RECORD_BYTES_MAX {
+        return None;
+    }
+    let payload = bytes.get(at + FRAME_BYTES..at + FRAME_BYTES + len)?;
+    (crc32fast::hash(payload) == le_u32(&frame[8..])).then_some(payload)
+}
+
+fn le_u32(b: &[u8]) -> u32 {
+    u32::from_le_bytes([b[0], b[1], b[2], b[3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimDisk;
+
+    fn dir() -> PathBuf {
+        PathBuf::from("/wal")
+    }
+
+    fn written(disk: &SimDisk, records: &[&[u8]]) -> PathBuf {
+        let mut wal = Wal::new(Arc::new(disk.clone()), dir(), Vec::new(), 1, true);
+        for r in records {
+            wal.push(r);
+            wal.write().unwrap();
+        }
+        wal.segments[0].path.clone()
+    }
+
+    fn read(disk: &SimDisk) -> (Vec<Vec<u8>>, Replayed) {
+        let mut records = Vec::new();
+        let replayed = replay(disk, &dir(), 0, |_, r| {
+            records.push(r.to_vec());
+            Ok(())
+        })
+        .unwrap();
+        (records, replayed)
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut_at_every_length() {
+        for lost in 1..20 {
+            let disk = SimDisk::default();
+            let file = written(&disk, &[b"one", b"two", b"three-three"]);
+            disk.tamper(&file, |b| b.truncate(b.len() - lost));
+            let (records, replayed) = read(&disk);
+            assert_eq!(records, [&b"one"[..], b"two"]);
+            assert!(replayed.damage.is_empty());
+            assert_eq!(replayed.torn_bytes, (FRAME_BYTES + 11 - lost) as u64);
+            let (again, replayed) = read(&disk);
+            assert_eq!((again.len(), replayed.torn_bytes), (2, 0), "the cut is durable");
+        }
+    }
+
+    #[test]
+    fn damage_before_the_tail_names_the_file_and_keeps_the_rest() {
+        let disk = SimDisk::default();
+        let file = written(&disk, &[b"one", b"two", b"three"]);
+        disk.tamper(&file, |b| b[HEADER_BYTES + FRAME_BYTES + 3 + FRAME_BYTES] ^= 1);
+        let (records, replayed) = read(&disk);
+        assert_eq!(records, [&b"one"[..], b"three"]);
+        assert_eq!(replayed.damage.len(), 1);
+        assert_eq!(replayed.damage[0].file, file);
+        assert_eq!(replayed.damage[0].offset, (HEADER_BYTES + FRAME_BYTES + 3) as u64);
+    }
+
+    #[test]
+    fn a_wrong_header_is_damage_and_its_records_are_still_read() {
+        let disk = SimDisk::default();
+        let file = written(&disk, &[b"one", b"two"]);
+        disk.tamper(&file, |b| b[9] ^= 1);
+        let (records, replayed) = read(&disk);
+        assert_eq!((records.len(), replayed.damage.len()), (2, 1));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_with_its_version() {
+        let disk = SimDisk::default();
+        let file = written(&disk, &[b"one"]);
+        disk.tamper(&file, |b| {
+            b[8] = 9;
+            let crc = crc32fast::hash(&b[..12]);
+            b[12..16].copy_from_slice(&crc.to_le_bytes());
+        });
+        assert!(matches!(replay(&disk, &dir(), 0, |_, _| Ok(())), Err(ReplayError::Version { found: 9, .. })));
+    }
+
+    #[test]
+    fn a_write_that_finds_the_disk_full_leaves_nothing_behind_and_is_made_up_later() {
+        let disk = SimDisk::default();
+        let mut wal = Wal::new(Arc::new(disk.clone()), dir(), Vec::new(), 1, true);
+        wal.push(b"one");
+        wal.write().unwrap();
+        disk.set_capacity(Some(disk.used() + 4));
+        wal.push(b"two");
+        assert!(wal.write().is_err());
+        assert_eq!(read(&disk.killed()).0, [b"one"]);
+        disk.set_capacity(None);
+        wal.push(b"three");
+        wal.write().unwrap();
+        assert_eq!(read(&disk).0, [&b"one"[..], b"two", b"three"]);
+    }
+}

@@ -1,0 +1,416 @@
+//! The store as its users meet it: what is accepted, what is refused, what is there after a restart.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_model::read::ReadError;
+use belfry_model::sample::{Histogram, ResetHint, Sample, Span, Value, stale_nan};
+use belfry_model::write::SeriesRef;
+use belfry_model::{
+    Appended, Batch, Exemplar, Labels, Matcher, MetricKind, MetricMetadata, SelectHints, SelectLimits, SeriesRead,
+    TimeRange, TimestampMs, WriteError, Writer,
+};
+use belfry_store::disk::{Disk, SimDisk};
+use belfry_store::{Health, OpenError, RealDisk, Store, StoreConfig};
+use common::*;
+
+fn accepted(n: u64) -> Result<Appended, WriteError> {
+    Ok(Appended { accepted: n, ..Appended::default() })
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill_and_after_a_block_was_made_of_it() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    for i in 0..100 {
+        assert_eq!(put(&store, "a", T0 + i * 1000, i as f64), accepted(1));
+    }
+    let before = points(&store, "a");
+    assert_eq!(before.len(), 100);
+    let (restarted, recovery) = open(&disk.killed());
+    assert_eq!((recovery.samples, recovery.series, recovery.damage.len()), (100, 1, 0));
+    assert_eq!(points(&restarted, "a"), before);
+    restarted.flush().unwrap();
+    assert_eq!(points(&restarted, "a"), before);
+    assert_eq!((restarted.stats().blocks, restarted.stats().block_samples), (1, 100));
+}
+
+#[test]
+fn the_log_goes_once_a_block_has_it() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    (0..100).for_each(|i| drop(put(&store, "a", T0 + i * 1000, 0.1)));
+    assert!(store.stats().wal_bytes > 1000);
+    assert!(store.maintain(TimestampMs(T0 + 100_000)).unwrap().flushed);
+    assert_eq!(store.stats().wal_bytes, 0);
+    put(&store, "a", T0 + 100_000, 1.0).unwrap();
+    let (restarted, recovery) = open(&disk.killed());
+    assert_eq!((recovery.samples, recovery.blocks), (1, 1));
+    assert_eq!(points(&restarted, "a").len(), 101);
+}
+
+#[test]
+fn a_second_value_at_one_time_is_refused_and_the_same_one_is_no_news() {
+    let (store, _) = open(&SimDisk::default());
+    for boundary in 0..3 {
+        assert_eq!(put(&store, "a", T0, 1.0), accepted(1), "boundary {boundary}");
+        assert_eq!(put(&store, "a", T0, 2.0), Ok(Appended { duplicate: 1, ..Appended::default() }));
+        assert_eq!(put(&store, "a", T0, 1.0), accepted(1));
+        // The samples end up in a block; nothing changes for who asks.
+        store.flush().unwrap();
+    }
+    assert_eq!(points(&store, "a"), [(T0, 1.0f64.to_bits())]);
+    assert_eq!(store.stats().rejected_duplicate, 3);
+}
+
+#[test]
+fn late_samples_are_merged_within_the_window_and_refused_before_it() {
+    let (store, _) = open(&SimDisk::default());
+    put(&store, "a", T0 + 60_000, 3.0).unwrap();
+    store.flush().unwrap();
+    assert_eq!(put(&store, "a", T0 + 30_000, 1.0), accepted(1));
+    assert_eq!(put(&store, "a", T0 + 45_000, 2.0), accepted(1));
+    assert_eq!(put(&store, "a", T0 + 29_999, 0.0), Ok(Appended { too_old: 1, ..Appended::default() }));
+    let times: Vec<_> = points(&store, "a").iter().map(|p| p.0 - T0).collect();
+    assert_eq!(times, [30_000, 45_000, 60_000]);
+    // Another series is judged by its own newest sample.
+    assert_eq!(put(&store, "b", T0 - 86_400_000, 0.0), accepted(1));
+}
+
+#[test]
+fn the_window_is_judged_by_the_newest_sample_even_when_only_a_block_knows_it() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    put(&store, "a", T0 + 60_000, 3.0).unwrap();
+    store.flush().unwrap();
+    drop(store);
+    let (store, _) = open(&disk.killed());
+    assert_eq!(put(&store, "a", T0, 1.0), Ok(Appended { too_old: 1, ..Appended::default() }));
+    assert_eq!(put(&store, "a", T0 + 60_000, 4.0), Ok(Appended { duplicate: 1, ..Appended::default() }));
+    assert_eq!(put(&store, "a", T0 + 59_000, 1.0), accepted(1));
+}
+
+#[test]
+fn stale_markers_histograms_starts_exemplars_and_metadata_survive_restart_and_block() {
+    let disk = SimDisk::default();
+    let (mut store, _) = open(&disk);
+    let h = Arc::new(Histogram {
+        schema: 2,
+        count: 7.0,
+        sum: 1.5,
+        zero_threshold: 0.001,
+        zero_count: 1.0,
+        positive_spans: vec![Span { offset: 1, length: 2 }],
+        positive_counts: vec![2.0, 4.0],
+        reset_hint: ResetHint::NotReset,
+        integer: true,
+        ..Histogram::default()
+    });
+    let custom = Arc::new(Histogram {
+        schema: Histogram::CUSTOM_BOUNDS,
+        count: 1.5,
+        sum: stale_nan(),
+        positive_spans: vec![Span { offset: 0, length: 1 }],
+        positive_counts: vec![1.5],
+        custom_bounds: vec![0.5, 1.0],
+        ..Histogram::default()
+    });
+    let exemplar = Exemplar { labels: Labels::from_pairs([("trace_id", "abc")]), value: 0.4, at: TimestampMs(T0 + 1) };
+    let meta = MetricMetadata { name: "m".into(), kind: MetricKind::Counter, unit: "s".into(), help: "Time.".into() };
+    let id = store.open(&labels("m")).unwrap();
+    let mut batch = Batch::at("test", TimestampMs(T0));
+    batch.refs = vec![id];
+    batch.values = vec![stale_nan()];
+    batch.starts = vec![T0 - 5000];
+    batch.histograms = vec![
+        (id, TimestampMs(T0 + 1), None, h.clone()),
+        (id, TimestampMs(T0 + 2), Some(TimestampMs(T0)), custom.clone()),
+    ];
+    batch.exemplars = vec![(id, exemplar.clone())];
+    store.declare(meta.clone());
+    assert_eq!(block_on(store.append(batch)), accepted(3));
+    for boundary in ["head", "log", "block", "log of the next generation"] {
+        let all = select(&store, &["__name__=m"], TimeRange::ALL);
+        let buf = &all[0].1;
+        assert_eq!(buf.times, [T0, T0 + 1, T0 + 2], "{boundary}");
+        assert_eq!(buf.floats[0].to_bits(), stale_nan().to_bits(), "{boundary}");
+        assert_eq!(buf.starts, [T0 - 5000, 0, T0], "{boundary}");
+        let second = Sample { at: TimestampMs(T0 + 1), value: Value::Histogram(h.clone()), start: None };
+        assert_eq!(buf.get(1), Some(second), "{boundary}");
+        let third = buf.histograms[2].clone().unwrap();
+        assert!(third.is_stale(), "{boundary}");
+        assert_eq!((&third.custom_bounds, third.count), (&custom.custom_bounds, 1.5), "{boundary}");
+        let matcher = [Matcher::equal("job", "test")];
+        let exemplars = block_on(store.exemplars(&matcher, TimeRange::ALL)).unwrap();
+        assert_eq!(exemplars, [(labels("m"), vec![exemplar.clone()])], "{boundary}");
+        assert_eq!(block_on(store.metadata(Some("m"))).unwrap(), [meta.clone()], "{boundary}");
+        match boundary {
+            "log" => store.flush().unwrap(),
+            _ => {
+                drop(store);
+                store = open(&disk.killed()).0;
+            }
+        }
+    }
+}
+
+#[test]
+fn new_series_are_shed_at_the_limit_and_open_ones_go_on() {
+    let config = StoreConfig { series_max: 2, ..StoreConfig::memory() };
+    let (store, _) = Store::open(config, Arc::new(RealDisk), TimestampMs(T0)).unwrap();
+    assert!(store.open(&labels("a")).is_ok() && store.open(&labels("b")).is_ok());
+    assert_eq!(store.open(&labels("c")), Err(WriteError::SeriesLimit { limit: 2 }));
+    assert_eq!(put(&store, "a", T0, 1.0), accepted(1));
+    assert_eq!(store.stats().shed_series, 1);
+}
+
+#[test]
+fn labels_that_cannot_be_stored_are_refused() {
+    let (store, _) = open(&SimDisk::default());
+    for bad in [Labels::empty(), Labels::from_pairs([("", "x")]), Labels::from_pairs([("a", "x".repeat(100_000))])] {
+        assert!(matches!(store.open(&bad), Err(WriteError::BadLabels(_))));
+    }
+}
+
+#[test]
+fn an_idle_series_is_forgotten_and_its_reference_says_so() {
+    let (store, _) = open(&SimDisk::default());
+    let old = store.open(&labels("old")).unwrap();
+    append(&store, &[(old, T0, 1.0)]).unwrap();
+    for i in 1..=4 {
+        put(&store, "new", T0 + i * 61_000, 1.0).unwrap();
+        store.maintain(TimestampMs(T0 + i * 61_000)).unwrap();
+    }
+    assert_eq!(store.stats().series, 1);
+    let unknown = Ok(Appended { unknown_series: 1, ..Appended::default() });
+    assert_eq!(append(&store, &[(old, T0 + 400_000, 1.0)]), unknown);
+    // The number of the forgotten series is used again; the old reference must not mean the new series.
+    let next = store.open(&labels("next")).unwrap();
+    assert_eq!((next.0 as u32, next == old), (old.0 as u32, false));
+    assert_eq!(append(&store, &[(old, T0 + 400_000, 1.0)]), unknown);
+    assert_eq!(points(&store, "old").len(), 1, "its samples are still read");
+    assert_eq!(append(&store, &[(SeriesRef(u64::MAX), T0, 1.0)]), unknown);
+}
+
+#[test]
+fn retention_by_time_deletes_whole_blocks_that_are_too_old() {
+    let disk = SimDisk::default();
+    let config = StoreConfig { retention: Some(Duration::from_secs(3600)), ..config() };
+    let (store, _) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    put(&store, "a", T0, 1.0).unwrap();
+    store.flush().unwrap();
+    put(&store, "a", T0 + 1_800_000, 1.0).unwrap();
+    store.flush().unwrap();
+    assert_eq!(store.maintain(TimestampMs(T0 + 3_600_000)).unwrap().expired, 0);
+    assert_eq!(store.maintain(TimestampMs(T0 + 3_600_001)).unwrap().expired, 1);
+    assert_eq!(points(&store, "a").len(), 1);
+    assert_eq!(disk.list("/data/blocks".as_ref()).unwrap().len(), 1);
+}
+
+#[test]
+fn retention_by_size_deletes_the_oldest_first_and_four_blocks_become_one() {
+    let disk = SimDisk::default();
+    let config = StoreConfig { retention_bytes: Some(20_000), block_span: Duration::from_secs(5), ..config() };
+    let (store, _) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    let id = store.open(&labels("a")).unwrap();
+    for round in 0..200i64 {
+        let at = T0 + round * 10_000;
+        let noise = |i: i64| {
+            f64::from_bits(0x3ff0_0000_0000_0000 | ((at + i) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12)
+        };
+        append(&store, &(0..100).map(|i| (id, at + i * 100, noise(i))).collect::<Vec<_>>()).unwrap();
+        store.maintain(TimestampMs(at + 10_000)).unwrap();
+        assert!(disk.used() < 60_000, "round {round}: {} bytes", disk.used());
+    }
+    let stats = store.stats();
+    assert!(stats.compactions > 10 && stats.blocks_expired > 0 && stats.blocks <= 16, "{stats:?}");
+    let times: Vec<_> = points(&store, "a").iter().map(|p| p.0).collect();
+    assert!(times.len() > 100 && *times.last().unwrap() == T0 + 1_999_900, "{:?}", times.last());
+    assert!(times.windows(2).all(|w| w[1] - w[0] == 100), "the newest are kept without a gap");
+}
+
+#[test]
+fn a_full_disk_stops_writes_says_so_and_loses_nothing_acknowledged() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    put(&store, "a", T0, 1.0).unwrap();
+    disk.set_capacity(Some(disk.used() + 10));
+    assert!(matches!(put(&store, "a", T0 + 1000, 2.0), Err(WriteError::DiskFull(_))));
+    assert!(matches!(put(&store, "a", T0 + 2000, 3.0), Err(WriteError::DiskFull(_))));
+    assert!(matches!(store.health(), Health::DiskFull(_)), "{:?}", store.health());
+    assert_eq!(points(&open(&disk.killed()).0, "a"), [(T0, 1.0f64.to_bits())]);
+    disk.set_capacity(None);
+    // Whoever was refused tries again.
+    for (at, v) in [(1000, 2.0), (2000, 3.0)] {
+        assert_eq!(put(&store, "a", T0 + at, v), accepted(1));
+    }
+    assert_eq!(store.health(), Health::Ok);
+    assert_eq!(points(&open(&disk.killed()).0, "a").len(), 3);
+}
+
+#[test]
+fn a_disk_too_full_for_a_block_keeps_the_log_until_there_is_room() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    (0..50).for_each(|i| drop(put(&store, "a", T0 + i * 1000, 1.0 / (i as f64 + 1.0))));
+    let before = points(&store, "a");
+    disk.set_capacity(Some(disk.used() + 10));
+    assert!(store.flush().is_err());
+    assert!(matches!(store.health(), Health::DiskFull(_)));
+    assert_eq!(points(&store, "a"), before);
+    assert_eq!(points(&open(&disk.killed()).0, "a"), before);
+    disk.set_capacity(None);
+    store.flush().unwrap();
+    assert_eq!((store.health(), store.stats().blocks), (Health::Ok, 1));
+    assert_eq!(points(&open(&disk.killed()).0, "a"), before);
+}
+
+#[test]
+fn a_failed_sync_is_an_error_and_a_block_makes_up_for_it() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    put(&store, "a", T0, 1.0).unwrap();
+    disk.set_fail_sync(true);
+    assert!(matches!(put(&store, "a", T0 + 1, 2.0), Err(WriteError::Io(_))));
+    assert!(matches!(store.health(), Health::Failing(_)));
+    disk.set_fail_sync(false);
+    assert!(store.maintain(TimestampMs(T0)).unwrap().flushed, "the head is written to a block at once");
+    assert_eq!(points(&open(&disk.power_loss(1)).0, "a").len(), 2);
+}
+
+#[test]
+fn damage_is_reported_with_its_file_and_the_rest_is_read() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    (0..10).for_each(|i| drop(put(&store, "a", T0 + i, i as f64)));
+    drop(store);
+    let disk = disk.killed();
+    let file = disk.files().into_iter().find(|f| f.extension().is_some_and(|e| e == "wal")).unwrap();
+    disk.tamper(&file, |b| {
+        let middle = b.len() / 2;
+        b[middle] ^= 1;
+    });
+    let (store, recovery) = open(&disk);
+    assert_eq!(recovery.damage.len(), 1);
+    assert_eq!(recovery.damage[0].file, file);
+    assert_eq!(points(&store, "a").len(), 9);
+}
+
+#[test]
+fn a_damaged_block_is_an_error_for_its_samples_and_no_other() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    put(&store, "a", T0, 1.0).unwrap();
+    store.flush().unwrap();
+    put(&store, "a", T0 + 10, 2.0).unwrap();
+    drop(store);
+    let disk = disk.killed();
+    let file = disk.files().into_iter().find(|f| f.extension().is_some_and(|e| e == "block")).unwrap();
+    // Behind the header stands the first chunk's checksum.
+    disk.tamper(&file, |b| b[17] ^= 1);
+    let (store, _) = open(&disk);
+    let read = |from: i64| {
+        let range = TimeRange::new(TimestampMs(from), TimestampMs(T0 + 100)).unwrap();
+        let set = block_on(store.select(&[], range, &SelectHints::default(), SelectLimits::default())).unwrap();
+        let mut buf = belfry_model::SampleBuf::default();
+        set.series[0].samples.decode(range, &mut buf).map(|()| buf.len())
+    };
+    assert_eq!(read(T0 + 5), Ok(1));
+    assert!(matches!(read(T0), Err(ReadError::Damaged(e)) if e.contains(&*file.to_string_lossy())));
+}
+
+#[test]
+fn limits_of_a_read_are_kept() {
+    let (store, _) = open(&SimDisk::default());
+    for i in 0..5 {
+        put(&store, &format!("m{i}"), T0, 1.0).unwrap();
+    }
+    let read = |series_max, samples_max| {
+        let limits = SelectLimits { series_max, samples_max };
+        block_on(store.select(&[], TimeRange::ALL, &SelectHints::default(), limits)).map(|s| s.series.len())
+    };
+    assert_eq!(read(5, 5), Ok(5));
+    assert_eq!(read(4, 5), Err(ReadError::TooManySeries { limit: 4 }));
+    assert_eq!(read(5, 4), Err(ReadError::TooManySamples { limit: 4 }));
+}
+
+#[test]
+fn names_and_values_are_those_of_series_with_samples_in_the_range() {
+    let (store, _) = open(&SimDisk::default());
+    put(&store, "early", T0, 1.0).unwrap();
+    store.flush().unwrap();
+    put(&store, "late", T0 + 100_000, 1.0).unwrap();
+    store.open(&labels("never")).unwrap();
+    let values = |from: i64, to: i64| {
+        let range = TimeRange::new(TimestampMs(from), TimestampMs(to)).unwrap();
+        block_on(store.label_values("__name__", &[], range, 0)).unwrap()
+    };
+    assert_eq!(values(T0, T0 + 1), ["early"]);
+    assert_eq!(values(T0 + 1, T0 + 200_000), ["late"]);
+    assert_eq!(values(T0, T0 + 200_000), ["early", "late"]);
+    assert_eq!(block_on(store.label_names(&[], TimeRange::ALL, 0)).unwrap(), ["__name__", "job"]);
+    assert_eq!(
+        block_on(store.series(&["__name__!=early".parse().unwrap()], TimeRange::ALL, 0)).unwrap(),
+        [labels("late")]
+    );
+}
+
+#[test]
+fn a_folder_in_use_or_not_writable_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |path: &std::path::Path| Store::open(StoreConfig::folder(path), Arc::new(RealDisk), TimestampMs(T0));
+    let (first, _) = open(dir.path()).unwrap();
+    let Err(e @ OpenError::InUse { .. }) = open(dir.path()) else { panic!("two stores in one folder") };
+    let pid = format!("(process {})", std::process::id());
+    assert!(e.to_string().contains(&pid) && e.to_string().contains("another Belfry"), "{e}");
+    drop(first);
+    assert!(open(dir.path()).is_ok());
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(open(&file.join("data")), Err(OpenError::NotWritable { .. })));
+}
+
+#[test]
+fn a_real_folder_keeps_everything_across_restarts_and_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig { block_span: Duration::from_secs(60), ..StoreConfig::folder(dir.path()) };
+    let mut written = 0;
+    for round in 0..6i64 {
+        let (store, recovery) = Store::open(config.clone(), Arc::new(RealDisk), TimestampMs(T0)).unwrap();
+        assert_eq!(recovery.damage, []);
+        for i in 0..40 {
+            put(&store, "a", T0 + (round * 40 + i) * 1000, i as f64 / 3.0).unwrap();
+            written += 1;
+        }
+        store.sync().unwrap();
+        store.maintain(TimestampMs(T0 + round * 40_000)).unwrap();
+        assert_eq!(points(&store, "a").len(), written);
+    }
+}
+
+#[test]
+fn the_memory_backend_writes_no_file_and_keeps_its_retention() {
+    let config = StoreConfig { retention: Some(Duration::from_secs(600)), ..StoreConfig::memory() };
+    let (store, _) = Store::open(config, Arc::new(RealDisk), TimestampMs(T0)).unwrap();
+    for i in 0..10 {
+        put(&store, "a", T0 + i * 3_600_000, i as f64).unwrap();
+        store.maintain(TimestampMs(T0 + i * 3_600_000)).unwrap();
+    }
+    assert!(points(&store, "a").len() <= 3);
+    assert_eq!(store.stats().wal_bytes, 0);
+}
+
+#[test]
+fn a_closed_store_refuses_batches_and_can_be_opened_again() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    let id = store.open(&labels("a")).unwrap();
+    append(&store, &[(id, T0, 1.0)]).unwrap();
+    store.close();
+    store.close();
+    assert_eq!(append(&store, &[(id, T0 + 1, 1.0)]), Err(WriteError::Closed));
+    drop(store);
+    assert_eq!(points(&open(&disk).0, "a").len(), 1);
+}
