@@ -58,9 +58,8 @@ impl Store {
     pub fn maintain(&self, now: TimestampMs) -> io::Result<Maintained> {
         let shared = &*self.shared;
         let mut pending = shared.maintenance.lock();
-        let mut done = Maintained::default();
         // Expiry first: it makes room for what follows.
-        done.expired = shared.expire(now)?;
+        let mut done = Maintained { expired: shared.expire(now)?, ..Maintained::default() };
         let outcome = shared.flush_if_due(&mut pending, Some(now)).and_then(|flushed| {
             done.flushed = flushed;
             while shared.merge_once()? {

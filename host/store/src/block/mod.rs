@@ -53,7 +53,6 @@ struct Section {
     crc: u32,
 }
 
-#[derive(Default)]
 struct Footer {
     meta: BlockMeta,
     symbols: Section,

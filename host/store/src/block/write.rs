@@ -71,11 +71,12 @@ impl BlockWriter {
     /// sample count are filled in here.
     pub fn finish(mut self, meta: BlockMeta) -> io::Result<Block> {
         let (symbols, series, postings) = self.index();
-        let mut footer = Footer::default();
-        footer.symbols = self.section(&symbols)?;
-        footer.series = self.section(&series)?;
-        footer.postings = self.section(&postings)?;
-        footer.meta = BlockMeta { min: self.meta.min, max: self.meta.max, samples: self.meta.samples, ..meta };
+        let footer = Footer {
+            symbols: self.section(&symbols)?,
+            series: self.section(&series)?,
+            postings: self.section(&postings)?,
+            meta: BlockMeta { min: self.meta.min, max: self.meta.max, samples: self.meta.samples, ..meta },
+        };
         let mut bytes = Vec::new();
         footer.write(&mut bytes);
         let crc = crc32fast::hash(&bytes);

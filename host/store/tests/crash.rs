@@ -1,0 +1,118 @@
+//! A crash at every disk operation, by `kill -9` and by power loss: nothing acknowledged is lost, nothing is made up,
+//! and the store opens without a word of damage.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_model::TimestampMs;
+use belfry_store::disk::SimDisk;
+use belfry_store::{FsyncPolicy, Store, StoreConfig};
+use common::*;
+
+const SERIES: [&str; 3] = ["a", "b", "c"];
+
+type Samples = BTreeMap<(&'static str, i64), u64>;
+
+/// Appends, blocks, merges, and a restart in the middle. Yields what was sent and what of it was acknowledged.
+fn work(disk: &SimDisk, config: &StoreConfig) -> (Samples, Samples) {
+    let (mut sent, mut acknowledged) = (Samples::new(), Samples::new());
+    let open = || Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0));
+    let Ok((mut store, _)) = open() else { return (sent, acknowledged) };
+    for i in 0..36i64 {
+        for (k, name) in SERIES.iter().enumerate() {
+            // Some come late.
+            let at = T0 + i * 5_000 - (i % 4) * 7_000 + k as i64;
+            let value = (i * 10 + k as i64) as f64 / 3.0;
+            sent.insert((name, at), value.to_bits());
+            if put(&store, name, at, value).is_ok() {
+                acknowledged.insert((name, at), value.to_bits());
+            }
+        }
+        if i % 6 == 5 {
+            // Errors are the crash; the store must cope with being called on.
+            let _ = store.flush();
+        }
+        let _ = store.maintain(TimestampMs(T0 + i * 5_000));
+        if i == 20 {
+            drop(store);
+            match open() {
+                Ok((again, _)) => store = again,
+                Err(_) => return (sent, acknowledged),
+            }
+        }
+    }
+    (sent, acknowledged)
+}
+
+fn check(disk: &SimDisk, config: &StoreConfig, sent: &Samples, acknowledged: &Samples, when: &str) {
+    let opened = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0));
+    let (store, recovery) = opened.unwrap_or_else(|e| panic!("{when}: {e}"));
+    assert_eq!(recovery.damage, [], "{when}");
+    let mut found = Samples::new();
+    for name in SERIES {
+        found.extend(points(&store, name).into_iter().map(|(t, v)| ((name, t), v)));
+    }
+    for (key, value) in acknowledged {
+        assert_eq!(found.get(key), Some(value), "{when}: {key:?} was acknowledged");
+    }
+    for (key, value) in &found {
+        assert_eq!(sent.get(key), Some(value), "{when}: {key:?} was never sent");
+    }
+    // Life goes on.
+    put(&store, "a", T0 + 1_000_000, 1.0).unwrap_or_else(|e| panic!("{when}: {e}"));
+    store.flush().unwrap_or_else(|e| panic!("{when}: {e}"));
+    assert!(points(&store, "a").contains(&(T0 + 1_000_000, 1.0f64.to_bits())), "{when}");
+}
+
+fn config_with(fsync: FsyncPolicy) -> StoreConfig {
+    StoreConfig { fsync, block_span: Duration::from_secs(50), retention: None, ..config() }
+}
+
+#[test]
+fn an_acknowledged_sample_survives_a_kill_at_any_disk_operation() {
+    let config = config_with(FsyncPolicy::Never);
+    for operation in 0.. {
+        let disk = SimDisk::crash_at(operation);
+        let (sent, acknowledged) = work(&disk, &config);
+        check(&disk.killed(), &config, &sent, &acknowledged, &format!("killed at operation {operation}"));
+        if !disk.crashed() {
+            assert_eq!(sent, acknowledged);
+            assert!(operation > 150, "the work took {operation} operations");
+            break;
+        }
+    }
+}
+
+#[test]
+fn an_acknowledged_sample_survives_a_power_loss_at_any_disk_operation() {
+    let config = config_with(FsyncPolicy::Always);
+    for operation in 0.. {
+        let disk = SimDisk::crash_at(operation);
+        let (sent, acknowledged) = work(&disk, &config);
+        for seed in 0..4 {
+            let when = format!("power lost at operation {operation}, seed {seed}");
+            check(&disk.power_loss(operation * 31 + seed), &config, &sent, &acknowledged, &when);
+        }
+        if !disk.crashed() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn what_was_synced_survives_a_power_loss_under_the_interval_policy() {
+    let config = config_with(FsyncPolicy::Interval);
+    let disk = SimDisk::default();
+    let (store, _) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    put(&store, "a", T0, 1.0).unwrap();
+    store.sync().unwrap();
+    put(&store, "a", T0 + 1, 2.0).unwrap();
+    for seed in 0..20 {
+        let (store, recovery) = Store::open(config.clone(), Arc::new(disk.power_loss(seed)), TimestampMs(T0)).unwrap();
+        assert_eq!(recovery.damage, []);
+        assert_eq!(points(&store, "a")[0], (T0, 1.0f64.to_bits()));
+    }
+}

@@ -1,0 +1,178 @@
+//! Random operations against a simple oracle: whatever order samples come in, and wherever the boundaries of head, log
+//! and blocks fall, the answers are the oracle's.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_model::sample::{Histogram, stale_nan};
+use belfry_model::write::Times;
+use belfry_model::{Appended, Batch, TimeRange, TimestampMs, Writer};
+use belfry_store::disk::SimDisk;
+use belfry_store::{Store, StoreConfig};
+use common::*;
+use proptest::prelude::*;
+
+const WINDOW_MS: i64 = 20_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum V {
+    Float(u64),
+    Histogram(u8),
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Series, offset to the present, value.
+    Append(Vec<(usize, i64, V)>),
+    /// The present moves on.
+    Pass(i64),
+    Flush,
+    Maintain,
+    /// `kill -9`, or power loss with this seed, and a new start.
+    Restart(Option<u64>),
+    /// Compare a range.
+    Read(i64, i64),
+}
+
+fn value() -> impl Strategy<Value = V> {
+    prop_oneof![
+        6 => (0u32..6).prop_map(|n| V::Float((f64::from(n) / 4.0).to_bits())),
+        1 => any::<u64>().prop_map(V::Float),
+        1 => Just(V::Float(stale_nan().to_bits())),
+        1 => (0u8..4).prop_map(V::Histogram),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let sample = (0usize..4, prop_oneof![3 => 0i64..2_000, 1 => -30_000i64..2_000], value());
+    prop_oneof![
+        12 => proptest::collection::vec(sample, 1..40).prop_map(Op::Append),
+        4 => (0i64..30_000).prop_map(Op::Pass),
+        2 => Just(Op::Flush),
+        3 => Just(Op::Maintain),
+        1 => proptest::option::of(any::<u64>()).prop_map(Op::Restart),
+        2 => (-100_000i64..10_000, 1i64..100_000).prop_map(|(from, len)| Op::Read(from, len)),
+    ]
+}
+
+/// What the store should be.
+#[derive(Default)]
+struct Oracle {
+    series: [BTreeMap<i64, V>; 4],
+}
+
+impl Oracle {
+    fn append(&mut self, samples: &[(usize, i64, V)]) -> Appended {
+        let mut out = Appended::default();
+        for (s, at, v) in samples {
+            let series = &mut self.series[*s];
+            let newest = series.last_key_value().map_or(i64::MIN, |(t, _)| *t);
+            if *at < newest.saturating_sub(WINDOW_MS) {
+                out.too_old += 1;
+            } else {
+                match series.get(at) {
+                    None => {
+                        series.insert(*at, *v);
+                        out.accepted += 1;
+                    }
+                    Some(there) if there == v => out.accepted += 1,
+                    Some(_) => out.duplicate += 1,
+                }
+            }
+        }
+        out
+    }
+}
+
+fn histogram(n: u8) -> Arc<Histogram> {
+    Arc::new(Histogram { count: f64::from(n), sum: f64::from(n), positive_counts: vec![1.0; 2], ..Default::default() })
+}
+
+struct Run {
+    disk: SimDisk,
+    store: Arc<Store>,
+    config: StoreConfig,
+    now: i64,
+}
+
+impl Run {
+    fn append(&self, samples: &[(usize, i64, V)]) -> Appended {
+        let mut batch = Batch::at("test", TimestampMs(0));
+        let mut times = Vec::new();
+        for (s, at, v) in samples {
+            let id = self.store.open(&labels(&format!("m{s}"))).unwrap();
+            match v {
+                V::Float(bits) => {
+                    batch.refs.push(id);
+                    batch.values.push(f64::from_bits(*bits));
+                    times.push(TimestampMs(*at));
+                }
+                V::Histogram(n) => batch.histograms.push((id, TimestampMs(*at), None, histogram(*n))),
+            }
+        }
+        batch.times = Times::Each(times);
+        block_on(self.store.append(batch)).unwrap()
+    }
+
+    fn check(&self, oracle: &Oracle, range: TimeRange) {
+        for (s, expected) in oracle.series.iter().enumerate() {
+            let found = select(&self.store, &[&format!("__name__=m{s}")], range);
+            let found: Vec<(i64, V)> = found.first().map_or_else(Vec::new, |(_, buf)| {
+                let value = |i: usize| match buf.histograms.get(i) {
+                    Some(Some(h)) => V::Histogram(h.count as u8),
+                    _ => V::Float(buf.floats[i].to_bits()),
+                };
+                (0..buf.len()).map(|i| (buf.times[i], value(i))).collect()
+            });
+            let expected: Vec<_> =
+                expected.iter().filter(|(t, _)| range.contains(TimestampMs(**t))).map(|(t, v)| (*t, *v)).collect();
+            assert_eq!(found, expected, "series {s} in {range:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_answers_as_the_oracle_does(ops in proptest::collection::vec(op(), 1..60)) {
+        let disk = SimDisk::default();
+        let config = StoreConfig {
+            out_of_order_window: Duration::from_millis(WINDOW_MS as u64),
+            block_span: Duration::from_secs(15),
+            retention: None,
+            ..config()
+        };
+        let (store, _) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+        let mut run = Run { disk, store, config, now: T0 };
+        let mut oracle = Oracle::default();
+        for op in ops {
+            match op {
+                Op::Append(samples) => {
+                    // Floats of a batch come before its histograms.
+                    let mut at: Vec<_> = samples.into_iter().map(|(s, t, v)| (s, run.now + t, v)).collect();
+                    at.sort_by_key(|(_, _, v)| matches!(v, V::Histogram(_)));
+                    prop_assert_eq!(run.append(&at), oracle.append(&at));
+                }
+                Op::Pass(ms) => run.now += ms,
+                Op::Flush => run.store.flush().unwrap(),
+                Op::Maintain => drop(run.store.maintain(TimestampMs(run.now)).unwrap()),
+                Op::Restart(seed) => {
+                    let disk = seed.map_or_else(|| run.disk.killed(), |s| run.disk.power_loss(s));
+                    let (store, recovery) =
+                        Store::open(run.config.clone(), Arc::new(disk.clone()), TimestampMs(run.now)).unwrap();
+                    prop_assert_eq!(recovery.damage, vec![]);
+                    (run.disk, run.store) = (disk, store);
+                }
+                Op::Read(from, len) => {
+                    let from = run.now + from;
+                    run.check(&oracle, TimeRange::new(TimestampMs(from), TimestampMs(from + len)).unwrap());
+                }
+            }
+        }
+        run.check(&oracle, TimeRange::ALL);
+    }
+}
