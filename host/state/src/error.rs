@@ -1,0 +1,118 @@
+//! What can go wrong, split by what the caller does next.
+
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+
+/// The state file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Grant the rights, or choose another folder.
+    #[error("cannot write {path}: {reason}\n  help: the folder must exist and belong to the user that runs belfry")]
+    NotWritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// Run the newer Belfry, or restore a backup that this one made.
+    #[error(
+        "{path} was written by a newer belfry (format {found}, this one knows {known})\n  help: run that version again, \
+         or restore a backup of this one"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest that this program knows.
+        known: u32,
+    },
+    /// Restore a backup, or move the file away to start without history.
+    #[error(
+        "{path} is damaged: {reason}\n  help: restore a backup, or move the file away to start without its history"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+    /// Stop the other process.
+    #[error(
+        "{path} is in use by another process\n  help: stop the other belfry, or give this one a data folder of its own"
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Something else.
+    #[error("cannot open {path}: {reason}")]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn from_sqlite(path: &std::path::Path, error: &rusqlite::Error) -> Self {
+        let (path, reason) = (path.to_owned(), error.to_string());
+        match error.sqlite_error_code() {
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                Self::NotWritable { path, reason }
+            }
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Damaged { path, reason },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::InUse { path },
+            _ => Self::Other { path, reason },
+        }
+    }
+}
+
+/// A read or write failed. A write that failed has changed nothing.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum StateError {
+    /// The caller keeps too much; delete something or raise the limit.
+    #[error("plugin `{plugin}` would keep {bytes} bytes; its limit is {limit}")]
+    KvFull {
+        /// Whose.
+        plugin: String,
+        /// With the new value.
+        bytes: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// The caller must choose another key.
+    #[error("a key has {bytes} bytes; at most {limit} are allowed")]
+    KeyTooLong {
+        /// Of the key.
+        bytes: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// Once there is room it can be tried again.
+    #[error("the disk is full: {0}")]
+    DiskFull(String),
+    /// The program is shutting down.
+    #[error("the state is closed")]
+    Closed,
+    /// A fault of the file, the disk or this program.
+    #[error("state: {0}")]
+    Failed(String),
+}
+
+impl From<rusqlite::Error> for StateError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::DiskFull(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<serde_json::Error> for StateError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}

@@ -1,0 +1,223 @@
+//! The threads that own the connections.
+//!
+//! Invariant: one thread writes. Writes that wait together are committed together, each in a savepoint of its own, and
+//! nobody is told of success before the commit returned. Both queues are bounded: who comes when one is full waits.
+//! Not here: SQL of any table.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::StateError;
+
+/// Writes that wait for the disk; at a slow disk's 100 commits a second and 64 a commit, a sixth of a second.
+pub const WRITE_QUEUE_JOBS_MAX: usize = 1_024;
+/// Reads that wait for a reader.
+pub const READ_QUEUE_JOBS_MAX: usize = 256;
+/// Threads that read beside the writer: one long report query must not keep the API waiting.
+pub const READERS: usize = 2;
+/// Writes of one commit.
+const JOBS_PER_COMMIT_MAX: usize = 64;
+
+/// What a write must survive before its caller is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Durability {
+    /// The death of the process (`synchronous = NORMAL`).
+    Process,
+    /// The loss of power too (`synchronous = FULL`).
+    Power,
+}
+
+type Run = Box<dyn FnOnce(&Connection) -> (Result<(), StateError>, Reply) + Send>;
+type Reply = Box<dyn FnOnce(Result<(), StateError>) + Send>;
+
+/// A write in two halves: the SQL, then the news of it after the commit.
+pub(crate) struct WriteJob {
+    durability: Durability,
+    run: Run,
+}
+
+type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
+
+/// What the threads have done.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub writes: AtomicU64,
+    pub commits: AtomicU64,
+    pub reads: AtomicU64,
+    pub failures: AtomicU64,
+}
+
+/// Ends of the queues. The threads end when the last one is dropped and the queues are empty.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    writes: mpsc::Sender<WriteJob>,
+    /// `None` with an in-memory database, which only its own connection sees.
+    reads: Option<mpsc::Sender<ReadJob>>,
+    pub counters: Arc<Counters>,
+}
+
+impl std::fmt::Debug for WriteJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WriteJob({:?})", self.durability)
+    }
+}
+
+impl Workers {
+    pub fn start(writer: Connection, readers: Vec<Connection>) -> std::io::Result<Self> {
+        let counters = Arc::new(Counters::default());
+        let (writes, queue) = mpsc::channel(WRITE_QUEUE_JOBS_MAX);
+        let count = counters.clone();
+        thread::Builder::new().name("state-writer".into()).spawn(move || write_loop(writer, queue, &count))?;
+        let reads = if readers.is_empty() {
+            None
+        } else {
+            let (reads, queue) = mpsc::channel::<ReadJob>(READ_QUEUE_JOBS_MAX);
+            let queue = Arc::new(Mutex::new(queue));
+            for (n, connection) in readers.into_iter().enumerate() {
+                let queue = queue.clone();
+                let name = format!("state-reader-{n}");
+                thread::Builder::new().name(name).spawn(move || read_loop(&connection, &queue))?;
+            }
+            Some(reads)
+        };
+        Ok(Self { writes, reads, counters })
+    }
+
+    pub fn waiting_writes(&self) -> usize {
+        WRITE_QUEUE_JOBS_MAX - self.writes.capacity()
+    }
+
+    pub async fn write<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        job: impl FnOnce(&Connection) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let (tell, told) = oneshot::channel();
+        let run = Box::new(move |connection: &Connection| -> (Result<(), StateError>, Reply) {
+            let outcome = guarded(|| job(connection));
+            let brief = outcome.as_ref().map(drop).map_err(Clone::clone);
+            let reply: Reply = Box::new(move |committed| {
+                // The caller may have gone; the write stands all the same.
+                let _ = tell.send(committed.and(outcome));
+            });
+            (brief, reply)
+        });
+        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        self.writes.send(WriteJob { durability, run }).await.map_err(|_| StateError::Closed)?;
+        self.noted(told.await.map_err(|_| StateError::Closed)?)
+    }
+
+    pub async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        self.counters.reads.fetch_add(1, Ordering::Relaxed);
+        let Some(reads) = &self.reads else {
+            return self.write(Durability::Process, job).await;
+        };
+        let (tell, told) = oneshot::channel();
+        let run: ReadJob = Box::new(move |connection| {
+            let _ = tell.send(guarded(|| job(connection)));
+        });
+        reads.send(run).await.map_err(|_| StateError::Closed)?;
+        self.noted(told.await.map_err(|_| StateError::Closed)?)
+    }
+
+    fn noted<T>(&self, outcome: Result<T, StateError>) -> Result<T, StateError> {
+        if matches!(outcome, Err(StateError::Failed(_) | StateError::DiskFull(_))) {
+            self.counters.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
+/// A fault in one job must not take the thread, and with it everybody's state, away.
+fn guarded<T>(job: impl FnOnce() -> Result<T, StateError>) -> Result<T, StateError> {
+    catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|_| Err(StateError::Failed("a job panicked".into())))
+}
+
+fn read_loop(connection: &Connection, queue: &Mutex<mpsc::Receiver<ReadJob>>) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        match job {
+            Some(job) => job(connection),
+            None => return,
+        }
+    }
+}
+
+fn write_loop(connection: Connection, mut queue: mpsc::Receiver<WriteJob>, counters: &Counters) {
+    let mut level = Durability::Process;
+    while let Some(first) = queue.blocking_recv() {
+        let mut jobs = vec![first];
+        while jobs.len() < JOBS_PER_COMMIT_MAX
+            && let Ok(next) = queue.try_recv()
+        {
+            jobs.push(next);
+        }
+        let wanted = jobs.iter().map(|j| j.durability).max().unwrap_or(Durability::Process);
+        if wanted != level && set_level(&connection, wanted).is_ok() {
+            level = wanted;
+        }
+        let replies = run_all(&connection, jobs);
+        counters.commits.fetch_add(1, Ordering::Relaxed);
+        let committed = match replies.begun {
+            Err(error) => Err(error),
+            Ok(()) => commit(&connection),
+        };
+        if let Err(error) = &committed {
+            tracing::error!(%error, "a commit of the state failed");
+        }
+        for reply in replies.all {
+            reply(committed.clone());
+        }
+    }
+}
+
+struct Replies {
+    begun: Result<(), StateError>,
+    all: Vec<Reply>,
+}
+
+fn run_all(connection: &Connection, jobs: Vec<WriteJob>) -> Replies {
+    let begun = connection.execute_batch("BEGIN IMMEDIATE").map_err(StateError::from);
+    let mut all = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        // Without a transaction around it (none could be begun, or SQLite rolled it back because the disk is full) the
+        // job's own savepoint is one: it is always rolled back then, and `commit` tells its caller of the failure.
+        let in_transaction = !connection.is_autocommit();
+        let fenced = connection.execute_batch("SAVEPOINT job").is_ok();
+        let (outcome, reply) = (job.run)(connection);
+        let keep = outcome.is_ok() && in_transaction;
+        let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+        if fenced && let Err(error) = connection.execute_batch(end) {
+            tracing::debug!(%error, "the savepoint of a write was gone already");
+        }
+        all.push(reply);
+    }
+    Replies { begun, all }
+}
+
+/// A full disk makes SQLite roll back by itself: then there is nothing to commit, and nothing was kept.
+fn commit(connection: &Connection) -> Result<(), StateError> {
+    if connection.is_autocommit() {
+        return Err(StateError::DiskFull("the transaction was rolled back".into()));
+    }
+    connection.execute_batch("COMMIT").map_err(|error| {
+        let _ = connection.execute_batch("ROLLBACK");
+        error.into()
+    })
+}
+
+fn set_level(connection: &Connection, level: Durability) -> rusqlite::Result<()> {
+    let value = match level {
+        Durability::Process => "NORMAL",
+        Durability::Power => "FULL",
+    };
+    connection.pragma_update(None, "synchronous", value)
+}
