@@ -3,12 +3,17 @@
 //! Invariant: the same expression over the same samples gives the same answer; work is bounded by [`QueryLimits`].
 //! Not here: a clock (time is an argument), I/O (the reader does it), threads (the caller runs `evaluate` on its pool).
 
+mod eval;
+mod histogram;
+mod plan;
+mod query;
 pub mod syntax;
 
 use std::time::Duration;
 
 use belfry_model::{Histogram, Labels, TimestampMs};
 
+pub use query::{Fetched, Query, QueryError};
 pub use syntax::ast::{Expr, ExprKind, ValueType};
 pub use syntax::{ParseError, ParseErrors, format_expr, parse, parse_recovering, parse_selector};
 
@@ -39,6 +44,8 @@ pub struct QueryLimits {
     pub points_max: u64,
     /// How far back an instant selector looks.
     pub lookback: Duration,
+    /// Step of subqueries that name none: the default evaluation interval.
+    pub subquery_step: Duration,
 }
 
 impl Default for QueryLimits {
@@ -48,6 +55,7 @@ impl Default for QueryLimits {
             samples_max: 50_000_000,
             points_max: 50_000_000,
             lookback: Duration::from_secs(300),
+            subquery_step: Duration::from_secs(60),
         }
     }
 }

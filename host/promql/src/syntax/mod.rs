@@ -15,3 +15,4 @@ mod token;
 
 pub use parser::{DEPTH_MAX, ParseError, ParseErrors, TEXT_BYTES_MAX, parse, parse_recovering, parse_selector};
 pub use print::format_expr;
+pub(crate) use print::number;

@@ -1,0 +1,415 @@
+//! Binary operators: arithmetic and comparisons by value, sets by label set, with vector matching.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use belfry_model::sample::is_stale;
+use belfry_model::{Histogram, Labels};
+
+use super::notes::Notes;
+use super::vector::{ABSENT, Cell, Column, Evaluated, Frame, OutSeries};
+use super::{Evaluator, METADATA_LABELS, Result};
+use crate::plan::BinaryPlan;
+use crate::syntax::ast::{BinaryOp as Op, Cardinality, Matching};
+use crate::syntax::span::Span;
+use crate::{QueryError, ValueType, histogram};
+
+fn fmod(a: f64, b: f64) -> f64 {
+    a % b
+}
+
+/// `a op b` for two numbers; comparisons give 0 and 1.
+pub(super) fn scalars(op: Op, a: f64, b: f64) -> f64 {
+    match op {
+        Op::Add => a + b,
+        Op::Sub => a - b,
+        Op::Mul => a * b,
+        Op::Div => a / b,
+        Op::Mod => fmod(a, b),
+        Op::Pow => a.powf(b),
+        Op::Atan2 => a.atan2(b),
+        op => f64::from(u8::from(compare(op, a, b))),
+    }
+}
+
+fn compare(op: Op, a: f64, b: f64) -> bool {
+    match op {
+        Op::Eq => a == b,
+        Op::Ne => a != b,
+        Op::Gt => a > b,
+        Op::Lt => a < b,
+        Op::Ge => a >= b,
+        Op::Le => a <= b,
+        _ => false,
+    }
+}
+
+pub(super) fn negate(s: &mut OutSeries) {
+    s.drop_name = true;
+    s.column.floats.iter_mut().filter(|f| !is_stale(**f)).for_each(|f| *f = -*f);
+    for h in s.column.histograms.iter_mut().flatten() {
+        histogram::scale(Arc::make_mut(h), -1.0);
+    }
+}
+
+fn changes_schema(op: Op) -> bool {
+    matches!(op, Op::Add | Op::Sub | Op::Div | Op::Mul | Op::Pow | Op::Mod | Op::Atan2)
+}
+
+/// The value, and whether a comparison keeps it. `None`: the operator does not work on these.
+fn elements(op: Op, a: &Cell, b: &Cell, span: Span, notes: &mut Notes) -> Option<(Cell, bool)> {
+    let name = |c: &Cell| if matches!(c, Cell::Float(_)) { "float" } else { "histogram" };
+    let of = |h: Histogram| Some((Cell::Histogram(Arc::new(h)), true));
+    match (a, b) {
+        (Cell::Float(x), Cell::Float(y)) if op.is_comparison() => return Some((a.clone(), compare(op, *x, *y))),
+        (Cell::Float(x), Cell::Float(y)) if changes_schema(op) => {
+            return Some((Cell::Float(scalars(op, *x, *y)), true));
+        }
+        (Cell::Float(f), Cell::Histogram(h)) | (Cell::Histogram(h), Cell::Float(f)) if op == Op::Mul => {
+            let mut h = (**h).clone();
+            histogram::scale(&mut h, *f);
+            histogram::compact(&mut h);
+            return of(h);
+        }
+        (Cell::Histogram(h), Cell::Float(f)) if op == Op::Div => {
+            let mut h = (**h).clone();
+            histogram::divide(&mut h, *f);
+            histogram::compact(&mut h);
+            return of(h);
+        }
+        (Cell::Histogram(h), Cell::Float(f)) if matches!(op, Op::TrimUpper | Op::TrimLower) => {
+            return of(histogram::trim(h, *f, op == Op::TrimUpper));
+        }
+        (Cell::Histogram(x), Cell::Histogram(y)) => match op {
+            Op::Add | Op::Sub => {
+                let (sign, during) = if op == Op::Add { (1.0, "addition") } else { (-1.0, "subtraction") };
+                let mut h = (**x).clone();
+                match histogram::add(&mut h, y, sign) {
+                    Ok(done) => {
+                        if done.reset_collision {
+                            notes.reset_collision(span, during);
+                        }
+                        if done.bounds_reconciled {
+                            notes.bounds_reconciled(span, during);
+                        }
+                    }
+                    Err(_) => {
+                        notes.incompatible_layout(span, op.as_str());
+                        return None;
+                    }
+                }
+                if op == Op::Sub {
+                    h.reset_hint = belfry_model::sample::ResetHint::Gauge;
+                }
+                histogram::compact(&mut h);
+                return of(h);
+            }
+            Op::Eq => return Some((a.clone(), histogram::equal(x, y))),
+            Op::Ne => return Some((a.clone(), !histogram::equal(x, y))),
+            _ => {}
+        },
+        _ => {}
+    }
+    notes.incompatible_types(span, name(a), op.as_str(), name(b));
+    None
+}
+
+/// The labels that decide what matches what.
+fn signature(labels: &Labels, m: &Matching) -> Labels {
+    let names: Vec<&str> = m.labels.iter().map(String::as_str).collect();
+    if m.on {
+        labels.only(&names)
+    } else {
+        let mut names = names;
+        names.push(belfry_model::METRIC_NAME);
+        labels.without(&names)
+    }
+}
+
+impl<'a> Evaluator<'a> {
+    pub(super) fn binary(&mut self, b: &BinaryPlan, span: Span, frame: Frame) -> Result<Evaluated> {
+        let types = (b.lhs.value_type, b.rhs.value_type);
+        match types {
+            (ValueType::Scalar, ValueType::Scalar) => {
+                let (l, r) = (self.scalar(&b.lhs, frame)?, self.scalar(&b.rhs, frame)?);
+                Ok(Evaluated::Scalar(l.iter().zip(&r).map(|(a, c)| scalars(b.op, *a, *c)).collect()))
+            }
+            (ValueType::Vector, ValueType::Scalar) => {
+                let v = self.vector(&b.lhs, frame)?;
+                let s = self.scalar(&b.rhs, frame)?;
+                Ok(Evaluated::Vector(self.with_scalar(b, v, &s, false, span)))
+            }
+            (ValueType::Scalar, _) => {
+                let s = self.scalar(&b.lhs, frame)?;
+                let v = self.vector(&b.rhs, frame)?;
+                Ok(Evaluated::Vector(self.with_scalar(b, v, &s, true, span)))
+            }
+            _ => {
+                let (l, r) = (self.vector(&b.lhs, frame)?, self.vector(&b.rhs, frame)?);
+                let out = if b.op.is_set() { sets(b, l, r, frame.n) } else { self.vectors(b, l, r, span, frame.n)? };
+                Ok(Evaluated::Vector(out))
+            }
+        }
+    }
+
+    fn with_scalar(
+        &mut self,
+        b: &BinaryPlan,
+        mut v: Vec<OutSeries>,
+        s: &[f64],
+        swap: bool,
+        span: Span,
+    ) -> Vec<OutSeries> {
+        let op = b.op;
+        for series in &mut v {
+            let column = &mut series.column;
+            if changes_schema(op) || b.return_bool {
+                series.drop_name = true;
+            }
+            let plain = !column.has_histograms() && !matches!(op, Op::TrimUpper | Op::TrimLower);
+            if plain {
+                for (f, s) in column.floats.iter_mut().zip(s) {
+                    if is_stale(*f) {
+                        continue;
+                    }
+                    let (x, y) = if swap { (*s, *f) } else { (*f, *s) };
+                    if !op.is_comparison() {
+                        *f = scalars(op, x, y);
+                    } else if b.return_bool {
+                        *f = scalars(op, x, y);
+                    } else if !compare(op, x, y) {
+                        *f = ABSENT;
+                    }
+                }
+                continue;
+            }
+            for (i, s) in s.iter().enumerate() {
+                let Some(cell) = column.get(i) else { continue };
+                let scalar = Cell::Float(*s);
+                let result = if swap {
+                    elements(op, &scalar, &cell, span, &mut self.notes)
+                } else {
+                    elements(op, &cell, &scalar, span, &mut self.notes)
+                };
+                match result {
+                    None => column.clear(i),
+                    Some((_, keep)) if b.return_bool => column.set(i, Cell::Float(f64::from(u8::from(keep)))),
+                    Some((_, false)) => column.clear(i),
+                    Some((_, true)) if op.is_comparison() => {}
+                    Some((value, true)) => column.set(i, value),
+                }
+            }
+        }
+        v.retain(|s| !s.column.is_all_absent());
+        v
+    }
+
+    fn vectors(
+        &mut self,
+        b: &BinaryPlan,
+        lhs: Vec<OutSeries>,
+        rhs: Vec<OutSeries>,
+        span: Span,
+        n: usize,
+    ) -> Result<Vec<OutSeries>> {
+        let m = &b.matching;
+        let swapped = m.cardinality == Cardinality::OneToMany;
+        let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
+        let (fill_many, fill_one) = if swapped { (m.fill_right, m.fill_left) } else { (m.fill_left, m.fill_right) };
+        let mut groups: HashMap<Labels, usize> = HashMap::new();
+        let mut group_of = |labels: &Labels| {
+            let next = groups.len();
+            *groups.entry(signature(labels, m)).or_insert(next)
+        };
+        let many_groups: Vec<usize> = many.iter().map(|s| group_of(&s.labels)).collect();
+        let one_groups: Vec<usize> = one.iter().map(|s| group_of(&s.labels)).collect();
+        let count = groups.len();
+        let mut one_by_group: Vec<Vec<usize>> = vec![Vec::new(); count];
+        one_groups.iter().enumerate().for_each(|(i, g)| one_by_group[*g].push(i));
+        // The "one" side's series of a group at each step.
+        let mut partner = vec![None; n];
+        let mut out = Outputs::default();
+        let mut matched = vec![false; count * n];
+        let mut taken: Vec<HashMap<Labels, ()>> = Vec::new();
+        let mut many_by_group: Vec<Vec<usize>> = vec![Vec::new(); count];
+        many_groups.iter().enumerate().for_each(|(i, g)| many_by_group[*g].push(i));
+        for g in 0..count {
+            self.check_cancelled()?;
+            partner.fill(None);
+            for j in &one_by_group[g] {
+                for (i, slot) in partner.iter_mut().enumerate() {
+                    if one[*j].column.is_present(i)
+                        && let Some(other) = slot.replace(*j)
+                    {
+                        let side = if swapped { "left" } else { "right" };
+                        let (a, c): (&OutSeries, &OutSeries) = (&one[*j], &one[other]);
+                        return Err(QueryError::Execution(format!(
+                            "found duplicate series for the match group {} on the {side} hand-side of the operation: \
+                             [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+                            as_map(&signature(&a.labels, m)),
+                            as_map(&a.labels),
+                            as_map(&c.labels),
+                        )));
+                    }
+                }
+            }
+            taken.clear();
+            taken.resize_with(n, HashMap::new);
+            for k in &many_by_group[g] {
+                for i in 0..n {
+                    let Some(cell) = many[*k].column.get(i) else { continue };
+                    let (other, one_labels, one_drop) = match (partner[i], fill_one) {
+                        (Some(j), _) => {
+                            let s: &OutSeries = &one[j];
+                            (s.column.get(i), s.labels.clone(), s.drop_name)
+                        }
+                        (None, Some(v)) => (Some(Cell::Float(v)), signature(&many[*k].labels, m), false),
+                        (None, None) => continue,
+                    };
+                    let Some(other) = other else { continue };
+                    let _ = one_drop;
+                    let (a, c) = if swapped { (&other, &cell) } else { (&cell, &other) };
+                    let Some((value, keep)) = elements(b.op, a, c, span, &mut self.notes) else { continue };
+                    let labels = out.result_labels(&many[*k].labels, &one_labels, b.op, m);
+                    if m.cardinality == Cardinality::OneToOne {
+                        if matched[g * n + i] {
+                            return Err(QueryError::Execution(
+                                "multiple matches for labels: many-to-one matching must be explicit \
+                                 (group_left/group_right)"
+                                    .to_owned(),
+                            ));
+                        }
+                    } else if taken[i].insert(labels.clone(), ()).is_some() {
+                        return Err(QueryError::Execution(
+                            "multiple matches for labels: grouping labels must ensure unique matches".to_owned(),
+                        ));
+                    }
+                    matched[g * n + i] = true;
+                    // Unlike values drop names at once, so comparisons keep what is due on the "many" side.
+                    out.put(labels, many[*k].drop_name && !changes_schema(b.op), value, keep, b.return_bool, i, n)?;
+                }
+            }
+            let Some(fill) = fill_many else { continue };
+            for i in 0..n {
+                let Some(j) = partner[i].filter(|_| !matched[g * n + i]) else { continue };
+                let Some(other) = one[j].column.get(i) else { continue };
+                let cell = Cell::Float(fill);
+                let (a, c) = if swapped { (&other, &cell) } else { (&cell, &other) };
+                let Some((value, keep)) = elements(b.op, a, c, span, &mut self.notes) else { continue };
+                let labels = out.result_labels(&signature(&one[j].labels, m), &one[j].labels, b.op, m);
+                out.put(labels, false, value, keep, b.return_bool, i, n)?;
+            }
+        }
+        Ok(out.series)
+    }
+}
+
+/// A label set as Prometheus' messages write it: the name among the others.
+fn as_map(l: &Labels) -> String {
+    let pairs: Vec<String> = l
+        .iter()
+        .map(|l| {
+            let name = if belfry_model::labels::is_legacy_name(&l.name) {
+                l.name.to_string()
+            } else {
+                crate::syntax::quote::quote(&l.name)
+            };
+            format!("{name}={}", crate::syntax::quote::quote(&l.value))
+        })
+        .collect();
+    format!("{{{}}}", pairs.join(", "))
+}
+
+#[derive(Default)]
+struct Outputs {
+    series: Vec<OutSeries>,
+    index: HashMap<(Labels, bool), usize>,
+    labels: HashMap<(Labels, Labels), Labels>,
+}
+
+impl Outputs {
+    fn result_labels(&mut self, many: &Labels, one: &Labels, op: Op, m: &Matching) -> Labels {
+        let key = (many.clone(), one.clone());
+        if let Some(l) = self.labels.get(&key) {
+            return l.clone();
+        }
+        let mut labels = if changes_schema(op) { many.without(&METADATA_LABELS) } else { many.clone() };
+        let names: Vec<&str> = m.labels.iter().map(String::as_str).collect();
+        if m.cardinality == Cardinality::OneToOne {
+            labels = if m.on { labels.only(&names) } else { labels.without(&names) };
+        }
+        if !m.include.is_empty() {
+            let mut b = labels.to_builder();
+            for name in &m.include {
+                b.set(name.as_str(), one.get(name).unwrap_or(""));
+            }
+            labels = b.build();
+        }
+        self.labels.insert(key, labels.clone());
+        labels
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn put(
+        &mut self,
+        labels: Labels,
+        drop: bool,
+        value: Cell,
+        keep: bool,
+        as_bool: bool,
+        i: usize,
+        n: usize,
+    ) -> Result<()> {
+        let (value, drop) = if as_bool { (Cell::Float(f64::from(u8::from(keep))), true) } else { (value, drop) };
+        if !keep && !as_bool {
+            return Ok(());
+        }
+        let series = &mut self.series;
+        let at = *self.index.entry((labels.clone(), drop)).or_insert_with(|| {
+            series.push(OutSeries { labels, drop_name: drop, column: Column::absent(n) });
+            series.len() - 1
+        });
+        let column = &mut self.series[at].column;
+        if column.is_present(i) {
+            return Err(QueryError::Execution(super::SAME_LABELSET.to_owned()));
+        }
+        column.set(i, value);
+        Ok(())
+    }
+}
+
+/// `and`, `or`, `unless`.
+fn sets(b: &BinaryPlan, lhs: Vec<OutSeries>, rhs: Vec<OutSeries>, n: usize) -> Vec<OutSeries> {
+    let m = &b.matching;
+    let mark = |series: &[OutSeries]| {
+        let mut present: HashMap<Labels, Vec<bool>> = HashMap::new();
+        for s in series {
+            let steps = present.entry(signature(&s.labels, m)).or_insert_with(|| vec![false; n]);
+            steps.iter_mut().enumerate().for_each(|(i, p)| *p |= s.column.is_present(i));
+        }
+        present
+    };
+    let filter = |series: Vec<OutSeries>, present: &HashMap<Labels, Vec<bool>>, keep: bool| -> Vec<OutSeries> {
+        let mut out = series;
+        for s in &mut out {
+            let steps = present.get(&signature(&s.labels, m));
+            for i in 0..n {
+                if steps.is_some_and(|s| s[i]) != keep {
+                    s.column.clear(i);
+                }
+            }
+        }
+        out.retain(|s| !s.column.is_all_absent());
+        out
+    };
+    match b.op {
+        Op::And => filter(lhs, &mark(&rhs), true),
+        Op::Unless => filter(lhs, &mark(&rhs), false),
+        _ => {
+            let present = mark(&lhs);
+            let mut out = lhs;
+            out.extend(filter(rhs, &present, false));
+            out
+        }
+    }
+}

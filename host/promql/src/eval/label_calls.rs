@@ -1,0 +1,60 @@
+//! Functions that change labels and look at no values.
+
+use super::vector::{Frame, OutSeries};
+use super::{Evaluator, Result, merge_same};
+use crate::QueryError;
+use crate::plan::Plan;
+use crate::syntax::quote::is_valid_utf8;
+
+fn check_name(what: &str, function: &str, name: &str) -> Result<()> {
+    if name.is_empty() || !is_valid_utf8(name) {
+        return Err(QueryError::Execution(format!("invalid {what} label name in {function}(): {name}")));
+    }
+    Ok(())
+}
+
+fn set(s: &mut OutSeries, name: &str, value: &str) {
+    s.labels = s.labels.to_builder().set(name, value).build();
+    // A name that was just given stays.
+    if name == belfry_model::METRIC_NAME {
+        s.drop_name = false;
+    }
+}
+
+impl<'a> Evaluator<'a> {
+    pub(super) fn label_replace(&mut self, args: &[Plan], frame: Frame) -> Result<Vec<OutSeries>> {
+        let [dst, replacement, src, pattern] =
+            [self.string(&args[1])?, self.string(&args[2])?, self.string(&args[3])?, self.string(&args[4])?];
+        let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
+            .size_limit(belfry_model::matcher::REGEX_BYTES_MAX)
+            .build()
+            .map_err(|_| QueryError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+        check_name("destination", "label_replace", &dst)?;
+        let mut series = self.vector(&args[0], frame)?;
+        for s in &mut series {
+            let value = s.labels.get(&src).unwrap_or("");
+            if let Some(captures) = regex.captures(value) {
+                let mut out = String::new();
+                captures.expand(&replacement, &mut out);
+                set(s, &dst, &out);
+            }
+        }
+        merge_same(series)
+    }
+
+    pub(super) fn label_join(&mut self, args: &[Plan], frame: Frame) -> Result<Vec<OutSeries>> {
+        let (dst, separator) = (self.string(&args[1])?, self.string(&args[2])?);
+        let sources: Vec<String> = args[3..].iter().map(|a| self.string(a)).collect::<Result<_>>()?;
+        for s in &sources {
+            check_name("source", "label_join", s)?;
+        }
+        check_name("destination", "label_join", &dst)?;
+        let mut series = self.vector(&args[0], frame)?;
+        for s in &mut series {
+            let values: Vec<&str> = sources.iter().map(|n| s.labels.get(n).unwrap_or("")).collect();
+            let joined = values.join(&separator);
+            set(s, &dst, &joined);
+        }
+        merge_same(series)
+    }
+}

@@ -1,0 +1,256 @@
+//! Evaluation of a plan over fetched series, bottom-up, each node for all steps at once.
+//!
+//! Invariant: every series is decoded once per selector; aggregations take series one by one and keep none.
+//! Not here: a clock, I/O, threads.
+
+mod aggregate;
+mod aggregate_k;
+mod binary;
+mod calls;
+mod histogram_calls;
+mod info;
+mod label_calls;
+mod notes;
+mod range_calls;
+mod rate;
+mod select;
+mod vector;
+
+pub(crate) use notes::format_g;
+pub(crate) use vector::Frame;
+
+use belfry_model::read::Cancel;
+use belfry_model::{Labels, LabelsBuilder, SampleBuf, SeriesSet, TimestampMs};
+
+use crate::plan::{Plan, PlanKind, Selection};
+use crate::{MatrixRow, PointValue, QueryError, QueryLimits, QueryTime, QueryValue, ValueType, VectorPoint};
+use notes::Notes;
+use vector::{ABSENT, Cell, Evaluated, OutSeries};
+
+/// Labels that say what a metric is; they go with its name.
+const METADATA_LABELS: [&str; 3] = ["__name__", "__type__", "__unit__"];
+
+pub(crate) const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
+
+pub(crate) struct Evaluator<'a> {
+    sets: &'a [SeriesSet],
+    selections: &'a [Selection],
+    limits: &'a QueryLimits,
+    cancel: &'a Cancel,
+    pub notes: Notes,
+    pub samples_read: u64,
+    buf: SampleBuf,
+    is_range_query: bool,
+}
+
+type Result<T> = std::result::Result<T, QueryError>;
+
+/// Takes the series of a vector one after the other.
+type Sink<'s, 'a> = &'s mut dyn FnMut(&mut Evaluator<'a>, OutSeries) -> Result<()>;
+
+impl<'a> Evaluator<'a> {
+    pub fn new(
+        sets: &'a [SeriesSet],
+        selections: &'a [Selection],
+        limits: &'a QueryLimits,
+        cancel: &'a Cancel,
+    ) -> Self {
+        let (notes, buf) = (Notes::default(), SampleBuf::default());
+        Self { sets, selections, limits, cancel, notes, samples_read: 0, buf, is_range_query: false }
+    }
+
+    pub fn answer(&mut self, plan: &Plan, frame: Frame, time: QueryTime) -> Result<QueryValue> {
+        let at = TimestampMs(frame.start);
+        let instant = matches!(time, QueryTime::Instant(_));
+        self.is_range_query = !instant;
+        if plan.value_type == ValueType::Matrix {
+            return Ok(QueryValue::Matrix(self.matrix(plan, frame)?));
+        }
+        match self.eval(plan, frame)? {
+            Evaluated::String(s) => Ok(QueryValue::String(at, s)),
+            Evaluated::Scalar(v) if instant => Ok(QueryValue::Scalar(at, v.first().copied().unwrap_or(f64::NAN))),
+            Evaluated::Scalar(v) => {
+                let points = v.iter().enumerate().map(|(i, f)| (TimestampMs(frame.time(i)), PointValue::Float(*f)));
+                Ok(QueryValue::Matrix(vec![MatrixRow { labels: Labels::empty(), points: points.collect() }]))
+            }
+            Evaluated::Vector(series) => {
+                let series = self.finish_names(series)?;
+                if instant {
+                    let point = |s: OutSeries| {
+                        let value = s.column.get(0).map(point_value)?;
+                        Some(VectorPoint { labels: s.labels, at, value })
+                    };
+                    return Ok(QueryValue::Vector(series.into_iter().filter_map(point).collect()));
+                }
+                let mut rows: Vec<MatrixRow> = series.into_iter().map(|s| row(s, frame)).collect();
+                rows.retain(|r| !r.points.is_empty());
+                rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+                self.check_points(rows.iter().map(|r| r.points.len() as u64).sum())?;
+                Ok(QueryValue::Matrix(rows))
+            }
+        }
+    }
+
+    fn check_points(&self, points: u64) -> Result<()> {
+        if points > self.limits.points_max {
+            return Err(QueryError::Limit(format!(
+                "the answer has more than {} points; narrow the query or raise the limit",
+                self.limits.points_max
+            )));
+        }
+        Ok(())
+    }
+
+    fn check_cancelled(&self) -> Result<()> {
+        if self.cancel.is_cancelled() { Err(QueryError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Drops the names that are due, and joins series that are the same from then on.
+    fn finish_names(&self, mut series: Vec<OutSeries>) -> Result<Vec<OutSeries>> {
+        for s in series.iter_mut().filter(|s| s.drop_name) {
+            s.labels = s.labels.without(&METADATA_LABELS);
+            s.drop_name = false;
+        }
+        merge_same(series)
+    }
+
+    pub(crate) fn eval(&mut self, plan: &Plan, frame: Frame) -> Result<Evaluated> {
+        match &plan.kind {
+            PlanKind::Number(v) => return Ok(Evaluated::Scalar(vec![*v; frame.n])),
+            PlanKind::String(s) => return Ok(Evaluated::String(s.clone())),
+            _ => {}
+        }
+        self.check_cancelled()?;
+        if plan.invariant && frame.n > 1 {
+            return Ok(match self.eval(plan, frame.first())? {
+                Evaluated::Scalar(v) => Evaluated::Scalar(vec![v.first().copied().unwrap_or(f64::NAN); frame.n]),
+                Evaluated::Vector(mut series) => {
+                    for s in &mut series {
+                        s.column = s.column.repeat(frame.n);
+                    }
+                    Evaluated::Vector(series)
+                }
+                s @ Evaluated::String(_) => s,
+            });
+        }
+        match &plan.kind {
+            PlanKind::Binary(b) => self.binary(b, plan.span, frame),
+            PlanKind::Negate(inner) => Ok(match self.eval(inner, frame)? {
+                Evaluated::Scalar(v) => Evaluated::Scalar(v.into_iter().map(|v| -v).collect()),
+                Evaluated::Vector(mut series) => {
+                    series.iter_mut().for_each(binary::negate);
+                    Evaluated::Vector(series)
+                }
+                s => s,
+            }),
+            PlanKind::Call(f, args) => self.call(*f, args, plan, frame),
+            PlanKind::Aggregate(a) => Ok(Evaluated::Vector(self.aggregate(a, plan.span, frame)?)),
+            PlanKind::Select(_) => {
+                let mut out = Vec::new();
+                self.stream(plan, frame, &mut |_, s| {
+                    out.push(s);
+                    Ok(())
+                })?;
+                Ok(Evaluated::Vector(out))
+            }
+            PlanKind::Subquery(_) => Err(QueryError::Execution("a range vector cannot stand here".to_owned())),
+            PlanKind::Number(_) | PlanKind::String(_) => Ok(Evaluated::Vector(Vec::new())),
+        }
+    }
+
+    /// Hands the series of a vector to `sink`. What can be made series by series is never held together.
+    pub(crate) fn stream(&mut self, plan: &Plan, frame: Frame, sink: Sink<'_, 'a>) -> Result<()> {
+        let by_series = !plan.invariant || frame.n <= 1;
+        match &plan.kind {
+            PlanKind::Select(select) if by_series => self.stream_select(select, frame, sink),
+            PlanKind::Call(f, args) if by_series && range_calls::takes_window(*f) => {
+                self.stream_range_call(*f, args, frame, sink)
+            }
+            _ => match self.eval(plan, frame)? {
+                Evaluated::Vector(series) => series.into_iter().try_for_each(|s| sink(self, s)),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    pub(crate) fn vector(&mut self, plan: &Plan, frame: Frame) -> Result<Vec<OutSeries>> {
+        match self.eval(plan, frame)? {
+            Evaluated::Vector(v) => Ok(v),
+            _ => Err(QueryError::Execution("expected an instant vector".to_owned())),
+        }
+    }
+
+    pub(crate) fn scalar(&mut self, plan: &Plan, frame: Frame) -> Result<Vec<f64>> {
+        match self.eval(plan, frame)? {
+            Evaluated::Scalar(v) => Ok(v),
+            _ => Err(QueryError::Execution("expected a scalar".to_owned())),
+        }
+    }
+
+    pub(crate) fn string(&mut self, plan: &Plan) -> Result<String> {
+        match &plan.kind {
+            PlanKind::String(s) => Ok(s.clone()),
+            _ => Err(QueryError::Execution("expected a string".to_owned())),
+        }
+    }
+}
+
+/// Joins series of one label set; they may not both have a value at a step.
+pub(crate) fn merge_same(series: Vec<OutSeries>) -> Result<Vec<OutSeries>> {
+    use std::collections::HashMap;
+    use std::collections::hash_map::Entry;
+    let mut seen: HashMap<Labels, usize> = HashMap::with_capacity(series.len());
+    let mut out: Vec<OutSeries> = Vec::with_capacity(series.len());
+    for s in series {
+        match seen.entry(s.labels.clone()) {
+            Entry::Vacant(v) => {
+                v.insert(out.len());
+                out.push(s);
+            }
+            Entry::Occupied(o) => {
+                let into = &mut out[*o.get()].column;
+                for i in 0..s.column.len() {
+                    if let Some(cell) = s.column.get(i) {
+                        if into.is_present(i) {
+                            return Err(QueryError::Execution(SAME_LABELSET.to_owned()));
+                        }
+                        into.set(i, cell);
+                    }
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn point_value(cell: Cell) -> PointValue {
+    match cell {
+        Cell::Float(f) => PointValue::Float(f),
+        Cell::Histogram(h) => PointValue::Histogram(h),
+    }
+}
+
+fn row(s: OutSeries, frame: Frame) -> MatrixRow {
+    let points =
+        (0..s.column.len()).filter_map(|i| Some((TimestampMs(frame.time(i)), point_value(s.column.get(i)?)))).collect();
+    MatrixRow { labels: s.labels, points }
+}
+
+/// The labels that `absent` can know: those of equality matchers, each named once.
+pub(crate) fn labels_for_absent(plan: &Plan, selections: &[Selection]) -> Labels {
+    let PlanKind::Select(select) = &plan.kind else { return Labels::empty() };
+    let mut b = LabelsBuilder::default();
+    let mut seen = Vec::new();
+    for m in selections.get(select.id).map_or(&[][..], |s| &s.matchers) {
+        if m.name() == belfry_model::METRIC_NAME {
+            continue;
+        }
+        if m.op() == belfry_model::MatchOp::Equal && !seen.contains(&m.name()) {
+            b.set(m.name(), m.value());
+            seen.push(m.name());
+        } else {
+            b.remove(m.name());
+        }
+    }
+    b.build()
+}

@@ -1,0 +1,429 @@
+//! Functions over windows: one value per series and step.
+
+use std::sync::Arc;
+
+use belfry_model::Histogram;
+use belfry_model::sample::{ResetHint, is_stale};
+
+use super::notes::Notes;
+use super::rate::{self, Subject};
+use super::select::Window;
+use super::vector::{Cell, Column, Frame, OutSeries};
+use super::{Evaluator, Result, Sink, labels_for_absent};
+use crate::plan::Plan;
+use crate::syntax::ast::{Extended, ValueType};
+use crate::syntax::functions::Function as F;
+use crate::syntax::span::Span;
+use crate::{QueryError, histogram};
+
+/// Does it take a range vector?
+pub(super) fn takes_window(f: F) -> bool {
+    f.spec().args.contains(&ValueType::Matrix)
+}
+
+const ANCHORED: [F; 5] = [F::Changes, F::Delta, F::Increase, F::Rate, F::Resets];
+const SMOOTHED: [F; 3] = [F::Delta, F::Increase, F::Rate];
+
+/// Kahan-Neumaier summation: the sum and what rounding lost so far.
+pub(crate) fn kahan(inc: f64, sum: f64, c: f64) -> (f64, f64) {
+    let t = sum + inc;
+    let c = if t.is_infinite() {
+        0.0
+    } else if sum.abs() >= inc.abs() {
+        c + ((sum - t) + inc)
+    } else {
+        c + ((inc - t) + sum)
+    };
+    (t, c)
+}
+
+/// The φ-quantile by linear interpolation; NaN sorts first.
+pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
+    if values.is_empty() || q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    values.sort_unstable_by(|a, b| match (a.is_nan(), b.is_nan()) {
+        (true, true) => std::cmp::Ordering::Equal,
+        (true, false) => std::cmp::Ordering::Less,
+        (false, true) => std::cmp::Ordering::Greater,
+        (false, false) => a.total_cmp(b),
+    });
+    let n = values.len() as f64;
+    let rank = q * (n - 1.0);
+    let lower = rank.floor().max(0.0);
+    let upper = (lower + 1.0).min(n - 1.0);
+    let weight = rank - rank.floor();
+    values[lower as usize] * (1.0 - weight) + values[upper as usize] * weight
+}
+
+/// The arithmetic mean; falls back to an incremental one where the sum would overflow.
+pub(crate) fn mean(values: &[f64]) -> f64 {
+    let Some((first, rest)) = values.split_first() else { return f64::NAN };
+    let (mut sum, mut c, mut mean) = (*first, 0.0, None);
+    let mut count = 1.0;
+    for f in rest {
+        count += 1.0;
+        if mean.is_none() {
+            let (s, k) = kahan(*f, sum, c);
+            if !s.is_infinite() {
+                (sum, c) = (s, k);
+                continue;
+            }
+            mean = Some(sum / (count - 1.0));
+            c /= count - 1.0;
+        }
+        let q = (count - 1.0) / count;
+        let (m, k) = kahan(f / count, q * mean.unwrap_or(0.0), q * c);
+        (mean, c) = (Some(m), k);
+    }
+    mean.map_or(sum / count + c / count, |m| m + c)
+}
+
+fn variance(values: &[f64]) -> f64 {
+    let (mut n, mut m, mut cm, mut aux, mut ca) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    for f in values {
+        n += 1.0;
+        let delta = f - (m + cm);
+        (m, cm) = kahan(delta / n, m, cm);
+        (aux, ca) = kahan(delta * (f - (m + cm)), aux, ca);
+    }
+    (aux + ca) / n
+}
+
+/// Slope and value at `at` of the least-squares line.
+fn linear_regression(w: &Window<'_>, at: i64) -> (f64, f64) {
+    let (mut sx, mut cx, mut sy, mut cy) = (0.0, 0.0, 0.0, 0.0);
+    let (mut sxy, mut cxy, mut sx2, mut cx2) = (0.0, 0.0, 0.0, 0.0);
+    for (t, y) in w.times.iter().zip(w.floats) {
+        let x = (t - at) as f64 / 1000.0;
+        (sx, cx) = kahan(x, sx, cx);
+        (sy, cy) = kahan(*y, sy, cy);
+        (sxy, cxy) = kahan(x * y, sxy, cxy);
+        (sx2, cx2) = kahan(x * x, sx2, cx2);
+    }
+    let first = w.floats[0];
+    if w.floats.iter().all(|f| *f == first) {
+        return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
+    }
+    let n = w.floats.len() as f64;
+    let (sx, sy, sxy, sx2) = (sx + cx, sy + cy, sxy + cxy, sx2 + cx2);
+    let slope = (sxy - sx * sy / n) / (sx2 - sx * sx / n);
+    (slope, sy / n - slope * sx / n)
+}
+
+fn smoothing(values: &[f64], sf: f64, tf: f64) -> f64 {
+    let (mut s0, mut s1, mut b) = (0.0, values[0], values[1] - values[0]);
+    for (i, v) in values.iter().enumerate().skip(1) {
+        if i > 1 {
+            b = tf * (s1 - s0) + (1.0 - tf) * b;
+        }
+        (s0, s1) = (s1, sf * v + (1.0 - sf) * (s1 + b));
+    }
+    s1
+}
+
+/// Sum, or mean, of the window's histograms.
+fn combine(w: &Window<'_>, average: bool, subject: Subject<'_>, notes: &mut Notes) -> Option<Cell> {
+    let Subject { metric, span } = subject;
+    let (first, rest) = w.histograms.split_first()?;
+    let mut sum = (**first).clone();
+    let mut mean: Option<Histogram> = None;
+    let mut count = 1.0;
+    let (mut reset, mut not_reset, mut reconciled) = (false, false, false);
+    for h in w.histograms {
+        reset |= h.reset_hint == ResetHint::Reset;
+        not_reset |= h.reset_hint == ResetHint::NotReset;
+    }
+    for h in rest {
+        count += 1.0;
+        if mean.is_none() {
+            let mut next = sum.clone();
+            match histogram::add(&mut next, h, 1.0) {
+                Ok(done) => reconciled |= done.bounds_reconciled,
+                Err(_) => {
+                    notes.mixed_schemas(span, metric);
+                    return None;
+                }
+            }
+            if !average || !histogram::has_overflow(&next) {
+                sum = next;
+                continue;
+            }
+            let mut m = sum.clone();
+            histogram::divide(&mut m, count - 1.0);
+            mean = Some(m);
+        }
+        if let Some(m) = &mut mean {
+            histogram::scale(m, (count - 1.0) / count);
+            let mut part = (**h).clone();
+            histogram::divide(&mut part, count);
+            match histogram::add(m, &part, 1.0) {
+                Ok(done) => reconciled |= done.bounds_reconciled,
+                Err(_) => {
+                    notes.mixed_schemas(span, metric);
+                    return None;
+                }
+            }
+        }
+    }
+    if reset && not_reset {
+        notes.reset_collision(span, "aggregation");
+    }
+    if reconciled {
+        notes.bounds_reconciled(span, "aggregation");
+    }
+    let out = match mean {
+        Some(m) => m,
+        None => {
+            if average {
+                histogram::divide(&mut sum, count);
+            }
+            sum
+        }
+    };
+    Some(Cell::Histogram(Arc::new(out)))
+}
+
+/// Pairs of neighbours, floats and histograms merged by time, counted by `f`.
+fn count_pairs(
+    w: &Window<'_>,
+    floats: fn(f64, f64) -> bool,
+    histograms: fn(&Histogram, &Histogram) -> bool,
+) -> Option<Cell> {
+    let mut from = 0;
+    if w.extended == Some(Extended::Anchored) {
+        if w.times.last().is_none_or(|t| *t <= w.start) {
+            return None;
+        }
+        from = w.times[..w.times.len() - 1].partition_point(|t| *t <= w.start).saturating_sub(1);
+    }
+    if w.histograms.is_empty() {
+        let n = w.floats[from..].windows(2).filter(|p| floats(p[0], p[1])).count();
+        return Some(Cell::Float(n as f64));
+    }
+    let mut all: Vec<(i64, Option<f64>, Option<&Arc<Histogram>>)> = Vec::new();
+    all.extend(w.times[from..].iter().zip(&w.floats[from..]).map(|(t, f)| (*t, Some(*f), None)));
+    all.extend(w.histogram_times.iter().zip(w.histograms).map(|(t, h)| (*t, None, Some(h))));
+    all.sort_by_key(|(t, ..)| *t);
+    let n = all
+        .windows(2)
+        .filter(|p| match (&p[0], &p[1]) {
+            ((_, Some(a), _), (_, Some(b), _)) => floats(*a, *b),
+            ((.., Some(a)), (.., Some(b))) => histograms(a, b),
+            _ => true,
+        })
+        .count();
+    Some(Cell::Float(n as f64))
+}
+
+/// Is the first (or last) sample a float?
+fn edge(w: &Window<'_>, last: bool) -> Option<(i64, Cell)> {
+    let pick = |n: usize| if last { n.checked_sub(1) } else { (n > 0).then_some(0) };
+    let f = pick(w.floats.len()).map(|i| (w.times[i], Cell::Float(w.floats[i])));
+    let h = pick(w.histograms.len()).map(|i| (w.histogram_times[i], Cell::Histogram(w.histograms[i].clone())));
+    match (f, h) {
+        (Some(f), Some(h)) => Some(if (f.0 < h.0) != last { f } else { h }),
+        (f, h) => f.or(h),
+    }
+}
+
+fn extreme(w: &Window<'_>, better: impl Fn(f64, f64) -> bool) -> (i64, f64) {
+    let (mut at, mut best) = (w.times[0], w.floats[0]);
+    for (t, f) in w.times.iter().zip(w.floats) {
+        if better(*f, best) || best.is_nan() {
+            (at, best) = (*t, *f);
+        }
+    }
+    (at, best)
+}
+
+/// The value of `f` over one window; `args` are its scalars at this step.
+fn apply(
+    f: F,
+    w: &Window<'_>,
+    args: &[f64],
+    subject: Subject<'_>,
+    arg0: Span,
+    notes: &mut Notes,
+) -> Result<Option<Cell>> {
+    let float = |v: f64| Ok(Some(Cell::Float(v)));
+    let only_floats = |notes: &mut Notes| {
+        if !w.histograms.is_empty() {
+            notes.histogram_ignored_in_range(subject.span, subject.metric);
+        }
+    };
+    match f {
+        F::Rate => return Ok(rate::extrapolated(w, true, true, subject, notes)),
+        F::Increase => return Ok(rate::extrapolated(w, true, false, subject, notes)),
+        F::Delta => return Ok(rate::extrapolated(w, false, false, subject, notes)),
+        F::Irate => return Ok(rate::instant(w, true, subject, notes)),
+        F::Idelta => return Ok(rate::instant(w, false, subject, notes)),
+        F::CountOverTime => return float((w.floats.len() + w.histograms.len()) as f64),
+        F::PresentOverTime | F::AbsentOverTime => return float(1.0),
+        F::FirstOverTime => return Ok(edge(w, false).map(|e| e.1)),
+        F::LastOverTime => return Ok(edge(w, true).map(|e| e.1)),
+        F::TsOfFirstOverTime | F::TsOfLastOverTime => {
+            return Ok(edge(w, f == F::TsOfLastOverTime).map(|e| Cell::Float(e.0 as f64 / 1000.0)));
+        }
+        F::Changes => {
+            let float_changed = |a: f64, b: f64| a != b && !(a.is_nan() && b.is_nan());
+            return Ok(count_pairs(w, float_changed, |a, b| !histogram::equal(a, b)));
+        }
+        F::Resets => return Ok(count_pairs(w, |a, b| b < a, |a, b| histogram::detect_reset(b, a))),
+        F::SumOverTime | F::AvgOverTime if !w.histograms.is_empty() => {
+            if !w.floats.is_empty() {
+                notes.mixed_floats_histograms(subject.span, subject.metric);
+                return Ok(None);
+            }
+            return Ok(combine(w, f == F::AvgOverTime, subject, notes));
+        }
+        _ => {}
+    }
+    if matches!(f, F::Deriv | F::PredictLinear | F::DoubleExponentialSmoothing) {
+        if f == F::DoubleExponentialSmoothing {
+            for (name, v) in
+                [("smoothing factor. Expected: 0 < sf", args[0]), ("trend factor. Expected: 0 < tf", args[1])]
+            {
+                if !(v > 0.0 && v < 1.0) {
+                    return Err(QueryError::Execution(format!("invalid {name} < 1, got: {v:.6}")));
+                }
+            }
+        }
+        if w.floats.len() < 2 {
+            if w.floats.len() == 1 {
+                only_floats(notes);
+            }
+            return Ok(None);
+        }
+        only_floats(notes);
+        return float(match f {
+            F::Deriv => linear_regression(w, w.times[0]).0,
+            F::PredictLinear => {
+                let (slope, intercept) = linear_regression(w, w.at);
+                slope * args[0] + intercept
+            }
+            _ => smoothing(w.floats, args[0], args[1]),
+        });
+    }
+    if w.floats.is_empty() {
+        return Ok(None);
+    }
+    if f == F::QuantileOverTime && !(0.0..=1.0).contains(&args[0]) {
+        notes.invalid_quantile(arg0, args[0]);
+    }
+    only_floats(notes);
+    float(match f {
+        F::SumOverTime => {
+            let (sum, c) = w.floats.iter().fold((0.0, 0.0), |(s, c), f| kahan(*f, s, c));
+            if sum.is_infinite() { sum } else { sum + c }
+        }
+        F::AvgOverTime => mean(w.floats),
+        F::MaxOverTime => extreme(w, |a, b| a > b).1,
+        F::MinOverTime => extreme(w, |a, b| a < b).1,
+        F::TsOfMaxOverTime => extreme(w, |a, b| a >= b).0 as f64 / 1000.0,
+        F::TsOfMinOverTime => extreme(w, |a, b| a <= b).0 as f64 / 1000.0,
+        F::StdvarOverTime => variance(w.floats),
+        F::StddevOverTime => variance(w.floats).sqrt(),
+        F::QuantileOverTime => quantile(args[0], &mut w.floats.to_vec()),
+        F::MadOverTime => {
+            let mut values = w.floats.to_vec();
+            let median = quantile(0.5, &mut values);
+            values.iter_mut().for_each(|v| *v = (*v - median).abs());
+            quantile(0.5, &mut values)
+        }
+        _ => return Err(QueryError::Execution(format!("{} does not take a range vector", f.spec().name))),
+    })
+}
+
+impl<'a> Evaluator<'a> {
+    pub(super) fn stream_range_call(&mut self, f: F, args: &[Plan], frame: Frame, sink: Sink<'_, 'a>) -> Result<()> {
+        let mut scalars: Vec<Vec<f64>> = Vec::new();
+        let mut matrix: Option<&Plan> = None;
+        for a in args {
+            if a.value_type == ValueType::Matrix {
+                matrix = Some(a);
+            } else {
+                scalars.push(self.scalar(a, frame)?);
+            }
+        }
+        let Some(matrix) = matrix else { return Ok(()) };
+        // Prometheus blames the first argument, the range vector or not.
+        let arg0 = args.first().map_or(matrix.span, |a| a.span);
+        let keeps_name = matches!(f, F::LastOverTime | F::FirstOverTime);
+        let lookback = self.lookback_ms();
+        let mut present = vec![false; if f == F::AbsentOverTime { frame.n } else { 0 }];
+        let mut step_args = vec![0.0; scalars.len()];
+        self.each_points(matrix, frame, &mut |ev, labels, inner_drop, points, windows| {
+            check_extended(f, windows.extended, !points.histograms.is_empty())?;
+            let metric = labels.metric().unwrap_or("");
+            let subject = Subject { metric, span: arg0 };
+            let mut column = Column::absent(frame.n);
+            let mut any = false;
+            let mut notes = std::mem::take(&mut ev.notes);
+            let outcome = windows.each(points, frame, lookback, &mut |i, w| {
+                for (slot, s) in step_args.iter_mut().zip(&scalars) {
+                    *slot = s[i];
+                }
+                if let Some(cell) = apply(f, &w, &step_args, subject, arg0, &mut notes)? {
+                    column.set(i, cell);
+                    any = true;
+                }
+                Ok(())
+            });
+            ev.notes = notes;
+            outcome?;
+            if !any {
+                return Ok(());
+            }
+            if f == F::AbsentOverTime {
+                present.iter_mut().enumerate().for_each(|(i, p)| *p |= column.is_present(i));
+                return Ok(());
+            }
+            if matches!(f, F::Rate | F::Increase)
+                && !metric.is_empty()
+                && !["_total", "_sum", "_count", "_bucket"].iter().any(|s| metric.ends_with(s))
+                && column.floats.iter().any(|v| !is_stale(*v))
+            {
+                ev.notes.possibly_no_counter(arg0, metric);
+            }
+            let drop_name = inner_drop || !keeps_name;
+            sink(ev, OutSeries { labels, drop_name, column })
+        })?;
+        if f == F::AbsentOverTime && !present.iter().all(|p| *p) {
+            let labels = labels_for_absent(matrix, self.selections);
+            let mut column = Column::absent(frame.n);
+            for (i, _) in present.iter().enumerate().filter(|(_, p)| !**p) {
+                column.floats[i] = 1.0;
+            }
+            sink(self, OutSeries { labels, drop_name: true, column })?;
+        }
+        Ok(())
+    }
+}
+
+fn check_extended(f: F, extended: Option<Extended>, histograms: bool) -> Result<()> {
+    let (word, allowed): (_, &[F]) = match extended {
+        None => return Ok(()),
+        Some(Extended::Anchored) => ("anchored", &ANCHORED),
+        Some(Extended::Smoothed) => ("smoothed", &SMOOTHED),
+    };
+    if !allowed.contains(&f) {
+        let names: Vec<&str> = allowed.iter().map(|f| f.spec().name).collect();
+        let name = f.spec().name;
+        return Err(QueryError::Execution(format!(
+            "{word} modifier can only be used with: {} - not with {name}",
+            names.join(", ")
+        )));
+    }
+    if histograms {
+        let m = "smoothed and anchored modifiers do not work with native histograms";
+        return Err(QueryError::Execution(m.to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,356 @@
+//! Samples → values at steps: instant selectors, and the windows of range selectors and subqueries.
+
+use std::sync::Arc;
+
+use belfry_model::sample::{ResetHint, is_stale};
+use belfry_model::{Histogram, Labels, SampleBuf, TimestampMs};
+
+use super::vector::{Cell, Column, Frame, OutSeries};
+use super::{Evaluator, Result, Sink};
+use crate::plan::{Plan, PlanKind, Select};
+use crate::syntax::ast::Extended;
+use crate::{MatrixRow, PointValue, QueryError};
+
+/// The samples of a series, floats and histograms apart, without stale markers.
+#[derive(Debug, Default)]
+pub(crate) struct Points {
+    pub float_times: Vec<i64>,
+    pub floats: Vec<f64>,
+    /// Start timestamps of the floats; empty when none is known.
+    pub float_starts: Vec<i64>,
+    pub histogram_times: Vec<i64>,
+    pub histograms: Vec<Arc<Histogram>>,
+}
+
+impl Points {
+    fn clear(&mut self) {
+        self.float_times.clear();
+        self.floats.clear();
+        self.float_starts.clear();
+        self.histogram_times.clear();
+        self.histograms.clear();
+    }
+
+    fn fill(&mut self, buf: &SampleBuf) {
+        self.clear();
+        if buf.histograms.is_empty() && !buf.floats.iter().any(|v| is_stale(*v)) {
+            self.float_times.extend_from_slice(&buf.times);
+            self.floats.extend_from_slice(&buf.floats);
+            self.float_starts.extend_from_slice(&buf.starts);
+            return;
+        }
+        for i in 0..buf.len() {
+            if is_stale(buf.floats[i]) {
+                continue;
+            }
+            match buf.histograms.get(i) {
+                Some(Some(h)) => {
+                    self.histogram_times.push(buf.times[i]);
+                    self.histograms.push(h.clone());
+                }
+                _ => {
+                    self.float_times.push(buf.times[i]);
+                    self.floats.push(buf.floats[i]);
+                    if let Some(s) = buf.starts.get(i) {
+                        self.float_starts.push(*s);
+                    }
+                }
+            }
+        }
+    }
+
+    /// From a subquery's values. What they say of resets was about other neighbours, so it is forgotten.
+    fn fill_from_column(&mut self, column: &Column, frame: Frame) {
+        self.clear();
+        for i in 0..column.len() {
+            match column.get(i) {
+                Some(Cell::Float(f)) => {
+                    self.float_times.push(frame.time(i));
+                    self.floats.push(f);
+                }
+                Some(Cell::Histogram(mut h)) => {
+                    if matches!(h.reset_hint, ResetHint::Reset | ResetHint::NotReset) {
+                        Arc::make_mut(&mut h).reset_hint = ResetHint::Unknown;
+                    }
+                    self.histogram_times.push(frame.time(i));
+                    self.histograms.push(h);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// What a range function sees at one step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window<'p> {
+    pub times: &'p [i64],
+    pub floats: &'p [f64],
+    pub starts: &'p [i64],
+    pub histogram_times: &'p [i64],
+    pub histograms: &'p [Arc<Histogram>],
+    /// Start of the range, itself outside.
+    pub start: i64,
+    /// End of the range, inside.
+    pub end: i64,
+    /// The step's time.
+    pub at: i64,
+    pub extended: Option<Extended>,
+}
+
+impl Window<'_> {
+    pub fn range_seconds(&self) -> f64 {
+        (self.end - self.start) as f64 / 1000.0
+    }
+}
+
+/// Where a window moves: `lo..hi` of ascending times.
+#[derive(Default)]
+struct Slider {
+    lo: usize,
+    hi: usize,
+}
+
+impl Slider {
+    /// The part of `times` within `(start, end]`. Windows only move forward.
+    fn advance(&mut self, times: &[i64], start: i64, end: i64) -> std::ops::Range<usize> {
+        while self.hi < times.len() && times[self.hi] <= end {
+            self.hi += 1;
+        }
+        while self.lo < self.hi && times[self.lo] <= start {
+            self.lo += 1;
+        }
+        self.lo..self.hi
+    }
+}
+
+/// The argument of a range function.
+pub(crate) struct Windows {
+    pub range: i64,
+    pub offset: i64,
+    pub at: Option<i64>,
+    pub extended: Option<Extended>,
+}
+
+impl<'a> Evaluator<'a> {
+    /// Decodes one series; the buffer goes back with [`Evaluator::put_back`].
+    fn decode(&mut self, id: usize, index: usize) -> Result<SampleBuf> {
+        self.check_cancelled()?;
+        let mut buf = std::mem::take(&mut self.buf);
+        buf.clear();
+        let sets = self.sets;
+        if let Some(series) = sets.get(id).and_then(|s| s.series.get(index)) {
+            series.samples.decode(self.selections[id].range, &mut buf)?;
+        }
+        self.samples_read += buf.len() as u64;
+        if self.samples_read > self.limits.samples_max {
+            return Err(QueryError::Limit(format!(
+                "query processing would load too many samples into memory in query execution (limit {})",
+                self.limits.samples_max
+            )));
+        }
+        Ok(buf)
+    }
+
+    fn put_back(&mut self, buf: SampleBuf) {
+        self.buf = buf;
+    }
+
+    fn series_labels(&self, id: usize) -> Vec<Labels> {
+        self.sets.get(id).map(|s| s.series.iter().map(|s| s.labels.clone()).collect()).unwrap_or_default()
+    }
+
+    pub(super) fn stream_select(&mut self, select: &Select, frame: Frame, sink: Sink<'_, 'a>) -> Result<()> {
+        for (i, labels) in self.series_labels(select.id).into_iter().enumerate() {
+            let buf = self.decode(select.id, i)?;
+            let column = if select.extended == Some(Extended::Smoothed) {
+                smoothed_column(&buf, select, frame, self.lookback_ms())
+            } else {
+                instant_column(&buf, select, frame, self.lookback_ms(), false)
+            };
+            self.put_back(buf);
+            if !column.is_all_absent() {
+                sink(self, OutSeries { labels, drop_name: false, column })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `timestamp(selector)`: the samples' own times.
+    pub(super) fn timestamps(&mut self, select: &Select, frame: Frame) -> Result<Vec<OutSeries>> {
+        let mut out = Vec::new();
+        for (i, labels) in self.series_labels(select.id).into_iter().enumerate() {
+            let buf = self.decode(select.id, i)?;
+            let column = instant_column(&buf, select, frame, self.lookback_ms(), true);
+            self.put_back(buf);
+            if !column.is_all_absent() {
+                out.push(OutSeries { labels, drop_name: true, column });
+            }
+        }
+        Ok(out)
+    }
+
+    pub(super) fn lookback_ms(&self) -> i64 {
+        self.limits.lookback.as_millis().min(i64::MAX as u128) as i64
+    }
+
+    /// Calls `each` for every series of a range vector, with its samples.
+    pub(super) fn each_points(
+        &mut self,
+        plan: &Plan,
+        frame: Frame,
+        each: &mut dyn FnMut(&mut Self, Labels, bool, &Points, &Windows) -> Result<()>,
+    ) -> Result<()> {
+        let mut points = Points::default();
+        match &plan.kind {
+            PlanKind::Select(s) => {
+                let windows = Windows { range: s.range, offset: s.offset, at: s.at, extended: s.extended };
+                for (i, labels) in self.series_labels(s.id).into_iter().enumerate() {
+                    let buf = self.decode(s.id, i)?;
+                    points.fill(&buf);
+                    self.put_back(buf);
+                    each(self, labels, false, &points, &windows)?;
+                }
+            }
+            PlanKind::Subquery(s) => {
+                let windows = Windows { range: s.range, offset: s.offset, at: s.at, extended: None };
+                let inner = s.frame(frame);
+                if inner.n as u64 > self.limits.points_max {
+                    return Err(QueryError::Limit(format!("a subquery has {} steps", inner.n)));
+                }
+                if inner.n == 0 {
+                    return Ok(());
+                }
+                for series in self.vector(&s.expr, inner)? {
+                    points.fill_from_column(&series.column, inner);
+                    each(self, series.labels, series.drop_name, &points, &windows)?;
+                }
+            }
+            _ => return Err(QueryError::Execution("expected a range vector".to_owned())),
+        }
+        Ok(())
+    }
+
+    /// A range vector as the whole answer: the samples as they are.
+    pub(super) fn matrix(&mut self, plan: &Plan, frame: Frame) -> Result<Vec<MatrixRow>> {
+        let mut rows: Vec<(OutSeries, Vec<(TimestampMs, PointValue)>)> = Vec::new();
+        let lookback = self.lookback_ms();
+        self.each_points(plan, frame, &mut |_, labels, drop_name, points, windows| {
+            let mut out: Vec<(TimestampMs, PointValue)> = Vec::new();
+            windows.each(points, frame, lookback, &mut |_, w| {
+                let floats = w.times.iter().zip(w.floats).map(|(t, f)| (TimestampMs(*t), PointValue::Float(*f)));
+                let histograms = w.histogram_times.iter().zip(w.histograms);
+                let histograms = histograms.map(|(t, h)| (TimestampMs(*t), PointValue::Histogram(h.clone())));
+                out.extend(floats.chain(histograms));
+                Ok(())
+            })?;
+            out.sort_by_key(|(t, _)| *t);
+            if !out.is_empty() {
+                rows.push((OutSeries { labels, drop_name, column: Column::default() }, out));
+            }
+            Ok(())
+        })?;
+        let mut rows: Vec<MatrixRow> = rows
+            .into_iter()
+            .map(|(s, points)| {
+                let labels = if s.drop_name { s.labels.without(&super::METADATA_LABELS) } else { s.labels };
+                MatrixRow { labels, points }
+            })
+            .collect();
+        rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+        if rows.windows(2).any(|w| w[0].labels == w[1].labels) {
+            return Err(QueryError::Execution(super::SAME_LABELSET.to_owned()));
+        }
+        self.check_points(rows.iter().map(|r| r.points.len() as u64).sum())?;
+        Ok(rows)
+    }
+}
+
+impl Windows {
+    /// Slides over the steps; steps whose window is empty are left out.
+    pub fn each(
+        &self,
+        points: &Points,
+        frame: Frame,
+        lookback: i64,
+        f: &mut dyn FnMut(usize, Window<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (mut fs, mut hs) = (Slider::default(), Slider::default());
+        let (before, after) = match self.extended {
+            Some(Extended::Anchored) => (lookback, 0),
+            Some(Extended::Smoothed) => (lookback, lookback),
+            None => (0, 0),
+        };
+        for i in 0..frame.n {
+            let at = frame.time(i);
+            let end = self.at.unwrap_or(at).saturating_sub(self.offset);
+            let start = end.saturating_sub(self.range);
+            let (from, to) = (start.saturating_sub(before), end.saturating_add(after));
+            let fr = fs.advance(&points.float_times, from, to);
+            let hr = hs.advance(&points.histogram_times, from, to);
+            if fr.is_empty() && hr.is_empty() {
+                continue;
+            }
+            let window = Window {
+                times: &points.float_times[fr.clone()],
+                floats: &points.floats[fr.clone()],
+                starts: points.float_starts.get(fr).unwrap_or(&[]),
+                histogram_times: &points.histogram_times[hr.clone()],
+                histograms: &points.histograms[hr],
+                start,
+                end,
+                at,
+                extended: self.extended,
+            };
+            f(i, window)?;
+        }
+        Ok(())
+    }
+}
+
+/// At every step the newest sample that is not older than `lookback`; nothing behind a stale marker.
+fn instant_column(buf: &SampleBuf, select: &Select, frame: Frame, lookback: i64, timestamps: bool) -> Column {
+    let mut column = Column::absent(frame.n);
+    let mut hi = 0;
+    for i in 0..frame.n {
+        let end = select.end_at(frame.time(i));
+        while hi < buf.times.len() && buf.times[hi] <= end {
+            hi += 1;
+        }
+        let Some(newest) = hi.checked_sub(1) else { continue };
+        if buf.times[newest] <= end.saturating_sub(lookback) || is_stale(buf.floats[newest]) {
+            continue;
+        }
+        if timestamps {
+            column.floats[i] = buf.times[newest] as f64 / 1000.0;
+        } else if let Some(Some(h)) = buf.histograms.get(newest) {
+            column.set(i, Cell::Histogram(h.clone()));
+        } else {
+            column.floats[i] = buf.floats[newest];
+        }
+    }
+    column
+}
+
+/// At every step the value on the line between the samples around it.
+fn smoothed_column(buf: &SampleBuf, select: &Select, frame: Frame, lookback: i64) -> Column {
+    let mut column = Column::absent(frame.n);
+    let mut points = Points::default();
+    points.fill(buf);
+    let (times, values) = (&points.float_times, &points.floats);
+    for i in 0..frame.n {
+        let at = select.end_at(frame.time(i));
+        let next = times.partition_point(|t| *t < at);
+        let after = (next < times.len() && times[next] <= at.saturating_add(lookback)).then_some(next);
+        let before = next.checked_sub(1).filter(|b| times[*b] > at.saturating_sub(lookback));
+        column.floats[i] = match (before, after) {
+            (_, Some(a)) if times[a] == at => values[a],
+            (Some(b), Some(a)) => {
+                values[b] + (values[a] - values[b]) * (at - times[b]) as f64 / (times[a] - times[b]) as f64
+            }
+            (Some(b), None) => values[b],
+            _ => continue,
+        };
+    }
+    column
+}

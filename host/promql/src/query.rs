@@ -1,0 +1,123 @@
+//! A query on its way: planned → fetched → evaluated. Only fetching is asynchronous; evaluation is pure and runs on the
+//! caller's CPU pool.
+
+use belfry_model::read::Cancel;
+use belfry_model::read::ReadError;
+use belfry_model::{SelectLimits, SeriesRead, SeriesSet, TimestampMs};
+
+use crate::eval::{self, Frame};
+use crate::plan::{Plan, Planner, Selection};
+use crate::syntax::ast::Expr;
+use crate::{Answer, ParseErrors, QueryLimits, QueryTime, parse};
+
+/// Why there is no answer. The variants differ in what the caller must do.
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+pub enum QueryError {
+    /// The text is no PromQL: show where.
+    #[error(transparent)]
+    Parse(#[from] ParseErrors),
+    /// The request makes no sense (step zero, a wrong type for a range query): say so.
+    #[error("{0}")]
+    BadData(String),
+    /// The query needs more than it may use: narrow it, or raise the limit.
+    #[error("{0}")]
+    Limit(String),
+    /// Nobody waits any more.
+    #[error("query was canceled")]
+    Cancelled,
+    /// The reader failed; trying again may help.
+    #[error("expanding series: {0}")]
+    Read(ReadError),
+    /// The expression cannot be evaluated over these samples, in Prometheus' words.
+    #[error("{0}")]
+    Execution(String),
+}
+
+impl From<ReadError> for QueryError {
+    fn from(e: ReadError) -> Self {
+        match e {
+            ReadError::Cancelled => Self::Cancelled,
+            ReadError::TooManySeries { .. } | ReadError::TooManySamples { .. } => Self::Limit(e.to_string()),
+            e => Self::Read(e),
+        }
+    }
+}
+
+/// A planned query: durations are computed, times are fixed, what to read is known.
+#[derive(Clone, Debug)]
+pub struct Query {
+    plan: Plan,
+    selections: Vec<Selection>,
+    frame: Frame,
+    time: QueryTime,
+    limits: QueryLimits,
+    text: String,
+}
+
+impl Query {
+    /// Plans a parsed query. Messages name no places: see [`Query::parse`].
+    pub fn new(expr: &Expr, time: QueryTime, limits: QueryLimits) -> Result<Self, QueryError> {
+        Self::plan(expr, time, limits, String::new())
+    }
+
+    /// Parses and plans. Warnings of the answer name their place in `text`.
+    pub fn parse(text: &str, time: QueryTime, limits: QueryLimits) -> Result<Self, QueryError> {
+        Self::plan(&parse(text)?, time, limits, text.to_owned())
+    }
+
+    fn plan(expr: &Expr, time: QueryTime, limits: QueryLimits, text: String) -> Result<Self, QueryError> {
+        use crate::ValueType;
+        let frame = Frame::of(time, &limits)?;
+        if let (QueryTime::Range { .. }, ValueType::Matrix | ValueType::String) = (time, expr.value_type()) {
+            return Err(QueryError::BadData(format!(
+                "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
+                expr.value_type().documented()
+            )));
+        }
+        let mut planner = Planner::new(frame, time, &limits);
+        let plan = planner.plan(expr)?;
+        Ok(Self { plan, selections: planner.selections, frame, time, limits, text })
+    }
+
+    /// Reads every series the query needs: the only part that waits.
+    pub async fn fetch(&self, reader: &dyn SeriesRead) -> Result<Fetched, QueryError> {
+        let mut sets: Vec<SeriesSet> = Vec::with_capacity(self.selections.len());
+        let mut left = self.limits.series_max;
+        for s in &self.selections {
+            let limits = SelectLimits { series_max: left, samples_max: self.limits.samples_max };
+            let set = reader.select(&s.matchers, s.range, &s.hints, limits).await?;
+            left = left.checked_sub(set.series.len()).ok_or_else(|| {
+                QueryError::Limit(format!("the query selects more than {} series", self.limits.series_max))
+            })?;
+            sets.push(set);
+        }
+        Ok(Fetched { query: self.clone(), sets })
+    }
+}
+
+/// A query with its series; evaluation needs nothing else.
+#[derive(Clone)]
+pub struct Fetched {
+    query: Query,
+    sets: Vec<SeriesSet>,
+}
+
+impl Fetched {
+    /// Evaluates. Pure: the same samples give the same answer. May take long; stops soon after `cancel` is set.
+    pub fn evaluate(&self, cancel: &Cancel) -> Result<Answer, QueryError> {
+        let q = &self.query;
+        let mut evaluator = eval::Evaluator::new(&self.sets, &q.selections, &q.limits, cancel);
+        let value = evaluator.answer(&q.plan, q.frame, q.time)?;
+        let (mut warnings, infos) = evaluator.notes.texts(&q.text);
+        warnings.extend(self.sets.iter().flat_map(|s| s.warnings.iter().cloned()));
+        Ok(Answer { value, warnings, infos, samples_read: evaluator.samples_read })
+    }
+}
+
+/// The instant of an instant query, or the start of a range query.
+pub(crate) fn first_instant(time: QueryTime) -> TimestampMs {
+    match time {
+        QueryTime::Instant(t) => t,
+        QueryTime::Range { start, .. } => start,
+    }
+}

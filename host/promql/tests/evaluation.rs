@@ -1,0 +1,113 @@
+//! Queries over samples in memory: what comes out, and what is refused.
+
+use std::time::Duration;
+
+use belfry_model::read::Cancel;
+use belfry_model::{Labels, METRIC_NAME, TimestampMs};
+use belfry_promql::{Answer, PointValue, Query, QueryError, QueryLimits, QueryTime, QueryValue};
+use belfry_testkit::MemorySeries;
+
+fn series(name: &str, pairs: &[(&str, &str)]) -> Labels {
+    Labels::from_pairs(pairs.iter().copied().chain([(METRIC_NAME, name)]))
+}
+
+/// A sample every 15 s for 10 minutes; `requests_total` of job `a` grows by 1/s, of `b` by 2/s.
+fn store() -> MemorySeries {
+    let mut m = MemorySeries::new();
+    for (job, speed) in [("a", 15.0), ("b", 30.0)] {
+        let values: Vec<f64> = (0..=40).map(|i| f64::from(i) * speed).collect();
+        m.push_floats(&series("requests_total", &[("job", job)]), TimestampMs(0), 15_000, &values);
+    }
+    m.push_floats(&series("temperature", &[]), TimestampMs(0), 15_000, &[20.0, 22.0, 21.0]);
+    m
+}
+
+async fn ask(text: &str, time: QueryTime, limits: QueryLimits) -> Result<Answer, QueryError> {
+    let query = Query::parse(text, time, limits)?;
+    query.fetch(&store()).await?.evaluate(&Cancel::default())
+}
+
+fn at(seconds: i64) -> QueryTime {
+    QueryTime::Instant(TimestampMs(seconds * 1000))
+}
+
+/// Rounded: the last bits are not what these tests are about.
+fn float(v: &PointValue) -> f64 {
+    match v {
+        PointValue::Float(f) => (f * 1e9).round() / 1e9,
+        PointValue::Histogram(_) => f64::NAN,
+    }
+}
+
+async fn vector(text: &str, time: QueryTime) -> Vec<(String, f64)> {
+    match ask(text, time, QueryLimits::default()).await.map(|a| a.value) {
+        Ok(QueryValue::Vector(v)) => v.iter().map(|p| (p.labels.to_string(), float(&p.value))).collect(),
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn instant_queries() {
+    let job = |j: &str, v: f64| (format!("{{job=\"{j}\"}}"), v);
+    assert_eq!(vector("rate(requests_total[1m])", at(600)).await, [job("a", 1.0), job("b", 2.0)]);
+    assert_eq!(vector("sum(rate(requests_total[1m]))", at(600)).await, [("{}".to_owned(), 3.0)]);
+    assert_eq!(vector("sum by (job) (increase(requests_total[1m])) > 90", at(600)).await, [job("b", 120.0)]);
+    assert_eq!(vector("avg_over_time(temperature[1m])", at(30)).await, [("{}".to_owned(), 21.0)]);
+    assert_eq!(vector("temperature", at(30 + 299)).await, [("temperature".to_owned(), 21.0)]);
+    assert_eq!(vector("temperature", at(30 + 300)).await, []);
+    assert_eq!(
+        vector("requests_total{job=\"b\"} / on() group_left temperature", at(15)).await,
+        [job("b", 1.363636364)]
+    );
+}
+
+#[tokio::test]
+async fn range_queries() {
+    let time = QueryTime::Range { start: TimestampMs(0), end: TimestampMs(60_000), step: Duration::from_secs(30) };
+    let Ok(Answer { value: QueryValue::Matrix(rows), samples_read, .. }) =
+        ask("max(requests_total) - min(requests_total)", time, QueryLimits::default()).await
+    else {
+        panic!("no matrix");
+    };
+    let values: Vec<f64> = rows[0].points.iter().map(|(_, v)| float(v)).collect();
+    assert_eq!(values, [0.0, 30.0, 60.0]);
+    assert!(samples_read >= 10);
+}
+
+#[tokio::test]
+async fn what_is_refused_says_why() {
+    let limits = QueryLimits::default();
+    let small = QueryLimits { samples_max: 3, ..QueryLimits::default() };
+    let zero = QueryTime::Range { start: TimestampMs(0), end: TimestampMs(1), step: Duration::ZERO };
+    let range = QueryTime::Range { start: TimestampMs(0), end: TimestampMs(9), step: Duration::from_millis(1) };
+    assert!(matches!(ask("up(", at(0), limits.clone()).await, Err(QueryError::Parse(_))));
+    assert!(matches!(ask("up", zero, limits.clone()).await, Err(QueryError::BadData(_))));
+    assert!(matches!(ask("up[5m]", range, limits.clone()).await, Err(QueryError::BadData(_))));
+    assert!(matches!(ask("requests_total[5m]", at(600), small).await, Err(QueryError::Limit(_))));
+    assert!(matches!(
+        ask("requests_total", at(600), QueryLimits { series_max: 1, ..limits.clone() }).await,
+        Err(QueryError::Limit(_))
+    ));
+    let e = ask("requests_total * on() requests_total", at(600), limits).await;
+    assert!(matches!(e, Err(QueryError::Execution(_))), "{e:?}");
+}
+
+#[tokio::test]
+async fn a_cancelled_query_stops() {
+    let Ok(query) = Query::parse("rate(requests_total[1m])", at(600), QueryLimits::default()) else { panic!() };
+    let Ok(fetched) = query.fetch(&store()).await else { panic!() };
+    let cancel = Cancel::default();
+    cancel.cancel();
+    assert_eq!(fetched.evaluate(&cancel), Err(QueryError::Cancelled));
+}
+
+#[tokio::test]
+async fn notes_name_their_place() {
+    let Ok(a) = ask("sum(rate(temperature[1m]))", at(30), QueryLimits::default()).await else { panic!() };
+    assert_eq!(
+        a.infos,
+        [
+            "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"temperature\" (1:10)"
+        ]
+    );
+}

@@ -1,0 +1,128 @@
+//! Series in memory, behind the same trait as the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use belfry_model::read::{ReadError, SampleSource, SelectHints, SelectLimits, Series, SeriesRead, SeriesSet};
+use belfry_model::{Exemplar, Labels, Matcher, MetricMetadata, Sample, SampleBuf, TimeRange, TimestampMs};
+
+/// Holds what it is given; a second sample at one time replaces the first.
+#[derive(Clone, Debug, Default)]
+pub struct MemorySeries {
+    series: BTreeMap<Labels, Arc<Samples>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Samples(BTreeMap<i64, Sample>);
+
+impl SampleSource for Samples {
+    fn decode(&self, range: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError> {
+        self.0.range(range.start().0..range.end().0).for_each(|(_, s)| into.push(s));
+        Ok(())
+    }
+
+    fn estimate(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+impl MemorySeries {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one sample.
+    pub fn push(&mut self, labels: &Labels, sample: Sample) {
+        let samples = self.series.entry(labels.clone()).or_default();
+        Arc::make_mut(samples).0.insert(sample.at.0, sample);
+    }
+
+    /// Adds floats at `start`, `start + step`, …
+    pub fn push_floats(&mut self, labels: &Labels, start: TimestampMs, step_ms: i64, values: &[f64]) {
+        for (i, v) in values.iter().enumerate() {
+            let at = TimestampMs(start.0 + step_ms * i as i64);
+            self.push(labels, Sample { at, value: belfry_model::Value::Float(*v), start: None });
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.series.clear();
+    }
+
+    /// All series with their samples, in order of labels.
+    pub fn iter(&self) -> impl Iterator<Item = (&Labels, impl Iterator<Item = &Sample>)> {
+        self.series.iter().map(|(l, s)| (l, s.0.values()))
+    }
+
+    fn matching(&self, matchers: &[Matcher], range: TimeRange) -> impl Iterator<Item = (&Labels, &Arc<Samples>)> {
+        self.series.iter().filter(move |(l, s)| {
+            matchers.iter().all(|m| m.matches_labels(l)) && s.0.range(range.start().0..range.end().0).next().is_some()
+        })
+    }
+}
+
+fn limited<T>(items: impl Iterator<Item = T>, limit: usize) -> Vec<T> {
+    items.take(if limit == 0 { usize::MAX } else { limit }).collect()
+}
+
+#[async_trait]
+impl SeriesRead for MemorySeries {
+    async fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        _hints: &SelectHints,
+        limits: SelectLimits,
+    ) -> Result<SeriesSet, ReadError> {
+        let series: Vec<Series> = self
+            .matching(matchers, range)
+            .map(|(l, s)| Series { labels: l.clone(), samples: s.clone() as Arc<dyn SampleSource> })
+            .collect();
+        if series.len() > limits.series_max {
+            return Err(ReadError::TooManySeries { limit: limits.series_max });
+        }
+        Ok(SeriesSet { series, warnings: Vec::new() })
+    }
+
+    async fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, ReadError> {
+        Ok(limited(self.matching(matchers, range).map(|(l, _)| l.clone()), limit))
+    }
+
+    async fn label_names(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>, ReadError> {
+        let names: std::collections::BTreeSet<String> =
+            self.matching(matchers, range).flat_map(|(l, _)| l.iter().map(|l| l.name.to_string())).collect();
+        Ok(limited(names.into_iter(), limit))
+    }
+
+    async fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>, ReadError> {
+        let values: std::collections::BTreeSet<String> =
+            self.matching(matchers, range).filter_map(|(l, _)| l.get(name).map(str::to_owned)).collect();
+        Ok(limited(values.into_iter(), limit))
+    }
+
+    async fn exemplars(
+        &self,
+        _matchers: &[Matcher],
+        _range: TimeRange,
+    ) -> Result<Vec<(Labels, Vec<Exemplar>)>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn metadata(&self, _metric: Option<&str>) -> Result<Vec<MetricMetadata>, ReadError> {
+        Ok(Vec::new())
+    }
+}
