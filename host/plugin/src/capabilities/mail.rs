@@ -57,7 +57,10 @@ impl Mailer {
     async fn send(&self, grants: &[String], message: Message) -> Result<(), GuestError> {
         let recipients = message::recipients(&message).map_err(super::invalid)?;
         if let Some(other) = recipients.iter().find(|mailbox| !granted(grants, mailbox.email.as_ref())) {
-            return Err(denied(&format!("mail to `{}`", other.email), "add the address, or `*@` its domain, to `grants.mail`"));
+            return Err(denied(
+                &format!("mail to `{}`", other.email),
+                "add the address, or `*@` its domain, to `grants.mail`",
+            ));
         }
         if recipients.len() > RECIPIENTS_MAX {
             return Err(limit(format!("{} recipients; at most {RECIPIENTS_MAX}", recipients.len())));
@@ -68,10 +71,18 @@ impl Mailer {
         }
         let outgoing = self.outgoing.as_ref().map_err(|why| error("config", why.clone(), false))?;
         let mime = message::mime(&outgoing.sender, message).map_err(super::invalid)?;
-        let permit = self.connections.acquire().await;
-        let sent = outgoing.transport.send(mime).await;
-        drop(permit);
-        sent.map(drop).map_err(|error| outgoing.answer(&error))
+        // The transport's own time-out covers connecting, not a server that falls silent.
+        let sent = tokio::time::timeout(outgoing.settings.timeout, async {
+            let _permit = self.connections.acquire().await;
+            outgoing.transport.send(mime).await
+        });
+        match sent.await {
+            Ok(sent) => sent.map(drop).map_err(|error| outgoing.answer(&error)),
+            Err(_) => {
+                let (host, limit) = (&outgoing.settings.host, outgoing.settings.timeout);
+                Err(error("timeout", format!("the mail server {host} did not take the message within {limit:?}"), true))
+            }
+        }
     }
 }
 

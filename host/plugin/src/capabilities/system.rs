@@ -43,10 +43,7 @@ impl<T: Clone + Send + 'static> Cached<T> {
 
     /// The last reading while it is fresh; else `read` makes one, given the last. The lock goes along into the blocking
     /// thread: who gives up waiting does not let another thread into the same hanging read.
-    async fn get(
-        &self,
-        read: impl FnOnce(Option<&T>) -> Result<T, String> + Send + 'static,
-    ) -> Result<T, GuestError> {
+    async fn get(&self, read: impl FnOnce(Option<&T>) -> Result<T, String> + Send + 'static) -> Result<T, GuestError> {
         let mut last = Arc::clone(&self.last).lock_owned().await;
         if let Some((at, value)) = &*last
             && at.elapsed() < self.fresh

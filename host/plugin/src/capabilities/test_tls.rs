@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
 /// When the server's certificate ends: 2090-01-02T00:00:00Z.
-pub(crate) const NOT_AFTER_MS: i64 = 3_787_084_800_000;
+pub(crate) const NOT_AFTER_MS: i64 = 3_786_998_400_000;
 
 /// Signs a certificate for `localhost` and `127.0.0.1`.
 pub(crate) struct TestCa {

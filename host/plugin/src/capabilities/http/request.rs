@@ -185,8 +185,8 @@ fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::capabilities::http::error::code;
     use super::*;
+    use crate::capabilities::http::error::code;
 
     fn plan(method: &str, headers: &[(&str, &str)]) -> Result<Plan, HttpError> {
         Plan::new(&Request {

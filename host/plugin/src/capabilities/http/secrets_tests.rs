@@ -1,5 +1,5 @@
-use crate::capabilities::http::error::code;
 use super::*;
+use crate::capabilities::http::error::code;
 
 fn secrets() -> Secrets {
     let secret = |value: &str, origins: &[&str]| Secret {

@@ -108,7 +108,8 @@ async fn a_public_name_that_leads_inside_is_denied_whatever_the_grant() {
     let peer = Peer::start(|_| Reply::ok("inside")).await;
     let origin = format!("http://rebound.example.com:{}", peer.port);
     for inside in ["127.0.0.1", "::1", "10.0.0.1", "169.254.169.254", "::ffff:127.0.0.1", "100.64.0.1", "fd00::1"] {
-        let client = Setup::default().resolve_to(inside).client(&[&origin, &format!("http://*.example.com:{}", peer.port)]);
+        let client =
+            Setup::default().resolve_to(inside).client(&[&origin, &format!("http://*.example.com:{}", peer.port)]);
         let error = client.fetch(get(&origin)).await.expect_err(inside);
         assert_eq!(error.code, code::DENIED, "{inside}: {error}");
         assert!(error.message.contains("to allow it, grant"), "{error}");
@@ -149,8 +150,12 @@ async fn redirects_are_followed_only_to_what_is_granted() {
     assert!(target.asked().is_empty());
 
     let both = client(&[&first.origin(), &target.origin()]);
-    let response = both.fetch(Request { method: "POST".into(), body: b"x".to_vec(), ..get(url("/out")) }).await.expect("both");
-    assert_eq!((response.body.as_slice(), response.final_url), (b"GET".as_slice(), format!("{}/there", target.origin())));
+    let response =
+        both.fetch(Request { method: "POST".into(), body: b"x".to_vec(), ..get(url("/out")) }).await.expect("both");
+    assert_eq!(
+        (response.body.as_slice(), response.final_url),
+        (b"GET".as_slice(), format!("{}/there", target.origin()))
+    );
     assert_eq!(one.fetch(get(url("/within"))).await.expect("same origin").final_url, url("/end"));
     assert_eq!(code_of(one.fetch(get(url("/file"))).await), code::DENIED);
     assert_eq!(code_of(one.fetch(get(url("/loop"))).await), code::REJECTED);
@@ -168,19 +173,28 @@ async fn credentials_do_not_follow_a_redirect_to_another_origin() {
         move |_| Reply::redirect(307, &to)
     })
     .await;
-    let setup = Setup::default()
-        .secret("token", "tooooken", &[&first.origin(), &plain.origin()])
-        .secret("password", "paaassword", &[]);
+    let setup = Setup::default().secret("token", "tooooken", &[&first.origin(), &plain.origin()]).secret(
+        "password",
+        "paaassword",
+        &[],
+    );
     let grants = [first.origin(), plain.origin(), target.origin()];
     let client = setup.client(&grants.each_ref().map(String::as_str));
     let request = |url: String| Request {
-        headers: vec![("X-Key".into(), "{{secret.token}}".into()), ("Authorization".into(), "Bearer x".into()), ("X-Other".into(), "1".into())],
+        headers: vec![
+            ("X-Key".into(), "{{secret.token}}".into()),
+            ("Authorization".into(), "Bearer x".into()),
+            ("X-Other".into(), "1".into()),
+        ],
         options: vec![("basic-auth".into(), "me:{{secret.password}}".into())],
         ..get(url)
     };
     client.fetch(request(plain.origin())).await.expect("followed");
     let headers = &target.asked()[0].headers;
-    assert!(!headers.contains_key("x-key") && !headers.contains_key("authorization") && headers.contains_key("x-other"), "{headers:?}");
+    assert!(
+        !headers.contains_key("x-key") && !headers.contains_key("authorization") && headers.contains_key("x-other"),
+        "{headers:?}"
+    );
     // A server that puts the secret into the address of another origin.
     let error = client.fetch(request(first.origin())).await.expect_err("it would leak");
     assert_eq!(error.code, code::DENIED);
@@ -195,10 +209,17 @@ async fn credentials_do_not_follow_a_redirect_to_another_origin() {
 async fn a_plugin_uses_a_secret_that_it_never_sees() {
     let peer = Peer::start(|asked| Reply {
         headers: vec![("x-echo", asked.headers["x-key"].clone())],
-        ..Reply::ok(format!("you said {} {} {} {}", asked.target, asked.headers["authorization"], asked.headers["x-key"], asked.body))
+        ..Reply::ok(format!(
+            "you said {} {} {} {}",
+            asked.target, asked.headers["authorization"], asked.headers["x-key"], asked.body
+        ))
     })
     .await;
-    let setup = Setup::default().secret("token", "s3cr3t-token", &[]).secret("unused", "other-value", &["https://api.example.com"]);
+    let setup = Setup::default().secret("token", "s3cr3t-token", &[]).secret(
+        "unused",
+        "other-value",
+        &["https://api.example.com"],
+    );
     let client = setup.client(&[&peer.origin(), "https://api.example.com"]);
     let request = Request {
         method: "POST".into(),
@@ -223,9 +244,12 @@ async fn a_plugin_uses_a_secret_that_it_never_sees() {
 
 #[tokio::test]
 async fn no_failure_tells_a_secret() {
-    let setup = Setup::default().secret("hook", "http://127.0.0.1:1/hooks/abcdef", &[]).secret("token", "s3cr3t-token", &[]);
+    let setup =
+        Setup::default().secret("hook", "http://127.0.0.1:1/hooks/abcdef", &[]).secret("token", "s3cr3t-token", &[]);
     let client = setup.client(&["http://127.0.0.1:1"]);
-    for url in ["{{secret.hook}}", "http://127.0.0.1:1/{{secret.token}}", "{{secret.token}}", "http://[{{secret.token}}"] {
+    for url in
+        ["{{secret.hook}}", "http://127.0.0.1:1/{{secret.token}}", "{{secret.token}}", "http://[{{secret.token}}"]
+    {
         let error = client.fetch(get(url)).await.expect_err(url);
         assert!(!error.message.contains("abcdef") && !error.message.contains("s3cr3t"), "{error}");
     }
@@ -274,7 +298,10 @@ async fn fetch_all_goes_side_by_side_within_the_limit_and_answers_in_order() {
     let started = Instant::now();
     let answers = client.fetch_all(requests).await;
     let took = started.elapsed();
-    let bodies: Vec<_> = answers.iter().map(|a| a.as_ref().map(|r| String::from_utf8_lossy(&r.body).into_owned()).map_err(|e| e.code)).collect();
+    let bodies: Vec<_> = answers
+        .iter()
+        .map(|a| a.as_ref().map(|r| String::from_utf8_lossy(&r.body).into_owned()).map_err(|e| e.code))
+        .collect();
     let want: Vec<_> = (0..6).map(|n| Ok(format!("/{n}"))).chain([Err(code::DENIED)]).collect();
     assert_eq!(bodies, want);
     assert!(took >= wait * 2, "three at a time: {took:?}");
@@ -313,7 +340,10 @@ async fn tls_shows_the_certificate_and_trusts_only_known_roots() {
     for url in [&origin, &by_address] {
         let response = trusting.fetch(get(url)).await.expect("trusted");
         let tls = response.tls.expect("facts");
-        assert_eq!((response.body.as_slice(), tls.version.as_str(), tls.not_after_ms), (b"over TLS".as_slice(), "TLSv1_3", NOT_AFTER_MS));
+        assert_eq!(
+            (response.body.as_slice(), tls.version.as_str(), tls.not_after_ms),
+            (b"over TLS".as_slice(), "TLSv1_3", NOT_AFTER_MS)
+        );
         assert!(tls.subject.contains("belfry-test-server") && tls.issuer.contains("Belfry test authority"), "{tls:?}");
         assert!(response.timings.tls_us > 0);
     }
@@ -380,7 +410,10 @@ async fn a_long_answer_is_read_in_pieces() {
         }
     };
     assert_eq!(error.code, code::LIMIT);
-    assert_eq!(client.open(get(peer.origin())).await.expect("open").1.read(0).await.expect_err("nothing").code, code::INVALID);
+    assert_eq!(
+        client.open(get(peer.origin())).await.expect("open").1.read(0).await.expect_err("nothing").code,
+        code::INVALID
+    );
 }
 
 #[tokio::test]

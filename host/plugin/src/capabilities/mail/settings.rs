@@ -11,8 +11,8 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, Tokio1Executor};
 
-/// Of each command and its answer.
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
+/// Of a whole conversation; a server that greylists or scans takes its time.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// A mail server and how to speak to it.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct SmtpSettings {
     pub from: String,
     /// The name in the greeting (EHLO); else the machine's address.
     pub hello: Option<String>,
-    /// Of each step of the conversation.
+    /// Of the whole conversation, waiting for a free connection included.
     pub timeout: Duration,
     /// More roots to trust, in PEM.
     pub ca_file: Option<PathBuf>,
@@ -79,7 +79,8 @@ impl SmtpSettings {
     }
 
     pub(super) fn checked(&self) -> Result<(Mailbox, AsyncSmtpTransport<Tokio1Executor>), String> {
-        let sender = self.from.parse::<Mailbox>().map_err(|error| format!("`{}` is no mail address: {error}", self.from))?;
+        let sender =
+            self.from.parse::<Mailbox>().map_err(|error| format!("`{}` is no mail address: {error}", self.from))?;
         if self.host.is_empty() {
             return Err("the mail server has no host".to_owned());
         }

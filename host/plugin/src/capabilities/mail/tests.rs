@@ -158,7 +158,8 @@ async fn a_server_that_is_not_there_may_be_there_later() {
     let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let port = unused.local_addr().expect("address").port();
     drop(unused);
-    let error = Mailer::new(Some(plain(port))).send(&grants(&["*"]), message(&["a@b.example"])).await.expect_err("none");
+    let error =
+        Mailer::new(Some(plain(port))).send(&grants(&["*"]), message(&["a@b.example"])).await.expect_err("none");
     assert_eq!((error.code.as_str(), error.retryable), ("unreachable", true), "{}", error.message);
 
     let (port, _) = start(Script { silent: true, ..Script::default() }).await;
@@ -209,7 +210,8 @@ async fn the_password_stays_here() {
     let mut settings = plain(port);
     settings.credentials = Some(("belfry".into(), "hunter2hunter2".into()));
     assert!(!format!("{settings:?}").contains("hunter2"));
-    let error = Mailer::new(Some(settings)).send(&grants(&["*"]), message(&["a@b.example"])).await.expect_err("refused");
+    let error =
+        Mailer::new(Some(settings)).send(&grants(&["*"]), message(&["a@b.example"])).await.expect_err("refused");
     assert!(error.message.contains("535") || error.message.contains("[redacted]"), "{}", error.message);
     assert!(!error.message.contains("hunter2"), "{}", error.message);
 }

@@ -24,7 +24,8 @@ struct Mount {
 }
 
 pub(super) fn read() -> Result<Vec<Disk>, String> {
-    let infos = Process::myself().and_then(|process| process.mountinfo()).map_err(|error| format!("mounts: {error}"))?;
+    let infos =
+        Process::myself().and_then(|process| process.mountinfo()).map_err(|error| format!("mounts: {error}"))?;
     let mounts = infos.into_iter().map(|info| Mount {
         number: info.majmin,
         device: info.mount_source.unwrap_or_default(),
@@ -59,7 +60,9 @@ fn real(mut mounts: Vec<Mount>, is_dir: impl Fn(&Path) -> bool) -> Vec<Mount> {
 }
 
 fn is_remote(filesystem: &str) -> bool {
-    filesystem.starts_with("nfs") || filesystem.starts_with("fuse.") || matches!(filesystem, "cifs" | "smb3" | "ceph" | "glusterfs" | "afs")
+    filesystem.starts_with("nfs")
+        || filesystem.starts_with("fuse.")
+        || matches!(filesystem, "cifs" | "smb3" | "ceph" | "glusterfs" | "afs")
 }
 
 fn disk(mount: &Mount, counters: &[procfs::DiskStat]) -> Option<Disk> {

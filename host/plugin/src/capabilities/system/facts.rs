@@ -62,7 +62,9 @@ pub(super) fn sensors() -> Vec<Sensor> {
 }
 
 pub(super) fn host() -> Result<HostInfo, String> {
-    let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).map_err(|error| format!("{path}: {error}"));
+    let read = |path: &str| {
+        fs::read_to_string(path).map(|text| text.trim().to_owned()).map_err(|error| format!("{path}: {error}"))
+    };
     let stats = procfs::KernelStats::current().map_err(|error| format!("/proc/stat: {error}"))?;
     let uptime = procfs::Uptime::current().map_err(|error| format!("/proc/uptime: {error}"))?;
     let release = read("/etc/os-release").unwrap_or_default();

@@ -112,7 +112,10 @@ mod tests {
     #[test]
     fn users_are_named_as_the_machine_names_them() {
         let users = parse_users("root:x:0:0:root:/root:/bin/sh\nbad line\nmary:x:1000:1000::/home/mary:/bin/sh\n");
-        assert_eq!((users.get(&0).map(String::as_str), users.get(&1000).map(String::as_str)), (Some("root"), Some("mary")));
+        assert_eq!(
+            (users.get(&0).map(String::as_str), users.get(&1000).map(String::as_str)),
+            (Some("root"), Some("mary"))
+        );
         assert_eq!(users.len(), 2);
     }
 
