@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
 use belfry_model::TimestampMs;
@@ -51,6 +52,8 @@ fn check(disk: &SimDisk, config: &StoreConfig, sent: &Samples, acknowledged: &Sa
     let opened = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0));
     let (store, recovery) = opened.unwrap_or_else(|e| panic!("{when}: {e}"));
     assert_eq!(recovery.damage, [], "{when}");
+    let held = store.stats().block_samples + recovery.samples;
+    assert!(held <= sent.len() as u64, "{when}: {held} samples are kept, more than were sent");
     let mut found = Samples::new();
     for name in SERIES {
         found.extend(points(&store, name).into_iter().map(|(t, v)| ((name, t), v)));
@@ -114,5 +117,48 @@ fn what_was_synced_survives_a_power_loss_under_the_interval_policy() {
         let (store, recovery) = Store::open(config.clone(), Arc::new(disk.power_loss(seed)), TimestampMs(T0)).unwrap();
         assert_eq!(recovery.damage, []);
         assert_eq!(points(&store, "a")[0], (T0, 1.0f64.to_bits()));
+    }
+}
+
+#[test]
+fn appends_go_on_while_blocks_are_written_and_a_kill_at_any_moment_loses_none() {
+    let disk = SimDisk::default();
+    let config = StoreConfig { retention: None, ..config_with(FsyncPolicy::Never) };
+    let (store, _) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    let (written, done) = (AtomicI64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(SeqCst) {
+                store.flush().unwrap();
+                store.maintain(TimestampMs(T0)).unwrap();
+            }
+        });
+        scope.spawn(|| {
+            while !done.load(SeqCst) {
+                let i = written.load(SeqCst);
+                put(&store, "a", T0 + i, i as f64).unwrap();
+                written.store(i + 1, SeqCst);
+            }
+        });
+        // Also when a check fails: else the other two would run for ever.
+        let _end = OnDrop(|| done.store(true, SeqCst));
+        // The crash points: copies of the disk while both are at work.
+        for _ in 0..60 {
+            let acknowledged = written.load(SeqCst) as usize;
+            let (restarted, recovery) = Store::open(config.clone(), Arc::new(disk.killed()), TimestampMs(T0)).unwrap();
+            assert_eq!(recovery.damage, []);
+            let found = points(&restarted, "a");
+            assert!(found.len() >= acknowledged, "{} of {acknowledged}", found.len());
+            assert!(found.iter().enumerate().all(|(i, p)| *p == (T0 + i as i64, (i as f64).to_bits())));
+            assert_eq!(points(&store, "a")[..acknowledged], found[..acknowledged], "and a reader sees the same");
+        }
+    });
+}
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
