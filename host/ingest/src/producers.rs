@@ -1,10 +1,10 @@
 //! Who has how many series open, and what became of what they brought.
 //!
 //! Invariant: a limit sheds new series, never open ones; every refusal is counted with its producer. A series counts
-//! until it is closed or has had no sample for [`SERIES_IDLE`].
+//! until it is closed, a stale marker ended it, or it has had no sample for [`SERIES_IDLE`].
 //! Not here: the store, labels.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,13 +68,16 @@ pub(crate) struct ProducerEntry {
     pub stats: ProducerStats,
     by_labels: RefMap<u64, SeriesRef>,
     open: RefMap<SeriesRef, Place>,
+    /// Those of `open` whose last value was a stale marker: they do not count, but one may come back.
+    ended: HashSet<SeriesRef, BuildHasherDefault<RefHasher>>,
     swept_at: Option<TimestampMs>,
 }
 
 /// A series' place among its producer's.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    labels_hash: u64,
+    /// Not known of a series that came back after its place was given away.
+    labels_hash: Option<u64>,
     last_seen: TimestampMs,
 }
 
@@ -88,43 +91,61 @@ impl ProducerEntry {
     }
 
     pub fn series(&self) -> u64 {
-        self.open.len() as u64
+        (self.open.len() - self.ended.len()) as u64
     }
 
     /// The store may hand out another reference for labels it had forgotten: the old one's place is taken over.
     pub fn opened(&mut self, labels_hash: u64, series: SeriesRef) {
         if let Some(old) = self.by_labels.insert(labels_hash, series).filter(|old| *old != series) {
-            self.open.remove(&old);
+            self.forget(old);
         }
-        self.open.insert(series, Place { labels_hash, last_seen: self.newest() });
+        self.ended.remove(&series);
+        self.open.insert(series, Place { labels_hash: Some(labels_hash), last_seen: self.newest() });
+    }
+
+    fn forget(&mut self, series: SeriesRef) {
+        self.ended.remove(&series);
+        if let Some(hash) = self.open.remove(&series).and_then(|place| place.labels_hash)
+            && self.by_labels.get(&hash) == Some(&series)
+        {
+            self.by_labels.remove(&hash);
+        }
     }
 
     pub fn close(&mut self, refs: &[SeriesRef]) {
-        for r in refs {
-            if let Some(place) = self.open.remove(r) {
-                self.by_labels.remove(&place.labels_hash);
-            }
-        }
+        refs.iter().for_each(|r| self.forget(*r));
     }
 
+    /// Those that go on.
     pub fn refs(&self) -> Vec<SeriesRef> {
-        let mut refs: Vec<_> = self.open.keys().copied().collect();
+        let mut refs: Vec<_> = self.open.keys().copied().filter(|r| !self.ended.contains(r)).collect();
         refs.sort_unstable();
         refs
     }
 
-    /// The samples of `refs` arrived at `at`.
-    pub fn seen(&mut self, at: TimestampMs, refs: impl Iterator<Item = SeriesRef>) {
+    /// A batch of `at` brought these series; `true` for those that it ended.
+    pub fn seen(&mut self, at: TimestampMs, series: impl Iterator<Item = (SeriesRef, bool)>) {
         self.stats.last_batch = Some(self.newest().max(at));
-        for r in refs {
-            if let Some(place) = self.open.get_mut(&r) {
-                place.last_seen = place.last_seen.max(at);
+        for (r, ended) in series {
+            if ended {
+                if self.open.contains_key(&r) {
+                    self.ended.insert(r);
+                }
+                continue;
             }
+            if !self.ended.is_empty() {
+                self.ended.remove(&r);
+            }
+            let place = self.open.entry(r).or_insert(Place { labels_hash: None, last_seen: at });
+            place.last_seen = place.last_seen.max(at);
         }
     }
 
-    /// Frees the places of idle series.
+    /// Gives away the places of series that ended, and of idle ones.
     pub fn sweep(&mut self) {
+        for r in std::mem::take(&mut self.ended) {
+            self.forget(r);
+        }
         let now = self.newest();
         // A clock that went back must not stop the sweeping for the length of the jump.
         if self.swept_at.is_some_and(|at| at <= now && now.since(at) < SWEEP_EVERY) {
@@ -132,14 +153,15 @@ impl ProducerEntry {
         }
         self.swept_at = Some(now);
         let horizon = now.minus(SERIES_IDLE);
-        let by_labels = &mut self.by_labels;
-        self.open.retain(|_, place| {
-            let stays = place.last_seen >= horizon;
-            if !stays {
-                by_labels.remove(&place.labels_hash);
-            }
-            stays
-        });
+        // Opened before its producer's first batch: its time begins now.
+        self.open.values_mut().filter(|p| p.last_seen == TimestampMs::MIN).for_each(|p| p.last_seen = now);
+        let idle: Vec<_> = self.open.iter().filter(|(_, p)| p.last_seen < horizon).map(|(r, _)| *r).collect();
+        self.close(&idle);
+    }
+
+    /// Are there so many places in use, ended series included, that they should be tidied up?
+    pub fn is_crowded(&self, limit: u64) -> bool {
+        self.open.len() as u64 >= limit
     }
 
     pub fn appended(&mut self, appended: Appended) {
@@ -181,10 +203,29 @@ mod tests {
             p.opened(100 + n, SeriesRef(n));
         }
         let later = NOW + SERIES_IDLE + Duration::from_millis(1);
-        p.seen(later, [SeriesRef(1)].into_iter());
+        p.seen(later, [(SeriesRef(1), false)].into_iter());
         p.sweep();
         assert_eq!(p.refs(), [SeriesRef(1)]);
         assert!(p.knows(101) && !p.knows(100));
+    }
+
+    #[test]
+    fn a_series_that_ended_does_not_count_until_it_comes_back() {
+        let mut p = ProducerEntry::default();
+        p.opened(7, SeriesRef(1));
+        p.opened(8, SeriesRef(2));
+        p.seen(NOW, [(SeriesRef(1), true)].into_iter());
+        assert_eq!((p.series(), p.refs()), (1, vec![SeriesRef(2)]));
+        p.seen(NOW, [(SeriesRef(1), false)].into_iter());
+        assert_eq!(p.series(), 2);
+        // Also when its place was given away in the meantime.
+        p.seen(NOW, [(SeriesRef(1), true)].into_iter());
+        p.sweep();
+        assert!(!p.knows(7) && p.knows(8));
+        p.seen(NOW, [(SeriesRef(1), false)].into_iter());
+        assert_eq!(p.series(), 2);
+        p.opened(7, SeriesRef(1));
+        assert_eq!((p.series(), p.knows(7)), (2, true));
     }
 
     #[test]

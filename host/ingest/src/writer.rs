@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use belfry_model::sample::stale_nan;
+use belfry_model::sample::{is_stale, stale_nan};
 use belfry_model::write::Times;
 use belfry_model::{Appended, Batch, Labels, MetricMetadata, SeriesRef, TimestampMs, WriteError, Writer};
 use tokio::sync::Semaphore;
@@ -191,7 +191,7 @@ impl Ingest {
         if !entry.knows(hash) {
             let limit = entry.series_max.unwrap_or(self.limits.series_per_producer);
             let before = entry.series();
-            if before >= limit || total >= self.limits.series_total {
+            if entry.is_crowded(limit) || total >= self.limits.series_total {
                 entry.sweep();
             }
             let freed = before - entry.series();
@@ -222,7 +222,9 @@ impl Ingest {
         let producer = batch.producer.clone();
         let samples = (batch.refs.len() + batch.histograms.len()) as u64;
         let times = times_of(&batch);
-        let refs: Vec<SeriesRef> = batch.refs.iter().copied().chain(batch.histograms.iter().map(|h| h.0)).collect();
+        let floats = batch.refs.iter().copied().zip(batch.values.iter().map(|v| is_stale(*v)));
+        let histograms = batch.histograms.iter().map(|h| (h.0, h.3.is_stale()));
+        let series: Vec<(SeriesRef, bool)> = floats.chain(histograms).collect();
         let outcome = match malformed(&batch) {
             Some(reason) => Err(AppendError::Malformed { producer: producer.to_string(), reason }),
             None => self.write(batch).await,
@@ -234,7 +236,7 @@ impl Ingest {
                 Ok(appended) => {
                     entry.appended(*appended);
                     if let Some(at) = times {
-                        entry.seen(at, refs.into_iter());
+                        entry.seen(at, series.into_iter());
                     }
                 }
                 Err(_) => entry.failed(samples),

@@ -111,6 +111,25 @@ async fn closed_series_are_marked_and_make_room() {
 }
 
 #[tokio::test]
+async fn churn_within_the_limit_never_sheds() {
+    let (_, ingest) = ingest(10, 100);
+    let mut before: Vec<SeriesRef> = Vec::new();
+    for round in 0..50 {
+        let at = TimestampMs(NOW.0 + round as i64 * 1000);
+        let mut end = Batch::at("a", at);
+        end.values = vec![stale_nan(); before.len()];
+        end.refs = std::mem::take(&mut before);
+        ingest.append(end).await.unwrap();
+        let mut batch = Batch::at("a", at);
+        batch.refs = (0..10).map(|n| ingest.open("a", &series(round * 10 + n)).unwrap()).collect();
+        batch.values = vec![1.0; 10];
+        before = batch.refs.clone();
+        ingest.append(batch).await.unwrap();
+    }
+    assert_eq!(ingest.producer_stats("a").unwrap().series, 10);
+}
+
+#[tokio::test]
 async fn a_retired_producer_leaves_ended_series() {
     let (store, ingest) = ingest(10, 100);
     let refs: Vec<_> = (0..3).map(|n| ingest.open("a", &series(n)).unwrap()).collect();

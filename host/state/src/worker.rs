@@ -221,3 +221,88 @@ fn set_level(connection: &Connection, level: Durability) -> rusqlite::Result<()>
     };
     connection.pragma_update(None, "synchronous", value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workers(pages_max: u32) -> Workers {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (n INTEGER, data BLOB)").unwrap();
+        connection.pragma_update(None, "max_page_count", pages_max).unwrap();
+        Workers::start(connection, Vec::new()).unwrap()
+    }
+
+    fn insert(n: i64, bytes: usize) -> impl FnOnce(&Connection) -> Result<(), StateError> + Send + 'static {
+        move |c| {
+            c.execute("INSERT INTO t VALUES (?1, zeroblob(?2))", (n, bytes as i64))?;
+            Ok(())
+        }
+    }
+
+    async fn kept(workers: &Workers) -> Vec<i64> {
+        let all = workers.read(|c| {
+            let mut statement = c.prepare("SELECT n FROM t ORDER BY n")?;
+            Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?)
+        });
+        all.await.unwrap()
+    }
+
+    /// Whatever is refused for want of room, answers and rows agree, and work goes on afterwards.
+    #[tokio::test]
+    async fn on_a_full_disk_exactly_the_accepted_writes_are_kept() {
+        let workers = Arc::new(workers(40));
+        let writes: Vec<_> = (0..60)
+            .map(|n| {
+                let workers = workers.clone();
+                tokio::spawn(async move { (n, workers.write(Durability::Power, insert(n, 10_000)).await) })
+            })
+            .collect();
+        let mut accepted = Vec::new();
+        for write in writes {
+            match write.await.unwrap() {
+                (n, Ok(())) => accepted.push(n),
+                (_, Err(StateError::DiskFull(_))) => {}
+                (n, Err(other)) => panic!("{n}: {other}"),
+            }
+        }
+        assert!(accepted.len() < 20, "{accepted:?}");
+        assert_eq!(kept(&workers).await, accepted);
+        workers.write(Durability::Process, |c| Ok(c.execute_batch("DELETE FROM t")?)).await.unwrap();
+        workers.write(Durability::Process, insert(99, 10)).await.unwrap();
+        assert_eq!(kept(&workers).await, [99]);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_is_undone_and_takes_nobody_with_it() {
+        let workers = workers(1_000);
+        let broken = workers.write(Durability::Process, |c| -> Result<(), StateError> {
+            c.execute("INSERT INTO t VALUES (1, NULL)", [])?;
+            panic!("a fault of the program");
+        });
+        assert_eq!(broken.await, Err(StateError::Failed("a job panicked".into())));
+        workers.write(Durability::Process, insert(2, 10)).await.unwrap();
+        assert_eq!(kept(&workers).await, [2]);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_does_not_undo_its_write() {
+        let workers = Arc::new(workers(1_000));
+        let (begin, begun) = std::sync::mpsc::channel();
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let shared = workers.clone();
+        let caller = tokio::spawn(async move {
+            let job = move |c: &Connection| {
+                begin.send(()).ok();
+                gone.recv().ok();
+                insert(1, 10)(c)
+            };
+            shared.write(Durability::Process, job).await
+        });
+        tokio::task::spawn_blocking(move || begun.recv()).await.unwrap().unwrap();
+        caller.abort();
+        let _ = caller.await;
+        go.send(()).unwrap();
+        assert_eq!(kept(&workers).await, [1]);
+    }
+}
