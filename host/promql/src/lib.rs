@@ -114,3 +114,15 @@ pub struct Answer {
     /// Samples decoded.
     pub samples_read: u64,
 }
+
+/// `a + sign * b`; `None` when one has exponential and the other custom buckets.
+pub fn add_histograms(a: &Histogram, b: &Histogram, sign: f64) -> Option<Histogram> {
+    let mut sum = a.clone();
+    histogram::add(&mut sum, b, sign).ok()?;
+    Some(sum)
+}
+
+/// Was the counter behind these histograms reset between `previous` and `h`?
+pub fn histogram_was_reset(h: &Histogram, previous: &Histogram) -> bool {
+    histogram::detect_reset(h, previous)
+}
