@@ -15,7 +15,13 @@ const COMPONENT_BYTES_MAX: usize = 256 * 1024;
 /// A new line here is a new thing the plugin asks for: the grants table of the host changes with it.
 const COMPONENTS: &[(&str, &[&str], &[&str])] = &[
     ("collector-system", &["collector"], &["log", "system"]),
+    ("collector-http", &["collector"], &["clock", "http", "log"]),
     ("handler-console", &["alert-handler", "report-handler"], &["log"]),
+    ("handler-webhook", &["alert-handler", "report-handler"], &["http", "log"]),
+    ("handler-email", &["alert-handler", "report-handler"], &["log", "mail"]),
+    ("source-mcp-server", &["metric-source"], &["clock", "http", "kv", "log"]),
+    ("section-metrics", &["report-section"], &["log", "query"]),
+    ("section-alerts", &["report-section"], &["log", "query"]),
 ];
 
 /// Builds them once, beside this test's own files.
