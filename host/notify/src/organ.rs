@@ -276,6 +276,7 @@ impl Notify {
         let dedup_key = group.dedup_key(&key, flight.number);
         let (attempt, started) = (flight.attempt, flight.started);
         let alerts: Vec<Fingerprint> = flight.alerts.iter().map(|a| a.fingerprint).collect();
+        let firing = flight.alerts.iter().any(|a| a.state == AlertState::Firing);
         let channel = group.channel.clone();
 
         let Some(group) = self.groups.get_mut(&key) else { return };
@@ -304,7 +305,8 @@ impl Notify {
             at: now,
             channel: channel.clone(),
             dedup_key: dedup_key.clone(),
-            alerts: alerts.len(),
+            alerts: alerts.clone(),
+            firing,
             attempt,
             error: error.clone(),
             will_retry,

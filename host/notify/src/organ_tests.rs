@@ -315,6 +315,29 @@ fn a_flood_in_one_group_is_bounded_counted_and_said() {
     assert_eq!((group.alerts.len(), group.truncated), (max, 0));
 }
 
+#[test]
+fn a_storm_of_groups_is_bounded_counted_and_said() {
+    let mut route = root("ops");
+    route.group_by = vec!["core".into()];
+    let mut world = World::new(route);
+    let event = |n: usize| {
+        let alert = alert("hot", &n.to_string(), AlertState::Firing, T0);
+        AlertEvent { at: T0, from: AlertState::Pending, alert }
+    };
+    let storm: Vec<AlertEvent> = (0..GROUPS_MAX + 5).map(event).collect();
+    world.step(NotifyInput::Alerts(storm.clone()));
+    world.step(NotifyInput::StillFiring(storm.into_iter().map(|e| e.alert).collect()));
+    let snapshot = world.organ.snapshot();
+    assert_eq!((snapshot.groups.len(), snapshot.groups_shed), (GROUPS_MAX, 5));
+    assert_eq!(world.journal.len(), 5, "told once, not at every resend");
+    // An end makes room for one that still fires.
+    world.step(resolved("0", T0));
+    world.step(NotifyInput::StillFiring(vec![event(GROUPS_MAX).alert]));
+    let snapshot = world.organ.snapshot();
+    assert!(snapshot.groups.iter().any(|g| g.labels.get("core") == Some(&GROUPS_MAX.to_string())));
+    assert_eq!(snapshot.groups.len(), GROUPS_MAX);
+}
+
 fn accepted(entry: &JournalEntry) -> bool {
     matches!(entry, JournalEntry::Delivery { error: None, .. })
 }

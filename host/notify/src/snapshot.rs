@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use belfry_model::{Alert, Labels, TimestampMs};
+use belfry_model::{Alert, Fingerprint, Labels, TimestampMs};
 
 /// Deliveries that are shown; older ones are in the journal.
 pub const RECENT_DELIVERIES_MAX: usize = 100;
@@ -40,7 +40,9 @@ pub struct RecentDelivery {
     /// Which notification.
     pub dedup_key: String,
     /// Alerts in it.
-    pub alerts: usize,
+    pub alerts: Vec<Fingerprint>,
+    /// Was any of them firing?
+    pub firing: bool,
     /// 1, 2, …
     pub attempt: u32,
     /// Why it failed; `None` when it was accepted.

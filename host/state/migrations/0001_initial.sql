@@ -9,7 +9,7 @@ CREATE TABLE journal (
     body    TEXT    NOT NULL             -- the entry as JSON
 ) STRICT;
 CREATE INDEX journal_by_time ON journal (at_ms);
-CREATE INDEX journal_by_subject ON journal (kind, subject, at_ms);
+CREATE INDEX journal_by_subject ON journal (subject, kind, at_ms);
 
 -- The truth about alert state; ALERTS in the store is output.
 CREATE TABLE alert (

@@ -1,7 +1,7 @@
 //! The journal: append only, read by time, kind and subject.
 
 use belfry_model::{JournalEntry, TimeRange, TimestampMs};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ToSql, params};
 
 use crate::error::StateError;
 use crate::open::State;
@@ -63,25 +63,26 @@ pub(crate) fn append(c: &Connection, at: TimestampMs, entry: &JournalEntry) -> R
 }
 
 fn select(c: &Connection, query: &JournalQuery) -> Result<Vec<JournalRow>, StateError> {
-    let range = query.range.unwrap_or(TimeRange::ALL);
     let limit = match query.limit {
         0 => JOURNAL_ROWS_PER_QUERY_MAX,
         n => n.min(JOURNAL_ROWS_PER_QUERY_MAX),
     };
-    let mut statement = c.prepare_cached(
-        "SELECT id, at_ms, body FROM journal
-         WHERE at_ms >= ?1 AND at_ms < ?2 AND (?3 IS NULL OR kind = ?3) AND (?4 IS NULL OR subject = ?4)
-           AND (?5 IS NULL OR id < ?5)
-         ORDER BY id DESC LIMIT ?6",
-    )?;
-    let mut rows = statement.query(params![
-        range.start().0,
-        range.end().0,
-        query.kind,
-        query.subject,
-        query.before_id,
-        limit as i64
-    ])?;
+    let mut statement = c.prepare_cached(&sql(query))?;
+    let range = query.range.unwrap_or(TimeRange::ALL);
+    let mut bind = |name: &str, value: &dyn ToSql| -> rusqlite::Result<()> {
+        // A condition that is left out has no parameter.
+        match statement.parameter_index(name)? {
+            Some(index) => statement.raw_bind_parameter(index, value),
+            None => Ok(()),
+        }
+    };
+    bind(":start", &range.start().0)?;
+    bind(":end", &range.end().0)?;
+    bind(":kind", &query.kind)?;
+    bind(":subject", &query.subject)?;
+    bind(":before", &query.before_id)?;
+    bind(":limit", &(limit as i64))?;
+    let mut rows = statement.raw_query();
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let (id, at, body): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -94,6 +95,22 @@ fn select(c: &Connection, query: &JournalQuery) -> Result<Vec<JournalRow>, State
     Ok(found)
 }
 
+/// Only the conditions that are asked for: SQLite picks no index for a condition that may be off.
+fn sql(query: &JournalQuery) -> String {
+    let conditions: Vec<&str> = [
+        (query.range.is_some(), "at_ms >= :start AND at_ms < :end"),
+        (query.subject.is_some(), "subject = :subject"),
+        // A kind alone is in every page of the journal: walking back by number finds it sooner than an index.
+        (query.kind.is_some(), "kind = :kind"),
+        (query.before_id.is_some(), "id < :before"),
+    ]
+    .into_iter()
+    .filter_map(|(on, condition)| on.then_some(condition))
+    .collect();
+    let filter = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+    format!("SELECT id, at_ms, body FROM journal {filter} ORDER BY id DESC LIMIT :limit")
+}
+
 /// What one would look for.
 fn subject(entry: &JournalEntry) -> &str {
     match entry {
@@ -104,5 +121,26 @@ fn subject(entry: &JournalEntry) -> &str {
         JournalEntry::PluginSwapped { plugin, .. } | JournalEntry::PluginRefused { plugin, .. } => plugin,
         JournalEntry::ReportMade { report, .. } => report,
         JournalEntry::UserAction { subject, .. } => subject,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_looked_for_by_subject_is_found_by_an_index() {
+        let mut c = Connection::open_in_memory().unwrap();
+        assert!(crate::migrate::migrate(&mut c).is_ok());
+        let subject = Some("hot".to_owned());
+        for query in [
+            JournalQuery { subject: subject.clone(), ..Default::default() },
+            JournalQuery { subject, kind: Some("transition".into()), ..Default::default() },
+        ] {
+            let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {}", sql(&query))).unwrap();
+            let mut rows = statement.raw_query();
+            let plan: String = rows.next().unwrap().unwrap().get(3).unwrap();
+            assert!(plan.contains("USING INDEX journal_by_subject"), "{plan}");
+        }
     }
 }
