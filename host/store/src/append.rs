@@ -111,6 +111,7 @@ fn commit(shared: &Shared, jobs: Vec<Job>) {
             }
         }
     }
+    shared.note_wal(&commit);
     drop(commit);
     shared.note("the write-ahead log", &outcome);
     for (i, job) in jobs.into_iter().enumerate() {

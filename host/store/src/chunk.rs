@@ -127,9 +127,11 @@ impl Encoder {
 
 /// `v` as a whole number of 10^-places, if that is exact to the bit.
 fn scaled(v: f64, places: usize) -> Option<i64> {
-    let s = (v * POW10[places]).round();
+    let s = v * POW10[places];
+    // Half a unit, then the cut: `round()` is a call on older processors. Where the two differ the check below says so.
+    let n = (s + 0.5f64.copysign(s)) as i64;
     // Through the whole number, as decoding does: that is what loses the sign of -0.0.
-    (s.abs() < EXACT_MAX && (s as i64 as f64 / POW10[places]).to_bits() == v.to_bits()).then_some(s as i64)
+    (s.abs() < EXACT_MAX && (n as f64 / POW10[places]).to_bits() == v.to_bits()).then_some(n)
 }
 
 /// The places that nearly all values need; `None` when too many are no decimals.

@@ -170,10 +170,10 @@ impl Shared {
         }
         pending.frozen = None;
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
-        match &mut self.commit.lock().wal {
-            Some(wal) => wal.remove_before(generation + 1),
-            None => Ok(()),
-        }
+        let mut commit = self.commit.lock();
+        let removed = commit.wal.as_mut().map_or(Ok(()), |wal| wal.remove_before(generation + 1));
+        self.note_wal(&commit);
+        removed
     }
 
     /// Merges the first run of [`MERGE_BLOCKS`] neighbours of one level.

@@ -50,19 +50,19 @@ fn pack(values: impl ExactSizeIterator<Item = u64> + Clone, out: &mut Vec<u8>) {
     if width == 0 {
         return;
     }
-    let (mut acc, mut bits) = (0u128, 0u32);
+    let (mut acc, mut bits) = (0u64, 0u32);
     for v in values {
-        acc |= u128::from(v & mask) << bits;
+        let v = v & mask;
+        acc |= v << bits;
         bits += width;
-        while bits >= 8 {
-            out.push(acc as u8);
-            acc >>= 8;
-            bits -= 8;
+        if bits >= 64 {
+            out.extend_from_slice(&acc.to_le_bytes());
+            bits -= 64;
+            // What did not fit; a shift by all 64 bits would be none at all.
+            acc = if bits == 0 { 0 } else { v >> (width - bits) };
         }
     }
-    if bits > 0 {
-        out.push(acc as u8);
-    }
+    out.extend_from_slice(&acc.to_le_bytes()[..bits.div_ceil(8) as usize]);
 }
 
 /// The width with the smallest total, exceptions included.

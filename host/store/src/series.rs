@@ -126,8 +126,12 @@ impl Run {
 
     /// Adds a sample. It must be later than all others.
     pub fn push(&mut self, p: &Point<'_>, encoder: &mut Encoder) {
-        let n = self.tail.len();
-        p.insert(&mut self.tail, n);
+        if p.histogram.is_none() && p.start == 0 {
+            self.tail.push_float(p.at, p.value);
+        } else {
+            let n = self.tail.len();
+            p.insert(&mut self.tail, n);
+        }
         if self.tail.len() >= TAIL_SAMPLES {
             let tail = std::mem::take(&mut self.tail);
             self.sealed.push(seal(&tail, 0, tail.len(), encoder));

@@ -4,7 +4,8 @@
 //! of mapped blocks.
 //! Not here: how a batch is committed (`append`), reading (`read`), blocks and retention (`maintain`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,6 +100,9 @@ pub(crate) struct Counters {
     pub blocks_expired: AtomicU64,
     pub series_forgotten: AtomicU64,
     pub last_maintain_micros: AtomicU64,
+    /// Copies, so that asking does not wait for a sync.
+    pub wal_bytes: AtomicU64,
+    pub wal_segments: AtomicU64,
 }
 
 /// What readers see: one lock, so that a read is a consistent snapshot.
@@ -184,6 +188,7 @@ impl Store {
             _lock: Some(lock),
             config,
         });
+        shared.note_wal(&shared.commit.lock());
         let (sender, receiver) = mpsc::channel(append::QUEUE_BATCHES_MAX);
         let writer = shared.clone();
         let thread = std::thread::Builder::new()
@@ -225,13 +230,10 @@ impl Store {
 
     /// Numbers for `/metrics`.
     pub fn stats(&self) -> Stats {
-        let (wal_bytes, wal_segments) = {
-            let commit = self.shared.commit.lock();
-            commit.wal.as_ref().map_or((0, 0), |w| (w.bytes(), w.segments() as u64))
-        };
         let state = self.shared.state.read();
         let c = &self.shared.counters;
         let get = |a: &AtomicU64| a.load(Ordering::Relaxed);
+        let (wal_bytes, wal_segments) = (get(&c.wal_bytes), get(&c.wal_segments));
         let block_bytes = state.blocks.iter().map(|b| b.bytes()).sum();
         let chunks = |s: &crate::head::MemSeries| s.live.chunks() + s.frozen.as_ref().map_or(0, |f| f.chunks());
         Stats {
@@ -283,6 +285,13 @@ impl Shared {
             tracing::error!("cannot write {what}: {e}");
             health.insert(what, now);
         }
+    }
+
+    /// Keeps the size of the log for [`Store::stats`].
+    pub fn note_wal(&self, commit: &Commit) {
+        let (bytes, segments) = commit.wal.as_ref().map_or((0, 0), |w| (w.bytes(), w.segments() as u64));
+        self.counters.wal_bytes.store(bytes, Ordering::Relaxed);
+        self.counters.wal_segments.store(segments, Ordering::Relaxed);
     }
 
     pub fn sync(&self) -> io::Result<()> {
@@ -356,7 +365,7 @@ fn replay(
     head: &mut Head,
     recovery: &mut Recovery,
 ) -> Result<Vec<wal::Segment>, OpenError> {
-    let mut ids = std::collections::HashMap::new();
+    let mut ids: HashMap<u32, u32, BuildHasherDefault<IdHasher>> = HashMap::default();
     let mut lost = 0u64;
     let mut generation_before = 0;
     let replayed = wal::replay(disk, dir, covered, |generation, bytes| {
@@ -405,4 +414,22 @@ fn replay(
         recovery.damage.push(Damage { file: dir.to_owned(), offset: 0, what });
     }
     Ok(replayed.segments)
+}
+
+/// Series numbers are given out one after the other: spreading them is all there is to hashing them.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.write_u32(u32::from(*b)));
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }

@@ -221,33 +221,21 @@ impl Block {
         Ok(BlockSeries { labels: Labels::from_pairs(pairs), chunks })
     }
 
-    fn bitmaps(&self, name: &str, keep: &mut dyn FnMut(&str) -> bool) -> Result<RoaringBitmap, ReadError> {
-        let symbols = self.symbols()?;
+    fn postings(&self) -> Result<PostingsTable<'_>, ReadError> {
         let section = self.checked(self.footer.postings)?;
-        let mut read = || -> Result<RoaringBitmap, Corrupt> {
-            let mut out = RoaringBitmap::new();
-            let Some(name) = symbols.find(name)? else { return Ok(out) };
+        let read = || -> Result<PostingsTable<'_>, Corrupt> {
             let mut r = Reader::new(section);
-            let n = r.u32()? as usize;
-            let keys = r.bytes(n.checked_mul(POSTING_BYTES).ok_or(Corrupt("the index is too long"))?)?;
-            let bitmaps = r.rest();
-            let key = |i: usize, field: usize| Reader::new(&keys[i * POSTING_BYTES + field * 4..]).u32();
-            let (mut lo, mut hi) = (0, n);
-            while lo < hi {
-                let mid = lo + (hi - lo) / 2;
-                if key(mid, 0)? < name { lo = mid + 1 } else { hi = mid }
-            }
-            while lo < n && key(lo, 0)? == name {
-                if keep(symbols.str(u64::from(key(lo, 1)?))?) {
-                    let (at, len) = (key(lo, 2)? as usize, key(lo, 3)? as usize);
-                    let bytes = bitmaps.get(at..at.saturating_add(len)).ok_or(Corrupt("postings are missing"))?;
-                    out |= RoaringBitmap::deserialize_from(bytes).map_err(|_| Corrupt("postings are damaged"))?;
-                }
-                lo += 1;
-            }
-            Ok(out)
+            let len = r.u32()? as usize;
+            let keys = r.bytes(len.checked_mul(POSTING_BYTES).ok_or(Corrupt("the index is too long"))?)?;
+            Ok(PostingsTable { len, keys, bitmaps: r.rest() })
         };
         read().map_err(|e| self.damaged(e))
+    }
+
+    fn label_numbers(&self, name: &str, value: &str) -> Result<Option<(u32, u32)>, ReadError> {
+        let symbols = self.symbols()?;
+        let find = || Ok(symbols.find(name)?.zip(symbols.find(value)?));
+        find().map_err(|e| self.damaged(e))
     }
 }
 
@@ -261,11 +249,64 @@ impl Postings for Block {
     }
 
     fn of(&self, name: &str, value: &str) -> Result<RoaringBitmap, ReadError> {
-        self.bitmaps(name, &mut |v| v == value)
+        let Some(label) = self.label_numbers(name, value)? else { return Ok(RoaringBitmap::new()) };
+        let postings = self.postings()?;
+        let find = || -> Result<RoaringBitmap, Corrupt> {
+            let i = postings.lower_bound(label)?;
+            if i < postings.len && postings.label(i)? == label { postings.bitmap(i) } else { Ok(RoaringBitmap::new()) }
+        };
+        find().map_err(|e| self.damaged(e))
     }
 
     fn of_any(&self, name: &str, keep: &mut dyn FnMut(&str) -> bool) -> Result<RoaringBitmap, ReadError> {
-        self.bitmaps(name, keep)
+        let (symbols, postings) = (self.symbols()?, self.postings()?);
+        let mut find = || -> Result<RoaringBitmap, Corrupt> {
+            let mut out = RoaringBitmap::new();
+            let Some(name) = symbols.find(name)? else { return Ok(out) };
+            for i in postings.lower_bound((name, 0))?..postings.len {
+                let (n, value) = postings.label(i)?;
+                if n != name {
+                    break;
+                }
+                if keep(symbols.str(u64::from(value))?) {
+                    out |= postings.bitmap(i)?;
+                }
+            }
+            Ok(out)
+        };
+        find().map_err(|e| self.damaged(e))
+    }
+}
+
+/// Labels by the numbers of name and value, in order; each with the place of its bitmap.
+struct PostingsTable<'a> {
+    len: usize,
+    keys: &'a [u8],
+    bitmaps: &'a [u8],
+}
+
+impl PostingsTable<'_> {
+    fn field(&self, i: usize, field: usize) -> Result<u32, Corrupt> {
+        Reader::new(&self.keys[i * POSTING_BYTES + field * 4..]).u32()
+    }
+
+    fn label(&self, i: usize) -> Result<(u32, u32), Corrupt> {
+        Ok((self.field(i, 0)?, self.field(i, 1)?))
+    }
+
+    fn lower_bound(&self, label: (u32, u32)) -> Result<usize, Corrupt> {
+        let (mut lo, mut hi) = (0, self.len);
+        while lo < hi {
+            let mid = lo + (hi - lo) / 2;
+            if self.label(mid)? < label { lo = mid + 1 } else { hi = mid }
+        }
+        Ok(lo)
+    }
+
+    fn bitmap(&self, i: usize) -> Result<RoaringBitmap, Corrupt> {
+        let (at, len) = (self.field(i, 2)? as usize, self.field(i, 3)? as usize);
+        let bytes = self.bitmaps.get(at..at.saturating_add(len)).ok_or(Corrupt("postings are missing"))?;
+        RoaringBitmap::deserialize_from(bytes).map_err(|_| Corrupt("postings are damaged"))
     }
 }
 
