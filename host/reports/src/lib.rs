@@ -4,6 +4,12 @@
 //! once and says so.
 //! Not here: a clock, I/O, plugins (sections come in as data).
 
+mod organ;
+mod render;
+
+pub use organ::Reports;
+pub use render::{render, summary};
+
 use std::time::Duration;
 
 use belfry_model::TimestampMs;
