@@ -124,7 +124,9 @@ impl Ingest {
     pub fn new(writer: Arc<dyn Writer>, limits: IngestLimits) -> Self {
         let mut producers = Producers::new();
         for name in [HOST_PRODUCER, REMOVED_PRODUCER] {
-            producers.insert(name.into(), ProducerEntry::default());
+            let mut entry = ProducerEntry::default();
+            entry.stats.producer = name.to_owned();
+            producers.insert(name.into(), entry);
         }
         Self {
             writer,
@@ -309,10 +311,8 @@ impl Ingest {
     /// Counters and levels.
     pub fn stats(&self) -> IngestStats {
         let producers = lock(&self.producers);
-        let by_name: std::collections::BTreeMap<_, _> = producers
-            .iter()
-            .map(|(name, entry)| (name.clone(), ProducerStats { producer: name.to_string(), ..entry.snapshot() }))
-            .collect();
+        let by_name: std::collections::BTreeMap<_, _> =
+            producers.iter().map(|(name, entry)| (name.clone(), entry.snapshot())).collect();
         IngestStats {
             series: by_name.values().map(|p| p.series).sum(),
             producers: by_name.into_values().collect(),

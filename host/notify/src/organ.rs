@@ -60,6 +60,9 @@ pub enum NotifyInput {
     Alerts(Vec<AlertEvent>),
     /// Alerts that go on firing.
     StillFiring(Vec<Alert>),
+    /// Once after a restart: every alert that rules remember, pending or firing. What a group holds as firing beside
+    /// them has ended unseen; without this it would be repeated for ever.
+    Remembered(Vec<Fingerprint>),
     /// The end of [`NotifyEffect::Deliver`].
     Delivered {
         /// From the effect.
@@ -255,6 +258,20 @@ impl Notify {
         }
     }
 
+    fn end_all_but(&mut self, now: TimestampMs, known: &[Fingerprint]) {
+        let known: BTreeSet<Fingerprint> = known.iter().copied().collect();
+        let ended: BTreeMap<Fingerprint, Alert> = self
+            .groups
+            .values()
+            .flat_map(|g| g.members.values())
+            .filter(|m| m.alert.state == AlertState::Firing && !known.contains(&m.alert.fingerprint))
+            .map(|m| (m.alert.fingerprint, m.alert.clone()))
+            .collect();
+        for alert in ended.into_values() {
+            self.resolve(&Alert { state: AlertState::Resolved, resolved_at: Some(now), ..alert });
+        }
+    }
+
     fn not_told(&mut self, channel: &str, dedup_key: String, alert: Fingerprint, reason: String) {
         self.journal.push(JournalEntry::Delivery {
             channel: channel.to_owned(),
@@ -423,6 +440,7 @@ impl Organ for Notify {
                         self.fire(now, alert, true);
                     }
                 }
+                NotifyInput::Remembered(known) => self.end_all_but(now, &known),
                 NotifyInput::Delivered { ticket, outcome } => self.delivered(now, ticket, outcome),
             }
         }

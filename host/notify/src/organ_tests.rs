@@ -401,6 +401,19 @@ fn a_restart_tells_nothing_twice_and_keeps_the_clock_of_repeats() {
 }
 
 #[test]
+fn what_rules_forgot_over_a_restart_is_ended_and_not_repeated_for_ever() {
+    let mut world = World::new(root("ops"));
+    world.step(firing("0", T0));
+    world.step(firing("1", T0));
+    world.run_until(T0 + HOUR);
+    world.restart();
+    let kept = alert("hot", "0", AlertState::Firing, T0);
+    world.step(NotifyInput::Remembered(vec![kept.fingerprint]));
+    world.run_until(T0 + HOUR * 2);
+    assert_eq!(world.said(), ["+30s 0:firing 1:firing", "+3600s 0:firing 1:resolved"]);
+}
+
+#[test]
 fn state_that_cannot_be_read_is_forgotten_and_counted() {
     let mut organ = Notify::new([("k".to_owned(), "{\"from\":\"the future\"}".to_owned())]);
     let effects = organ.step(T0, Vec::new());
