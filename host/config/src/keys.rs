@@ -63,7 +63,7 @@ static COLLECTION: TableSpec = TableSpec {
     doc: "How plugins are asked, unless they say otherwise.",
     keys: &[
         key("interval", Duration, Default("\"10s\""), "How often."),
-        key("timeout", Duration, Default("\"5s\""), "How long an answer may take."),
+        key("timeout", Duration, Default("\"5s\""), "How long an answer may take; at most the interval."),
     ],
 };
 

@@ -75,3 +75,14 @@ fn every_error_says_how_to_mend_it() {
         }
     }
 }
+
+/// A change of keys shows up in review, and editors can use the file.
+#[test]
+fn the_schema_is_the_one_in_the_repository() {
+    let path = folder().with_file_name("config.schema.json");
+    let schema = format!("{:#}\n", belfry_config::schema());
+    if std::env::var_os("BELFRY_BLESS").is_some() {
+        std::fs::write(&path, &schema).unwrap();
+    }
+    assert!(std::fs::read_to_string(&path).unwrap_or_default() == schema, "{} has changed", path.display());
+}

@@ -45,6 +45,8 @@ fn the_embedded_defaults_are_a_good_config() {
 fn an_empty_file_is_a_config_of_defaults() {
     let config = load("", &[]).unwrap().config;
     assert_eq!(config.collection, Collection { interval: Duration::from_secs(10), timeout: Duration::from_secs(5) });
+    let quick = load("[collection]\ninterval = \"1s\"", &[]).unwrap().config.collection;
+    assert_eq!((quick.interval, quick.timeout), (Duration::from_secs(1), Duration::from_secs(1)));
     assert_eq!(config.storage.retention, Some(Duration::from_secs(15 * 86_400)));
     assert_eq!(config.storage.fsync, Fsync::Every(Duration::from_millis(100)));
     assert_eq!(config.telemetry.log_format, LogFormat::Pretty);

@@ -7,7 +7,6 @@ use belfry_model::labels::is_legacy_name;
 use belfry_model::{Matcher, Severity};
 
 use super::{Context, list, plain};
-use crate::selector;
 use crate::types::*;
 use crate::view::View;
 
@@ -165,11 +164,12 @@ pub(super) fn rules(views: &[View<'_>], all: Option<&Collection>, context: &mut 
 
 fn rule(view: View<'_>, all: Option<&Collection>, context: &mut Context<'_>) -> Option<Rule> {
     if let Some(metric) = view.text("metric")
-        && let Err(why) = selector::check(metric)
+        && let Err(errors) = belfry_promql::parse_selector(metric)
     {
+        let why = errors.0.first().map_or("", |e| e.message.as_str());
         context.error(
             view.place("metric"),
-            format!("`metric`: \"{metric}\" selects nothing: {why}"),
+            format!("`metric`: \"{metric}\" is no selector: {why}"),
             "write a metric's name, like system_cpu_usage_percent, or name{label=\"value\"}",
         );
     }

@@ -77,7 +77,12 @@ pub(super) fn storage(view: View<'_>, context: &mut Context<'_>) -> Option<Stora
 }
 
 pub(super) fn collection(view: View<'_>, context: &mut Context<'_>) -> Option<Collection> {
-    let (interval, timeout) = (view.duration("interval")?, view.duration("timeout")?);
+    let interval = view.duration("interval")?;
+    let timeout = match view.node("timeout") {
+        Some(_) => view.duration("timeout")?,
+        // Who asks often wants the answer soon.
+        None => view.duration("timeout")?.min(interval),
+    };
     pace(view, interval, timeout, context);
     Some(Collection { interval, timeout })
 }
@@ -89,10 +94,8 @@ pub(super) fn pace(view: View<'_>, interval: Duration, timeout: Duration, contex
     } else if timeout.is_zero() {
         context.error(view.place("timeout"), "`timeout` is zero: no answer is that quick", "use 5s, for example");
     } else if timeout > interval {
-        // Blame the one that is written; both or none is a question of the timeout.
-        let key = if view.node("timeout").is_none() { "interval" } else { "timeout" };
         context.error(
-            view.place(key),
+            view.place("timeout"),
             format!(
                 "`timeout` ({}) is longer than `interval` ({})",
                 format_duration(timeout),

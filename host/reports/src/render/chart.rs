@@ -133,7 +133,7 @@ fn svg(out: &mut String, chart: &Chart, drawn: &[&ChartSeries], scale: &Scale, t
     let unit = short_unit(chart);
     let _ = write!(
         out,
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n<g class=\"axis\">\n",
+        "<div class=\"plot\"><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n<g class=\"axis\">\n",
         escape(&chart.title)
     );
     for value in ticks {
@@ -179,7 +179,7 @@ fn svg(out: &mut String, chart: &Chart, drawn: &[&ChartSeries], scale: &Scale, t
             escape(&with_unit(*value, unit))
         );
     }
-    out.push_str("</svg>\n");
+    out.push_str("</svg></div>\n");
 }
 
 /// Runs of points without a gap. A gap is a NaN, or much more time than usual between two points.

@@ -123,7 +123,7 @@ fn stat(out: &mut String, stat: &Stat) {
             out,
             "<div class=\"before\">{}before: {}</div>",
             escape(&change(stat.value, previous)),
-            escape(&with_unit(previous, unit))
+            escape(&with_unit(previous, unit)).replace(' ', "&#160;")
         );
     }
     out.push_str("</div>\n");
