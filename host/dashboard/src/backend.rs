@@ -185,8 +185,8 @@ pub fn overview_charts() -> Vec<ChartSpec> {
     };
     let line = ChartKind::Line;
     vec![
-        // The collector's sum over all cores has the core `total`; the UI draws that line thicker.
-        chart("cpu", "CPU", "system_cpu_usage_percent", "percent", line, "{{core}}"),
+        // The collector's sum over all cores has the core `total`: the UI calls it so and draws it thicker.
+        chart("cpu", "CPU", "system_cpu_usage_percent", "percent", line, "core {{core}}"),
         chart(
             "memory",
             "Memory",

@@ -41,7 +41,7 @@ export const lines = {
 
 const spec = (id, title, query, unit, legend, max = null) => ({ id, title, query, unit, kind: "line", legend, min: 0, max });
 export const charts = [
-  spec("cpu", "CPU", "system_cpu_usage_percent", "percent", "{{core}}", 100),
+  spec("cpu", "CPU", "system_cpu_usage_percent", "percent", "core {{core}}", 100),
   spec("memory", "Memory", 'system_memory_usage_bytes{type=~"used|cached|available"}', "bytes", "{{type}}"),
   spec("network", "Network", 'sum by (direction) (rate(system_network_traffic_bytes_total{interface!="lo"}[30s]))', "bytes_per_second", "{{direction}}"),
   spec("disk_io", "Disk traffic", "sum by (direction) (rate(system_disk_io_bytes_total[30s]))", "bytes_per_second", "{{direction}}"),

@@ -11,16 +11,25 @@ const SI: [number, string][] = [
   [1e3, "k"],
 ];
 
-/** Three significant digits, never an exponent, no needless zeros: 0.04, 7.25, 31.4, 250. */
-export function digits(value: number): string {
+/**
+ * Three significant digits, never an exponent: 0.04, 7.25, 31.4, 250. Needless zeros go, unless `steady`: a live number
+ * must not change its width each time it passes a round one.
+ */
+export function digits(value: number, steady = false): string {
   const size = Math.abs(value);
   const places = size === 0 || size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.01 ? 3 : 5;
   const text = value.toFixed(places);
-  const short = text.includes(".") ? text.replace(/\.?0+$/, "") : text;
+  const short = text.includes(".") && !steady ? text.replace(/\.?0+$/, "") : text;
   return short === "-0" ? "0" : short;
 }
 
-export function bytes(value: number): string {
+/** 0 to 100; more than one place after the point says nothing. */
+export function percent(value: number, steady = false): string {
+  const text = Math.abs(value) >= 99.95 ? value.toFixed(0) : value.toFixed(1);
+  return `${steady ? text : text.replace(/\.0$/, "")} %`;
+}
+
+export function bytes(value: number, steady = false): string {
   let size = Math.abs(value);
   let step = 0;
   // 1023.6 would be written "1024 KiB": go on to the next unit where rounding gets there.
@@ -29,7 +38,7 @@ export function bytes(value: number): string {
     step += 1;
   }
   const sign = value < 0 ? "-" : "";
-  return `${sign}${step === 0 ? Math.round(size) : digits(size)} ${IEC[step]}`;
+  return `${sign}${step === 0 ? Math.round(size) : digits(size, steady)} ${IEC[step]}`;
 }
 
 export function count(value: number): string {
@@ -61,23 +70,23 @@ export function duration(value: number): string {
 }
 
 /** A value in the API's unit words; an unknown unit is written after the number. */
-export function value(v: number | null | undefined, unit = ""): string {
+export function value(v: number | null | undefined, unit = "", steady = false): string {
   if (v === null || v === undefined || !Number.isFinite(v)) return NONE;
   switch (unit) {
     case "percent":
-      return `${digits(v)} %`;
+      return percent(v, steady);
     case "ratio":
-      return `${digits(v * 100)} %`;
+      return percent(v * 100, steady);
     case "bytes":
-      return bytes(v);
+      return bytes(v, steady);
     case "bytes_per_second":
-      return `${bytes(v)}/s`;
+      return `${bytes(v, steady)}/s`;
     case "per_second":
       return `${count(v)}/s`;
     case "seconds":
       return seconds(v);
     case "celsius":
-      return `${digits(v)} °C`;
+      return `${v.toFixed(1)} °C`;
     case "":
     case "count":
       return count(v);
@@ -88,7 +97,7 @@ export function value(v: number | null | undefined, unit = ""): string {
 
 /** Number and unit apart, for big figures. */
 export function parts(v: number | null | undefined, unit = ""): { number: string; unit: string } {
-  const text = value(v, unit);
+  const text = value(v, unit, true);
   const cut = text.search(/[\s\u2009/]/);
   return cut < 0 ? { number: text, unit: "" } : { number: text.slice(0, cut), unit: text.slice(cut).trim() };
 }

@@ -13,6 +13,8 @@ export type Connection = "connecting" | "live" | "lost" | "refused";
 
 /** No event for this long: the connection is dead even if nobody told us (a sleeping laptop, a silent proxy). */
 const SILENCE_MAX_MS = 30_000;
+/** Points of the little line of Belfry's own memory. */
+const PROCESS_MEMORY_MAX = 60;
 
 class Live {
   overview = $state.raw<Overview | null>(null);
@@ -35,6 +37,8 @@ class Live {
   /** Moves when a buffer changed; the buffers themselves are plain. */
   chartVersion = $state(0);
   readonly buffers = new Map<string, ChartBuffer>();
+  /** Belfry's resident memory at the last events, oldest first. */
+  processMemory = $state.raw<number[]>([]);
 
   #skew = 0;
   #attempt = 0;
@@ -134,6 +138,7 @@ class Live {
     this.#skew = overview.now_ms - Date.now();
     this.now = overview.now_ms;
     this.overview = overview;
+    this.processMemory = [...this.processMemory, overview.process.memory_resident_bytes].slice(-PROCESS_MEMORY_MAX);
     if (overview.charts?.length) this.charts = overview.charts;
     const from = overview.now_ms / 1000 - this.rangeSeconds;
     for (const points of overview.points) {
