@@ -3,7 +3,7 @@
 //! Invariant: a sample is in the head or in a block, and wherever it is, the same samples are accepted and refused.
 //! Not here: files (`wal`, `block`), threads and locks (`store`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use belfry_model::read::ReadError;
@@ -48,7 +48,7 @@ pub struct MemSeries {
     /// The write-ahead log's generation that introduced it last.
     pub introduced: u64,
     serial: u32,
-    exemplars: VecDeque<Exemplar>,
+    exemplars: Vec<Exemplar>,
     /// Since when it is known to be open without a sample.
     unused_since: Option<i64>,
 }
@@ -92,7 +92,7 @@ impl Head {
             knows_blocks: false,
             introduced: 0,
             serial: self.next_serial,
-            exemplars: VecDeque::new(),
+            exemplars: Vec::new(),
             unused_since: None,
         };
         let reference = series.reference(id);
@@ -180,16 +180,16 @@ impl Head {
     /// Keeps an exemplar, unless it is the one that its series got last.
     pub fn add_exemplar(&mut self, id: u32, exemplar: &Exemplar) -> bool {
         let Some(Some(s)) = self.slots.get_mut(id as usize) else { return false };
-        if s.exemplars.back() == Some(exemplar) {
+        if s.exemplars.last() == Some(exemplar) {
             return false;
         }
-        s.exemplars.push_back(exemplar.clone());
+        s.exemplars.push(exemplar.clone());
         self.exemplar_order.push_back(id);
         if self.exemplar_order.len() > EXEMPLARS_MAX
             && let Some(oldest) = self.exemplar_order.pop_front()
-            && let Some(s) = self.series_mut(oldest)
+            && let Some(s) = self.series_mut(oldest).filter(|s| !s.exemplars.is_empty())
         {
-            s.exemplars.pop_front();
+            s.exemplars.remove(0);
         }
         true
     }
@@ -262,13 +262,20 @@ impl Head {
 
     /// Drops exemplars from before `before`, so that their series can be forgotten.
     pub fn drop_exemplars(&mut self, before: i64) {
-        let mut kept = VecDeque::new();
-        for id in std::mem::take(&mut self.exemplar_order) {
-            let Some(Some(s)) = self.slots.get_mut(id as usize) else { continue };
-            let Some(e) = s.exemplars.pop_front() else { continue };
-            if e.at.0 >= before {
-                s.exemplars.push_back(e);
-                kept.push_back(id);
+        for s in self.slots.iter_mut().flatten().filter(|s| !s.exemplars.is_empty()) {
+            s.exemplars.retain(|e| e.at.0 >= before);
+            s.exemplars.shrink_to_fit();
+        }
+        let mut left: HashMap<u32, usize> = HashMap::new();
+        let slots = &self.slots;
+        let count = |id: u32| slots.get(id as usize).and_then(Option::as_ref).map_or(0, |s| s.exemplars.len());
+        // From the newest on: the last ones in the order belong to the exemplars that are left.
+        let mut kept: VecDeque<u32> = VecDeque::new();
+        for id in self.exemplar_order.iter().rev() {
+            let left = left.entry(*id).or_insert_with(|| count(*id));
+            if *left > 0 {
+                *left -= 1;
+                kept.push_front(*id);
             }
         }
         self.exemplar_order = kept;
@@ -282,7 +289,7 @@ impl Head {
 
 impl MemSeries {
     /// Its exemplars, in the order they came.
-    pub fn exemplars(&self) -> &VecDeque<Exemplar> {
+    pub fn exemplars(&self) -> &[Exemplar] {
         &self.exemplars
     }
 

@@ -60,11 +60,45 @@ pub fn resolve<P: Postings>(postings: &P, matchers: &[Matcher]) -> Result<Roarin
     Ok(found)
 }
 
+/// Series numbers. Many a label value stands on one series only, and a bitmap of one costs ten times as much.
+enum Ids {
+    One(u32),
+    Many(Box<RoaringBitmap>),
+}
+
+impl Ids {
+    fn insert(&mut self, id: u32) {
+        match self {
+            Self::One(one) if *one == id => {}
+            Self::One(one) => *self = Self::Many(Box::new([*one, id].into_iter().collect())),
+            Self::Many(ids) => drop(ids.insert(id)),
+        }
+    }
+
+    /// Removes `id`; `true` when nothing is left.
+    fn remove(&mut self, id: u32) -> bool {
+        match self {
+            Self::One(one) => *one == id,
+            Self::Many(ids) => {
+                ids.remove(id);
+                ids.is_empty()
+            }
+        }
+    }
+
+    fn add_to(&self, out: &mut RoaringBitmap) {
+        match self {
+            Self::One(one) => drop(out.insert(*one)),
+            Self::Many(ids) => *out |= &**ids,
+        }
+    }
+}
+
 /// The head's index.
 #[derive(Default)]
 pub struct MemIndex {
     all: RoaringBitmap,
-    postings: HashMap<Arc<str>, BTreeMap<Arc<str>, RoaringBitmap>>,
+    postings: HashMap<Arc<str>, BTreeMap<Arc<str>, Ids>>,
     ids: HashMap<Labels, u32>,
     symbols: HashSet<Arc<str>>,
 }
@@ -84,7 +118,8 @@ impl MemIndex {
     pub fn insert(&mut self, labels: &Labels, id: u32) -> Labels {
         let pairs: Vec<_> = labels.iter().map(|l| (self.intern(&l.name), self.intern(&l.value))).collect();
         for (name, value) in &pairs {
-            self.postings.entry(name.clone()).or_default().entry(value.clone()).or_default().insert(id);
+            let values = self.postings.entry(name.clone()).or_default();
+            values.entry(value.clone()).or_insert(Ids::One(id)).insert(id);
         }
         let labels = Labels::from_pairs(pairs);
         self.all.insert(id);
@@ -98,11 +133,8 @@ impl MemIndex {
         self.all.remove(id);
         for l in labels {
             let Some(values) = self.postings.get_mut(&l.name) else { continue };
-            if let Some(bitmap) = values.get_mut(&l.value) {
-                bitmap.remove(id);
-                if bitmap.is_empty() {
-                    values.remove(&l.value);
-                }
+            if values.get_mut(&l.value).is_some_and(|ids| ids.remove(id)) {
+                values.remove(&l.value);
             }
             if values.is_empty() {
                 self.postings.remove(&l.name);
@@ -141,14 +173,18 @@ impl Postings for MemIndex {
     }
 
     fn of(&self, name: &str, value: &str) -> Result<RoaringBitmap, Self::Error> {
-        Ok(self.postings.get(name).and_then(|v| v.get(value)).cloned().unwrap_or_default())
+        let mut out = RoaringBitmap::new();
+        if let Some(ids) = self.postings.get(name).and_then(|v| v.get(value)) {
+            ids.add_to(&mut out);
+        }
+        Ok(out)
     }
 
     fn of_any(&self, name: &str, keep: &mut dyn FnMut(&str) -> bool) -> Result<RoaringBitmap, Self::Error> {
         let mut out = RoaringBitmap::new();
-        for (value, bitmap) in self.postings.get(name).into_iter().flatten() {
+        for (value, ids) in self.postings.get(name).into_iter().flatten() {
             if keep(value) {
-                out |= bitmap;
+                ids.add_to(&mut out);
             }
         }
         Ok(out)

@@ -82,8 +82,8 @@ struct Found {
 }
 
 impl Store {
-    /// Every series with samples in `range`, those from before `limit` was passed.
-    fn gather(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Found, ReadError> {
+    /// Every series that may have samples in `range`; with `samples`, also where they are.
+    fn gather(&self, matchers: &[Matcher], range: TimeRange, limit: usize, samples: bool) -> Result<Found, ReadError> {
         let mut found = Found { series: HashMap::new(), warnings: Vec::new() };
         let blocks: Vec<Arc<Block>> = {
             let state = self.shared.state.read();
@@ -91,8 +91,14 @@ impl Store {
             for id in ids {
                 let Some(s) = state.head.series(id) else { continue };
                 let runs = s.frozen.as_deref().into_iter().chain([&s.live]);
-                let runs: Vec<Run> = runs.filter_map(|r| r.snapshot(range)).collect();
-                if !runs.is_empty() {
+                let (runs, hit): (Vec<Run>, bool) = if samples {
+                    let runs: Vec<Run> = runs.filter_map(|r| r.snapshot(range)).collect();
+                    let hit = !runs.is_empty();
+                    (runs, hit)
+                } else {
+                    (Vec::new(), runs.into_iter().any(|r| r.overlaps(range)))
+                };
+                if hit {
                     found.series.insert(s.labels.clone(), Parts { blocks: Vec::new(), runs });
                     over(&found, limit)?;
                 }
@@ -118,7 +124,7 @@ impl Store {
     }
 
     fn label_sets(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>, ReadError> {
-        let mut labels: Vec<_> = self.gather(matchers, range, usize::MAX)?.series.into_keys().collect();
+        let mut labels: Vec<_> = self.gather(matchers, range, usize::MAX, false)?.series.into_keys().collect();
         labels.sort();
         Ok(labels)
     }
@@ -162,7 +168,7 @@ impl SeriesRead for Store {
         hints: &SelectHints,
         limits: SelectLimits,
     ) -> Result<SeriesSet, ReadError> {
-        let found = self.gather(matchers, range, limits.series_max)?;
+        let found = self.gather(matchers, range, limits.series_max, true)?;
         let mut samples = 0u64;
         let mut series = Vec::with_capacity(found.series.len());
         for (labels, parts) in found.series {

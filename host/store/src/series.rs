@@ -13,9 +13,9 @@ use crate::chunk::{self, Encoder};
 use crate::codec::{Corrupt, same_histogram};
 
 /// The tail is sealed when it has so many samples.
-pub const TAIL_SAMPLES: usize = 32;
+pub const TAIL_SAMPLES: usize = 16;
 /// Sealed chunks are joined up to this many samples: each costs some 80 bytes beside its samples.
-pub const HEAD_CHUNK_SAMPLES: usize = 4 * TAIL_SAMPLES;
+pub const HEAD_CHUNK_SAMPLES: usize = 8 * TAIL_SAMPLES;
 
 /// One sample by reference.
 #[derive(Clone, Copy, Debug)]
@@ -193,14 +193,19 @@ impl Run {
         Ok(())
     }
 
+    /// Are there samples within `range`?
+    pub fn overlaps(&self, range: TimeRange) -> bool {
+        let inside = |t: i64| range.start().0 <= t && t < range.end().0;
+        // A chunk that only spans the range may have a gap there; "may have samples" is all that is promised.
+        self.sealed.iter().any(|c| c.min < range.end().0 && c.max >= range.start().0)
+            || self.tail.times.iter().any(|t| inside(*t))
+    }
+
     /// The part that a read of `range` needs; `None` when it has no samples there.
     pub fn snapshot(&self, range: TimeRange) -> Option<Self> {
         let overlaps = |c: &&Sealed| c.min < range.end().0 && c.max >= range.start().0;
-        let mut out = Self::default();
-        let some = self.sealed.iter().find(overlaps).is_some();
-        if some {
-            out.sealed = self.sealed.iter().filter(overlaps).cloned().collect();
-        }
+        let sealed = self.sealed.iter().filter(overlaps).cloned().collect();
+        let mut out = Self { sealed, tail: SampleBuf::default() };
         let from = self.tail.times.partition_point(|t| *t < range.start().0);
         let to = self.tail.times.partition_point(|t| *t < range.end().0);
         if from < to {
@@ -209,7 +214,7 @@ impl Run {
         (!out.is_empty()).then_some(out)
     }
 
-    /// Four small chunks in a row become one.
+    /// Small chunks in a row become one.
     fn join(&mut self, encoder: &mut Encoder) {
         let n = self.sealed.len();
         let Some(from) = n.checked_sub(HEAD_CHUNK_SAMPLES / TAIL_SAMPLES) else { return };

@@ -415,3 +415,27 @@ fn a_closed_store_refuses_batches_and_can_be_opened_again() {
     drop(store);
     assert_eq!(points(&open(&disk).0, "a").len(), 1);
 }
+
+#[test]
+fn churn_grows_neither_memory_nor_disk_without_bound() {
+    let disk = SimDisk::default();
+    let config = StoreConfig { retention: Some(Duration::from_secs(600)), ..config() };
+    let (store, _) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    let mut most = (0, 0, 0);
+    for round in 0..120i64 {
+        let at = T0 + round * 60_000;
+        // A tenth of the hundred series is replaced each round.
+        let ids = (0..100).map(|i| store.open(&labels(&format!("m{}", i + round * 10))).unwrap());
+        append(&store, &ids.map(|id| (id, at, 1.0)).collect::<Vec<_>>()).unwrap();
+        store.maintain(TimestampMs(at)).unwrap();
+        let stats = store.stats();
+        let now = (stats.series, stats.symbols, disk.used());
+        if round < 60 {
+            most = (most.0.max(now.0), most.1.max(now.1), most.2.max(now.2));
+        } else {
+            assert!(now.0 <= most.0 && now.1 <= most.1 && now.2 <= most.2 * 5 / 4, "{now:?} after {most:?}");
+        }
+    }
+    assert!(most.0 < 200, "{most:?}");
+    assert!(store.stats().series_forgotten > 900);
+}
