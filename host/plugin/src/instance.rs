@@ -75,7 +75,7 @@ impl Instance {
         table.set_max_capacity(HANDLES_MAX);
         let state = InstanceState {
             plugin: prepared.name.clone(),
-            grants: prepared.grants.clone(),
+            grants: prepared.grants(),
             limits: prepared.limits.clone(),
             secrets: prepared.secrets.clone(),
             host_labels: spec.host_labels.clone(),
@@ -152,15 +152,19 @@ impl Instance {
 
     /// Should a fresh one take its place?
     pub(crate) fn is_due_for_renewal(&self, now: Duration) -> bool {
-        let memory = &self.state().memory;
-        let full = memory.peak() >= self.prepared.spec.limits.memory_bytes / 8 * RENEW_MEMORY_EIGHTHS;
-        (full && self.calls >= RENEW_CALLS_MIN) || now.saturating_sub(self.born) >= RENEW_AGE
+        let limit = self.prepared.spec.limits.memory_bytes;
+        is_worn(now.saturating_sub(self.born), self.calls, self.state().memory.peak(), limit)
     }
 
     /// The instance goes; its live series stay to be taken over.
     pub(crate) fn into_carry(self) -> Carry {
         self.store.into_data().sink.into_carry()
     }
+}
+
+/// Old, or near its memory's limit after long service.
+fn is_worn(age: Duration, calls: u64, peak: usize, limit: usize) -> bool {
+    age >= RENEW_AGE || (calls >= RENEW_CALLS_MIN && peak >= limit / 8 * RENEW_MEMORY_EIGHTHS)
 }
 
 /// Runs guest code: counters start again, the epoch ticks, wall time is bounded.
@@ -217,6 +221,9 @@ fn explain(error: &wasmtime::Error, state: &InstanceState, memory_max: usize) ->
         Some(Trap::UnreachableCodeReached) => "it panicked or aborted".to_owned(),
         Some(Trap::StackOverflow) => "its stack overflowed".to_owned(),
         Some(trap) => trap.to_string(),
+        None if error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().is_some() => {
+            format!("the engine has no room for another instance ({error:#}): raise `[plugins] instances`")
+        }
         None => error.root_cause().to_string(),
     };
     if let Some(bytes) = state.memory.refused() {
@@ -233,4 +240,21 @@ fn explain(error: &wasmtime::Error, state: &InstanceState, memory_max: usize) ->
         text.push_str(&format!(", in `{short}`"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_is_renewed_when_old_or_full() {
+        let (young, small, limit) = (Duration::from_secs(60), 10, 80);
+        assert!(!is_worn(young, 1_000_000, small, limit));
+        assert!(is_worn(young, RENEW_CALLS_MIN, 70, limit));
+        assert!(
+            !is_worn(young, RENEW_CALLS_MIN - 1, 80, limit),
+            "one that needs its memory is not renewed at each call"
+        );
+        assert!(is_worn(RENEW_AGE, 0, small, limit));
+    }
 }

@@ -15,6 +15,7 @@ mod calls;
 mod capabilities;
 mod compile;
 mod component;
+mod config_grants;
 mod convert;
 mod engine;
 mod error;

@@ -4,7 +4,7 @@
 //! Not here: when instances are made (`actor.rs`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use belfry_model::MetricMetadata;
@@ -16,6 +16,7 @@ use crate::capabilities::GuestError;
 use crate::capabilities::log::LogRing;
 use crate::capabilities::sink::{Carry, Phase};
 use crate::component::Linked;
+use crate::config_grants;
 use crate::convert;
 use crate::error::{CallError, LoadError};
 use crate::instance::{Failure, Instance};
@@ -69,7 +70,7 @@ pub(crate) struct Prepared {
     pub linked: Linked,
     pub spec: PluginSpec,
     pub name: Arc<str>,
-    pub grants: Arc<Grants>,
+    grants: OnceLock<Arc<Grants>>,
     pub limits: Arc<Limits>,
     pub secrets: Arc<BTreeMap<String, Secret>>,
     pub ring: Arc<Mutex<LogRing>>,
@@ -79,7 +80,7 @@ impl Prepared {
     pub(crate) fn new(runtime: Arc<Inner>, linked: Linked, spec: PluginSpec, ring: Arc<Mutex<LogRing>>) -> Arc<Self> {
         Arc::new(Self {
             name: Arc::from(spec.name.as_str()),
-            grants: Arc::new(spec.grants.clone()),
+            grants: OnceLock::new(),
             limits: Arc::new(spec.limits.clone()),
             secrets: Arc::new(spec.secrets.clone()),
             runtime,
@@ -87,6 +88,11 @@ impl Prepared {
             spec,
             ring,
         })
+    }
+
+    /// What it may use: nothing until `describe` has told which of its config are addresses.
+    pub(crate) fn grants(&self) -> Arc<Grants> {
+        self.grants.get().cloned().unwrap_or_default()
     }
 
     /// Instantiate → describe → check the config → configure.
@@ -105,7 +111,9 @@ impl Prepared {
             .await
             .map_err(|f| during("`describe`", &f))?
             .into();
-        self.check_config(&descriptor.config_schema)?;
+        let granted = check_config(&self.spec.config, &descriptor.config_schema, &self.spec.grants)
+            .map_err(|(reason, help)| self.error(reason, help))?;
+        instance.state_mut().grants = self.grants.get_or_init(|| Arc::new(granted)).clone();
         match self.configure(&mut instance).await {
             Err(failure) => Err(during("`configure`", &failure)),
             Ok(Err(refusal)) => {
@@ -149,14 +157,11 @@ impl Prepared {
     fn error(&self, reason: impl Into<String>, help: impl Into<String>) -> LoadError {
         LoadError { plugin: self.spec.name.clone(), reason: reason.into(), help: help.into() }
     }
-
-    fn check_config(&self, schema: &str) -> Result<(), LoadError> {
-        check_config(&self.spec.config, schema).map_err(|(reason, help)| self.error(reason, help))
-    }
 }
 
-/// Checks a config against the plugin's schema: all problems at once, each with where it is.
-fn check_config(config: &str, schema: &str) -> Result<(), (String, String)> {
+/// Checks a config against the plugin's schema: all problems at once, each with where it is. Answers the grants, with
+/// those that the config implies.
+fn check_config(config: &str, schema: &str, grants: &Grants) -> Result<Grants, (String, String)> {
     if config.len() > CONFIG_BYTES_MAX {
         return Err((
             format!("its config has {} bytes; at most {CONFIG_BYTES_MAX}", config.len()),
@@ -169,7 +174,7 @@ fn check_config(config: &str, schema: &str) -> Result<(), (String, String)> {
         return Err(("its config is no object".into(), "`config` must be a table".into()));
     }
     if schema.trim().is_empty() {
-        return Ok(());
+        return Ok(grants.clone());
     }
     let bug = "this is a mistake of the plugin: tell its author".to_owned();
     let schema: serde_json::Value =
@@ -185,7 +190,7 @@ fn check_config(config: &str, schema: &str) -> Result<(), (String, String)> {
         })
         .collect();
     if problems.is_empty() {
-        return Ok(());
+        return Ok(config_grants::with_config(grants, &value, &schema));
     }
     let keys: Vec<&str> =
         schema["properties"].as_object().map(|o| o.keys().map(String::as_str).collect()).unwrap_or_default();
@@ -207,15 +212,19 @@ mod tests {
         "additionalProperties": false
     }"#;
 
+    fn check(config: &str, schema: &str) -> Result<(), (String, String)> {
+        check_config(config, schema, &Grants::default()).map(drop)
+    }
+
     #[test]
     fn a_config_that_fits_is_taken() {
-        assert_eq!(check_config(r#"{"per_core": true}"#, SCHEMA), Ok(()));
-        assert_eq!(check_config(r#"{"anything": 1}"#, ""), Ok(()));
+        assert_eq!(check(r#"{"per_core": true}"#, SCHEMA), Ok(()));
+        assert_eq!(check(r#"{"anything": 1}"#, ""), Ok(()));
     }
 
     #[test]
     fn all_problems_are_told_at_once_with_the_keys_there_are() {
-        let (reason, help) = check_config(r#"{"per_core": 1, "mount": []}"#, SCHEMA).unwrap_err();
+        let (reason, help) = check(r#"{"per_core": 1, "mount": []}"#, SCHEMA).unwrap_err();
         assert!(reason.contains("`config.per_core`: 1 is not of type \"boolean\""), "{reason}");
         assert!(reason.contains("'mount' was unexpected"), "{reason}");
         assert_eq!(help, "its keys are mounts, per_core");
@@ -223,13 +232,13 @@ mod tests {
 
     #[test]
     fn a_broken_schema_is_the_plugins_fault() {
-        let (_, help) = check_config("{}", "{ nonsense").unwrap_err();
+        let (_, help) = check("{}", "{ nonsense").unwrap_err();
         assert!(help.contains("tell its author"));
     }
 
     #[test]
     fn a_config_is_a_table() {
-        assert!(check_config("[]", SCHEMA).is_err());
-        assert!(check_config("{", SCHEMA).is_err());
+        assert!(check("[]", SCHEMA).is_err());
+        assert!(check("{", SCHEMA).is_err());
     }
 }

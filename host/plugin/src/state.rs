@@ -18,8 +18,8 @@ use crate::capabilities::sink::{Phase, SinkState};
 use crate::limiter::MemoryLimiter;
 use crate::spec::{Grants, Limits, Secret};
 
-/// Host resources (open HTTP bodies) of one instance at a time.
-pub(crate) const HANDLES_MAX: usize = 256;
+/// Resource handles of one instance at a time, the host's (open HTTP bodies) and its own.
+pub(crate) const HANDLES_MAX: usize = 1_024;
 
 /// The data of an instance's store; every capability is an `impl` on it.
 pub(crate) struct InstanceState {

@@ -67,7 +67,7 @@ pub struct PluginStatus {
     pub kinds: Vec<Kind>,
     /// Capabilities it asks for.
     pub imports: Vec<String>,
-    /// What it was given.
+    /// What it was given, with what its config implies.
     pub grants: Grants,
     /// Calls, good and bad.
     pub calls: u64,

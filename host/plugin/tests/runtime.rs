@@ -359,7 +359,9 @@ async fn builtins_are_found_by_name() {
 
 #[tokio::test]
 async fn a_compiler_that_fails_is_quoted() {
+    let cache = tempfile::tempdir().unwrap();
     let host = Host::with(|config| {
+        config.cache_dir = cache.path().join("empty");
         config.compile =
             CompileMode::ChildProcess { exe: "/bin/sh".into(), args: vec!["-c".into(), "echo no >&2; exit 1".into()] };
     });

@@ -201,7 +201,8 @@ impl SinkState {
     /// The instance goes: what the next one must either push again or end.
     pub(crate) fn into_carry(mut self) -> Carry {
         let mut carry = std::mem::take(&mut self.carry);
-        carry.extend(self.closed.drain(..).map(|s| (s, Phase::Collect.bit() | Phase::Snapshot.bit())));
+        // No call keeps these live: they end with the next batch.
+        carry.extend(self.closed.drain(..).map(|s| (s, 0)));
         carry.extend(self.slots.iter().flatten().filter(|s| s.live != 0).map(|s| (s.series, s.live)));
         carry
     }

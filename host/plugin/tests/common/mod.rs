@@ -28,6 +28,11 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
+/// One cache for all tests: a guest is compiled once.
+pub fn compiled() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cwasm")
+}
+
 /// Moves only when told to.
 #[derive(Default)]
 pub struct TestClock(Mutex<i64>);
@@ -127,12 +132,11 @@ impl QueryService for NoQuery {
     }
 }
 
-/// A runtime with everything in memory but its cache.
+/// A runtime with everything in memory but what it compiled.
 pub struct Host {
     pub runtime: Arc<Runtime>,
     pub clock: Arc<TestClock>,
     pub series: Arc<Series>,
-    pub cache: tempfile::TempDir,
 }
 
 impl Host {
@@ -141,7 +145,6 @@ impl Host {
     }
 
     pub fn with(change: impl FnOnce(&mut RuntimeConfig)) -> Self {
-        let cache = tempfile::tempdir().expect("a folder for the cache");
         let (clock, series) = (Arc::<TestClock>::default(), Arc::<Series>::default());
         let services = HostServices {
             clock: clock.clone(),
@@ -149,12 +152,11 @@ impl Host {
             kv: Arc::<Kv>::default(),
             query: Arc::new(NoQuery),
         };
-        let mut config =
-            RuntimeConfig::new(cache.path().join("cwasm"), CompileMode::InProcess, Builtins::Folder(guests()));
+        let mut config = RuntimeConfig::new(compiled(), CompileMode::InProcess, Builtins::Folder(guests()));
         config.instances_max = 16;
         change(&mut config);
         let runtime = Runtime::new(config, services).expect("a runtime");
-        Self { runtime, clock, series, cache }
+        Self { runtime, clock, series }
     }
 
     /// The second of the host's clock: which step of a probe's script comes next.
