@@ -4,6 +4,7 @@
 //! Not here: schedules, retries.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use belfry_model::report::{Block, SectionRequest};
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::actor::{self, Message, PLUGIN_QUEUE_CALLS_MAX, Typed};
 use crate::calls::{self, AlertGroupInput, Answer, Health, Identity, Receipt, ReportInput};
+use crate::capabilities::sink::Carry;
 use crate::error::{CallError, LoadError};
 use crate::inspect::Kind;
 use crate::instance::Instance;
@@ -196,7 +198,7 @@ impl Plugin {
             contract: info.contract.clone(),
             kinds: info.kinds.clone(),
             imports: info.imports.clone(),
-            grants: current.prepared.spec.grants.clone(),
+            grants: current.prepared.grants().as_ref().clone(),
             calls: c.calls,
             errors: c.errors.clone(),
             last_error: c.last_error.clone(),
@@ -215,6 +217,47 @@ impl Plugin {
             log_lines_dropped,
             log,
         }
+    }
+
+    /// Collects `rounds` times back to back, without the queue between: for each call the time in the guest and in the
+    /// host on its behalf, and the time of the whole call with its guards. For benchmarks.
+    #[doc(hidden)]
+    pub async fn collect_repeatedly(
+        &self,
+        at: TimestampMs,
+        rounds: u32,
+    ) -> Result<Vec<(Duration, Duration)>, CallError> {
+        self.call(
+            |_| 0,
+            move |instance| {
+                Box::pin(async move {
+                    let mut times = Vec::with_capacity(rounds as usize);
+                    for _ in 0..rounds {
+                        let begin = Instant::now();
+                        if let Err(error) = calls::collect(instance, at).await? {
+                            return Ok(Err(error));
+                        }
+                        times.push((instance.usage.cpu, begin.elapsed()));
+                    }
+                    Ok(Ok(times))
+                })
+            },
+        )
+        .await
+    }
+
+    /// Makes `rounds` instances, one after the other, and answers what each took. For benchmarks.
+    #[doc(hidden)]
+    pub async fn instantiate_repeatedly(&self, rounds: u32) -> Result<Vec<Duration>, CallError> {
+        let prepared = self.shared.current.load().prepared.clone();
+        let mut times = Vec::with_capacity(rounds as usize);
+        for _ in 0..rounds {
+            let begin = Instant::now();
+            let instance = Instance::new(&prepared, Carry::new()).await;
+            times.push(begin.elapsed());
+            instance.map_err(|(failure, _)| prepared.failed(failure))?;
+        }
+        Ok(times)
     }
 
     fn now(&self) -> TimestampMs {
