@@ -175,6 +175,9 @@ impl Store {
         for d in &recovery.damage {
             tracing::error!(file = %d.file.display(), offset = d.offset, "damaged data, the rest is readable: {}", d.what);
         }
+        if recovery.torn_bytes > 0 {
+            tracing::warn!(bytes = recovery.torn_bytes, "cut a torn tail: the write that was interrupted");
+        }
         let shared = Arc::new(Shared {
             disk,
             blocks_dir,
@@ -337,8 +340,8 @@ fn open_blocks(disk: &dyn Disk, dir: &Path, state: &mut State, recovery: &mut Re
             Err(BlockError::Version(found)) => {
                 return Err(OpenError::Version { file: path, found, known: block::VERSION });
             }
-            Err(BlockError::Io(source)) => return Err(OpenError::Io { file: path, source }),
-            Err(e @ BlockError::Damaged(_)) => {
+            // One bad sector must not keep the rest from being read.
+            Err(e @ (BlockError::Damaged(_) | BlockError::Io(_))) => {
                 recovery.damage.push(Damage { file: path, offset: 0, what: e.to_string() });
             }
         }
