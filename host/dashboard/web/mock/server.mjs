@@ -182,6 +182,10 @@ const server = createServer(async (request, response) => {
     broadcast("alerts", data.alerts(extraAlerts));
     return json(response, {});
   }
+  if (path === "/mock/drop") {
+    clients.forEach((c) => c.destroy());
+    return json(response, {});
+  }
   if (path === "/mock/scene") {
     scene = q.get("name") ?? "";
     return json(response, {});

@@ -1,0 +1,224 @@
+// The dashboard in a real browser. Runs against BASE_URL (a Belfry) or the mock; what needs the mock's levers is left out
+// against a real host. Exit code 1 when a test fails.
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { open, PAGES } from "./browser.mjs";
+
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const { browser, base, mock, close } = await open();
+const DEADLINE_MS = 15_000;
+const tests = [];
+const test = (name, options, body) => tests.push({ name, ...(body ? options : {}), body: body ?? options });
+
+/** A page whose console errors, failed requests and foreign addresses are kept. */
+async function visit(hash = "#/overview", options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, reducedMotion: "reduce", ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(DEADLINE_MS);
+  const problems = [];
+  const expected = options.expected ?? (() => false);
+  page.on("console", (m) => m.type() === "error" && !expected(m.text()) && problems.push(`console: ${m.text()}`));
+  page.on("pageerror", (e) => problems.push(`error: ${e.message}`));
+  page.on("request", (r) => /^https?:/.test(r.url()) && !r.url().startsWith(base) && problems.push(`left the host: ${r.url()}`));
+  await page.goto(`${base}/${hash}`);
+  await page.locator('[data-connection="live"]').waitFor();
+  return { page, problems, context };
+}
+const settle = (page) => page.waitForTimeout(700);
+
+for (const name of PAGES)
+  test(`${name} loads without a console error and without leaving the host`, async () => {
+    const { page, problems, context } = await visit(`#/${name}`);
+    await page.locator("main section, main .panel").first().waitFor();
+    await settle(page);
+    assert.equal(await page.locator("h1").textContent(), name[0].toUpperCase() + name.slice(1));
+    assert.deepEqual(problems, []);
+    await context.close();
+  });
+
+test("charts are drawn from the store and the stream", async () => {
+  const { page, context } = await visit();
+  const chart = page.locator('[data-panel="cpu"] [data-chart="drawn"]');
+  await chart.waitFor();
+  const inked = await chart.locator("canvas").evaluate((c) => {
+    const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+    let n = 0;
+    for (let i = 3; i < data.length; i += 4) if (data[i] > 0) n += 1;
+    return n;
+  });
+  assert.ok(inked > 500, `only ${inked} pixels are inked`);
+  assert.match(await chart.getAttribute("aria-label"), /^CPU: .*\d/);
+  await context.close();
+});
+
+test("a live value changes without a reload", async () => {
+  const { page, context } = await visit();
+  const tile = page.locator('[data-tile="cpu"] .figure');
+  await page.waitForFunction(() => /\d/.test(document.querySelector('[data-tile="cpu"] .figure')?.textContent ?? ""), null, { timeout: DEADLINE_MS });
+  const before = await tile.textContent();
+  await page.waitForFunction((old) => document.querySelector('[data-tile="cpu"] .figure')?.textContent !== old, before, { timeout: DEADLINE_MS });
+  await context.close();
+});
+
+test("an alert that fires appears, is counted and is spoken", { mock: true }, async () => {
+  const { page, context } = await visit();
+  await page.locator("#active-alerts").waitFor();
+  await settle(page);
+  await fetch(`${base}/mock/alert?name=Bell%20cracked`, { method: "POST" });
+  await page.getByRole("link", { name: "Bell cracked" }).waitFor();
+  await page.waitForFunction(() => document.querySelector("[data-spoken]")?.textContent?.includes("critical alert: Bell cracked"));
+  assert.match(await page.title(), /^\(\d+\)/);
+  await context.close();
+});
+
+test("without data each chart says what it waits for", { mock: true }, async () => {
+  await fetch(`${base}/mock/scene?name=empty`, { method: "POST" });
+  const { page, context } = await visit();
+  await page.getByText("Waiting for the first sample").first().waitFor();
+  await fetch(`${base}/mock/scene?name=`, { method: "POST" });
+  await page.locator('[data-panel="cpu"] [data-chart="drawn"]').waitFor();
+  await context.close();
+});
+
+test("dark and light follow the system, and the choice is kept", async () => {
+  const { page, context } = await visit("#/overview", { colorScheme: "dark" });
+  const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const dark = await paper();
+  await page.getByRole("button", { name: "Use light colours" }).click();
+  const light = await paper();
+  assert.notEqual(dark, light);
+  await page.reload();
+  await page.locator("h1").waitFor();
+  assert.equal(await paper(), light);
+  await context.close();
+});
+
+for (const width of [360, 390, 768, 1024])
+  test(`nothing scrolls sideways at ${width} px`, async () => {
+    const { page, context } = await visit("#/overview", { viewport: { width, height: 800 } });
+    for (const name of [...PAGES, "plugins/host", "sources/host"]) {
+      await page.evaluate((h) => (location.hash = h), `#/${name}`);
+      await settle(page);
+      const over = await page.evaluate(() => {
+        const wide = document.documentElement.clientWidth;
+        return [...document.querySelectorAll("main *, dialog[open] *")].filter((e) => e.getBoundingClientRect().right > wide + 1 && e.closest(".tabs, pre, .scroll, svg") === null).map((e) => `${e.tagName}.${e.className}`).slice(0, 5);
+      });
+      const scroll = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      assert.ok(scroll <= 0, `${name} is ${scroll} px too wide: ${over}`);
+      await page.keyboard.press("Escape");
+    }
+    await context.close();
+  });
+
+test("the keyboard reaches everything", async () => {
+  const { page, context } = await visit();
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Skip to content");
+  for (let i = 0; i < 20; i += 1) {
+    await page.keyboard.press("Tab");
+    if ((await page.evaluate(() => document.activeElement?.getAttribute("href"))) === "#/alerts") break;
+  }
+  const ring = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+  assert.notEqual(ring, "none", "focus is not visible");
+  await page.keyboard.press("Enter");
+  await page.getByRole("tab", { name: "Now" }).focus();
+  await page.keyboard.press("ArrowRight");
+  assert.equal(await page.getByRole("tab", { name: "History" }).getAttribute("aria-selected"), "true");
+  await context.close();
+});
+
+test("a plugin's details open and close by keyboard", async () => {
+  const { page, context } = await visit("#/plugins");
+  await page.locator(".rowlink").first().focus();
+  await page.keyboard.press("Enter");
+  const dialog = page.getByRole("dialog");
+  await dialog.waitFor();
+  await dialog.getByRole("tab", { name: "Log" }).click();
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "hidden" });
+  assert.equal(new URL(page.url()).hash, "#/plugins");
+  await context.close();
+});
+
+test("managing asks for the token, says when it is wrong, and then goes on", { mock: true }, async () => {
+  const { page, context } = await visit("#/reports", { expected: (t) => t.includes("401") });
+  const before = await page.locator("#archive").locator("xpath=ancestor::section").locator("tbody tr").count();
+  await page.getByRole("button", { name: /^Run now/ }).first().click();
+  for (const word of ["nonsense", "mock"]) {
+    await page.locator("#token").fill(word);
+    await page.getByRole("button", { name: "Continue" }).click();
+    if (word === "nonsense") await page.getByText("That one was not accepted.").waitFor();
+  }
+  await page.waitForFunction((n) => document.querySelectorAll("section[aria-labelledby=archive] tbody tr").length > n, before);
+  await context.close();
+});
+
+test("a report is read in a frame that may not run anything", { mock: true }, async () => {
+  const { page, context } = await visit("#/reports", { expected: (t) => /sandbox|script/i.test(t) });
+  await page.locator("section[aria-labelledby=archive] .rowlink").first().click();
+  const frame = page.locator("iframe");
+  await frame.waitFor();
+  assert.equal(await frame.getAttribute("sandbox"), "");
+  const body = page.frameLocator("iframe").locator("body");
+  await body.locator("h1").waitFor();
+  assert.doesNotMatch(await body.textContent(), /^a script ran/);
+  await context.close();
+});
+
+test("a query that does not parse says where", async () => {
+  const { page, context } = await visit("#/explore", { expected: (t) => t.includes("400") });
+  await page.getByLabel("PromQL").fill("sum(");
+  await page.keyboard.press("Enter");
+  await page.getByRole("alert").getByText(/parse error|unexpected|expected/i).waitFor();
+  await context.close();
+});
+
+test("a lost connection is shown, and comes back by itself", { mock: true }, async () => {
+  const { page, context } = await visit("#/overview", { expected: (t) => t.includes("ERR_INTERNET") || t.includes("network") });
+  await context.setOffline(true);
+  await page.route("**/api/events", (r) => r.abort());
+  await fetch(`${base}/mock/drop`, { method: "POST" });
+  await page.locator('[data-connection="lost"]').waitFor();
+  await context.setOffline(false);
+  await page.unroute("**/api/events");
+  await page.locator('[data-connection="live"]').waitFor();
+  await context.close();
+});
+
+for (const colorScheme of ["light", "dark"])
+  test(`axe finds nothing in ${colorScheme}`, async () => {
+    const { page, context } = await visit("#/overview", { colorScheme, bypassCSP: true });
+    const found = [];
+    for (const name of [...PAGES, "plugins/host", "sources/host"]) {
+      await page.evaluate((h) => (location.hash = h), `#/${name}`);
+      await settle(page);
+      if (name === "alerts") await page.locator(".head").first().click({ timeout: 2000 }).catch(() => {});
+      if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }));
+      for (const v of violations) found.push(`${name}: ${v.id}: ${v.nodes.slice(0, 3).map((n) => `${n.target} ${n.any[0]?.message ?? ""}`).join(" | ")}`);
+      await page.keyboard.press("Escape");
+    }
+    assert.deepEqual(found, []);
+    await context.close();
+  });
+
+const only = process.argv[2];
+let failed = 0;
+for (const t of tests.filter((t) => !only || t.name.includes(only))) {
+  if (t.mock && !mock) {
+    console.log(`left out  ${t.name} (needs the mock)`);
+    continue;
+  }
+  const start = Date.now();
+  try {
+    await t.body();
+    console.log(`ok        ${t.name} (${Date.now() - start} ms)`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED    ${t.name}\n${error.stack}`);
+  }
+}
+await close();
+console.log(failed ? `${failed} failed` : "all passed");
+process.exit(failed ? 1 : 0);
