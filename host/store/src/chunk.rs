@@ -38,6 +38,8 @@ pub struct Encoder {
     deltas: Vec<i64>,
     scratch: Vec<i64>,
     exceptions: Vec<(usize, f64)>,
+    /// For whoever gathers samples to encode.
+    pub samples: SampleBuf,
 }
 
 impl Encoder {

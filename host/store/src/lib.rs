@@ -18,6 +18,7 @@ mod read;
 mod record;
 mod series;
 mod store;
+mod tail;
 mod wal;
 mod xor;
 

@@ -11,9 +11,8 @@ use belfry_model::{SampleBuf, TimeRange};
 
 use crate::chunk::{self, Encoder};
 use crate::codec::{Corrupt, same_histogram};
+use crate::tail::{TAIL_SAMPLES, Tail};
 
-/// The tail is sealed when it has so many samples.
-pub const TAIL_SAMPLES: usize = 16;
 /// Sealed chunks are joined up to this many samples: each costs some 80 bytes beside its samples.
 pub const HEAD_CHUNK_SAMPLES: usize = 8 * TAIL_SAMPLES;
 
@@ -31,13 +30,18 @@ pub struct Point<'a> {
 }
 
 impl Point<'_> {
-    /// Is it what stands at `i`? Start timestamps do not count.
-    pub fn is_at(&self, buf: &SampleBuf, i: usize) -> bool {
-        match (self.histogram, buf.histograms.get(i).and_then(Option::as_ref)) {
-            (None, None) => self.value.to_bits() == buf.floats[i].to_bits(),
+    /// Is it this value? Start timestamps do not count.
+    pub fn is(&self, value: f64, histogram: Option<&Arc<Histogram>>) -> bool {
+        match (self.histogram, histogram) {
+            (None, None) => self.value.to_bits() == value.to_bits(),
             (Some(a), Some(b)) => same_histogram(a, b),
             _ => false,
         }
+    }
+
+    /// Is it what stands at `i`?
+    pub fn is_at(&self, buf: &SampleBuf, i: usize) -> bool {
+        self.is(buf.floats[i], buf.histograms.get(i).and_then(Option::as_ref))
     }
 
     fn insert(&self, buf: &mut SampleBuf, i: usize) {
@@ -93,7 +97,7 @@ pub struct Sealed {
 #[derive(Clone, Default)]
 pub struct Run {
     sealed: Vec<Sealed>,
-    tail: SampleBuf,
+    tail: Tail,
 }
 
 impl Run {
@@ -104,12 +108,12 @@ impl Run {
 
     /// Time of the first sample.
     pub fn min(&self) -> Option<i64> {
-        self.sealed.first().map(|c| c.min).or(self.tail.times.first().copied())
+        self.sealed.first().map(|c| c.min).or(self.tail.times().first().copied())
     }
 
     /// Time of the last sample.
     pub fn max(&self) -> Option<i64> {
-        self.tail.times.last().copied().or(self.sealed.last().map(|c| c.max))
+        self.tail.times().last().copied().or(self.sealed.last().map(|c| c.max))
     }
 
     /// How many compressed chunks.
@@ -120,36 +124,27 @@ impl Run {
     /// How many samples within `range`, assuming that they are evenly spread within a chunk.
     pub fn estimate(&self, range: TimeRange) -> u64 {
         let of = |c: &Sealed| estimate(c.min, c.max, c.count, range);
-        let tail = self.tail.times.iter().filter(|t| range.start().0 <= **t && **t < range.end().0).count();
+        let tail = self.tail.within(range.start().0, range.end().0).len();
         self.sealed.iter().map(of).sum::<u64>() + tail as u64
     }
 
-    /// Adds a sample. It must be later than all others.
+    /// Adds a sample later than all sealed ones. Nothing may stand at its time.
     pub fn push(&mut self, p: &Point<'_>, encoder: &mut Encoder) {
-        if p.histogram.is_none() && p.start == 0 {
-            self.tail.push_float(p.at, p.value);
-        } else {
-            let n = self.tail.len();
-            p.insert(&mut self.tail, n);
-        }
-        if self.tail.len() >= TAIL_SAMPLES {
-            let tail = std::mem::take(&mut self.tail);
-            self.sealed.push(seal(&tail, 0, tail.len(), encoder));
-            self.tail = tail;
-            self.tail.clear();
+        self.tail.insert(p);
+        if self.tail.is_full() {
+            let mut buf = std::mem::take(&mut encoder.samples);
+            buf.clear();
+            std::mem::take(&mut self.tail).append_to(0..TAIL_SAMPLES, &mut buf);
+            self.sealed.push(seal(&buf, 0, buf.len(), encoder));
+            encoder.samples = buf;
             self.join(encoder);
         }
     }
 
     /// Adds a sample anywhere. Nothing may stand at its time.
     pub fn insert(&mut self, p: &Point<'_>, encoder: &mut Encoder) -> Result<(), Corrupt> {
-        if self.max().is_none_or(|max| max < p.at) {
-            self.push(p, encoder);
-            return Ok(());
-        }
         if self.sealed.last().is_none_or(|c| c.max < p.at) {
-            let i = self.tail.times.partition_point(|t| *t < p.at);
-            p.insert(&mut self.tail, i);
+            self.push(p, encoder);
             return Ok(());
         }
         // The chunk that spans the time, or the one before the gap that it falls into.
@@ -171,7 +166,7 @@ impl Run {
     /// What stands at the sample's time.
     pub fn standing(&self, p: &Point<'_>) -> Result<Standing, Corrupt> {
         let i = self.sealed.partition_point(|c| c.max < p.at);
-        let Some(c) = self.sealed.get(i) else { return Ok(Standing::at(&self.tail, p)) };
+        let Some(c) = self.sealed.get(i) else { return Ok(self.tail.standing(p)) };
         if c.min > p.at {
             return Ok(Standing::Nothing);
         }
@@ -187,31 +182,25 @@ impl Run {
                 chunk::decode(&c.bytes, range, into)?;
             }
         }
-        let from = self.tail.times.partition_point(|t| *t < range.start().0);
-        let to = self.tail.times.partition_point(|t| *t < range.end().0);
-        append(into, &self.tail, from, to);
+        self.tail.append_to(self.tail.within(range.start().0, range.end().0), into);
         Ok(())
     }
 
     /// Are there samples within `range`?
     pub fn overlaps(&self, range: TimeRange) -> bool {
-        let inside = |t: i64| range.start().0 <= t && t < range.end().0;
         // A chunk that only spans the range may have a gap there; "may have samples" is all that is promised.
         self.sealed.iter().any(|c| c.min < range.end().0 && c.max >= range.start().0)
-            || self.tail.times.iter().any(|t| inside(*t))
+            || !self.tail.within(range.start().0, range.end().0).is_empty()
     }
 
     /// The part that a read of `range` needs; `None` when it has no samples there.
     pub fn snapshot(&self, range: TimeRange) -> Option<Self> {
         let overlaps = |c: &&Sealed| c.min < range.end().0 && c.max >= range.start().0;
-        let sealed = self.sealed.iter().filter(overlaps).cloned().collect();
-        let mut out = Self { sealed, tail: SampleBuf::default() };
-        let from = self.tail.times.partition_point(|t| *t < range.start().0);
-        let to = self.tail.times.partition_point(|t| *t < range.end().0);
-        if from < to {
-            append(&mut out.tail, &self.tail, from, to);
-        }
-        (!out.is_empty()).then_some(out)
+        let sealed: Vec<_> = self.sealed.iter().filter(overlaps).cloned().collect();
+        // A tail that is only partly asked for comes whole: reading cuts it.
+        let tail = !self.tail.within(range.start().0, range.end().0).is_empty();
+        let tail = if tail { self.tail.clone() } else { Tail::default() };
+        (!sealed.is_empty() || !tail.is_empty()).then_some(Self { sealed, tail })
     }
 
     /// Small chunks in a row become one.
