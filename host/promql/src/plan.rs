@@ -34,6 +34,8 @@ pub(crate) struct Select {
     /// Milliseconds; 0 for an instant selector.
     pub range: i64,
     pub extended: Option<Extended>,
+    /// Only counts and sums of histograms are asked for: then Prometheus also tells of resets that it finds itself.
+    pub statistics: bool,
 }
 
 impl Select {
@@ -116,6 +118,10 @@ pub(crate) struct Planner {
     step: i64,
     subquery_step: i64,
     lookback: i64,
+    /// Within `histogram_count`, `histogram_sum` or `histogram_avg`.
+    statistics: bool,
+    /// Within what needs buckets, or a subquery.
+    whole_histograms: bool,
 }
 
 impl Planner {
@@ -133,6 +139,8 @@ impl Planner {
             step,
             subquery_step: limits.subquery_step.as_millis().clamp(1, i64::MAX as u128) as i64,
             lookback: limits.lookback.as_millis().min(i64::MAX as u128) as i64,
+            statistics: false,
+            whole_histograms: false,
         }
     }
 
@@ -167,8 +175,20 @@ impl Planner {
             ExprKind::Call(c) => {
                 // Of `info` only the first argument is evaluated as it stands.
                 let plain = if c.function == Function::Info { 1 } else { c.args.len() };
-                let mut args: Vec<Plan> =
-                    c.args.iter().take(plain).map(|a| self.plan_in(a, Some(c.function))).collect::<Result<_, _>>()?;
+                let outer = (self.statistics, self.whole_histograms);
+                match c.function {
+                    Function::HistogramCount | Function::HistogramSum | Function::HistogramAvg => {
+                        self.statistics = true;
+                    }
+                    Function::HistogramQuantile | Function::HistogramQuantiles | Function::HistogramFraction => {
+                        self.whole_histograms = true;
+                    }
+                    _ => {}
+                }
+                let args: Result<Vec<Plan>, _> =
+                    c.args.iter().take(plain).map(|a| self.plan_in(a, Some(c.function))).collect();
+                (self.statistics, self.whole_histograms) = outer;
+                let mut args = args?;
                 if c.function == Function::Info {
                     self.plan_info(c, &mut args)?;
                 }
@@ -258,6 +278,7 @@ impl Planner {
             at: self.at(&v.modifiers),
             range,
             extended: v.extended,
+            statistics: self.statistics && !self.whole_histograms,
         };
         let (first, last) = (select.end_at(self.frame.start), select.end_at(self.frame.last()));
         let (mut before, mut after) = (if range > 0 { range } else { self.lookback }, 0);
@@ -298,7 +319,9 @@ impl Planner {
         };
         let outer = self.frame;
         self.frame = plan.frame(outer);
+        let whole = std::mem::replace(&mut self.whole_histograms, true);
         let inner = self.plan(&s.expr);
+        self.whole_histograms = whole;
         self.frame = outer;
         plan.expr = inner?;
         let invariant = plan.at.is_some();
@@ -311,7 +334,7 @@ impl Planner {
         if seconds <= 0.0 && !may_be_negative {
             return Err(bad("duration must be greater than 0"));
         }
-        if !(seconds.abs() < 9.223_372_036e9) {
+        if seconds.is_nan() || seconds.abs() >= 9.223_372_036e9 {
             return Err(bad("duration is out of range"));
         }
         let ms = (seconds * 1000.0).round() as i64;

@@ -104,7 +104,7 @@ pub fn run(path: &Path) -> std::io::Result<Report> {
 }
 
 fn starts_command(line: &str) -> bool {
-    line == "clear" || line.starts_with("load ") || line.starts_with("load_with") || line.starts_with("eval ")
+    line == "clear" || line.starts_with("load ") || line.starts_with("load_with") || line.starts_with("eval")
 }
 
 async fn ask(store: &MemorySeries, text: &str, time: QueryTime) -> Result<Answer, QueryError> {
@@ -117,7 +117,7 @@ fn ms(text: &str) -> Result<i64, String> {
 }
 
 fn evaluation<'t>(line: usize, head: &'t str, body: &[&str]) -> Result<(Eval<'t>, Expected), String> {
-    let instant = Regex::new(r"^eval\s+instant\s+(?:at\s+(\S+))?\s+(.+)$").map_err(|e| e.to_string())?;
+    let instant = Regex::new(r"^eval(?:_fail)?\s+instant\s+(?:at\s+(\S+))?\s+(.+)$").map_err(|e| e.to_string())?;
     let range =
         Regex::new(r"^eval\s+range\s+from\s+(\S+)\s+to\s+(\S+)\s+step\s+(\S+)\s+(.+)$").map_err(|e| e.to_string())?;
     let group = |c: &regex::Captures<'t>, i: usize| c.get(i).map_or("", |m| m.as_str());
@@ -130,6 +130,9 @@ fn evaluation<'t>(line: usize, head: &'t str, body: &[&str]) -> Result<(Eval<'t>
         return Err("unknown form of eval".to_owned());
     };
     let mut expected = Expected::default();
+    if head.starts_with("eval_fail") {
+        expected.fail = Some(Expect::Pattern(Regex::new("").map_err(|e| e.to_string())?));
+    }
     for l in body {
         if let Some(rest) = l.strip_prefix("expect ") {
             expectation(rest.trim(), &mut expected)?;
@@ -213,9 +216,8 @@ fn notes(kind: &str, expected: &[Expect], none: bool, got: &[String]) -> Result<
     if got.is_empty() {
         return Err(format!("expected {kind}, got none"));
     }
-    match expected.iter().find(|e| !got.iter().any(|g| e.matches(g))) {
-        Some(e) => return Err(format!("expected {kind} {e:?}, got {got:?}")),
-        None => {}
+    if let Some(e) = expected.iter().find(|e| !got.iter().any(|g| e.matches(g))) {
+        return Err(format!("expected {kind} {e:?}, got {got:?}"));
     }
     match got.iter().find(|g| !expected.iter().any(|e| e.matches(g))) {
         Some(g) => Err(format!("unexpected {kind} {g}")),

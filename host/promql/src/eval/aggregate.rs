@@ -29,7 +29,7 @@ struct Acc {
     incompatible: bool,
     reset: bool,
     not_reset: bool,
-    histogram: Option<Box<Histogram>>,
+    histogram: Option<Box<histogram::Total>>,
 }
 
 impl Acc {
@@ -91,28 +91,18 @@ impl Acc {
                 self.reset |= h.reset_hint == ResetHint::Reset;
                 self.not_reset |= h.reset_hint == ResetHint::NotReset;
                 if first {
-                    self.histogram = Some(Box::new(h.clone()));
+                    self.histogram = Some(Box::new(histogram::Total::new(h)));
                     return;
                 }
                 // After floats the group is lost anyway.
-                let Some(sum) = &mut self.histogram else { return };
+                let Some(total) = &mut self.histogram else { return };
                 if self.incompatible {
                     return;
                 }
-                let outcome = if op == Op::Sum {
-                    histogram::add(sum, h, 1.0)
-                } else {
-                    let (mut left, mut right) = (h.clone(), (**sum).clone());
-                    histogram::divide(&mut left, self.count);
-                    histogram::divide(&mut right, self.count);
-                    histogram::add(&mut left, &right, -1.0).and_then(|a| {
-                        let b = histogram::add(sum, &left, 1.0)?;
-                        Ok(histogram::Added { bounds_reconciled: a.bounds_reconciled || b.bounds_reconciled, ..b })
-                    })
-                };
-                match outcome {
-                    Ok(done) if done.bounds_reconciled => notes.bounds_reconciled(span, "aggregation"),
-                    Ok(_) => {}
+                let added = if op == Op::Sum { total.add(h) } else { total.add_to_mean(h) };
+                match added {
+                    Ok(true) => notes.bounds_reconciled(span, "aggregation"),
+                    Ok(false) => {}
                     Err(_) => {
                         notes.mixed_schemas(span, metric);
                         self.incompatible = true;
@@ -139,9 +129,10 @@ impl Acc {
                 if self.reset && self.not_reset {
                     notes.reset_collision(span, "aggregation");
                 }
-                if let Some(mut h) = self.histogram.take() {
+                if let Some(total) = self.histogram.take() {
+                    let mut h = if op == Op::Sum { total.sum() } else { total.mean() };
                     histogram::compact(&mut h);
-                    return Some(Cell::Histogram(Arc::new(*h)));
+                    return Some(Cell::Histogram(Arc::new(h)));
                 }
                 match op {
                     Op::Sum => self.value + self.compensation,

@@ -84,13 +84,12 @@ impl<'a> Evaluator<'a> {
         for (i, k) in k.iter().enumerate() {
             self.check_cancelled()?;
             members.iter_mut().for_each(Vec::clear);
-            for (j, s) in series.iter().enumerate() {
+            let none = a.op != Op::LimitRatio && *k < 1.0;
+            for (j, s) in series.iter().enumerate().filter(|_| !none) {
                 match s.column.get(i) {
                     None => {}
                     Some(Cell::Histogram(_)) if matches!(a.op, Op::Topk | Op::Bottomk) => {
-                        if *k >= 1.0 {
-                            self.notes.histogram_ignored(span, a.op.as_str());
-                        }
+                        self.notes.histogram_ignored(span, a.op.as_str());
                     }
                     Some(cell) => members[group_of[j]].push((j, cell.float().unwrap_or(0.0))),
                 }

@@ -173,9 +173,7 @@ impl<'a> Evaluator<'a> {
                         continue;
                     }
                     let (x, y) = if swap { (*s, *f) } else { (*f, *s) };
-                    if !op.is_comparison() {
-                        *f = scalars(op, x, y);
-                    } else if b.return_bool {
+                    if !op.is_comparison() || b.return_bool {
                         *f = scalars(op, x, y);
                     } else if !compare(op, x, y) {
                         *f = ABSENT;
@@ -215,7 +213,8 @@ impl<'a> Evaluator<'a> {
         let m = &b.matching;
         let swapped = m.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
-        let (fill_many, fill_one) = if swapped { (m.fill_right, m.fill_left) } else { (m.fill_left, m.fill_right) };
+        // As in Prometheus: `fill_left` stands for the "many" side even where that is on the right.
+        let (fill_many, fill_one) = (m.fill_left, m.fill_right);
         let mut groups: HashMap<Labels, usize> = HashMap::new();
         let mut group_of = |labels: &Labels| {
             let next = groups.len();
@@ -247,8 +246,8 @@ impl<'a> Evaluator<'a> {
                             "found duplicate series for the match group {} on the {side} hand-side of the operation: \
                              [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
                             as_map(&signature(&a.labels, m)),
-                            as_map(&a.labels),
                             as_map(&c.labels),
+                            as_map(&a.labels),
                         )));
                     }
                 }
@@ -258,16 +257,15 @@ impl<'a> Evaluator<'a> {
             for k in &many_by_group[g] {
                 for i in 0..n {
                     let Some(cell) = many[*k].column.get(i) else { continue };
-                    let (other, one_labels, one_drop) = match (partner[i], fill_one) {
+                    let (other, one_labels) = match (partner[i], fill_one) {
                         (Some(j), _) => {
                             let s: &OutSeries = &one[j];
-                            (s.column.get(i), s.labels.clone(), s.drop_name)
+                            (s.column.get(i), s.labels.clone())
                         }
-                        (None, Some(v)) => (Some(Cell::Float(v)), signature(&many[*k].labels, m), false),
+                        (None, Some(v)) => (Some(Cell::Float(v)), signature(&many[*k].labels, m)),
                         (None, None) => continue,
                     };
                     let Some(other) = other else { continue };
-                    let _ = one_drop;
                     let (a, c) = if swapped { (&other, &cell) } else { (&cell, &other) };
                     let Some((value, keep)) = elements(b.op, a, c, span, &mut self.notes) else { continue };
                     let labels = out.result_labels(&many[*k].labels, &one_labels, b.op, m);

@@ -59,7 +59,7 @@ impl<'a> Evaluator<'a> {
                 Evaluated::Vector(if out.column.is_all_absent() { Vec::new() } else { vec![out] })
             }
             F::Timestamp => match &args[0].kind {
-                PlanKind::Select(s) if s.range == 0 => Evaluated::Vector(self.timestamps(s, frame)?),
+                PlanKind::Select(s) if s.range == 0 => Evaluated::Vector(self.timestamps(s, frame, false)?),
                 _ => {
                     let mut v = self.vector(&args[0], frame)?;
                     for s in &mut v {

@@ -7,6 +7,7 @@ use belfry_model::{Histogram, Labels};
 use super::range_calls::kahan;
 use super::vector::{Cell, Column, Frame, OutSeries};
 use super::{Evaluator, Result};
+use crate::QueryError;
 use crate::histogram::{self, Classic, NanEffect};
 use crate::plan::Plan;
 use crate::syntax::functions::Function as F;
@@ -127,21 +128,21 @@ impl<'a> Evaluator<'a> {
         Ok(())
     }
 
-    fn quantile_of(&mut self, q: f64, shape: &Shape, metric: &str, native_span: Span, classic_span: Span) -> f64 {
+    fn quantile_of(&mut self, q: f64, shape: &Shape, metric: &str, span: Span) -> f64 {
         match shape {
             Shape::Native(h) => {
                 let (v, effect) = histogram::quantile(q, h);
                 match effect {
                     NanEffect::None => {}
-                    NanEffect::ResultIsNan => self.notes.quantile_nan(native_span, metric),
-                    NanEffect::Skewed => self.notes.quantile_skewed(native_span, metric),
+                    NanEffect::ResultIsNan => self.notes.quantile_nan(span, metric),
+                    NanEffect::Skewed => self.notes.quantile_skewed(span, metric),
                 }
                 v
             }
             Shape::Classic(buckets) => {
                 let (v, forced) = histogram::classic_quantile(q, buckets.clone());
                 if forced {
-                    self.notes.forced_monotonicity(classic_span, metric);
+                    self.notes.forced_monotonicity(span, metric);
                 }
                 v
             }
@@ -153,10 +154,10 @@ impl<'a> Evaluator<'a> {
         self.check_quantiles(&q, args[0].span);
         let mut out = Results::new(frame.n);
         self.each_histogram(&args[1], frame, &mut |ev, labels, i, shape| {
-            let v = ev.quantile_of(q[i], &shape, labels.metric().unwrap_or(""), args[0].span, args[1].span);
+            let v = ev.quantile_of(q[i], &shape, labels.metric().unwrap_or(""), args[1].span);
             out.put(labels.clone(), i, v);
         })?;
-        Ok(out.series)
+        out.finish()
     }
 
     pub(super) fn histogram_quantiles(&mut self, args: &[Plan], frame: Frame) -> Result<Vec<OutSeries>> {
@@ -170,12 +171,12 @@ impl<'a> Evaluator<'a> {
         let mut out = Results::new(frame.n);
         self.each_histogram(&args[0], frame, &mut |ev, labels, i, shape| {
             for q in &qs {
-                let v = ev.quantile_of(q[i], &shape, labels.metric().unwrap_or(""), args[0].span, args[1].span);
+                let v = ev.quantile_of(q[i], &shape, labels.metric().unwrap_or(""), args[0].span);
                 let labels = labels.to_builder().set(label.as_str(), open_metrics(q[i])).build();
                 out.put(labels, i, v);
             }
         })?;
-        Ok(out.series)
+        out.finish()
     }
 
     fn check_quantiles(&mut self, q: &[f64], span: Span) {
@@ -192,7 +193,7 @@ impl<'a> Evaluator<'a> {
                 Shape::Native(h) => {
                     let (v, nans) = histogram::fraction(lower[i], upper[i], &h);
                     if nans {
-                        ev.notes.fraction_nan(args[0].span, labels.metric().unwrap_or(""));
+                        ev.notes.fraction_nan(args[2].span, labels.metric().unwrap_or(""));
                     }
                     v
                 }
@@ -200,7 +201,7 @@ impl<'a> Evaluator<'a> {
             };
             out.put(labels.clone(), i, v);
         })?;
-        Ok(out.series)
+        out.finish()
     }
 }
 
@@ -214,11 +215,12 @@ struct Results {
     series: Vec<OutSeries>,
     index: HashMap<Labels, usize>,
     n: usize,
+    twice: bool,
 }
 
 impl Results {
     fn new(n: usize) -> Self {
-        Self { series: Vec::new(), index: HashMap::new(), n }
+        Self { series: Vec::new(), index: HashMap::new(), n, twice: false }
     }
 
     fn put(&mut self, labels: Labels, i: usize, v: f64) {
@@ -227,6 +229,15 @@ impl Results {
             series.push(OutSeries { labels: l.clone(), drop_name: true, column: Column::absent(n) });
             series.len() - 1
         });
-        self.series[at].column.floats[i] = v;
+        let slot = &mut self.series[at].column.floats[i];
+        self.twice |= !belfry_model::sample::is_stale(*slot);
+        *slot = v;
+    }
+
+    fn finish(self) -> Result<Vec<OutSeries>> {
+        if self.twice {
+            return Err(QueryError::Execution(super::SAME_LABELSET.to_owned()));
+        }
+        Ok(self.series)
     }
 }

@@ -20,7 +20,7 @@ impl<'a> Evaluator<'a> {
         let matchers = self.selections[select.id].matchers.clone();
         let (name_matchers, data): (Vec<_>, Vec<_>) = matchers.into_iter().partition(|m| m.name() == METRIC_NAME);
         // The newest sample wins, so times are read instead of values.
-        let infos = self.timestamps(select, frame)?;
+        let infos = self.timestamps(select, frame, true)?;
         let mut by_identity: HashMap<Labels, Vec<usize>> = HashMap::new();
         for (i, s) in infos.iter().enumerate() {
             by_identity.entry(s.labels.only(&IDENTIFYING)).or_default().push(i);

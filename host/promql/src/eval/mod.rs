@@ -17,6 +17,7 @@ mod select;
 mod vector;
 
 pub(crate) use notes::format_g;
+pub(crate) use range_calls::kahan;
 pub(crate) use vector::Frame;
 
 use belfry_model::read::Cancel;

@@ -131,63 +131,27 @@ fn smoothing(values: &[f64], sf: f64, tf: f64) -> f64 {
 /// Sum, or mean, of the window's histograms.
 fn combine(w: &Window<'_>, average: bool, subject: Subject<'_>, notes: &mut Notes) -> Option<Cell> {
     let Subject { metric, span } = subject;
-    let (first, rest) = w.histograms.split_first()?;
-    let mut sum = (**first).clone();
-    let mut mean: Option<Histogram> = None;
-    let mut count = 1.0;
-    let (mut reset, mut not_reset, mut reconciled) = (false, false, false);
+    let (mut reset, mut not_reset) = (false, false);
     for h in w.histograms {
         reset |= h.reset_hint == ResetHint::Reset;
         not_reset |= h.reset_hint == ResetHint::NotReset;
     }
+    let (first, rest) = w.histograms.split_first()?;
+    let mut total = histogram::Total::new(first);
     for h in rest {
-        count += 1.0;
-        if mean.is_none() {
-            let mut next = sum.clone();
-            match histogram::add(&mut next, h, 1.0) {
-                Ok(done) => reconciled |= done.bounds_reconciled,
-                Err(_) => {
-                    notes.mixed_schemas(span, metric);
-                    return None;
-                }
-            }
-            if !average || !histogram::has_overflow(&next) {
-                sum = next;
-                continue;
-            }
-            let mut m = sum.clone();
-            histogram::divide(&mut m, count - 1.0);
-            mean = Some(m);
-        }
-        if let Some(m) = &mut mean {
-            histogram::scale(m, (count - 1.0) / count);
-            let mut part = (**h).clone();
-            histogram::divide(&mut part, count);
-            match histogram::add(m, &part, 1.0) {
-                Ok(done) => reconciled |= done.bounds_reconciled,
-                Err(_) => {
-                    notes.mixed_schemas(span, metric);
-                    return None;
-                }
-            }
+        let added = if average { total.add_to_mean(h) } else { total.add(h) };
+        if added.is_err() {
+            notes.mixed_schemas(span, metric);
+            return None;
         }
     }
     if reset && not_reset {
         notes.reset_collision(span, "aggregation");
     }
-    if reconciled {
+    if total.bounds_reconciled {
         notes.bounds_reconciled(span, "aggregation");
     }
-    let out = match mean {
-        Some(m) => m,
-        None => {
-            if average {
-                histogram::divide(&mut sum, count);
-            }
-            sum
-        }
-    };
-    Some(Cell::Histogram(Arc::new(out)))
+    Some(Cell::Histogram(Arc::new(if average { total.mean() } else { total.sum() })))
 }
 
 /// Pairs of neighbours, floats and histograms merged by time, counted by `f`.
@@ -207,15 +171,15 @@ fn count_pairs(
         let n = w.floats[from..].windows(2).filter(|p| floats(p[0], p[1])).count();
         return Some(Cell::Float(n as f64));
     }
-    let mut all: Vec<(i64, Option<f64>, Option<&Arc<Histogram>>)> = Vec::new();
-    all.extend(w.times[from..].iter().zip(&w.floats[from..]).map(|(t, f)| (*t, Some(*f), None)));
-    all.extend(w.histogram_times.iter().zip(w.histograms).map(|(t, h)| (*t, None, Some(h))));
-    all.sort_by_key(|(t, ..)| *t);
+    let mut all: Vec<(i64, Cell)> = Vec::new();
+    all.extend(w.times[from..].iter().zip(&w.floats[from..]).map(|(t, f)| (*t, Cell::Float(*f))));
+    all.extend(w.histogram_times.iter().zip(w.histograms).map(|(t, h)| (*t, Cell::Histogram(h.clone()))));
+    all.sort_by_key(|(t, _)| *t);
     let n = all
         .windows(2)
-        .filter(|p| match (&p[0], &p[1]) {
-            ((_, Some(a), _), (_, Some(b), _)) => floats(*a, *b),
-            ((.., Some(a)), (.., Some(b))) => histograms(a, b),
+        .filter(|p| match (&p[0].1, &p[1].1) {
+            (Cell::Float(a), Cell::Float(b)) => floats(*a, *b),
+            (Cell::Histogram(a), Cell::Histogram(b)) => histograms(a, b),
             _ => true,
         })
         .count();
@@ -331,6 +295,7 @@ fn apply(
         F::StdvarOverTime => variance(w.floats),
         F::StddevOverTime => variance(w.floats).sqrt(),
         F::QuantileOverTime => quantile(args[0], &mut w.floats.to_vec()),
+        F::MadOverTime if w.floats.iter().any(|f| f.is_nan()) => f64::NAN,
         F::MadOverTime => {
             let mut values = w.floats.to_vec();
             let median = quantile(0.5, &mut values);

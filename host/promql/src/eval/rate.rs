@@ -253,7 +253,8 @@ pub(super) fn instant(w: &Window<'_>, rate: bool, subject: Subject<'_>, notes: &
             if rate && (gauges.0 || gauges.1) {
                 notes.not_a_counter(span, metric);
             }
-            if !rate && !(gauges.0 && gauges.1) {
+            let both = gauges.0 && gauges.1;
+            if !rate && !both {
                 notes.not_a_gauge(span, metric);
             }
             let mut h = (*b).clone();

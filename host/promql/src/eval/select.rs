@@ -132,6 +132,9 @@ pub(crate) struct Windows {
     pub extended: Option<Extended>,
 }
 
+/// Takes the samples of each series of a range vector, and whether its name is to go.
+type PointsSink<'s, 'a> = &'s mut dyn FnMut(&mut Evaluator<'a>, Labels, bool, &Points, &Windows) -> Result<()>;
+
 impl<'a> Evaluator<'a> {
     /// Decodes one series; the buffer goes back with [`Evaluator::put_back`].
     fn decode(&mut self, id: usize, index: usize) -> Result<SampleBuf> {
@@ -162,7 +165,10 @@ impl<'a> Evaluator<'a> {
 
     pub(super) fn stream_select(&mut self, select: &Select, frame: Frame, sink: Sink<'_, 'a>) -> Result<()> {
         for (i, labels) in self.series_labels(select.id).into_iter().enumerate() {
-            let buf = self.decode(select.id, i)?;
+            let mut buf = self.decode(select.id, i)?;
+            if select.statistics {
+                tell_resets(&mut buf);
+            }
             let column = if select.extended == Some(Extended::Smoothed) {
                 smoothed_column(&buf, select, frame, self.lookback_ms())
             } else {
@@ -177,10 +183,13 @@ impl<'a> Evaluator<'a> {
     }
 
     /// `timestamp(selector)`: the samples' own times.
-    pub(super) fn timestamps(&mut self, select: &Select, frame: Frame) -> Result<Vec<OutSeries>> {
+    pub(super) fn timestamps(&mut self, select: &Select, frame: Frame, only_floats: bool) -> Result<Vec<OutSeries>> {
         let mut out = Vec::new();
         for (i, labels) in self.series_labels(select.id).into_iter().enumerate() {
             let buf = self.decode(select.id, i)?;
+            if only_floats && buf.histograms.iter().any(Option::is_some) {
+                return Err(QueryError::Execution("info sample should be float".to_owned()));
+            }
             let column = instant_column(&buf, select, frame, self.lookback_ms(), true);
             self.put_back(buf);
             if !column.is_all_absent() {
@@ -195,18 +204,16 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Calls `each` for every series of a range vector, with its samples.
-    pub(super) fn each_points(
-        &mut self,
-        plan: &Plan,
-        frame: Frame,
-        each: &mut dyn FnMut(&mut Self, Labels, bool, &Points, &Windows) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn each_points(&mut self, plan: &Plan, frame: Frame, each: PointsSink<'_, 'a>) -> Result<()> {
         let mut points = Points::default();
         match &plan.kind {
             PlanKind::Select(s) => {
                 let windows = Windows { range: s.range, offset: s.offset, at: s.at, extended: s.extended };
                 for (i, labels) in self.series_labels(s.id).into_iter().enumerate() {
-                    let buf = self.decode(s.id, i)?;
+                    let mut buf = self.decode(s.id, i)?;
+                    if s.statistics {
+                        tell_resets(&mut buf);
+                    }
                     points.fill(&buf);
                     self.put_back(buf);
                     each(self, labels, false, &points, &windows)?;
@@ -305,6 +312,21 @@ impl Windows {
             f(i, window)?;
         }
         Ok(())
+    }
+}
+
+/// Fills in what histograms do not say of resets themselves.
+fn tell_resets(buf: &mut SampleBuf) {
+    let mut previous: Option<Arc<Histogram>> = None;
+    for slot in &mut buf.histograms {
+        let Some(h) = slot else { continue };
+        if h.reset_hint == ResetHint::Unknown
+            && let Some(p) = &previous
+        {
+            let reset = crate::histogram::detect_reset(h, p);
+            Arc::make_mut(h).reset_hint = if reset { ResetHint::Reset } else { ResetHint::NotReset };
+        }
+        previous = Some(h.clone());
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod buckets;
 mod quantile;
+mod total;
 mod trim;
 
 use belfry_model::Histogram;
@@ -11,6 +12,7 @@ use belfry_model::sample::{ResetHint, Span};
 
 pub(crate) use buckets::{Bucket, all_buckets, bound, negative_buckets, positive_buckets, zero_bucket};
 pub(crate) use quantile::{Classic, NanEffect, classic_fraction, classic_quantile, fraction, quantile};
+pub(crate) use total::Total;
 pub(crate) use trim::trim;
 
 /// Exponential and custom buckets do not go together.
@@ -233,45 +235,51 @@ fn rebucket(buckets: &Sparse, from: &[f64], to: &[f64]) -> Sparse {
     out
 }
 
-/// `h += sign * other`.
-pub(crate) fn add(h: &mut Histogram, other: &Histogram, sign: f64) -> Result<Added, Incompatible> {
-    if is_custom(h) != is_custom(other) {
+/// Gives both the same schema, zero bucket and bounds; true when custom bounds differed.
+fn align(a: &mut Histogram, b: &mut Histogram) -> Result<bool, Incompatible> {
+    if is_custom(a) != is_custom(b) {
         return Err(Incompatible);
     }
-    let mut done = Added { reset_collision: join_hints(h, other.reset_hint), bounds_reconciled: false };
-    h.integer = false;
-    h.count += sign * other.count;
-    h.sum += sign * other.sum;
-    if is_custom(h) {
-        let (mut a, mut b) = (positive(h), positive(other));
-        if h.custom_bounds != other.custom_bounds {
-            done.bounds_reconciled = true;
-            let common = common_bounds(&h.custom_bounds, &other.custom_bounds);
-            a = rebucket(&a, &h.custom_bounds, &common);
-            b = rebucket(&b, &other.custom_bounds, &common);
-            h.custom_bounds = common;
+    if is_custom(a) {
+        if a.custom_bounds == b.custom_bounds {
+            return Ok(false);
         }
-        set_positive(h, &merge(&a, &b, sign));
-        return Ok(done);
+        let common = common_bounds(&a.custom_bounds, &b.custom_bounds);
+        for h in [a, b] {
+            let buckets = rebucket(&positive(h), &h.custom_bounds, &common);
+            set_positive(h, &buckets);
+            h.custom_bounds.clone_from(&common);
+        }
+        return Ok(true);
     }
-    let mut other = other.clone();
-    while h.zero_threshold != other.zero_threshold {
-        let wide = h.zero_threshold.max(other.zero_threshold);
-        widen_zero_bucket(h, wide);
-        widen_zero_bucket(&mut other, h.zero_threshold);
+    while a.zero_threshold != b.zero_threshold {
+        let wide = a.zero_threshold.max(b.zero_threshold);
+        widen_zero_bucket(a, wide);
+        widen_zero_bucket(b, a.zero_threshold);
         // NaN thresholds never meet.
-        if !(h.zero_threshold.is_finite() && other.zero_threshold.is_finite()) {
+        if !(a.zero_threshold.is_finite() && b.zero_threshold.is_finite()) {
             break;
         }
     }
+    let schema = a.schema.min(b.schema);
+    *a = to_schema(a, schema);
+    *b = to_schema(b, schema);
+    Ok(false)
+}
+
+/// `h += sign * other`.
+pub(crate) fn add(h: &mut Histogram, other: &Histogram, sign: f64) -> Result<Added, Incompatible> {
+    let mut other = other.clone();
+    let bounds_reconciled = align(h, &mut other)?;
+    let reset_collision = join_hints(h, other.reset_hint);
+    h.integer = false;
+    h.count += sign * other.count;
+    h.sum += sign * other.sum;
     h.zero_count += sign * other.zero_count;
-    let schema = h.schema.min(other.schema);
-    let (ap, bp) = (reduce(&positive(h), h.schema, schema), reduce(&positive(&other), other.schema, schema));
-    let (an, bn) = (reduce(&negative(h), h.schema, schema), reduce(&negative(&other), other.schema, schema));
-    h.schema = schema;
-    set_positive(h, &merge(&ap, &bp, sign));
-    set_negative(h, &merge(&an, &bn, sign));
-    Ok(done)
+    let (p, n) = (merge(&positive(h), &positive(&other), sign), merge(&negative(h), &negative(&other), sign));
+    set_positive(h, &p);
+    set_negative(h, &n);
+    Ok(Added { reset_collision, bounds_reconciled })
 }
 
 /// What the sum says of resets; true when the two contradict each other.

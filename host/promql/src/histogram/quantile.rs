@@ -65,7 +65,9 @@ pub(crate) fn quantile(q: f64, h: &Histogram) -> (f64, NanEffect) {
             break;
         }
     }
-    let Some(mut b) = bucket else { return plain(f64::NAN) };
+    let Some(mut b) = bucket else {
+        return (f64::NAN, if nans { NanEffect::ResultIsNan } else { NanEffect::None });
+    };
     narrow_zero(h, &mut b);
     let effect = match nans {
         true if count < rank => return (f64::NAN, NanEffect::ResultIsNan),
@@ -109,13 +111,18 @@ struct Ranks {
 }
 
 impl Ranks {
-    fn visit(&mut self, from: f64, to: f64, rank: f64, at: impl Fn(f64) -> f64) {
-        for (v, slot) in [(self.lower, &mut self.lower_rank), (self.upper, &mut self.upper_rank)] {
+    /// The ranks within the bucket from `from` to `to`, which starts at `rank` and ends at `end`.
+    fn visit(&mut self, from: f64, to: f64, rank: f64, end: f64, at: impl Fn(f64) -> f64) {
+        // In a bucket without a lower end nothing is known: it counts for neither side.
+        let endless = from == f64::NEG_INFINITY;
+        let (below, above) = (end, rank);
+        for (v, slot, unknown) in [(self.lower, &mut self.lower_rank, below), (self.upper, &mut self.upper_rank, above)]
+        {
             if slot.is_none() {
                 if from >= v {
                     *slot = Some(rank);
                 } else if to > v {
-                    *slot = Some(at(v));
+                    *slot = Some(if endless { unknown } else { at(v) });
                 }
             }
         }
@@ -123,7 +130,7 @@ impl Ranks {
 
     fn fraction(&self, seen: f64, total: f64) -> f64 {
         let rank = |r: Option<f64>| r.unwrap_or(seen).min(seen);
-        (rank(self.upper_rank) - rank(self.lower_rank)) / total
+        (rank(self.upper_rank) - rank(self.lower_rank)).max(0.0) / total
     }
 }
 
@@ -144,11 +151,7 @@ pub(crate) fn fraction(lower: f64, upper: f64, h: &Histogram) -> (f64, bool) {
             b.lower = 0.0;
         }
         let linear = is_linear(h, &b);
-        ranks.visit(b.lower, b.upper, rank, |v| {
-            if b.lower == f64::NEG_INFINITY {
-                // Nothing is known of where they are: all of them at the upper end.
-                return rank;
-            }
+        ranks.visit(b.lower, b.upper, rank, rank + b.count, |v| {
             let part = if linear {
                 (v - b.lower) / (b.upper - b.lower)
             } else {
@@ -261,9 +264,7 @@ pub(crate) fn classic_fraction(lower: f64, upper: f64, mut buckets: Vec<Classic>
     let mut rank = 0.0;
     let mut from = if buckets[0].upper > 0.0 { 0.0 } else { f64::NEG_INFINITY };
     for b in &buckets {
-        ranks.visit(from, b.upper, rank, |v| {
-            if from == f64::NEG_INFINITY { rank } else { rank + (b.count - rank) * (v - from) / (b.upper - from) }
-        });
+        ranks.visit(from, b.upper, rank, b.count, |v| rank + (b.count - rank) * (v - from) / (b.upper - from));
         rank = b.count;
         from = b.upper;
     }

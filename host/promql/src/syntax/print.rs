@@ -210,15 +210,15 @@ fn pretty(e: &Expr, level: usize, out: &mut String) {
             pretty(&b.rhs, level + 1, out);
         }
         ExprKind::Call(c) => {
-            let _ = write!(out, "{pad}{}(\n", c.function.spec().name);
+            let _ = writeln!(out, "{pad}{}(", c.function.spec().name);
             list(out, &mut c.args.iter());
         }
         ExprKind::Aggregate(a) => {
-            let _ = write!(out, "{pad}{}(\n", aggregate_head(a));
+            let _ = writeln!(out, "{pad}{}(", aggregate_head(a));
             list(out, &mut a.param.iter().chain([&a.expr]));
         }
         ExprKind::Paren(inner) => {
-            let _ = write!(out, "{pad}(\n");
+            let _ = writeln!(out, "{pad}(");
             list(out, &mut [&**inner].into_iter());
         }
         ExprKind::Subquery(s) => {

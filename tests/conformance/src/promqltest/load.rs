@@ -43,12 +43,12 @@ fn push(store: &mut MemorySeries, labels: &Labels, points: impl Iterator<Item = 
                 if h.reset_hint != ResetHint::Gauge {
                     stored.reset_hint = ResetHint::Unknown;
                     let earlier = previous.as_ref().filter(|p| p.reset_hint != ResetHint::Gauge);
-                    let reset = h.reset_hint == ResetHint::Reset
-                        || earlier.is_some_and(|p| belfry_promql::histogram_was_reset(&stored, p));
-                    stored.reset_hint = match (reset, earlier) {
-                        (true, _) => ResetHint::Reset,
-                        (false, Some(_)) => ResetHint::NotReset,
-                        (false, None) => ResetHint::Unknown,
+                    let reset = earlier.is_none_or(|p| belfry_promql::histogram_was_reset(&stored, p));
+                    // A reset that was only found is not remembered (prometheus/prometheus#15346).
+                    stored.reset_hint = match h.reset_hint {
+                        ResetHint::Reset => ResetHint::Reset,
+                        _ if reset => ResetHint::Unknown,
+                        _ => ResetHint::NotReset,
                     };
                 }
                 let stored = Arc::new(stored);
