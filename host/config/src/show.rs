@@ -67,6 +67,7 @@ fn free(value: &Value) -> toml::Value {
     match value {
         Value::Text { text, written } => written.as_ref().unwrap_or(text).as_str().into(),
         Value::Time(text) => text.as_str().into(),
+        Value::Broken => "".into(),
         Value::Integer(n) => (*n).into(),
         Value::Float(n) => (*n).into(),
         Value::Bool(b) => (*b).into(),

@@ -161,6 +161,7 @@ fn check_value(node: &mut Node, kind: &Kind, path: &str, report: &mut Report) ->
     let key = path.rsplit('.').next().unwrap_or(path);
     let at = node.at;
     let well_formed = match (kind, &mut node.value) {
+        (_, Value::Broken) => return false,
         (Kind::Text | Kind::Secret, Value::Text { .. })
         | (Kind::Number, Value::Integer(_) | Value::Float(_))
         | (Kind::Bool, Value::Bool(_))

@@ -28,6 +28,8 @@ pub(crate) enum Value {
     Bool(bool),
     /// A TOML date or time, as written.
     Time(String),
+    /// Was reported already; nothing more is said of it.
+    Broken,
     Array(Vec<Node>),
     Table(Table),
 }
@@ -57,7 +59,7 @@ impl Value {
     /// With its article, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Text { .. } => "a string",
+            Self::Text { .. } | Self::Broken => "a string",
             Self::Integer(_) => "a whole number",
             Self::Float(_) => "a number",
             Self::Bool(_) => "true or false",
@@ -150,7 +152,10 @@ fn expand_node(node: &mut Node, env: &BTreeMap<String, String>, report: &mut Rep
     match &mut node.value {
         Value::Text { text, written } if text.contains("${") => match expand_text(text, env) {
             Ok(filled) => *written = Some(std::mem::replace(text, filled)),
-            Err((message, help)) => report.error(node.at, message, help),
+            Err((message, help)) => {
+                report.error(node.at, message, help);
+                node.value = Value::Broken;
+            }
         },
         Value::Array(items) => items.iter_mut().for_each(|n| expand_node(n, env, report)),
         Value::Table(t) => expand(t, env, report),

@@ -175,6 +175,7 @@ impl<'a> View<'a> {
 fn to_json(value: &Value) -> serde_json::Value {
     match value {
         Value::Text { text, .. } | Value::Time(text) => text.as_str().into(),
+        Value::Broken => serde_json::Value::Null,
         Value::Integer(n) => (*n).into(),
         Value::Float(n) => (*n).into(),
         Value::Bool(b) => (*b).into(),

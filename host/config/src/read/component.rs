@@ -9,6 +9,7 @@ use belfry_model::labels::{METRIC_NAME, RESERVED, is_legacy_name};
 use super::server::pace;
 use super::{Context, list};
 use crate::problem::{Origin, did_you_mean};
+use crate::tree::{Node, Value};
 use crate::types::*;
 use crate::view::View;
 
@@ -129,6 +130,10 @@ fn settings(view: View<'_>, source: Source, context: &mut Context<'_>) -> Compon
     let grants = grants(view.table("grants"), context);
     let limits = limits(view.table("limits"));
     let secrets = secrets(view, &grants, context);
+    if let Some(config) = view.node("config") {
+        let declared: Vec<&str> = view.named_tables("secrets").into_iter().map(|(name, _)| name).collect();
+        placeholders(config, &declared, context);
+    }
     Component { source, config: view.json("config"), grants, limits, secrets }
 }
 
@@ -262,6 +267,28 @@ fn secrets(view: View<'_>, grants: &Grants, context: &mut Context<'_>) -> BTreeM
         }
     }
     out
+}
+
+/// Reports `{{secret.NAME}}` in a config where no such secret is declared: the plugin could only send it as it stands.
+fn placeholders(node: &Node, declared: &[&str], context: &mut Context<'_>) {
+    match &node.value {
+        Value::Text { text, .. } => {
+            for part in text.split("{{secret.").skip(1) {
+                let Some((name, _)) = part.split_once("}}") else { continue };
+                if declared.contains(&name) {
+                    continue;
+                }
+                let help = match did_you_mean(name, declared.iter().copied()) {
+                    Some(close) => format!("did you mean `{{{{secret.{close}}}}}`?"),
+                    None => format!("declare it: secrets = {{ {name} = {{ env = \"NAME\" }} }}"),
+                };
+                context.error(node.at, format!("there is no secret `{name}`"), help);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|n| placeholders(n, declared, context)),
+        Value::Table(t) => t.0.iter().for_each(|e| placeholders(&e.node, declared, context)),
+        _ => {}
+    }
 }
 
 fn secret_value(name: &str, view: View<'_>, context: &mut Context<'_>) -> Option<String> {
