@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
-/// How long a guest runs before it lets others run; also the resolution of `limits.cpu_time`.
+/// How long a guest runs before it lets others run and its CPU time is looked at.
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(2);
 /// Ticks without any call after which the ticker sleeps until the next one.
 const IDLE_TICKS: u32 = 100;
@@ -119,9 +119,4 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Ticks of a CPU budget, at least one.
-pub(crate) fn ticks(budget: Duration) -> u32 {
-    u32::try_from(budget.as_nanos().div_ceil(EPOCH_TICK.as_nanos())).unwrap_or(u32::MAX).max(1)
 }

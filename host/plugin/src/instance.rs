@@ -14,13 +14,13 @@ use futures::future::BoxFuture;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
+use crate::budget::{CpuBudget, PollClock};
 use crate::capabilities::http::HttpState;
 use crate::capabilities::log::LogState;
 use crate::capabilities::random::RandomStream;
 use crate::capabilities::sink::{Carry, Phase, SinkState};
 use crate::component::Exports;
 use crate::convert;
-use crate::engine;
 use crate::inspect::Kind;
 use crate::limiter::MemoryLimiter;
 use crate::prepared::Prepared;
@@ -86,18 +86,20 @@ impl Instance {
             sink: SinkState::new(carry),
             http: HttpState::default(),
             memory: MemoryLimiter::new(spec.limits.memory_bytes),
-            ticks: 0,
-            ticks_max: engine::ticks(spec.limits.cpu_time),
+            cpu: CpuBudget::new(spec.limits.cpu_time),
         };
         let mut store = Store::new(&runtime.engine, state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(spec.limits.hostcall_bytes);
         store.set_max_component_handles(HANDLES_MAX);
         store.epoch_deadline_callback(|mut store| {
-            let state = store.data_mut();
-            state.ticks += 1;
-            // Out of budget: stop. Otherwise let others run first: two guests that spin must not hold both workers.
-            Ok(if state.ticks > state.ticks_max { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
+            // Out of budget: stop. Otherwise let others run first: guests that spin must not hold all workers. Tokio's
+            // own yield also has timers and sockets looked at, which a busy worker else does once in 61 turns.
+            Ok(if store.data_mut().cpu.tick() {
+                UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+            } else {
+                UpdateDeadline::Interrupt
+            })
         });
         let mut usage = Usage::default();
         let started = guarded(
@@ -183,7 +185,9 @@ async fn guarded<R, C: Sync>(
     let running = prepared.runtime.ticker.call();
     let begin = Instant::now();
     let mut cpu = Duration::ZERO;
-    let ended = tokio::time::timeout(limits.call_time, Metered { future: f(callee, store), cpu: &mut cpu }).await;
+    let clock = store.data().cpu.clock.clone();
+    let metered = Metered { future: f(callee, store), clock, cpu: &mut cpu };
+    let ended = tokio::time::timeout(limits.call_time, metered).await;
     *usage = Usage { wall: begin.elapsed(), cpu };
     drop(running);
     let failure = match ended {
@@ -201,6 +205,7 @@ async fn guarded<R, C: Sync>(
 /// Adds up the time that a future is polled for.
 struct Metered<'c, F> {
     future: F,
+    clock: PollClock,
     cpu: &'c mut Duration,
 }
 
@@ -208,7 +213,7 @@ impl<F: Future + Unpin> Future for Metered<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let begin = Instant::now();
+        let begin = self.clock.begin();
         let answer = Pin::new(&mut self.future).poll(context);
         *self.cpu += begin.elapsed();
         answer

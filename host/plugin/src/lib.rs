@@ -10,6 +10,7 @@
 mod actor;
 mod bindings;
 mod breaker;
+mod budget;
 mod cache;
 mod calls;
 mod capabilities;
@@ -40,7 +41,7 @@ pub use error::{CallError, LoadError};
 pub use inspect::{CONTRACT_VERSION, ComponentInfo, Kind, inspect};
 pub use plugin::Plugin;
 pub use prepared::Descriptor;
-pub use runtime::{Builtins, Runtime, RuntimeConfig};
+pub use runtime::{Builtins, FindBuiltin, Runtime, RuntimeConfig};
 pub use services::{AlertEpisode, HostServices, KvStore, QueryPoints, QueryService, SeriesOpener};
 pub use spec::{ComponentSource, Grants, Limits, PluginSpec, Secret};
 pub use status::{PluginState, PluginStatus};

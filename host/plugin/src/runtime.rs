@@ -31,13 +31,16 @@ use crate::state::{self, InstanceState};
 /// Bytes of a component file: Python's are 18 MB.
 const COMPONENT_BYTES_MAX: usize = 128 << 20;
 
+/// Answers the component of a built-in plugin by its name.
+pub type FindBuiltin = Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
+
 /// Where built-in components come from.
 #[derive(Clone)]
 pub enum Builtins {
     /// `NAME.wasm` in a folder.
     Folder(PathBuf),
     /// The binary carries them: by name.
-    Embedded(Arc<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>),
+    Embedded(FindBuiltin),
 }
 
 /// Settings of the runtime.

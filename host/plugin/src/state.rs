@@ -10,6 +10,7 @@ use belfry_model::{Labels, TimestampMs};
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 
 use crate::bindings::belfry::plugin as wit;
+use crate::budget::CpuBudget;
 use crate::capabilities::SharedRef;
 use crate::capabilities::http::HttpState;
 use crate::capabilities::log::LogState;
@@ -47,16 +48,14 @@ pub(crate) struct InstanceState {
     pub http: HttpState,
     /// Linear memories and tables.
     pub memory: MemoryLimiter,
-    /// Epochs that the current call has spent running.
-    pub ticks: u32,
-    /// Epochs it may spend.
-    pub ticks_max: u32,
+    /// CPU time of the current call.
+    pub cpu: CpuBudget,
 }
 
 impl InstanceState {
     /// A call begins: counters start again.
     pub(crate) fn begin_call(&mut self, phase: Phase, at: TimestampMs) {
-        self.ticks = 0;
+        self.cpu.begin_call();
         self.memory.begin_call();
         self.log.begin_call();
         self.http.begin_call();
