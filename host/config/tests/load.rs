@@ -145,6 +145,92 @@ fn secrets_come_from_files_and_variables_and_are_never_shown() {
     assert!(loaded.shown.contains("retention = \"15d\""), "defaults are shown: {}", loaded.shown);
 }
 
+/// The whole of what the documentation shows.
+#[test]
+fn a_full_config_becomes_values() {
+    let text = r##"
+[server]
+listen = "127.0.0.1:8089"
+[storage]
+path = "data"
+retention = "15d"
+[collection]
+interval = "10s"
+timeout = "5s"
+
+[[plugin]]
+name = "host"
+source = "builtin:collector-system"
+interval = "5s"
+config = { per_core = true }
+grants = { system = ["cpu", "memory", "disk", "network", "process"] }
+limits = { memory = "32MiB", call_time = "2s" }
+
+[[plugin]]
+name = "github"
+source = "plugins/github.wasm"
+grants = { http = ["https://api.github.com"] }
+secrets = { token = { env = "GITHUB_TOKEN", for = ["https://api.github.com"] } }
+
+[[channel]]
+name = "ops"
+handler = "builtin:handler-webhook"
+config = { channel = "#alerts" }
+grants = { http = ["https://hooks.slack.com"] }
+secrets = { webhook = { file = "slack", for = ["https://hooks.slack.com"] } }
+[route]
+channel = "ops"
+group_by = ["alertname"]
+[[route.routes]]
+matchers = ['severity="critical"']
+channel = "ops"
+
+[rules]
+files = ["rules/*.yml"]
+[[rule]]
+name = "High CPU"
+metric = "system_cpu_usage_percent"
+condition = "greater_than"
+threshold = 90.0
+duration = "1m"
+severity = "warning"
+
+[[report]]
+name = "Daily summary"
+schedule = "0 9 * * *"
+time_zone = "Europe/Berlin"
+formats = ["html", "json"]
+deliver = ["ops"]
+[[report.section]]
+plugin = "builtin:section-metrics"
+config = { period = "24h" }
+"##;
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in
+        [("belfry.toml", text), ("plugins/github.wasm", ""), ("slack", "s"), ("rules/a.yml", ""), ("rules/b.yaml", "")]
+    {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let input = input(Some(&folder.path().join("belfry.toml")), &[("GITHUB_TOKEN", "t")]);
+    let loaded = Config::load(&input).unwrap_or_else(|e| panic!("{e}"));
+    let config = loaded.config;
+    let host = &config.plugins[0];
+    assert_eq!((host.interval, host.timeout), (Duration::from_secs(5), Duration::from_secs(5)));
+    assert_eq!(host.component.config, r#"{"per_core":true}"#);
+    assert_eq!(host.component.limits.memory_bytes, Some(32 << 20));
+    assert_eq!(config.plugins[1].component.source, Source::File(folder.path().join("plugins/github.wasm")));
+    assert_eq!(config.plugins[1].component.secrets["token"].origins, ["https://api.github.com"]);
+    assert_eq!(config.rule_files, [folder.path().join("rules/a.yml")]);
+    assert_eq!((config.rules[0].condition, config.rules[0].threshold), (Condition::GreaterThan, 90.0));
+    assert_eq!(config.rules[0].interval, Duration::from_secs(10));
+    let report = &config.reports[0];
+    assert_eq!(report.formats, [ReportFormat::Html, ReportFormat::Json]);
+    assert_eq!((report.sections[0].title.as_str(), report.deliver[0].as_str()), ("Metrics", "ops"));
+    assert_eq!(loaded.warnings.len(), 1, "rule files wait for their reader");
+}
+
 #[test]
 fn routes_inherit_from_their_parents() {
     let text = r#"
