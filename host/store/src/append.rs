@@ -101,6 +101,8 @@ fn commit(shared: &Shared, jobs: Vec<Job>) {
         }
         outcome = commit.write();
     }
+    // A segment's last sync may have failed: then only a block is sure to have everything.
+    commit.flush_soon |= outcome.as_ref().is_err_and(|e| !is_full(e));
     if outcome.is_ok() {
         shared.dirty.store(true, Ordering::Release);
         if shared.config.fsync == FsyncPolicy::Always {

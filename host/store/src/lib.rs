@@ -3,6 +3,28 @@
 //! Invariant: an acknowledged batch survives `kill -9`; a torn tail is cut, damage before it is an error that names the
 //! file and keeps the rest readable.
 //! Not here: PromQL, rules, who produces the samples.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use belfry_model::{Batch, Labels, TimestampMs, Writer};
+//! # use belfry_store::{RealDisk, Store, StoreConfig};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let now = TimestampMs(1_700_000_000_000);
+//! let (store, recovery) = Store::open(StoreConfig::memory(), Arc::new(RealDisk), now)?;
+//! assert!(recovery.damage.is_empty());
+//!
+//! let mut batch = Batch::at("thermometer", now);
+//! batch.refs.push(store.open(&Labels::from_pairs([("__name__", "temperature_celsius")]))?);
+//! batch.values.push(21.5);
+//! assert_eq!(store.append(batch).await?.accepted, 1);
+//!
+//! // The driver's part, from a thread that may block: every 100 ms, and every few seconds.
+//! store.sync()?;
+//! store.maintain(now)?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod append;
 mod block;
