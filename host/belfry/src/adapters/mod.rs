@@ -1,0 +1,5 @@
+//! Short adapters that join one crate's trait to another's type. No logic of their own.
+
+pub mod deliver;
+pub mod host_services;
+pub mod producer;

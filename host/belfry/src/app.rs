@@ -1,0 +1,267 @@
+//! The program as a whole: its parts, put together in the order in which they need each other.
+//!
+//! Not here: what each part does.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use arc_swap::ArcSwap;
+use belfry_config::{Config, LoadInput, Loaded};
+use belfry_dashboard::backend::LIVE_EVENTS_QUEUED_MAX;
+use belfry_dashboard::dto::{LiveEvent, Notice};
+use belfry_ingest::{CollectInput, Collection, Ingest, IngestLimits};
+use belfry_model::{Clock, JournalEntry, TimestampMs};
+use belfry_notify::{Notify, NotifyInput};
+use belfry_plugin::{Builtins, CompileMode, HostServices, Runtime, RuntimeConfig};
+use belfry_reports::{Reports, ReportsInput};
+use belfry_rules::{Rules, RulesInput};
+use belfry_state::State;
+use belfry_store::Store;
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+
+use crate::adapters::host_services::{IngestSeries, Reads, StateKv};
+use crate::changes::Changes;
+use crate::driver::notify::Channels;
+use crate::driver::reports::Making;
+use crate::driver::{Letters, Mailbox, mailbox};
+use crate::plugins::PluginSet;
+use crate::queries::Queries;
+use crate::sources::Sources;
+use crate::telemetry::logs::LogControl;
+use crate::{builtins, spec};
+
+/// Ways to tell the organs something.
+pub struct Inputs {
+    /// The collection organ.
+    pub collect: Mailbox<CollectInput>,
+    /// The rules organ.
+    pub rules: Mailbox<RulesInput>,
+    /// The notify organ.
+    pub notify: Mailbox<NotifyInput>,
+    /// The reports organ.
+    pub reports: Mailbox<ReportsInput>,
+}
+
+/// The other ends.
+pub struct Outputs {
+    /// The collection organ's.
+    pub collect: Letters<CollectInput>,
+    /// The rules organ's.
+    pub rules: Letters<RulesInput>,
+    /// The notify organ's.
+    pub notify: Letters<NotifyInput>,
+    /// The reports organ's.
+    pub reports: Letters<ReportsInput>,
+}
+
+/// The organs, shared with those who look at them.
+pub struct Organs {
+    /// When is who pulled?
+    pub collection: Arc<Mutex<Collection>>,
+    /// Which condition holds for how long?
+    pub rules: Arc<Mutex<Rules>>,
+    /// Who hears of it?
+    pub notify: Arc<Mutex<Notify>>,
+    /// Which report is due?
+    pub reports: Arc<Mutex<Reports>>,
+}
+
+/// Everything.
+pub struct App {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// When the process began.
+    pub started: TimestampMs,
+    /// What the config was read with.
+    pub load_input: LoadInput,
+    /// The config of now.
+    pub loaded: ArcSwap<Loaded>,
+    /// Where people find it.
+    pub external_url: String,
+    /// Samples.
+    pub store: Arc<Store>,
+    /// Everything else that is kept.
+    pub state: Arc<State>,
+    /// The way into the store.
+    pub ingest: Arc<Ingest>,
+    /// PromQL.
+    pub queries: Arc<Queries>,
+    /// What runs.
+    pub plugins: Arc<PluginSet>,
+    /// Who is pulled.
+    pub sources: Arc<Sources>,
+    /// What decides.
+    pub organs: Organs,
+    /// To tell the organs.
+    pub inputs: Inputs,
+    /// Handlers by channel.
+    pub channels: Arc<ArcSwap<Channels>>,
+    /// Reports being made.
+    pub making: Arc<Mutex<BTreeMap<String, Making>>>,
+    /// The log level.
+    pub logs: LogControl,
+    /// Marks for the publisher.
+    pub changes: Changes,
+    /// To every open page.
+    pub live: broadcast::Sender<LiveEvent>,
+    /// What a person should know.
+    pub notices: Mutex<BTreeMap<String, Notice>>,
+    /// For the overview.
+    pub rates: crate::view::overview::Rates,
+    /// One reload at a time.
+    pub reloading: tokio::sync::Mutex<()>,
+}
+
+impl App {
+    /// Opens what is kept, makes the organs as they were, and the plugin runtime. Loads no plugin yet.
+    pub async fn open(
+        loaded: Loaded,
+        load_input: LoadInput,
+        logs: LogControl,
+        clock: Arc<dyn Clock>,
+        address: SocketAddr,
+    ) -> Result<(Arc<Self>, Outputs)> {
+        let config = &loaded.config;
+        let now = clock.now();
+        let (store, state) = open_data(config, now).await?;
+        let queries = Arc::new(Queries::new(store.clone()));
+        let limits = IngestLimits { series_total: config.storage.series_limit, ..IngestLimits::default() };
+        let ingest = Arc::new(Ingest::new(store.clone(), limits));
+        let services = HostServices {
+            clock: clock.clone(),
+            series: Arc::new(IngestSeries(ingest.clone())),
+            kv: Arc::new(StateKv(state.clone())),
+            query: Arc::new(Reads { queries: queries.clone(), state: state.clone() }),
+        };
+        let runtime = Runtime::new(runtime_config(config)?, services)?;
+        let sources = Arc::new(Sources::default());
+        let changes = Changes::default();
+        let (inputs, outputs) = channels();
+        let plugins = Arc::new(PluginSet::new(
+            runtime,
+            ingest.clone(),
+            state.clone(),
+            sources.clone(),
+            inputs.collect.clone(),
+            changes.clone(),
+            clock.clone(),
+        ));
+        let remembered = state.alerts().await?;
+        let organs = Organs {
+            collection: Arc::new(Mutex::new(Collection::new())),
+            rules: Arc::new(Mutex::new(Rules::new(remembered.clone()))),
+            notify: Arc::new(Mutex::new(Notify::new(state.notify_groups().await?))),
+            reports: Arc::new(Mutex::new(Reports::new())),
+        };
+        // What rules and notify remember may differ by what was between the two when the process ended.
+        let known = remembered.iter().map(|a| a.fingerprint).collect();
+        inputs.notify.send(NotifyInput::Remembered(known)).await;
+        let (live, _) = broadcast::channel(LIVE_EVENTS_QUEUED_MAX);
+        let entry = JournalEntry::Started {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_digest: loaded.digest.clone(),
+        };
+        state.journal_append(now, vec![entry]).await?;
+        let app = Self {
+            started: now,
+            external_url: format!("http://{address}"),
+            loaded: ArcSwap::from_pointee(loaded),
+            channels: Arc::default(),
+            making: Arc::default(),
+            notices: Mutex::default(),
+            reloading: tokio::sync::Mutex::default(),
+            rates: Default::default(),
+            clock,
+            load_input,
+            store,
+            state,
+            ingest,
+            queries,
+            plugins,
+            sources,
+            organs,
+            inputs,
+            logs,
+            changes,
+            live,
+        };
+        Ok((Arc::new(app), outputs))
+    }
+
+    /// What reads go to.
+    pub fn store_reader(&self) -> Arc<dyn belfry_model::SeriesRead> {
+        self.store.clone()
+    }
+
+    /// Shows a notice until it is taken back.
+    pub fn notice(&self, notice: Notice) {
+        self.notices.lock().insert(notice.code.clone(), notice);
+        self.changes.tell(crate::changes::Changed::Overview);
+    }
+
+    /// Takes a notice back.
+    pub fn no_notice(&self, code: &str) {
+        if self.notices.lock().remove(code).is_some() {
+            self.changes.tell(crate::changes::Changed::Overview);
+        }
+    }
+}
+
+async fn open_data(config: &Config, now: TimestampMs) -> Result<(Arc<Store>, Arc<State>)> {
+    let storage = config.storage.clone();
+    let opened = tokio::task::spawn_blocking(move || -> Result<_> {
+        let (store, recovery) = Store::open(store_config(&storage), Arc::new(belfry_store::RealDisk), now)?;
+        if recovery.torn_bytes > 0 {
+            tracing::info!(bytes = recovery.torn_bytes, "cut a write that a crash interrupted");
+        }
+        let state = match storage.backend {
+            belfry_config::types::Backend::Memory => State::in_memory()?,
+            belfry_config::types::Backend::Disk => State::open(&storage.path.join("state.sqlite"))?,
+        };
+        Ok((store, Arc::new(state)))
+    });
+    opened.await.context("opening the data folder failed")?
+}
+
+fn store_config(storage: &belfry_config::types::Storage) -> belfry_store::StoreConfig {
+    use belfry_config::types::{Backend, Fsync};
+    let base = match storage.backend {
+        Backend::Memory => belfry_store::StoreConfig::memory(),
+        Backend::Disk => belfry_store::StoreConfig::folder(&storage.path),
+    };
+    belfry_store::StoreConfig {
+        fsync: match storage.fsync {
+            Fsync::Always => belfry_store::FsyncPolicy::Always,
+            Fsync::Every(_) => belfry_store::FsyncPolicy::Interval,
+            Fsync::Never => belfry_store::FsyncPolicy::Never,
+        },
+        retention: storage.retention,
+        retention_bytes: storage.retention_bytes,
+        out_of_order_window: storage.out_of_order_window,
+        series_max: storage.series_limit,
+        ..base
+    }
+}
+
+fn runtime_config(config: &Config) -> Result<RuntimeConfig> {
+    let exe = std::env::current_exe().context("cannot tell which program this is")?;
+    let compile = CompileMode::ChildProcess { exe, args: vec!["compile-component".to_owned()] };
+    let cache: PathBuf = config.storage.path.join("cache");
+    let carried = Builtins::Embedded(Arc::new(builtins::component));
+    let mut runtime = RuntimeConfig::new(cache, compile, carried);
+    runtime.smtp = config.smtp.as_ref().map(spec::smtp);
+    Ok(runtime)
+}
+
+fn channels() -> (Inputs, Outputs) {
+    let (collect, collect_out) = mailbox();
+    let (rules, rules_out) = mailbox();
+    let (notify, notify_out) = mailbox();
+    let (reports, reports_out) = mailbox();
+    let inputs = Inputs { collect, rules, notify, reports };
+    (inputs, Outputs { collect: collect_out, rules: rules_out, notify: notify_out, reports: reports_out })
+}

@@ -1,0 +1,109 @@
+//! Commands that ask a running Belfry.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use http::Method;
+use serde_json::Value;
+
+use crate::cli::{Output, PluginCommand, QueryArgs, ReportCommand, ServerArgs};
+use crate::client::{ask, escape};
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// PromQL, at an instant or over a range.
+pub fn query(arguments: &QueryArgs) -> Result<ExitCode> {
+    let expression = escape(&arguments.expression);
+    let path = match (&arguments.from, &arguments.to) {
+        (Some(from), Some(to)) => format!(
+            "/api/v1/query_range?query={expression}&start={}&end={}&step={}",
+            escape(from),
+            escape(to),
+            escape(&arguments.step)
+        ),
+        _ => format!("/api/v1/query?query={expression}"),
+    };
+    let answer = block_on(ask(&arguments.server, Method::GET, &path))?;
+    if arguments.server.output == Output::Json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let result = &answer["data"]["result"];
+    match answer["data"]["resultType"].as_str() {
+        Some("vector") => each(result, |row| println!("{}  {}", series(&row["metric"]), text(&row["value"][1]))),
+        Some("matrix") => each(result, |row| {
+            println!("{}", series(&row["metric"]));
+            each(&row["values"], |point| println!("  {}  {}", text(&point[0]), text(&point[1])));
+        }),
+        _ => println!("{}", text(&result[1])),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lists or reloads plugins.
+pub fn plugin(command: PluginCommand) -> Result<ExitCode> {
+    match command {
+        PluginCommand::List { server } => {
+            let columns = ["name", "state", "version", "source", "reason"];
+            list(&server, "/api/plugins", &columns)
+        }
+        PluginCommand::Reload { name, server } => act(&server, &format!("/api/plugins/{}/reload", escape(&name))),
+        PluginCommand::Inspect { component, output } => super::inspect::inspect(&component, output),
+    }
+}
+
+/// Lists or makes reports.
+pub fn report(command: ReportCommand) -> Result<ExitCode> {
+    match command {
+        ReportCommand::List { server } => list(&server, "/api/reports", &["name", "schedule", "time_zone", "title"]),
+        ReportCommand::Run { name, server } => act(&server, &format!("/api/reports/{}/run", escape(&name))),
+    }
+}
+
+fn list(server: &ServerArgs, path: &str, columns: &[&str]) -> Result<ExitCode> {
+    let answer = block_on(ask(server, Method::GET, path))?;
+    if server.output == Output::Json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows: Vec<Vec<String>> =
+        answer.as_array().into_iter().flatten().map(|row| columns.iter().map(|c| text(&row[*c])).collect()).collect();
+    let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0).max(columns[i].len());
+    let line = |cells: Vec<&str>| {
+        let padded: Vec<String> = cells.iter().enumerate().map(|(i, c)| format!("{c:<0$}", width(i))).collect();
+        println!("{}", padded.join("  ").trim_end());
+    };
+    line(columns.to_vec());
+    for row in &rows {
+        line(row.iter().map(String::as_str).collect());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn act(server: &ServerArgs, path: &str) -> Result<ExitCode> {
+    let answer = block_on(ask(server, Method::POST, path))?;
+    match server.output {
+        Output::Json => println!("{answer}"),
+        Output::Text => println!("{}", text(&answer["message"])),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn each(list: &Value, show: impl FnMut(&Value)) {
+    list.as_array().into_iter().flatten().for_each(show);
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(s) => s.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn series(metric: &Value) -> String {
+    let labels = metric.as_object().into_iter().flatten().map(|(n, v)| (n.clone(), text(v)));
+    belfry_model::Labels::from_pairs(labels).to_string()
+}

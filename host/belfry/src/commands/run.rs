@@ -1,0 +1,273 @@
+//! `belfry run` and `belfry demo`: start, serve, reload on SIGHUP, drain on SIGTERM.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use belfry_config::{Config, LoadInput, Loaded};
+use belfry_dashboard::AccessPolicy;
+use belfry_model::{Clock, JournalEntry, Labels};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, Outputs};
+use crate::cli::{ConfigArgs, DemoArgs, RunArgs};
+use crate::clock::SystemClock;
+use crate::driver::{self, Perform};
+use crate::sources::{HealthCell, Source};
+use crate::telemetry::{logs, traces};
+use crate::view::backend::Dashboard;
+use crate::view::publisher;
+use crate::{demo, reload, telemetry, token};
+
+/// Open requests get this long when the process drains.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Runs until a signal.
+pub fn run(arguments: &RunArgs) -> Result<ExitCode> {
+    let flags = [
+        ("--listen", "server.listen", arguments.listen.clone()),
+        ("--data", "storage.path", arguments.data.as_ref().map(|p| p.display().to_string())),
+    ];
+    let input = super::config::input(&arguments.config, &flags);
+    reactor()?.block_on(serve(input, None, CancellationToken::new()))
+}
+
+/// Runs the demo until a signal.
+pub fn demo(arguments: &DemoArgs) -> Result<ExitCode> {
+    reactor()?.block_on(async {
+        let stop = CancellationToken::new();
+        let ends = demo::start(stop.clone()).await?;
+        let (folder, temporary) = match &arguments.data {
+            Some(folder) => (folder.clone(), false),
+            None => (std::env::temp_dir().join(format!("belfry-demo-{}", std::process::id())), true),
+        };
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let file = folder.join("demo.toml");
+        std::fs::write(&file, demo::config(&ends)).with_context(|| format!("cannot write {}", file.display()))?;
+        let config = ConfigArgs { config: Some(file), ..ConfigArgs::default() };
+        let data = folder.join("data").display().to_string();
+        let flags =
+            [("--listen", "server.listen", Some(arguments.listen.clone())), ("--data", "storage.path", Some(data))];
+        let input = super::config::input(&config, &flags);
+        let outcome = serve(input, Some(&ends), stop).await;
+        if temporary {
+            // What is left of a temporary folder is the system's to clean.
+            let _ = std::fs::remove_dir_all(&folder);
+        }
+        outcome
+    })
+}
+
+fn reactor() -> Result<tokio::runtime::Runtime> {
+    // One provider for all TLS in the process: mixing two panics at run time.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("belfry").build().context("no reactor")
+}
+
+async fn serve(input: LoadInput, demo: Option<&demo::Demo>, stop: CancellationToken) -> Result<ExitCode> {
+    let begin = Instant::now();
+    let loaded = match Config::load(&input) {
+        Ok(loaded) => loaded,
+        Err(problems) => bail!("the config is refused\n{problems}"),
+    };
+    let tracing = traces::Traces::new(&loaded.config.telemetry)?;
+    let logs = logs::install(&loaded.config.telemetry, tracing.as_ref())?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let outcome = serve_with(loaded, input, logs, demo, stop, begin).await;
+    if let Some(tracing) = tracing {
+        // Sending the last spans blocks.
+        let _ = tokio::task::spawn_blocking(move || tracing.shutdown()).await;
+    }
+    outcome
+}
+
+async fn serve_with(
+    loaded: Loaded,
+    input: LoadInput,
+    logs: logs::LogControl,
+    demo: Option<&demo::Demo>,
+    stop: CancellationToken,
+    begin: Instant,
+) -> Result<ExitCode> {
+    let listen = loaded.config.server.listen.clone();
+    let listener = TcpListener::bind(&listen).await.with_context(|| {
+        format!("cannot listen at {listen}\n  help: is another Belfry running? stop it, or set `[server] listen` or --listen")
+    })?;
+    let address = listener.local_addr().context("the address it listens at")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let missing = crate::builtins::missing();
+    if !missing.is_empty() {
+        tracing::warn!(
+            "built-in plugins that this binary does not carry: {}; build them with `cargo xtask plugins`",
+            missing.join(", ")
+        );
+    }
+    let (app, outputs) = App::open(loaded, input, logs, clock, address).await?;
+    let admin = token::admin(&app.loaded.load().config)?;
+    let beyond_loopback = !address.ip().is_loopback();
+    let policy = AccessPolicy {
+        token: admin.clone(),
+        reads_need_token: beyond_loopback,
+        allowed_hosts: app.loaded.load().config.server.allowed_hosts.clone(),
+    };
+    let (closing_tell, closing) = tokio::sync::watch::channel(false);
+    let routes = belfry_dashboard::router(Arc::new(Dashboard(app.clone())), policy, closing.clone());
+    let mut closed = closing.clone();
+    let http = tokio::spawn(async move {
+        axum::serve(listener, routes)
+            .with_graceful_shutdown(async move {
+                let _ = closed.wait_for(|c| *c).await;
+            })
+            .await
+    });
+    let organs_stop = CancellationToken::new();
+    let mut tasks = start_organs(&app, outputs, &organs_stop);
+    own_source(&app);
+    reload::apply(&app).await;
+    tasks.spawn(reload::watch_folder(app.clone(), organs_stop.clone()));
+    tasks.spawn(publisher::run(app.clone(), organs_stop.clone()));
+    greet(&app, demo, &admin, begin);
+    until_signal(&app).await?;
+
+    tracing::info!("draining; a second signal forces");
+    let forced = tokio::spawn(second_signal());
+    let _ = closing_tell.send(true);
+    organs_stop.cancel();
+    stop.cancel();
+    let drained = tokio::time::timeout(DRAIN, async {
+        while tasks.join_next().await.is_some() {}
+        app.plugins.close().await;
+        let _ = http.await;
+    });
+    if drained.await.is_err() {
+        tracing::warn!("not everything ended in {DRAIN:?}");
+    }
+    let stopped = app.state.journal_append(app.clock.now(), vec![JournalEntry::Stopped {}]).await;
+    if let Err(error) = stopped {
+        tracing::error!(%error, "the journal was not written");
+    }
+    let store = app.store.clone();
+    let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    forced.abort();
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_organs(app: &Arc<App>, outputs: Outputs, stop: &CancellationToken) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let collector: Arc<dyn Perform<_>> = Arc::new(driver::collect::Collector {
+        sources: app.sources.clone(),
+        ingest: app.ingest.clone(),
+        inputs: app.inputs.collect.clone(),
+        changes: app.changes.clone(),
+        clock: app.clock.clone(),
+    });
+    let evaluator: Arc<dyn Perform<_>> = Arc::new(driver::rules::Evaluator {
+        queries: app.queries.clone(),
+        ingest: app.ingest.clone(),
+        state: app.state.clone(),
+        inputs: app.inputs.rules.clone(),
+        notify: app.inputs.notify.clone(),
+        changes: app.changes.clone(),
+    });
+    let messenger: Arc<dyn Perform<_>> = Arc::new(driver::notify::Messenger {
+        plugins: app.plugins.clone(),
+        channels: app.channels.clone(),
+        state: app.state.clone(),
+        inputs: app.inputs.notify.clone(),
+        external_url: app.external_url.clone(),
+        changes: app.changes.clone(),
+        clock: app.clock.clone(),
+    });
+    let publisher: Arc<dyn Perform<_>> = Arc::new(driver::reports::Publisher {
+        plugins: app.plugins.clone(),
+        channels: app.channels.clone(),
+        state: app.state.clone(),
+        making: app.making.clone(),
+        external_url: app.external_url.clone(),
+        changes: app.changes.clone(),
+        clock: app.clock.clone(),
+    });
+    let (clock, organs) = (&app.clock, &app.organs);
+    tasks.spawn(driver::drive(organs.collection.clone(), outputs.collect, collector, clock.clone(), stop.clone()));
+    tasks.spawn(driver::drive(organs.rules.clone(), outputs.rules, evaluator, clock.clone(), stop.clone()));
+    tasks.spawn(driver::drive(organs.notify.clone(), outputs.notify, messenger, clock.clone(), stop.clone()));
+    tasks.spawn(driver::drive(organs.reports.clone(), outputs.reports, publisher, clock.clone(), stop.clone()));
+    let sync_every = match app.loaded.load().config.storage.fsync {
+        belfry_config::types::Fsync::Every(every) => Some(every),
+        _ => None,
+    };
+    let upkeep = driver::maintain::Upkeep { store: app.store.clone(), state: app.state.clone(), sync_every };
+    tasks.spawn(driver::maintain::run(upkeep, clock.clone(), stop.clone()));
+    tasks
+}
+
+/// Belfry is a source too.
+fn own_source(app: &Arc<App>) {
+    let producer = telemetry::source::OwnProducer::new(Arc::downgrade(app));
+    app.sources.put(Source {
+        name: telemetry::source::NAME.to_owned(),
+        kind: "internal",
+        plugin: None,
+        interval: app.loaded.load().config.collection.interval,
+        labels: Labels::from_pairs([(crate::spec::SOURCE_LABEL, telemetry::source::NAME)]),
+        producer: Arc::new(producer),
+        told: Arc::new(HealthCell::default()),
+        title: Mutex::new("Belfry itself".to_owned()),
+        status: Mutex::default(),
+    });
+}
+
+/// Says where to look. On standard output: it is the answer of the command, not a log line.
+fn greet(app: &App, demo: Option<&demo::Demo>, admin: &str, begin: Instant) {
+    let config = &app.loaded.load().config;
+    println!("Belfry {} is up after {:.2} s", env!("CARGO_PKG_VERSION"), begin.elapsed().as_secs_f64());
+    println!("  dashboard  {}", app.external_url);
+    if config.server.token.is_none() {
+        let file: PathBuf = token::path(config);
+        println!("  manage     {}/#token={admin}   (the token is in {})", app.external_url, file.display());
+    }
+    println!("  data       {}", config.storage.path.display());
+    if let Some(demo) = demo {
+        println!(
+            "  watching   this machine, and an MCP server at http://{}/mcp that is down 25 s of every minute",
+            demo.mcp
+        );
+        println!("  expect     an alert within a minute, resolved within two; a report every three minutes");
+    }
+}
+
+async fn until_signal(app: &Arc<App>) -> Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            // What was wrong is in the log, the journal and on the dashboard.
+            _ = hangup.recv() => drop(reload::reload(app).await),
+        }
+    }
+}
+
+async fn second_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::warn!("forced");
+    std::process::exit(1);
+}

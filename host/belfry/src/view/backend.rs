@@ -1,0 +1,226 @@
+//! The dashboard's `Backend`, answered by the views.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use belfry_dashboard::backend::{Backend, BackendError, DocumentBytes, QueryFailure};
+use belfry_dashboard::dto::{
+    Accepted, AlertEpisodeView, Alerts, ArchiveQuery, ArchivedReport, ChannelView, CheckStatus, CurrentMetrics,
+    LiveEvent, MetricsQuery, Overview, PluginView, Readiness, ReadinessCheck, ReportView, RuleView, Source, TimeSeries,
+    TimeSeriesRequest,
+};
+use belfry_model::{JournalEntry, SeriesRead, Severity, TimeRange, TimestampMs};
+use belfry_promql::{Answer, QueryError, QueryTime};
+use belfry_reports::ReportsInput;
+use belfry_store::Health;
+use tokio::sync::broadcast;
+
+use super::{alerts, metrics, overview, plugins, reports, series, sources};
+use crate::app::App;
+use crate::queries::QueryFault;
+use crate::reload;
+
+/// The program behind the routes.
+pub struct Dashboard(pub Arc<App>);
+
+#[async_trait]
+impl Backend for Dashboard {
+    fn now(&self) -> TimestampMs {
+        self.0.clock.now()
+    }
+
+    async fn overview(&self) -> Overview {
+        overview::overview(&self.0, true).await
+    }
+
+    async fn metrics(&self, query: MetricsQuery) -> Result<CurrentMetrics, BackendError> {
+        series::current(&self.0, query).await
+    }
+
+    async fn sources(&self) -> Vec<Source> {
+        sources::sources(&self.0)
+    }
+
+    async fn time_series(&self, request: TimeSeriesRequest) -> Result<TimeSeries, BackendError> {
+        series::bucketed(&self.0, request).await
+    }
+
+    async fn alerts(&self) -> Alerts {
+        alerts::alerts(&self.0)
+    }
+
+    async fn alert_history(&self, limit: u32) -> Result<Vec<AlertEpisodeView>, BackendError> {
+        let mut all = self.0.state.episodes(TimeRange::ALL).await.map_err(reports::failed)?;
+        all.sort_by_key(|e| std::cmp::Reverse(e.started));
+        Ok(all
+            .into_iter()
+            .take(limit as usize)
+            .map(|e| AlertEpisodeView {
+                severity: Severity::ALL.into_iter().find(|s| s.as_str() == e.severity).unwrap_or_default(),
+                rule: e.rule,
+                labels: e.labels,
+                started_ms: e.started,
+                fired_ms: e.fired,
+                resolved_ms: e.resolved,
+            })
+            .collect())
+    }
+
+    async fn rules(&self) -> Vec<RuleView> {
+        alerts::rules(&self.0)
+    }
+
+    async fn channels(&self) -> Vec<ChannelView> {
+        alerts::channels(&self.0)
+    }
+
+    async fn plugins(&self) -> Vec<PluginView> {
+        plugins::plugins(&self.0)
+    }
+
+    async fn plugin(&self, name: &str) -> Result<PluginView, BackendError> {
+        plugins::plugin(&self.0, name).await.ok_or_else(|| not_found("plugin", name))
+    }
+
+    async fn reload_plugin(&self, name: &str) -> Result<Accepted, BackendError> {
+        match self.0.plugins.reload(name).await {
+            None => Err(not_found("plugin", name)),
+            Some(Ok(())) => Ok(Accepted { message: format!("{name} was read again and runs") }),
+            Some(Err(e)) => Err(BackendError::Failed { message: e.reason, help: Some(e.help) }),
+        }
+    }
+
+    async fn reports(&self) -> Vec<ReportView> {
+        reports::reports(&self.0)
+    }
+
+    async fn report_archive(&self, query: ArchiveQuery) -> Result<Vec<ArchivedReport>, BackendError> {
+        reports::archive(&self.0, query).await
+    }
+
+    async fn report_document(&self, id: i64, file_name: &str) -> Result<DocumentBytes, BackendError> {
+        reports::document(&self.0, id, file_name).await
+    }
+
+    async fn run_report(&self, name: &str) -> Result<Accepted, BackendError> {
+        if !self.0.loaded.load().config.reports.iter().any(|r| r.name == name) {
+            return Err(not_found("report", name));
+        }
+        if self.0.making.lock().get(name).is_some_and(|m| m.running) {
+            return Err(BackendError::Conflict { message: format!("report {name} is being made already") });
+        }
+        let input = ReportsInput::RunNow { name: name.to_owned() };
+        if !self.0.inputs.reports.send(input).await {
+            return Err(BackendError::Unavailable { message: "Belfry is shutting down".to_owned() });
+        }
+        Ok(Accepted { message: format!("report {name} is being made; it will be in the archive") })
+    }
+
+    async fn readiness(&self) -> Readiness {
+        readiness(&self.0).await
+    }
+
+    fn own_metrics(&self) -> String {
+        metrics::own(&self.0).text()
+    }
+
+    fn log_level(&self) -> String {
+        self.0.logs.directives()
+    }
+
+    fn set_log_level(&self, directives: &str) -> Result<(), BackendError> {
+        self.0.logs.set(directives).map_err(|e| BackendError::Invalid {
+            message: format!("{e:#}"),
+            help: Some("trace, debug, info, warn, error, or info,belfry_store=debug".to_owned()),
+        })
+    }
+
+    async fn reload_config(&self) -> Result<Accepted, BackendError> {
+        match reload::reload(&self.0).await {
+            Ok(()) => Ok(Accepted { message: "the config was read again".to_owned() }),
+            Err(text) => Err(BackendError::Invalid { message: text, help: Some("the old config goes on".to_owned()) }),
+        }
+    }
+
+    async fn query(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFailure> {
+        self.0.queries.evaluate(expression, time).await.map_err(|fault| match fault {
+            QueryFault::Busy => QueryFailure::Timeout(fault.to_string()),
+            QueryFault::Broken(_) => QueryFailure::Internal(fault.to_string()),
+            QueryFault::Query(error) => query_failure(&error),
+        })
+    }
+
+    fn reader(&self) -> Arc<dyn SeriesRead> {
+        self.0.store_reader()
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {
+        self.0.live.subscribe()
+    }
+
+    async fn journal_action(&self, user: &str, action: &str, subject: &str) {
+        let entry =
+            JournalEntry::UserAction { user: user.to_owned(), action: action.to_owned(), subject: subject.to_owned() };
+        if let Err(error) = self.0.state.journal_append(self.0.clock.now(), vec![entry]).await {
+            tracing::error!(%error, "the journal was not written");
+        }
+    }
+}
+
+fn query_failure(error: &QueryError) -> QueryFailure {
+    match error {
+        QueryError::Parse(_) | QueryError::BadData(_) => QueryFailure::BadData(error.to_string()),
+        QueryError::Cancelled => QueryFailure::Cancelled,
+        _ => QueryFailure::Execution(error.to_string()),
+    }
+}
+
+fn not_found(what: &'static str, name: &str) -> BackendError {
+    BackendError::NotFound { what, name: name.to_owned() }
+}
+
+/// A check that takes longer counts as failed: readiness must answer.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+async fn readiness(app: &App) -> Readiness {
+    let mut checks = Vec::new();
+    let (status, message) = match app.store.health() {
+        Health::Ok => (CheckStatus::Ok, "samples are written".to_owned()),
+        Health::DiskFull(why) => (CheckStatus::Failed, format!("the disk is full: {why}")),
+        Health::Failing(why) => (CheckStatus::Failed, why),
+    };
+    checks.push(check("storage", status, true, message, 0.0));
+    let start = app.clock.monotonic();
+    let alive = tokio::time::timeout(CHECK_TIMEOUT, app.state.ping()).await;
+    let took = app.clock.monotonic().saturating_sub(start).as_secs_f64();
+    let (status, message) = match alive {
+        Ok(Ok(())) => (CheckStatus::Ok, "alerts and journal are kept".to_owned()),
+        Ok(Err(error)) => (CheckStatus::Failed, error.to_string()),
+        Err(_) => (CheckStatus::Failed, format!("no answer within {CHECK_TIMEOUT:?}")),
+    };
+    checks.push(check("state", status, true, message, took));
+    let bad: Vec<String> = plugins::plugins(app).into_iter().filter(|p| !p.reason.is_empty()).map(|p| p.name).collect();
+    checks.push(match bad.is_empty() {
+        true => check("plugins", CheckStatus::Ok, false, "all run".to_owned(), 0.0),
+        false => check("plugins", CheckStatus::Degraded, false, format!("with a problem: {}", bad.join(", ")), 0.0),
+    });
+    let failing: Vec<String> =
+        alerts::rules(app).into_iter().filter(|r| r.last_error.is_some()).map(|r| r.name).collect();
+    checks.push(match failing.is_empty() {
+        true => check("rules", CheckStatus::Ok, false, "all are evaluated".to_owned(), 0.0),
+        false => check("rules", CheckStatus::Degraded, false, format!("failing: {}", failing.join(", ")), 0.0),
+    });
+    let told = app.organs.notify.lock().snapshot();
+    let silent: Vec<String> =
+        told.channels.into_iter().filter(|c| c.failures_in_a_row > 0).map(|c| c.channel).collect();
+    checks.push(match silent.is_empty() {
+        true => check("notify", CheckStatus::Ok, false, "channels accept".to_owned(), 0.0),
+        false => check("notify", CheckStatus::Degraded, false, format!("failing: {}", silent.join(", ")), 0.0),
+    });
+    Readiness { ready: checks.iter().all(|c| !c.required || c.status == CheckStatus::Ok), checks }
+}
+
+fn check(name: &str, status: CheckStatus, required: bool, message: String, seconds: f64) -> ReadinessCheck {
+    ReadinessCheck { name: name.to_owned(), status, required, message, duration_seconds: seconds }
+}

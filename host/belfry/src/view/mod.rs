@@ -1,0 +1,13 @@
+//! The program as the dashboard sees it: organs and stores turned into DTOs.
+//!
+//! Invariant: every answer is a snapshot; nothing here changes anything.
+
+mod alerts;
+pub mod backend;
+pub mod metrics;
+pub mod overview;
+mod plugins;
+pub mod publisher;
+mod reports;
+mod series;
+mod sources;
