@@ -49,7 +49,7 @@ pub fn report(report: &Report) -> Vec<String> {
 }
 
 fn alert(a: &Alert, labels: bool) -> String {
-    let status = if a.status == "firing" { a.severity.to_uppercase() } else { "RESOLVED".to_owned() };
+    let status = if a.status == "firing" { a.severity.to_ascii_uppercase() } else { "RESOLVED".to_owned() };
     let mut line = format!("  {status} {}", a.rule);
     let said = ["summary", "description"].into_iter().find_map(|name| value(&a.annotations, name));
     if let Some(said) = said {
