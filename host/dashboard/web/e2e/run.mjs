@@ -174,6 +174,18 @@ test("a query that does not parse says where", async () => {
   await context.close();
 });
 
+test("what is typed stays, whatever the address asked for", async () => {
+  const { page, context } = await visit("#/explore?q=system_cpu_usage_percent");
+  await page.locator('main [data-chart="drawn"]').waitFor();
+  const asked = [];
+  page.on("request", (r) => r.url().includes("query_range") && asked.push(r.url()));
+  await page.getByLabel("PromQL").fill("system_load_average");
+  await page.waitForTimeout(2500);
+  assert.equal(await page.getByLabel("PromQL").inputValue(), "system_load_average");
+  assert.deepEqual(asked, [], "it asks by itself");
+  await context.close();
+});
+
 test("a lost connection is shown, and comes back by itself", { mock: true }, async () => {
   const { page, context } = await visit("#/overview", { expected: (t) => t.includes("ERR_INTERNET") || t.includes("network") });
   await context.setOffline(true);
