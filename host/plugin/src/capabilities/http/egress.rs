@@ -24,7 +24,7 @@ use url::{Position, Url};
 use super::connect::{Connect, Phase, READING, Resolve, SystemResolver, Timings, TlsFacts, WAITING, micros};
 use super::error::HttpError;
 use super::origin::{Origin, OriginPattern};
-use super::request::{Plan, Request, Response, time_limit};
+use super::request::{FilledHeaders, Plan, Request, Response, time_limit};
 use super::secrets::{Redactor, Secrets, Target};
 use super::stream::BodyStream;
 use crate::{Grants, Limits, Secret};
@@ -58,15 +58,9 @@ pub struct HttpEgress {
 }
 
 impl HttpEgress {
-    /// Trusts Mozilla's roots, resolves as the machine does, belongs to no trace.
-    pub fn new() -> Self {
-        let connect = Connect::new(Arc::new(SystemResolver));
-        Self { connect: Arc::new(connect), traces: None }
-    }
-
     /// Fails when the CA file cannot be read.
     pub fn with(settings: HttpSettings) -> Result<Self, String> {
-        let resolver = settings.resolver.unwrap_or_else(|| Arc::new(SystemResolver));
+        let resolver = settings.resolver.unwrap_or_else(|| Arc::new(SystemResolver::default()));
         let mut connect = Connect::new(resolver);
         if let Some(path) = &settings.ca_file {
             connect.trust_also(path)?;
@@ -137,11 +131,6 @@ impl HttpClient {
     pub fn begin_call(&self, traceparent: Option<String>) {
         self.shared.requests.store(0, Ordering::Relaxed);
         *self.shared.traceparent.lock() = traceparent;
-    }
-
-    /// Requests made since the call began.
-    pub fn requests(&self) -> u32 {
-        self.shared.requests.load(Ordering::Relaxed)
     }
 
     /// One request, its whole answer.
@@ -275,7 +264,7 @@ impl HttpClient {
         target: &Target,
     ) -> Result<(hyper::Request<Full<Bytes>>, Option<String>), HttpError> {
         let shared = &self.shared;
-        let (headers, encoded) = plan.filled_headers(&target.origin, &shared.secrets)?;
+        let FilledHeaders { headers, encoded } = plan.filled_headers(&target.origin, &shared.secrets)?;
         let body = shared.secrets.fill(&plan.body, &target.origin)?;
         let path = &target.url[Position::BeforePath..Position::AfterQuery];
         let mut message = hyper::Request::new(Full::new(Bytes::from(body)));

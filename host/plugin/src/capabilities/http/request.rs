@@ -69,6 +69,13 @@ pub(super) struct Plan {
     pub body: Vec<u8>,
 }
 
+/// Headers on their way to one origin.
+pub(super) struct FilledHeaders {
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Credentials as they are sent: not to be echoed.
+    pub encoded: Option<String>,
+}
+
 /// What a request may take, whatever the plugin names.
 pub(super) fn time_limit(asked: Option<Duration>) -> Duration {
     asked.unwrap_or(TIMEOUT_DEFAULT).min(TIMEOUT_MAX)
@@ -124,21 +131,17 @@ impl Plan {
         }
     }
 
-    /// The headers with their secrets, and beside them whatever else must not be echoed.
-    pub fn filled_headers(
-        &self,
-        origin: &Origin,
-        secrets: &Secrets,
-    ) -> Result<(Vec<(HeaderName, HeaderValue)>, Option<String>), HttpError> {
+    /// The headers with their secrets.
+    pub fn filled_headers(&self, origin: &Origin, secrets: &Secrets) -> Result<FilledHeaders, HttpError> {
         let mut headers = Vec::with_capacity(self.headers.len() + 1);
         for (name, template) in &self.headers {
             headers.push((name.clone(), sensitive(name, &secrets.fill(template.as_bytes(), origin)?)?));
         }
-        let Some(credentials) = &self.basic_auth else { return Ok((headers, None)) };
+        let Some(credentials) = &self.basic_auth else { return Ok(FilledHeaders { headers, encoded: None }) };
         let encoded = base64(&secrets.fill(credentials.as_bytes(), origin)?);
         headers
             .push((header::AUTHORIZATION, sensitive(&header::AUTHORIZATION, format!("Basic {encoded}").as_bytes())?));
-        Ok((headers, Some(encoded)))
+        Ok(FilledHeaders { headers, encoded: Some(encoded) })
     }
 }
 
@@ -222,7 +225,7 @@ mod tests {
     fn a_header_cannot_break_out_of_its_line() {
         let origin = Origin::of(&url::Url::parse("https://example.com").expect("url")).expect("origin");
         let plan = plan("GET", &[("x", "a\r\nHost: evil")]).expect("checked when it is filled");
-        let error = plan.filled_headers(&origin, &Secrets::default()).expect_err("refused");
+        let error = plan.filled_headers(&origin, &Secrets::default()).err().expect("refused");
         assert_eq!(error.code, code::INVALID);
         assert!(!error.message.contains("evil"), "{error}");
     }
