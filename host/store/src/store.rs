@@ -209,9 +209,9 @@ impl Store {
     }
 
     /// Makes what was written durable, if anything was. Blocks for as long as the disk takes: call it from a thread
-    /// that may, every 100 ms under [`FsyncPolicy::Interval`].
+    /// that may, every 100 ms under [`FsyncPolicy::Interval`]. Under [`FsyncPolicy::Never`] it does nothing.
     pub fn sync(&self) -> io::Result<()> {
-        self.shared.sync()
+        if self.shared.config.fsync == FsyncPolicy::Never { Ok(()) } else { self.shared.sync() }
     }
 
     /// Refuses further batches, finishes those that wait, and syncs. Calling it twice is harmless.
