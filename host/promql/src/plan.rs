@@ -66,7 +66,7 @@ impl SubqueryPlan {
         let from = first.saturating_sub(self.range);
         let mut start = self.step * (from / self.step);
         if start <= from {
-            start += self.step;
+            start = start.saturating_add(self.step);
         }
         Frame::spanning(start, last, self.step)
     }
@@ -248,7 +248,7 @@ impl Planner {
             Function::Start => self.start,
             Function::End => self.end,
             Function::Step => self.step,
-            Function::Range => self.end - self.start,
+            Function::Range => self.end.saturating_sub(self.start),
             _ => return None,
         };
         Some(ms as f64 / 1000.0)
@@ -346,7 +346,7 @@ impl Planner {
         Ok(match &d.kind {
             DurationKind::Literal(n) => n.value,
             DurationKind::Step => self.step as f64 / 1000.0,
-            DurationKind::Range => (self.end - self.start) as f64 / 1000.0,
+            DurationKind::Range => self.end.saturating_sub(self.start) as f64 / 1000.0,
             DurationKind::MinOf(a, b) => self.duration(a)?.min(self.duration(b)?),
             DurationKind::MaxOf(a, b) => self.duration(a)?.max(self.duration(b)?),
             DurationKind::Unary(UnaryOp::Minus, a) => -self.duration(a)?,

@@ -1,11 +1,13 @@
 //! Queries over samples in memory: what comes out, and what is refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_model::read::Cancel;
 use belfry_model::{Labels, METRIC_NAME, TimestampMs};
 use belfry_promql::{Answer, PointValue, Query, QueryError, QueryLimits, QueryTime, QueryValue};
 use belfry_testkit::MemorySeries;
+use proptest::prelude::*;
 
 fn series(name: &str, pairs: &[(&str, &str)]) -> Labels {
     Labels::from_pairs(pairs.iter().copied().chain([(METRIC_NAME, name)]))
@@ -110,4 +112,143 @@ async fn notes_name_their_place() {
             "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"temperature\" (1:10)"
         ]
     );
+}
+
+#[tokio::test]
+async fn deep_expressions_fit_the_stack() {
+    for text in [vec!["requests_total"; 200].join(" or "), format!("{}1{}", "-(".repeat(80), ")".repeat(80))] {
+        let answer = ask(&text, at(600), QueryLimits::default()).await;
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+}
+
+/// Expressions over what [`store`] and one histogram series hold, right and wrong ones.
+fn expressions() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "requests_total",
+        "temperature",
+        "{__name__=~\".+\"}",
+        "histogram",
+        "1",
+        "NaN",
+        "-Inf",
+        "\"job\"",
+        "time()",
+        "vector(3)",
+        "requests_total @ end()",
+        "histogram offset -30s",
+        "temperature smoothed",
+        "bucket_series",
+        "start()",
+    ]);
+    leaf.prop_map(str::to_owned).prop_recursive(4, 24, 3, |inner| {
+        let functions: Vec<&str> =
+            belfry_promql::syntax::functions::Function::ALL.iter().map(|f| f.spec().name).collect();
+        let op = prop::sample::select(vec![
+            "+",
+            "-",
+            "*",
+            "/",
+            "%",
+            "^",
+            "==",
+            ">",
+            "!= bool",
+            "and",
+            "or",
+            "unless",
+            "</",
+            ">/",
+            "atan2",
+            "* on(job) group_left",
+            "+ on() fill(1)",
+            "- ignoring(job) group_right(x) fill_left(2)",
+        ]);
+        let aggregate = prop::sample::select(vec![
+            "sum",
+            "avg by (job)",
+            "count",
+            "min",
+            "max",
+            "group",
+            "stddev",
+            "stdvar without (job)",
+            "topk(2,",
+            "bottomk(1,",
+            "quantile(0.5,",
+            "limitk(1,",
+            "limit_ratio(-0.5,",
+            "count_values(\"v\",",
+        ]);
+        let range = prop::sample::select(vec!["[1m]", "[5m:30s]", "[1m] anchored", "[2m] smoothed", "[3m:] offset 1m"]);
+        prop_oneof![
+            (inner.clone(), op, inner.clone()).prop_map(|(a, op, b)| format!("({a}) {op} ({b})")),
+            (aggregate, inner.clone()).prop_map(|(a, e)| match a.strip_suffix(',') {
+                Some(head) => format!("{head}, {e})"),
+                None => format!("{a} ({e})"),
+            }),
+            (prop::sample::select(functions), prop::collection::vec((inner.clone(), prop::option::of(range)), 0..4))
+                .prop_map(|(f, args)| {
+                    let args: Vec<String> =
+                        args.into_iter().map(|(a, r)| format!("{a}{}", r.unwrap_or_default())).collect();
+                    format!("{f}({})", args.join(", "))
+                }),
+            inner.prop_map(|e| format!("-{e}")),
+        ]
+    })
+}
+
+fn store_with_histograms() -> MemorySeries {
+    use belfry_model::sample::Span;
+    use belfry_model::{Histogram, Sample, Value};
+    let mut m = store();
+    for (i, le) in ["1", "5", "+Inf"].into_iter().enumerate() {
+        let values: Vec<f64> = (0..20).map(|n| f64::from(n) * (i + 1) as f64).collect();
+        m.push_floats(&series("bucket_series", &[("le", le)]), TimestampMs(0), 30_000, &values);
+    }
+    for n in 0..20 {
+        let f = f64::from(n);
+        let h = Histogram {
+            schema: if n > 14 { Histogram::CUSTOM_BOUNDS } else { n % 3 },
+            count: 3.0 * f,
+            sum: f,
+            zero_threshold: 0.001 * f,
+            zero_count: f,
+            positive_spans: vec![Span { offset: n % 4, length: 2 }],
+            positive_counts: vec![f, f],
+            custom_bounds: if n > 14 { vec![1.0, 2.0, 5.0, f] } else { Vec::new() },
+            ..Histogram::default()
+        };
+        let value = Value::Histogram(Arc::new(h));
+        m.push(
+            &series("histogram", &[("job", "a")]),
+            Sample { at: TimestampMs(i64::from(n) * 30_000), value, start: None },
+        );
+    }
+    m
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn no_expression_panics(text in expressions(), range in any::<bool>()) {
+        let time = match range {
+            true => QueryTime::Range {
+                start: TimestampMs(-60_000),
+                end: TimestampMs(700_000),
+                step: Duration::from_secs(45),
+            },
+            false => at(300),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let Ok(runtime) = runtime else { return Ok(()) };
+        if let Ok(query) = Query::parse(&text, time, QueryLimits::default()) {
+            let fetched = runtime.block_on(query.fetch(&store_with_histograms()));
+            if let Ok(fetched) = fetched {
+                let once = fetched.evaluate(&Cancel::default());
+                prop_assert_eq!(format!("{once:?}"), format!("{:?}", fetched.evaluate(&Cancel::default())), "{}", text);
+            }
+        }
+    }
 }

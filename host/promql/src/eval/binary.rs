@@ -227,79 +227,97 @@ impl<'a> Evaluator<'a> {
         one_groups.iter().enumerate().for_each(|(i, g)| one_by_group[*g].push(i));
         // The "one" side's series of a group at each step.
         let mut partner = vec![None; n];
-        let mut out = Outputs::default();
-        let mut matched = vec![false; count * n];
-        let mut taken: Vec<HashMap<Labels, ()>> = Vec::new();
+        let mut out = Outputs { n, many_to_one: m.cardinality != Cardinality::OneToOne, ..Outputs::default() };
+        let mut matched = vec![false; n];
         let mut many_by_group: Vec<Vec<usize>> = vec![Vec::new(); count];
         many_groups.iter().enumerate().for_each(|(i, g)| many_by_group[*g].push(i));
         for g in 0..count {
             self.check_cancelled()?;
-            partner.fill(None);
-            for j in &one_by_group[g] {
-                for (i, slot) in partner.iter_mut().enumerate() {
-                    if one[*j].column.is_present(i)
-                        && let Some(other) = slot.replace(*j)
-                    {
-                        let side = if swapped { "left" } else { "right" };
-                        let (a, c): (&OutSeries, &OutSeries) = (&one[*j], &one[other]);
-                        return Err(QueryError::Execution(format!(
-                            "found duplicate series for the match group {} on the {side} hand-side of the operation: \
-                             [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
-                            as_map(&signature(&a.labels, m)),
-                            as_map(&c.labels),
-                            as_map(&a.labels),
-                        )));
-                    }
-                }
-            }
-            taken.clear();
-            taken.resize_with(n, HashMap::new);
+            find_partners(&mut partner, &one, &one_by_group[g], m, swapped)?;
+            matched.fill(false);
             for k in &many_by_group[g] {
+                let series = &many[*k];
+                // Labels depend on the pair alone, which seldom changes from step to step.
+                let mut pair: Option<(Option<usize>, usize)> = None;
                 for i in 0..n {
-                    let Some(cell) = many[*k].column.get(i) else { continue };
-                    let (other, one_labels) = match (partner[i], fill_one) {
-                        (Some(j), _) => {
-                            let s: &OutSeries = &one[j];
-                            (s.column.get(i), s.labels.clone())
-                        }
-                        (None, Some(v)) => (Some(Cell::Float(v)), signature(&many[*k].labels, m)),
-                        (None, None) => continue,
+                    let Some(cell) = series.column.get(i) else { continue };
+                    let other = match (partner[i], fill_one) {
+                        (Some(j), _) => one[j].column.get(i),
+                        (None, fill) => fill.map(Cell::Float),
                     };
                     let Some(other) = other else { continue };
                     let (a, c) = if swapped { (&other, &cell) } else { (&cell, &other) };
                     let Some((value, keep)) = elements(b.op, a, c, span, &mut self.notes) else { continue };
-                    let labels = out.result_labels(&many[*k].labels, &one_labels, b.op, m);
-                    if m.cardinality == Cardinality::OneToOne {
-                        if matched[g * n + i] {
-                            return Err(QueryError::Execution(
-                                "multiple matches for labels: many-to-one matching must be explicit \
-                                 (group_left/group_right)"
-                                    .to_owned(),
-                            ));
+                    let slot = match pair {
+                        Some((j, slot)) if j == partner[i] => slot,
+                        _ => {
+                            let one_labels = match partner[i] {
+                                Some(j) => one[j].labels.clone(),
+                                None => signature(&series.labels, m),
+                            };
+                            // Arithmetic drops the name at once; a comparison keeps what is due.
+                            let drop = b.return_bool || (series.drop_name && !changes_schema(b.op));
+                            out.slot(result_labels(&series.labels, &one_labels, b.op, m), drop)
                         }
-                    } else if taken[i].insert(labels.clone(), ()).is_some() {
-                        return Err(QueryError::Execution(
-                            "multiple matches for labels: grouping labels must ensure unique matches".to_owned(),
-                        ));
+                    };
+                    pair = Some((partner[i], slot));
+                    if !out.many_to_one && matched[i] {
+                        return fail(
+                            "multiple matches for labels: many-to-one matching must be explicit \
+                             (group_left/group_right)",
+                        );
                     }
-                    matched[g * n + i] = true;
-                    // Unlike values drop names at once, so comparisons keep what is due on the "many" side.
-                    out.put(labels, many[*k].drop_name && !changes_schema(b.op), value, keep, b.return_bool, i, n)?;
+                    matched[i] = true;
+                    out.put(slot, i, value, keep, b.return_bool)?;
                 }
             }
             let Some(fill) = fill_many else { continue };
             for i in 0..n {
-                let Some(j) = partner[i].filter(|_| !matched[g * n + i]) else { continue };
+                let Some(j) = partner[i].filter(|_| !matched[i]) else { continue };
                 let Some(other) = one[j].column.get(i) else { continue };
                 let cell = Cell::Float(fill);
                 let (a, c) = if swapped { (&other, &cell) } else { (&cell, &other) };
                 let Some((value, keep)) = elements(b.op, a, c, span, &mut self.notes) else { continue };
-                let labels = out.result_labels(&signature(&one[j].labels, m), &one[j].labels, b.op, m);
-                out.put(labels, false, value, keep, b.return_bool, i, n)?;
+                let labels = result_labels(&signature(&one[j].labels, m), &one[j].labels, b.op, m);
+                let slot = out.slot(labels, b.return_bool);
+                out.put(slot, i, value, keep, b.return_bool)?;
             }
         }
+        out.series.retain(|s| !s.column.is_all_absent());
         Ok(out.series)
     }
+}
+
+fn fail<T>(text: &str) -> Result<T> {
+    Err(QueryError::Execution(text.to_owned()))
+}
+
+/// Which series of the "one" side stands for the group at each step; there may not be two.
+fn find_partners(
+    partner: &mut [Option<usize>],
+    one: &[OutSeries],
+    group: &[usize],
+    m: &Matching,
+    swapped: bool,
+) -> Result<()> {
+    partner.fill(None);
+    for j in group {
+        for (i, slot) in partner.iter_mut().enumerate() {
+            if one[*j].column.is_present(i)
+                && let Some(other) = slot.replace(*j)
+            {
+                let side = if swapped { "left" } else { "right" };
+                return Err(QueryError::Execution(format!(
+                    "found duplicate series for the match group {} on the {side} hand-side of the operation: \
+                     [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+                    as_map(&signature(&one[*j].labels, m)),
+                    as_map(&one[other].labels),
+                    as_map(&one[*j].labels),
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A label set as Prometheus' messages write it: the name among the others.
@@ -318,58 +336,55 @@ fn as_map(l: &Labels) -> String {
     format!("{{{}}}", pairs.join(", "))
 }
 
+fn result_labels(many: &Labels, one: &Labels, op: Op, m: &Matching) -> Labels {
+    let mut labels = if changes_schema(op) { many.without(&METADATA_LABELS) } else { many.clone() };
+    let names: Vec<&str> = m.labels.iter().map(String::as_str).collect();
+    if m.cardinality == Cardinality::OneToOne {
+        labels = if m.on { labels.only(&names) } else { labels.without(&names) };
+    }
+    if m.include.is_empty() {
+        return labels;
+    }
+    let mut b = labels.to_builder();
+    for name in &m.include {
+        b.set(name.as_str(), one.get(name).unwrap_or(""));
+    }
+    b.build()
+}
+
+/// The series of a result as they come.
 #[derive(Default)]
 struct Outputs {
     series: Vec<OutSeries>,
     index: HashMap<(Labels, bool), usize>,
-    labels: HashMap<(Labels, Labels), Labels>,
+    /// Steps at which a series had a match, kept or not; only used with `many_to_one`.
+    seen: Vec<Vec<bool>>,
+    many_to_one: bool,
+    n: usize,
 }
 
 impl Outputs {
-    fn result_labels(&mut self, many: &Labels, one: &Labels, op: Op, m: &Matching) -> Labels {
-        let key = (many.clone(), one.clone());
-        if let Some(l) = self.labels.get(&key) {
-            return l.clone();
-        }
-        let mut labels = if changes_schema(op) { many.without(&METADATA_LABELS) } else { many.clone() };
-        let names: Vec<&str> = m.labels.iter().map(String::as_str).collect();
-        if m.cardinality == Cardinality::OneToOne {
-            labels = if m.on { labels.only(&names) } else { labels.without(&names) };
-        }
-        if !m.include.is_empty() {
-            let mut b = labels.to_builder();
-            for name in &m.include {
-                b.set(name.as_str(), one.get(name).unwrap_or(""));
-            }
-            labels = b.build();
-        }
-        self.labels.insert(key, labels.clone());
-        labels
+    fn slot(&mut self, labels: Labels, drop_name: bool) -> usize {
+        let (series, seen, n) = (&mut self.series, &mut self.seen, self.n);
+        let steps = if self.many_to_one { n } else { 0 };
+        *self.index.entry((labels, drop_name)).or_insert_with_key(|(labels, _)| {
+            series.push(OutSeries { labels: labels.clone(), drop_name, column: Column::absent(n) });
+            seen.push(vec![false; steps]);
+            series.len() - 1
+        })
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn put(
-        &mut self,
-        labels: Labels,
-        drop: bool,
-        value: Cell,
-        keep: bool,
-        as_bool: bool,
-        i: usize,
-        n: usize,
-    ) -> Result<()> {
-        let (value, drop) = if as_bool { (Cell::Float(f64::from(u8::from(keep))), true) } else { (value, drop) };
+    fn put(&mut self, slot: usize, i: usize, value: Cell, keep: bool, as_bool: bool) -> Result<()> {
+        if self.many_to_one && std::mem::replace(&mut self.seen[slot][i], true) {
+            return fail("multiple matches for labels: grouping labels must ensure unique matches");
+        }
+        let value = if as_bool { Cell::Float(f64::from(u8::from(keep))) } else { value };
         if !keep && !as_bool {
             return Ok(());
         }
-        let series = &mut self.series;
-        let at = *self.index.entry((labels.clone(), drop)).or_insert_with(|| {
-            series.push(OutSeries { labels, drop_name: drop, column: Column::absent(n) });
-            series.len() - 1
-        });
-        let column = &mut self.series[at].column;
+        let column = &mut self.series[slot].column;
         if column.is_present(i) {
-            return Err(QueryError::Execution(super::SAME_LABELSET.to_owned()));
+            return fail(super::SAME_LABELSET);
         }
         column.set(i, value);
         Ok(())

@@ -14,9 +14,9 @@ impl<'a> Evaluator<'a> {
     pub(super) fn call(&mut self, f: F, args: &[Plan], plan: &Plan, frame: Frame) -> Result<Evaluated> {
         if range_calls::takes_window(f) {
             let mut out = Vec::new();
-            self.stream_range_call(f, args, frame, &mut |_, s| {
+            self.stream_range_call(f, args, frame, &mut |ev, s| {
                 out.push(s);
-                Ok(())
+                ev.check_held(out.len(), frame)
             })?;
             return Ok(Evaluated::Vector(out));
         }

@@ -95,11 +95,16 @@ impl<'a> Evaluator<'a> {
     fn check_points(&self, points: u64) -> Result<()> {
         if points > self.limits.points_max {
             return Err(QueryError::Limit(format!(
-                "the answer has more than {} points; narrow the query or raise the limit",
+                "the query needs more than {} points at a time; narrow the query or raise the limit",
                 self.limits.points_max
             )));
         }
         Ok(())
+    }
+
+    /// What one node of the plan may hold at a time.
+    fn check_held(&self, series: usize, frame: Frame) -> Result<()> {
+        self.check_points(series as u64 * frame.n as u64)
     }
 
     fn check_cancelled(&self) -> Result<()> {
@@ -148,9 +153,9 @@ impl<'a> Evaluator<'a> {
             PlanKind::Aggregate(a) => Ok(Evaluated::Vector(self.aggregate(a, plan.span, frame)?)),
             PlanKind::Select(_) => {
                 let mut out = Vec::new();
-                self.stream(plan, frame, &mut |_, s| {
+                self.stream(plan, frame, &mut |ev, s| {
                     out.push(s);
-                    Ok(())
+                    ev.check_held(out.len(), frame)
                 })?;
                 Ok(Evaluated::Vector(out))
             }
