@@ -134,12 +134,12 @@ impl Actor {
                 Message::Reopen => self.reopen(),
                 Message::Stop { done } => {
                     self.retire();
+                    self.board.set_state(PluginState::Gone);
                     let _ = done.send(self.last_batch());
                     break;
                 }
             }
         }
-        self.board.set_state(PluginState::Gone);
     }
 
     async fn work(&mut self, work: Box<dyn Work>) {
@@ -156,9 +156,8 @@ impl Actor {
         match outcome {
             Outcome::Good { samples } => {
                 self.breaker.succeeded();
-                let mut counts = self.board.counts.lock();
-                counts.state = PluginState::Running;
-                counts.samples += samples as u64;
+                self.board.set_state(PluginState::Running);
+                self.board.counts.lock().samples += samples as u64;
             }
             // A guest that says no is well.
             Outcome::Refused(error) => {
@@ -238,5 +237,12 @@ impl Actor {
         batch.refs = self.carry.drain(..).map(|(series, _)| series).collect::<Vec<SeriesRef>>();
         batch.values = vec![stale_nan(); batch.refs.len()];
         batch
+    }
+}
+
+/// Also when the task is torn down in the middle.
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.board.set_state(PluginState::Gone);
     }
 }

@@ -62,14 +62,17 @@ pub(crate) fn histogram(h: sink::Histogram) -> Result<Histogram, String> {
     {
         return Err("a histogram's spans and counts are of different length".to_owned());
     }
-    if positive_spans.iter().chain(&negative_spans).skip(1).any(|s| s.offset < 0) && custom {
+    let overlap = |spans: &[Span]| spans.iter().skip(1).any(|s| s.offset < 0);
+    if overlap(&positive_spans) || overlap(&negative_spans) {
         return Err("a histogram's spans overlap".to_owned());
     }
     if custom && (!negative_spans.is_empty() || !h.custom_bounds.is_sorted_by(|a, b| a < b)) {
         return Err("custom bounds must ascend, and have no negative buckets".to_owned());
     }
-    if custom && h.positive_counts.len() > h.custom_bounds.len() + 1 {
-        return Err("a histogram has more buckets than bounds".to_owned());
+    // Buckets of custom bounds are numbered from 0; the last one reaches to infinity.
+    let last: i64 = positive_spans.iter().map(|s| i64::from(s.offset) + i64::from(s.length)).sum();
+    if custom && (positive_spans.first().is_some_and(|s| s.offset < 0) || last > h.custom_bounds.len() as i64 + 1) {
+        return Err("a histogram has buckets outside its bounds".to_owned());
     }
     if !custom && !h.custom_bounds.is_empty() {
         return Err(format!("custom bounds need schema {}", Histogram::CUSTOM_BOUNDS));
@@ -161,5 +164,67 @@ pub(crate) fn bytes(n: usize) -> String {
         n if n >= 1 << 20 => format!("{} MiB", n.div_ceil(1 << 20)),
         n if n >= 1 << 10 => format!("{} KiB", n.div_ceil(1 << 10)),
         n => format!("{n} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn custom(offset: i32, counts: &[f64], bounds: &[f64]) -> sink::Histogram {
+        sink::Histogram {
+            series: 0,
+            at: None,
+            start: None,
+            schema: Histogram::CUSTOM_BOUNDS,
+            count: counts.iter().sum(),
+            sum: 1.0,
+            zero_threshold: 0.0,
+            zero_count: 0.0,
+            positive_spans: vec![sink::Span { offset, length: counts.len() as u32 }],
+            positive_counts: counts.to_vec(),
+            negative_spans: Vec::new(),
+            negative_counts: Vec::new(),
+            custom_bounds: bounds.to_vec(),
+            gauge: false,
+        }
+    }
+
+    #[test]
+    fn a_histogram_that_fits_is_taken() {
+        let h = histogram(custom(1, &[2.0, 3.0], &[0.1, 0.5])).unwrap();
+        assert_eq!((h.count, h.integer, h.reset_hint), (5.0, true, ResetHint::Unknown));
+        assert!(!histogram(custom(0, &[0.5], &[0.1])).unwrap().integer);
+    }
+
+    #[test]
+    fn a_histogram_that_does_not_fit_is_told_why() {
+        let why = |h: sink::Histogram| histogram(h).unwrap_err();
+        assert!(why(custom(2, &[1.0, 1.0], &[0.1, 0.5])).contains("outside its bounds"));
+        assert!(why(custom(-1, &[1.0], &[0.1])).contains("outside its bounds"));
+        assert!(why(custom(0, &[1.0], &[0.5, 0.1])).contains("must ascend"));
+        assert!(why(custom(0, &[-1.0], &[0.1])).contains("cannot be negative"));
+        let exponential = sink::Histogram { schema: 9, custom_bounds: Vec::new(), ..custom(0, &[1.0], &[]) };
+        assert!(why(exponential).contains("-4 to 8"));
+        let ragged = sink::Histogram { positive_counts: vec![1.0, 2.0], ..custom(0, &[1.0], &[0.1, 0.2]) };
+        assert!(why(ragged).contains("different length"));
+    }
+
+    #[test]
+    fn a_table_with_a_short_row_is_refused() {
+        let t = section::Table {
+            title: "t".into(),
+            columns: vec![section::Column { title: "a".into(), unit: None }],
+            rows: vec![vec![]],
+        };
+        assert!(block(section::Block::Table(t)).unwrap_err().contains("0 cells under 1 columns"));
+    }
+
+    #[test]
+    fn sizes_read_as_the_config_spells_them() {
+        assert_eq!(
+            [bytes(7), bytes(32 << 20), bytes(2 << 30), bytes((32 << 20) + 1)],
+            ["7 B", "32 MiB", "2 GiB", "33 MiB"]
+        );
     }
 }

@@ -151,7 +151,10 @@ impl Board {
     pub(crate) fn error(&self, at: TimestampMs, error: &CallError) {
         let mut c = self.counts.lock();
         *c.errors.entry(class(error)).or_default() += 1;
-        c.last_error = Some((at, error.to_string()));
+        // That it rests or is busy must not hide why.
+        if !matches!(error, CallError::BackingOff { .. } | CallError::Busy { .. } | CallError::Gone { .. }) {
+            c.last_error = Some((at, error.to_string()));
+        }
     }
 
     /// A call has run in `instance`.
@@ -173,6 +176,10 @@ impl Board {
     }
 
     pub(crate) fn set_state(&self, state: PluginState) {
-        self.counts.lock().state = state;
+        let mut c = self.counts.lock();
+        // A call that ends well while it drains does not make it stay.
+        if c.state != PluginState::Draining || state == PluginState::Gone {
+            c.state = state;
+        }
     }
 }

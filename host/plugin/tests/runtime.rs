@@ -153,6 +153,9 @@ async fn a_trap_ends_the_instance_and_the_next_comes_after_a_rest() {
         CallError::BackingOff { plugin: "probe".into(), failures: 1, retry_after: Duration::from_secs(1) }
     );
 
+    let (_, last) = plugin.status().last_error.unwrap();
+    assert!(last.contains("trapped"), "that it rests does not hide why: {last}");
+
     host.second(3);
     let batch = plugin.collect(AT).await.unwrap();
     assert_eq!(
