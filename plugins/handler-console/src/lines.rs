@@ -28,13 +28,16 @@ pub fn group(group: &AlertGroup, labels: bool, max: usize) -> Vec<(Level, String
     lines
 }
 
-/// One line for the report, one for each of its files.
+/// Lines of a report's summary; more belong into the report itself.
+const SUMMARY_LINES_MAX: usize = 20;
+
+/// One line for the report, then its summary, its files and its address.
 pub fn report(report: &Report) -> Vec<String> {
-    let title = if report.title.is_empty() { &report.name } else { &report.title };
-    let mut lines = vec![match one_line(&report.summary) {
-        summary if summary.is_empty() => format!("report {title}"),
-        summary => format!("report {title}: {summary}"),
-    }];
+    let title = one_line(if report.title.is_empty() { &report.name } else { &report.title });
+    let mut lines = vec![format!("report {title}")];
+    // The summary begins with the title, too.
+    let summary = report.summary.lines().map(one_line).filter(|line| !line.is_empty() && *line != title);
+    lines.extend(summary.take(SUMMARY_LINES_MAX).map(|line| format!("  {line}")));
     lines.extend(
         report
             .documents

@@ -75,7 +75,7 @@ fn a_report_names_its_files() {
         title: "Daily summary".into(),
         start: 0,
         end: 1,
-        summary: "2 alerts".into(),
+        summary: "Daily summary\n2 alerts\n".into(),
         documents: vec![Document { media_type: "text/html".into(), file_name: "daily.html".into(), data: vec![0; 9] }],
         url: "http://127.0.0.1:8089/reports/1".into(),
         attributes: Vec::new(),
@@ -84,7 +84,12 @@ fn a_report_names_its_files() {
     let lines: Vec<_> = host.logs().into_iter().map(|(_, line)| line).collect();
     assert_eq!(
         lines,
-        ["report Daily summary: 2 alerts", "  daily.html (text/html, 9 bytes)", "  http://127.0.0.1:8089/reports/1"]
+        [
+            "report Daily summary",
+            "  2 alerts",
+            "  daily.html (text/html, 9 bytes)",
+            "  http://127.0.0.1:8089/reports/1"
+        ]
     );
 }
 
