@@ -310,4 +310,20 @@ mod tests {
         let only = format!(r#"(component {EMPTY} (export "belfry:plugin/plugin@0.1.0" (instance $i)))"#);
         assert!(reason(&only).contains("exports no kind"));
     }
+
+    #[test]
+    fn every_interface_of_the_contract_is_known_here() {
+        let wit = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/0.1.0");
+        let mut interfaces = Vec::new();
+        for file in std::fs::read_dir(wit).unwrap().flatten() {
+            let text = std::fs::read_to_string(file.path()).unwrap();
+            assert!(text.starts_with(&format!("package belfry:plugin@{CONTRACT_VERSION};")), "{:?}", file.path());
+            let names = text.lines().filter_map(|l| l.strip_prefix("interface ")?.split_whitespace().next());
+            interfaces.extend(names.map(str::to_owned));
+        }
+        let mut known: Vec<_> = CAPABILITIES.iter().chain(WORDS).map(|&s| s.to_owned()).collect();
+        interfaces.sort();
+        known.sort();
+        assert_eq!(interfaces, known);
+    }
 }
