@@ -11,6 +11,7 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 use crate::cache::Cache;
+use crate::capabilities::grants;
 use crate::capabilities::http::{HttpEgress, HttpSettings};
 use crate::capabilities::log::LogRing;
 use crate::capabilities::mail::{Mailer, SmtpSettings};
@@ -170,6 +171,9 @@ impl Inner {
                 ),
                 "lower it, or raise `[plugins] memory_slot`",
             )));
+        }
+        if let Err((reason, help)) = grants::check(&spec.grants, &spec.secrets) {
+            return Err(named(failed(reason, help)));
         }
         let bytes = self.read(&spec.source).await.map_err(named)?;
         let info = inspect(&bytes).map_err(named)?;

@@ -128,3 +128,13 @@ async fn one_plugins_grants_are_not_anothers() {
     other.name = "other".into();
     assert_eq!(answers(&host, other).await["kv"].0, "denied");
 }
+
+#[tokio::test]
+async fn a_grant_that_means_nothing_is_refused_when_the_plugin_is_loaded() {
+    let host = Host::new();
+    let mut wrong = asking("https://api.example.com/");
+    wrong.grants.http = vec!["api.example.com".to_owned()];
+    let error = host.runtime.load(wrong).await.unwrap_err();
+    assert_eq!(error.plugin, "asks");
+    assert!(error.reason.contains("`api.example.com`") && error.help.contains("https://host"), "{error}");
+}

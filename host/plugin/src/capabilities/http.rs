@@ -34,6 +34,7 @@ use wasmtime::component::Resource;
 pub use connect::Resolve;
 pub(crate) use egress::HttpEgress;
 pub use egress::{HttpSettings, TraceProvider};
+pub(crate) use origin::OriginPattern;
 pub use stream::BodyStream;
 
 use self::error::HttpError;

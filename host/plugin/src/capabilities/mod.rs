@@ -8,6 +8,7 @@
 //! Not here: limits of time and memory (`instance.rs`, `limiter.rs`).
 
 pub(crate) mod clock;
+pub(crate) mod grants;
 pub(crate) mod http;
 pub(crate) mod kv;
 pub(crate) mod log;
