@@ -250,11 +250,20 @@ fn store_config(storage: &belfry_config::types::Storage) -> belfry_store::StoreC
 fn runtime_config(config: &Config) -> Result<RuntimeConfig> {
     let exe = std::env::current_exe().context("cannot tell which program this is")?;
     let compile = CompileMode::ChildProcess { exe, args: vec!["compile-component".to_owned()] };
-    let cache: PathBuf = config.storage.path.join("cache");
+    let cache = component_cache(config);
     let carried = Builtins::Embedded(Arc::new(builtins::component));
     let mut runtime = RuntimeConfig::new(cache, compile, carried);
+    runtime.http.traces = Some(Arc::new(crate::telemetry::traces::traceparent));
     runtime.smtp = config.smtp.as_ref().map(spec::smtp);
     Ok(runtime)
+}
+
+/// Compiled components are the user's, not the data folder's: another data folder need not compile them again.
+fn component_cache(config: &Config) -> PathBuf {
+    let var = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    var("XDG_CACHE_HOME")
+        .or_else(|| var("HOME").map(|home| home.join(".cache")))
+        .map_or_else(|| config.storage.path.join("cache"), |cache| cache.join("belfry").join("components"))
 }
 
 fn channels() -> (Inputs, Outputs) {

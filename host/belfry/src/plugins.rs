@@ -112,8 +112,14 @@ impl PluginSet {
         let names: BTreeSet<String> = wanted.iter().map(|w| w.spec.name.clone()).collect();
         let gone: Vec<String> = self.entries.lock().keys().filter(|n| !names.contains(*n)).cloned().collect();
         let removals = gone.iter().map(|name| self.remove(name));
-        let changes = wanted.into_iter().filter(|w| self.is_news(w)).map(|w| self.put(w));
-        futures::join!(futures::future::join_all(removals), futures::future::join_all(changes));
+        let news = wanted.into_iter().filter(|w| self.is_news(w));
+        // Those that measure come first: their samples cannot be had later.
+        let (sources, others): (Vec<_>, Vec<_>) = news.partition(|w| w.interval.is_some());
+        let changes = async {
+            futures::future::join_all(sources.into_iter().map(|w| self.put(w))).await;
+            futures::future::join_all(others.into_iter().map(|w| self.put(w))).await;
+        };
+        futures::join!(futures::future::join_all(removals), changes);
     }
 
     /// Reads the plugin's component again and swaps it in.

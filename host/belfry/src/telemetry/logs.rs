@@ -10,7 +10,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 use super::traces::Traces;
 
 /// Libraries that tell too much at `info`.
-const QUIETER: &str = "hyper=warn,rmcp=warn,opentelemetry=warn,opentelemetry_sdk=warn,cranelift=warn,wasmtime=warn";
+const QUIETER: &str = "hyper=warn,rmcp=off,opentelemetry=warn,opentelemetry_sdk=warn,cranelift=warn,wasmtime=warn";
 
 /// Changes what is logged.
 pub struct LogControl {
