@@ -122,6 +122,11 @@ impl Target {
         request
     }
 
+    /// How long it may take.
+    pub fn timeout_ms(&self) -> u64 {
+        self.timeout.ms()
+    }
+
     /// Is this status fine?
     pub fn expects(&self, status: u16) -> bool {
         if self.config.expect_status.is_empty() {

@@ -16,6 +16,10 @@ use outcome::Outcome;
 /// Longer bodies are not read: what a probe looks for stands near the beginning.
 const BODY_BYTES_MAX: u32 = 1 << 20;
 
+/// The host's default limits: requests at a time, and the wall time of a call.
+const AT_A_TIME: usize = 8;
+const CALL_MS: u64 = 5_000;
+
 static UP: Gauge = Gauge::new("http_probe_up", "1 when the target answered as expected.");
 static STATUS: Gauge = Gauge::new("http_probe_status_code", "Status of the answer.");
 static DURATION: Gauge = Gauge::new("http_probe_duration_seconds", "From connecting to the last byte.").unit("seconds");
@@ -70,6 +74,14 @@ impl Plugin for HttpCollector {
 
     fn configure(config: Config) -> Result<Self> {
         let targets = config.into_targets()?;
+        let slowest = targets.iter().map(Target::timeout_ms).max().unwrap_or(0);
+        let worst_ms = slowest.saturating_mul(targets.len().div_ceil(AT_A_TIME) as u64);
+        if worst_ms >= CALL_MS {
+            warn!(
+                "{} targets that all hang take {worst_ms} ms: keep `limits.call_time` above that, or lower `timeout`",
+                targets.len()
+            );
+        }
         for target in &targets {
             // So that the first failure is an increase.
             for reason in ["status", "timeout", "unreachable"] {

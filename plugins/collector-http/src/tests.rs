@@ -90,6 +90,17 @@ fn failures_begin_at_zero_and_add_up() {
 }
 
 #[test]
+fn more_targets_than_a_call_has_time_for_are_said_at_the_start() {
+    let host = host();
+    let urls = |n: usize| (0..n).map(|i| format!("\"http://{i}.example/\"")).collect::<Vec<_>>().join(",");
+    for (targets, lines) in [(8, 0), (9, 1)] {
+        let before = host.logs().len();
+        host.configure::<HttpCollector>(&format!(r#"{{"urls": [{}]}}"#, urls(targets))).unwrap();
+        assert_eq!(host.logs().len() - before, lines, "{targets} targets");
+    }
+}
+
+#[test]
 fn the_request_is_as_configured() {
     let host = host();
     let mut plugin = host.configure::<HttpCollector>(CONFIG).unwrap();

@@ -114,7 +114,11 @@ impl Round<'_> {
         self.fail("tools/list", "protocol", format!("more than {TOOL_PAGES_MAX} pages of tools"));
     }
 
+    /// Asks, unless the server has gone silent in this round: that was said once.
     fn call(&mut self, method: &'static str, params: Value) -> Option<Value> {
+        if self.session.is_gone() {
+            return None;
+        }
         self.counts.request(method);
         let (answer, seconds) = self.session.call(method, params);
         match answer {
@@ -137,7 +141,8 @@ impl Round<'_> {
             self.denied = Some(message.clone());
         }
         self.counts.error(method, reason);
-        self.probed.failures.push(message);
+        let named = if message.contains(method) { message } else { format!("`{method}`: {message}") };
+        self.probed.failures.push(named);
     }
 }
 

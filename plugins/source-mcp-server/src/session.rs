@@ -2,6 +2,8 @@
 //!
 //! Invariant: after `initialize` every request carries the session and the protocol version, as the transport asks.
 
+use std::time::Duration;
+
 use belfry_sdk::http::{self, Request, Response};
 use belfry_sdk::{Error, clock};
 use serde_json::Value;
@@ -42,12 +44,16 @@ pub struct Session<'a> {
     id: Option<String>,
     protocol: Option<String>,
     next_request: u64,
+    deadline_ns: u64,
+    /// It did not answer in time, or not at all: nothing more is asked of it.
+    gone: bool,
 }
 
 impl<'a> Session<'a> {
     /// None yet: `initialize` makes it.
     pub fn new(config: &'a Config) -> Self {
-        Self { config, id: None, protocol: None, next_request: 1 }
+        let deadline_ns = clock::monotonic_ns() + config.budget.ms() * 1_000_000;
+        Self { config, id: None, protocol: None, next_request: 1, deadline_ns, gone: false }
     }
 
     /// Speaks this version from now on.
@@ -55,12 +61,27 @@ impl<'a> Session<'a> {
         self.protocol = Some(version.to_owned());
     }
 
+    /// Whether it makes sense to ask anything more.
+    pub fn is_gone(&self) -> bool {
+        self.gone || self.left().is_none()
+    }
+
+    fn left(&self) -> Option<Duration> {
+        let left = self.deadline_ns.saturating_sub(clock::monotonic_ns());
+        (left > 0).then(|| Duration::from_nanos(left))
+    }
+
     /// Asks; answers the result and how long it took in seconds.
     pub fn call(&mut self, method: &str, params: Value) -> (Result<Value, Failure>, f64) {
         let started = clock::monotonic_ns();
         let answer = self.exchange(method, params);
+        self.note(&answer);
         let seconds = clock::monotonic_ns().saturating_sub(started) as f64 / 1e9;
         (answer, seconds)
+    }
+
+    fn note<T>(&mut self, answer: &Result<T, Failure>) {
+        self.gone |= answer.as_ref().is_err_and(|f| matches!(f.reason.as_str(), "timeout" | "unreachable" | "denied"));
     }
 
     fn exchange(&mut self, method: &str, params: Value) -> Result<Value, Failure> {
@@ -84,6 +105,12 @@ impl<'a> Session<'a> {
 
     /// Says something that is not answered.
     pub fn notify(&mut self, method: &str) -> Result<(), Failure> {
+        let said = self.say(method);
+        self.note(&said);
+        said
+    }
+
+    fn say(&self, method: &str) -> Result<(), Failure> {
         let response = self.post(&serde_json::json!({ "jsonrpc": "2.0", "method": method }))?.send()?;
         match response.status() {
             200..300 => Ok(()),
@@ -93,7 +120,7 @@ impl<'a> Session<'a> {
 
     /// Ends it, so that probes leave no sessions behind. Servers may refuse (405): that is no failure.
     pub fn end(&mut self) {
-        let Some(id) = self.id.take() else { return };
+        let Some(id) = self.id.take().filter(|_| !self.is_gone()) else { return };
         let request = self.with_headers(http::request("DELETE", self.config.url.as_str()));
         if let Err(error) = request.header("mcp-session-id", id).send() {
             belfry_sdk::debug!("the session could not be ended: {error}");
@@ -113,7 +140,8 @@ impl<'a> Session<'a> {
     }
 
     fn with_headers(&self, mut request: Request) -> Request {
-        request = request.timeout(self.config.timeout.duration());
+        let timeout = self.config.timeout.duration();
+        request = request.timeout(self.left().map_or(Duration::from_millis(1), |left| left.min(timeout)));
         if let Some(version) = &self.protocol {
             request = request.header("mcp-protocol-version", version.as_str());
         }

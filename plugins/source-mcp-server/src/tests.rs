@@ -106,6 +106,14 @@ fn a_method_that_fails_is_degraded() {
 }
 
 #[test]
+fn a_server_that_hangs_is_asked_nothing_more_in_that_round() {
+    let host = Host::new();
+    server(&host, false, vec![("ping", Err(Error::Timeout("1500 ms are over".into())))]);
+    assert_eq!(snapshot(&host), Health::Degraded("`ping`: 1500 ms are over".into()));
+    assert_eq!(methods(&host), ["initialize", "notifications/initialized", "ping"]);
+}
+
+#[test]
 fn slow_is_degraded() {
     let probed = Probed { server: Some(Server::default()), response_s: vec![("ping", 1.5)], ..Probed::default() };
     assert_eq!(probed.health(belfry_sdk::config::Span::from_ms(1_000)), Health::Degraded("`ping` took 1500 ms".into()));
