@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use belfry_model::{Histogram, Labels, TimestampMs};
 
+pub use histogram::Bucket;
 pub use query::{Fetched, Query, QueryError};
 pub use syntax::ast::{Expr, ExprKind, ValueType};
 pub use syntax::{ParseError, ParseErrors, format_expr, parse, parse_recovering, parse_selector};
@@ -125,4 +126,9 @@ pub fn add_histograms(a: &Histogram, b: &Histogram, sign: f64) -> Option<Histogr
 /// Was the counter behind these histograms reset between `previous` and `h`?
 pub fn histogram_was_reset(h: &Histogram, previous: &Histogram) -> bool {
     histogram::detect_reset(h, previous)
+}
+
+/// The buckets that hold something, ascending: as the HTTP API lists them.
+pub fn histogram_buckets(h: &Histogram) -> Vec<Bucket> {
+    histogram::all_buckets(h).into_iter().filter(|b| b.count != 0.0).collect()
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use belfry_model::read::Cancel;
 use belfry_model::{Labels, METRIC_NAME, TimestampMs};
-use belfry_promql::{Answer, PointValue, Query, QueryError, QueryLimits, QueryTime, QueryValue};
+use belfry_promql::syntax::functions::Function;
+use belfry_promql::{Answer, PointValue, Query, QueryError, QueryLimits, QueryTime, QueryValue, ValueType};
 use belfry_testkit::MemorySeries;
 use proptest::prelude::*;
 
@@ -115,6 +116,33 @@ async fn notes_name_their_place() {
 }
 
 #[tokio::test]
+async fn what_a_metric_is_does_not_hinder_matching() {
+    let mut m = MemorySeries::new();
+    let labels = |name: &str, unit: &str| series(name, &[("__type__", "gauge"), ("__unit__", unit), ("job", "a")]);
+    m.push_floats(&labels("used", "bytes"), TimestampMs(0), 1, &[1.0]);
+    m.push_floats(&labels("free", "blocks"), TimestampMs(0), 1, &[3.0]);
+    let Ok(query) = Query::parse("used / (used + free)", at(1), QueryLimits::default()) else { panic!() };
+    let Ok(fetched) = query.fetch(&m).await else { panic!() };
+    let Ok(Answer { value: QueryValue::Vector(v), .. }) = fetched.evaluate(&Cancel::default()) else { panic!() };
+    assert_eq!(
+        v.iter().map(|p| (p.labels.to_string(), float(&p.value))).collect::<Vec<_>>(),
+        [("{job=\"a\"}".to_owned(), 0.25)]
+    );
+}
+
+#[tokio::test]
+async fn filled_series_and_extended_ranges() {
+    let v = vector("requests_total{job=\"a\"} + fill(5) requests_total{job=\"b\"}", at(15)).await;
+    assert_eq!(v, [("{job=\"a\"}".to_owned(), 20.0), ("{job=\"b\"}".to_owned(), 35.0)]);
+    let v = vector("increase(requests_total{job=\"a\"}[1m] smoothed)", at(95)).await;
+    assert_eq!(v, [("{job=\"a\"}".to_owned(), 60.0)]);
+    let v = vector("increase(requests_total{job=\"a\"}[1m] anchored)", at(95)).await;
+    assert_eq!(v, [("{job=\"a\"}".to_owned(), 60.0)]);
+    let v = vector("requests_total{job=\"a\"} smoothed", at(20)).await;
+    assert_eq!(v, [("requests_total{job=\"a\"}".to_owned(), 20.0)]);
+}
+
+#[tokio::test]
 async fn deep_expressions_fit_the_stack() {
     for text in [vec!["requests_total"; 200].join(" or "), format!("{}1{}", "-(".repeat(80), ")".repeat(80))] {
         let answer = ask(&text, at(600), QueryLimits::default()).await;
@@ -142,8 +170,7 @@ fn expressions() -> impl Strategy<Value = String> {
         "start()",
     ]);
     leaf.prop_map(str::to_owned).prop_recursive(4, 24, 3, |inner| {
-        let functions: Vec<&str> =
-            belfry_promql::syntax::functions::Function::ALL.iter().map(|f| f.spec().name).collect();
+        let functions = prop::sample::select(Function::ALL.to_vec());
         let op = prop::sample::select(vec![
             "+",
             "-",
@@ -187,12 +214,24 @@ fn expressions() -> impl Strategy<Value = String> {
                 Some(head) => format!("{head}, {e})"),
                 None => format!("{a} ({e})"),
             }),
-            (prop::sample::select(functions), prop::collection::vec((inner.clone(), prop::option::of(range)), 0..4))
-                .prop_map(|(f, args)| {
-                    let args: Vec<String> =
-                        args.into_iter().map(|(a, r)| format!("{a}{}", r.unwrap_or_default())).collect();
-                    format!("{f}({})", args.join(", "))
-                }),
+            (functions, prop::collection::vec(inner.clone(), 6), range, 0..3usize).prop_map(
+                |(f, vectors, range, more)| {
+                    // Mostly of the types it wants.
+                    let spec = f.spec();
+                    let optional = if spec.variadic == 0 { 0 } else { more };
+                    let args: Vec<String> = (0..spec.args.len() + optional)
+                        .map(|i| match spec.args.get(i).or(spec.args.last()) {
+                            Some(ValueType::Matrix) => {
+                                format!("{}{range}", if range.contains(':') { &vectors[i] } else { "requests_total" })
+                            }
+                            Some(ValueType::Scalar) => format!("0.{}", i + more),
+                            Some(ValueType::String) => "\"job\"".to_owned(),
+                            _ => vectors[i % vectors.len()].clone(),
+                        })
+                        .collect();
+                    format!("{}({})", spec.name, args.join(", "))
+                }
+            ),
             inner.prop_map(|e| format!("-{e}")),
         ]
     })

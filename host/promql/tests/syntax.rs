@@ -21,6 +21,8 @@ fn expressions_are_printed_in_one_form() {
         ("x[5m] @ 10 offset -1h", "x[5m] @ 10.000 offset -1h"),
         ("x offset 1m + y", "x offset 1m + y"),
         ("x offset (1m + 5s)", "x offset (1m + 5s)"),
+        ("x offset -2 ^ 2", "x offset -2s ^ 2"),
+        ("x offset (-2 ^ 2)", "x offset (-2 ^ 2)"),
         ("x[step() * 2:max_of(10s, step())] @ end()", "x[step() * 2:max_of(10s, step())] @ end()"),
         ("rate(x[1m] smoothed)", "rate(x[1m] smoothed)"),
         ("increase(x[1m] anchored offset 5m)", "increase(x[1m] anchored offset 5m)"),
@@ -180,4 +182,16 @@ proptest! {
             }
         }
     }
+}
+
+/// `-2 ^ 2` is -4 inside the parentheses, and -2 before them.
+#[test]
+fn a_sign_binds_weaker_than_a_power() {
+    use belfry_promql::syntax::ast::{DurationKind, ExprKind};
+    let offset = |text: &str| match parse(text).map(|e| e.kind) {
+        Ok(ExprKind::Vector(v)) => v.modifiers.offset.map(|d| d.kind),
+        other => panic!("{text}: {other:?}"),
+    };
+    let Some(DurationKind::Paren(inner)) = offset("x offset (-2 ^ 2)") else { panic!("no parentheses") };
+    assert!(matches!(inner.kind, DurationKind::Unary(..)), "{inner:?}");
 }

@@ -126,3 +126,23 @@ impl SeriesRead for MemorySeries {
         Ok(Vec::new())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use belfry_model::METRIC_NAME;
+
+    #[test]
+    fn samples_come_back_in_order_and_within_the_range() {
+        let labels = Labels::from_pairs([(METRIC_NAME, "up")]);
+        let mut m = MemorySeries::new();
+        m.push_floats(&labels, TimestampMs(10), 10, &[1.0, 2.0, 3.0]);
+        let range = TimeRange::inclusive(TimestampMs(10), TimestampMs(20)).unwrap_or(TimeRange::ALL);
+        let found: Vec<_> = m.matching(&[Matcher::equal(METRIC_NAME, "up")], range).collect();
+        assert_eq!(found.len(), 1);
+        let mut buf = SampleBuf::default();
+        assert_eq!(found[0].1.decode(range, &mut buf), Ok(()));
+        assert_eq!((buf.times, buf.floats), (vec![10, 20], vec![1.0, 2.0]));
+        assert_eq!(m.matching(&[Matcher::equal(METRIC_NAME, "down")], range).count(), 0);
+    }
+}

@@ -121,7 +121,8 @@ fn signature(labels: &Labels, m: &Matching) -> Labels {
         labels.only(&names)
     } else {
         let mut names = names;
-        names.push(belfry_model::METRIC_NAME);
+        // What a metric is does not tell whose it is.
+        names.extend(METADATA_LABELS);
         labels.without(&names)
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Points {
     pub float_starts: Vec<i64>,
     pub histogram_times: Vec<i64>,
     pub histograms: Vec<Arc<Histogram>>,
+    /// No float is smaller than the one before it: a counter without resets.
+    pub rising: bool,
 }
 
 impl Points {
@@ -29,9 +31,15 @@ impl Points {
         self.float_starts.clear();
         self.histogram_times.clear();
         self.histograms.clear();
+        self.rising = false;
     }
 
     fn fill(&mut self, buf: &SampleBuf) {
+        self.fill_unchecked(buf);
+        self.rising = self.floats.windows(2).all(|p| p[0] <= p[1]);
+    }
+
+    fn fill_unchecked(&mut self, buf: &SampleBuf) {
         self.clear();
         if buf.histograms.is_empty() && !buf.floats.iter().any(|v| is_stale(*v)) {
             self.float_times.extend_from_slice(&buf.times);
@@ -96,6 +104,8 @@ pub(crate) struct Window<'p> {
     /// The step's time.
     pub at: i64,
     pub extended: Option<Extended>,
+    /// See [`Points::rising`].
+    pub rising: bool,
 }
 
 impl Window<'_> {
@@ -308,6 +318,7 @@ impl Windows {
                 end,
                 at,
                 extended: self.extended,
+                rising: points.rising,
             };
             f(i, window)?;
         }

@@ -6,11 +6,16 @@ use super::{Sparse, is_custom, negative, positive};
 
 /// A bucket with its bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Bucket {
+pub struct Bucket {
+    /// Lower bound; may be -Inf.
     pub lower: f64,
+    /// Upper bound; may be +Inf.
     pub upper: f64,
+    /// Is the lower bound inside?
     pub lower_inclusive: bool,
+    /// Is the upper bound inside?
     pub upper_inclusive: bool,
+    /// Observations in it.
     pub count: f64,
 }
 

@@ -10,7 +10,8 @@ mod trim;
 use belfry_model::Histogram;
 use belfry_model::sample::{ResetHint, Span};
 
-pub(crate) use buckets::{Bucket, all_buckets, bound, negative_buckets, positive_buckets, zero_bucket};
+pub use buckets::Bucket;
+pub(crate) use buckets::{all_buckets, bound, negative_buckets, positive_buckets, zero_bucket};
 pub(crate) use quantile::{Classic, NanEffect, classic_fraction, classic_quantile, fraction, quantile};
 pub(crate) use total::Total;
 pub(crate) use trim::trim;

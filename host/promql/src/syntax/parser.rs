@@ -240,13 +240,13 @@ impl<'a> Parser<'a> {
     }
 
     /// A duration inside a duration; counts as a level of depth.
-    pub(super) fn nested_duration(&mut self) -> Option<super::ast::DurationExpr> {
+    pub(super) fn nested_duration(&mut self, min: u8) -> Option<super::ast::DurationExpr> {
         if self.depth >= DEPTH_MAX {
             self.too_deep();
             return None;
         }
         self.depth += 1;
-        let d = self.duration_expr(0);
+        let d = self.duration_expr(min);
         self.depth -= 1;
         d
     }

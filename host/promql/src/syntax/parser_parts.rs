@@ -540,12 +540,17 @@ impl Parser<'_> {
             }
             self.rewind(mark);
         }
-        self.duration_unary()
+        self.duration_signed(Self::duration_primary)
     }
 
     /// A duration whose operators bind at least as tight as `min`. `None`: nothing was taken that could be one.
     pub(super) fn duration_expr(&mut self, min: u8) -> Option<DurationExpr> {
-        let mut lhs = self.duration_unary()?;
+        // A sign binds as tight as `*`: `-2^2` is `-(2^2)`.
+        let tight = BinaryOp::Mul.precedence() + 1;
+        let mut lhs = match self.kind() {
+            TokenKind::Op(BinaryOp::Add | BinaryOp::Sub) => self.duration_signed(|p| p.nested_duration(tight))?,
+            _ => self.duration_primary()?,
+        };
         while let TokenKind::Op(op) = *self.kind() {
             let arithmetic = matches!(op, BinaryOp::Mul | BinaryOp::Div | BinaryOp::Mod | BinaryOp::Pow)
                 || matches!(op, BinaryOp::Add | BinaryOp::Sub);
@@ -573,7 +578,8 @@ impl Parser<'_> {
         Some(lhs)
     }
 
-    fn duration_unary(&mut self) -> Option<DurationExpr> {
+    /// Signs, then what `operand` takes.
+    fn duration_signed(&mut self, operand: impl Fn(&mut Self) -> Option<DurationExpr>) -> Option<DurationExpr> {
         let mut signs = Vec::new();
         while let TokenKind::Op(op @ (BinaryOp::Add | BinaryOp::Sub)) = *self.kind() {
             // No text of use has many signs in a row; the bound keeps the tree flat.
@@ -582,7 +588,7 @@ impl Parser<'_> {
             }
             signs.push((op, self.bump().span));
         }
-        let mut d = self.duration_primary()?;
+        let mut d = operand(self)?;
         while let Some((op, sign)) = signs.pop() {
             let span = sign.to(d.span);
             d = match (d.kind, op) {
@@ -615,7 +621,7 @@ impl Parser<'_> {
                 // Bounded by the same count as expressions.
                 let mark = self.mark();
                 self.bump();
-                let inner = self.nested_duration()?;
+                let inner = self.nested_duration(0)?;
                 if !self.eat(&TokenKind::RightParen) {
                     self.rewind(mark);
                     return None;
@@ -633,12 +639,12 @@ impl Parser<'_> {
             TokenKind::Word(w @ (Word::MinOf | Word::MaxOf)) if *self.kind_after() == TokenKind::LeftParen => {
                 self.bump();
                 self.bump();
-                let a = Box::new(self.nested_duration()?);
+                let a = Box::new(self.nested_duration(0)?);
                 if !self.eat(&TokenKind::Comma) {
                     self.unexpected("subquery or range selector", "\",\"");
                     return None;
                 }
-                let b = Box::new(self.nested_duration()?);
+                let b = Box::new(self.nested_duration(0)?);
                 if !self.eat(&TokenKind::RightParen) {
                     self.unexpected("subquery or range selector", "\")\"");
                 }
