@@ -154,6 +154,15 @@ test("managing asks for the token, says when it is wrong, and then goes on", { m
   await context.close();
 });
 
+test("a token in the address is taken and wiped", { mock: true }, async () => {
+  const { page, context } = await visit("#token=mock");
+  assert.equal(new URL(page.url()).hash, "");
+  await page.evaluate(() => (location.hash = "#/plugins/host"));
+  await page.getByRole("dialog").getByRole("button", { name: "Reload" }).click();
+  await page.getByText("runs the same component").waitFor();
+  await context.close();
+});
+
 test("a report is read in a frame that may not run anything", { mock: true }, async () => {
   const { page, context } = await visit("#/reports", { expected: (t) => /sandbox|script/i.test(t) });
   await page.locator("section[aria-labelledby=archive] .rowlink").first().click();

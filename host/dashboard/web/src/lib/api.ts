@@ -40,6 +40,14 @@ export function setToken(value: string | null): void {
   }
 }
 
+/** `#token=…`, as the program prints it at its start: taken, and wiped from the address and the history. */
+export function takeTokenFromAddress(): void {
+  const given = /^#token=([^&]+)$/.exec(location.hash)?.[1];
+  if (!given) return;
+  setToken(decodeURIComponent(given));
+  history.replaceState(null, "", location.pathname + location.search);
+}
+
 export async function request(path: string, init: RequestInit = {}): Promise<Response> {
   for (;;) {
     const used = token();
