@@ -7,7 +7,7 @@ use crate::process::{cargo, run};
 use crate::{prerequisites, root, target_dir};
 
 /// The guests' workspaces: formatted, linted and (where they have native tests) tested on their own.
-const GUEST_WORKSPACES: [&str; 4] = ["sdk/rust", "plugins", "tests/guests", "examples/collector-rust"];
+const GUEST_WORKSPACES: [&str; 3] = ["plugins", "tests/guests", "examples/collector-rust"];
 
 /// Set-up, format, clippy, tests of the host, of the plugins and of the web UI.
 pub fn everything() -> Result<()> {
@@ -25,7 +25,7 @@ pub fn everything() -> Result<()> {
         "clippy",
         cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
     )?;
-    for folder in ["sdk/rust", "plugins"] {
+    for folder in ["plugins"] {
         let mut clippy = guest_cargo(folder);
         clippy.args(["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
         run(&format!("clippy {folder}"), &mut clippy)?;

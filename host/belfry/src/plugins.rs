@@ -54,6 +54,8 @@ pub struct Entry {
     pub plugin: Option<Plugin>,
     /// Why the last wish was not followed.
     pub refused: Option<LoadError>,
+    /// Since when.
+    pub refused_at: Option<TimestampMs>,
     /// When what runs was loaded.
     pub loaded: Option<TimestampMs>,
     /// Being loaded or swapped.
@@ -152,6 +154,7 @@ impl PluginSet {
                 wanted: wanted.clone(),
                 plugin: None,
                 refused: None,
+                refused_at: None,
                 loaded: None,
                 busy: true,
                 mark: mark.clone(),
@@ -177,6 +180,7 @@ impl PluginSet {
                     e.wanted = wanted;
                     e.plugin = Some(plugin);
                     e.refused = None;
+                    e.refused_at = None;
                     e.loaded = Some(now);
                     e.mark = mark;
                 });
@@ -191,6 +195,7 @@ impl PluginSet {
                     e.wanted = wanted;
                     e.mark = mark;
                     e.refused = Some(error.clone());
+                    e.refused_at = Some(now);
                 });
                 Err(error)
             }

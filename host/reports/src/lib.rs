@@ -80,6 +80,8 @@ pub enum ReportsEffect {
         start: TimestampMs,
         /// The first instant after it.
         end: TimestampMs,
+        /// When it was due by its schedule; `None` when somebody asked for it.
+        due: Option<TimestampMs>,
         /// Set when it was missed: when it had been due.
         made_up_for: Option<TimestampMs>,
     },

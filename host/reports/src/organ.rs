@@ -67,12 +67,17 @@ impl Planned {
         self.last = Some(due);
         self.next = schedule.next_after(due);
         let late = now.since(due) > LATE_AFTER;
-        Some(make(&self.spec, due, late.then_some(due)))
+        Some(make(&self.spec, due, Some(due), late.then_some(due)))
     }
 }
 
-fn make(spec: &ReportSpec, end: TimestampMs, made_up_for: Option<TimestampMs>) -> ReportsEffect {
-    ReportsEffect::Make { spec: spec.clone(), start: end.minus(spec.period), end, made_up_for }
+fn make(
+    spec: &ReportSpec,
+    end: TimestampMs,
+    due: Option<TimestampMs>,
+    made_up_for: Option<TimestampMs>,
+) -> ReportsEffect {
+    ReportsEffect::Make { spec: spec.clone(), start: end.minus(spec.period), end, due, made_up_for }
 }
 
 impl Organ for Reports {
@@ -90,7 +95,9 @@ impl Organ for Reports {
                 ReportsInput::Configure(specs) => self.configure(specs, now),
                 // One that is not there was just removed: whoever asks looks at the config first.
                 ReportsInput::RunNow { name } => {
-                    effects.extend(self.reports.iter().find(|r| r.spec.name == name).map(|r| make(&r.spec, now, None)));
+                    effects.extend(
+                        self.reports.iter().find(|r| r.spec.name == name).map(|r| make(&r.spec, now, None, None)),
+                    );
                 }
             }
         }
@@ -157,7 +164,7 @@ mod tests {
         let now = at("2026-01-10T12:00:00Z");
         let (mut reports, effects) = configured(Some(at("2026-01-05T08:00:00Z")), now);
         let due = at("2026-01-10T08:00:00Z");
-        assert_eq!(effects, [make(&daily("d"), due, Some(due))]);
+        assert_eq!(effects, [make(&daily("d"), due, Some(due), Some(due))]);
         assert_eq!(reports.next_due(), Some(at("2026-01-11T08:00:00Z")));
         assert_eq!(reports.step(now, vec![]), [], "once");
     }
@@ -167,10 +174,10 @@ mod tests {
         let (mut reports, _) = configured(None, at("2026-01-05T12:00:00Z"));
         let effects = reports.step(at("2026-01-08T08:00:30Z"), vec![]);
         let due = at("2026-01-08T08:00:00Z");
-        assert_eq!(effects, [make(&daily("d"), due, None)], "half a minute late is on time");
+        assert_eq!(effects, [make(&daily("d"), due, Some(due), None)], "half a minute late is on time");
         let effects = reports.step(at("2026-01-09T20:00:00Z"), vec![]);
         let due = at("2026-01-09T08:00:00Z");
-        assert_eq!(effects, [make(&daily("d"), due, Some(due))]);
+        assert_eq!(effects, [make(&daily("d"), due, Some(due), Some(due))]);
     }
 
     #[test]
@@ -190,7 +197,7 @@ mod tests {
         let (mut reports, _) = configured(None, at("2026-01-05T12:00:00Z"));
         let now = at("2026-01-05T15:00:00Z");
         let run = |name: &str| vec![ReportsInput::RunNow { name: name.to_owned() }];
-        assert_eq!(reports.step(now, run("d")), [make(&daily("d"), now, None)]);
+        assert_eq!(reports.step(now, run("d")), [make(&daily("d"), now, None, None)]);
         assert_eq!(reports.step(now, run("unknown")), []);
         assert_eq!(reports.next_due(), Some(at("2026-01-06T08:00:00Z")));
     }

@@ -11,6 +11,10 @@ use crate::worker::Durability;
 /// Reports of one answer.
 pub const REPORTS_PER_LIST_MAX: usize = 1_000;
 
+/// What [`archived`] reads. A section that failed is written as `{"Err": …}` in the report's JSON.
+const COLUMNS: &str = "id, name, title, start_ms, end_ms, made_ms, due_ms, json_extract(body, '$.made_up_for'), \
+    (SELECT count(*) FROM json_each(body, '$.sections') WHERE json_type(value, '$.outcome.Err') IS NOT NULL)";
+
 /// A report in the archive, without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchivedReport {
@@ -28,6 +32,10 @@ pub struct ArchivedReport {
     pub made_at: TimestampMs,
     /// When it had been due; `None` when it was asked for by hand.
     pub due: Option<TimestampMs>,
+    /// Set when it was missed and made up later: when it had been due.
+    pub made_up_for: Option<TimestampMs>,
+    /// Sections that could not be written.
+    pub failed_sections: u64,
     /// Its files, in order of name.
     pub documents: Vec<ArchivedDocument>,
 }
@@ -78,17 +86,24 @@ impl State {
             .await
     }
 
-    /// Reports of a name (or, with `None`, all), the latest first; at most `limit` (0 for the most there can be).
-    pub async fn reports(&self, name: Option<&str>, limit: usize) -> Result<Vec<ArchivedReport>, StateError> {
+    /// Reports of a name (or, with `None`, all), the latest first, older than the one numbered `before`; at
+    /// most `limit` (0 for the most there can be).
+    pub async fn reports(
+        &self,
+        name: Option<&str>,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<ArchivedReport>, StateError> {
         let name = name.map(str::to_owned);
         let limit = if limit == 0 { REPORTS_PER_LIST_MAX } else { limit.min(REPORTS_PER_LIST_MAX) };
         self.workers
             .read(move |c| {
-                let mut statement = c.prepare_cached(
-                    "SELECT id, name, title, start_ms, end_ms, made_ms, due_ms FROM report
-                     WHERE ?1 IS NULL OR name = ?1 ORDER BY made_ms DESC, id DESC LIMIT ?2",
-                )?;
-                let rows = statement.query_map(params![name, limit as i64], archived)?;
+                let mut statement = c.prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM report 
+                     WHERE (?1 IS NULL OR name = ?1) AND (?3 IS NULL OR id < ?3)
+                     ORDER BY made_ms DESC, id DESC LIMIT ?2"
+                ))?;
+                let rows = statement.query_map(params![name, limit as i64, before], archived)?;
                 rows.map(|row| with_documents(c, row?)).collect()
             })
             .await
@@ -98,11 +113,9 @@ impl State {
     pub async fn report(&self, id: i64) -> Result<Option<(ArchivedReport, Report)>, StateError> {
         self.workers
             .read(move |c| {
-                let mut statement = c.prepare_cached(
-                    "SELECT id, name, title, start_ms, end_ms, made_ms, due_ms, body FROM report WHERE id = ?1",
-                )?;
+                let mut statement = c.prepare_cached(&format!("SELECT {COLUMNS}, body FROM report WHERE id = ?1"))?;
                 let found =
-                    statement.query_row([id], |row| Ok((archived(row)?, row.get::<_, String>(7)?))).optional()?;
+                    statement.query_row([id], |row| Ok((archived(row)?, row.get::<_, String>(9)?))).optional()?;
                 let Some((report, body)) = found else { return Ok(None) };
                 Ok(Some((with_documents(c, report)?, serde_json::from_str(&body)?)))
             })
@@ -157,6 +170,8 @@ fn archived(row: &Row<'_>) -> rusqlite::Result<ArchivedReport> {
         end: TimestampMs(row.get(4)?),
         made_at: TimestampMs(row.get(5)?),
         due: row.get::<_, Option<i64>>(6)?.map(TimestampMs),
+        made_up_for: row.get::<_, Option<i64>>(7)?.map(TimestampMs),
+        failed_sections: row.get::<_, i64>(8)?.max(0) as u64,
         documents: Vec::new(),
     })
 }

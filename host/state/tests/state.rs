@@ -231,8 +231,8 @@ async fn reports_are_archived_with_their_files() {
 
         assert_eq!(state.report_last_due("daily").await.unwrap(), Some(at(0)));
         assert_eq!(state.report_last_due("never").await.unwrap(), None);
-        assert_eq!(state.reports(None, 0).await.unwrap().len(), 3);
-        let daily = state.reports(Some("daily"), 0).await.unwrap();
+        assert_eq!(state.reports(None, None, 0).await.unwrap().len(), 3);
+        let daily = state.reports(Some("daily"), None, 0).await.unwrap();
         assert_eq!(daily.iter().map(|r| r.made_at).collect::<Vec<_>>(), [at(10), at(0)]);
         let files: Vec<_> = daily[1].documents.iter().map(|d| (d.file_name.as_str(), d.bytes)).collect();
         assert_eq!(files, [("daily.html", 3), ("daily.json", 3)]);
@@ -269,7 +269,7 @@ async fn what_is_old_or_too_many_is_pruned_and_nothing_else() {
         assert_eq!(state.prune(now, retention).await.unwrap(), belfry_state::Pruned::default());
         let open = state.episodes(TimeRange::ALL).await.unwrap();
         assert_eq!(open.len(), 1, "what still fires is kept, however old");
-        assert_eq!(state.reports(None, 0).await.unwrap().last().unwrap().made_at, now - MINUTE * 2);
+        assert_eq!(state.reports(None, None, 0).await.unwrap().last().unwrap().made_at, now - MINUTE * 2);
     })
     .await;
 }

@@ -60,13 +60,13 @@ pub struct Publisher {
 #[async_trait]
 impl Perform<ReportsEffect> for Publisher {
     async fn perform(&self, effect: ReportsEffect) {
-        let ReportsEffect::Make { spec, start, end, made_up_for } = effect;
+        let ReportsEffect::Make { spec, start, end, due, made_up_for } = effect;
         let publisher = self.clone();
         let span = tracing::info_span!("report", report = spec.name);
         let work = async move {
             let name = spec.name.clone();
             publisher.note(&name, |m| m.running = true);
-            let outcome = publisher.make(&spec, start, end, made_up_for).await;
+            let outcome = publisher.make(&spec, start, end, due, made_up_for).await;
             let now = publisher.clock.now();
             publisher.note(&name, |m| {
                 m.running = false;
@@ -102,6 +102,7 @@ impl Publisher {
         spec: &ReportSpec,
         start: TimestampMs,
         end: TimestampMs,
+        due: Option<TimestampMs>,
         made_up_for: Option<TimestampMs>,
     ) -> anyhow::Result<i64> {
         let asked = spec.sections.iter().map(|s| self.section(spec, s, start, end));
@@ -123,7 +124,7 @@ impl Publisher {
             (report, documents)
         })
         .await?;
-        let id = self.state.report_insert(report.clone(), Some(end), documents.clone()).await?;
+        let id = self.state.report_insert(report.clone(), due, documents.clone()).await?;
         let entry = JournalEntry::ReportMade { report: spec.name.clone(), archive_id: id };
         self.state.journal_append(report.made_at, vec![entry]).await?;
         tracing::info!(report = spec.name, archive_id = id, "made");

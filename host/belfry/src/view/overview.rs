@@ -46,7 +46,13 @@ impl Rates {
                 self.cpu_percent.store(percent.to_bits(), Ordering::Relaxed);
                 *last = Some(Moment { at, samples, cpu });
             }
-            None => *last = Some(Moment { at, samples, cpu }),
+            // Nobody looked before: the mean since the start.
+            None => {
+                let seconds = at.max(1.0);
+                self.samples_per_second.store((samples as f64 / seconds).to_bits(), Ordering::Relaxed);
+                self.cpu_percent.store((cpu / seconds * 100.0).to_bits(), Ordering::Relaxed);
+                *last = Some(Moment { at, samples, cpu });
+            }
         }
         (load(&self.samples_per_second), load(&self.cpu_percent))
     }
@@ -173,7 +179,7 @@ fn notices(app: &App, now: TimestampMs) -> Vec<Notice> {
             title: format!("Plugin {} has a problem", v.name),
             text: v.reason,
             help: None,
-            since_ms: v.last_error_ms.unwrap_or(now),
+            since_ms: app.plugins.entry(&v.name).and_then(|e| e.refused_at).or(v.last_error_ms).unwrap_or(now),
         });
     }
     all

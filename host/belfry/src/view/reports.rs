@@ -45,11 +45,9 @@ pub fn reports(app: &App) -> Vec<ReportView> {
 /// The archive, newest first.
 pub async fn archive(app: &App, query: ArchiveQuery) -> Result<Vec<ArchivedReport>, BackendError> {
     let limit = query.limit.unwrap_or(ARCHIVE_DEFAULT).min(ARCHIVE_MAX);
-    let rows = app.state.reports(query.name.as_deref(), 0).await.map_err(failed)?;
+    let rows = app.state.reports(query.name.as_deref(), query.before, limit as usize).await.map_err(failed)?;
     Ok(rows
         .into_iter()
-        .filter(|r| query.before.is_none_or(|id| r.id < id))
-        .take(limit as usize)
         .map(|r| ArchivedReport {
             id: r.id,
             name: r.name,
@@ -57,13 +55,13 @@ pub async fn archive(app: &App, query: ArchiveQuery) -> Result<Vec<ArchivedRepor
             start_ms: r.start,
             end_ms: r.end,
             made_ms: r.made_at,
-            made_up_for_ms: None,
+            made_up_for_ms: r.made_up_for,
             documents: r
                 .documents
                 .into_iter()
                 .map(|d| ArchivedDocument { file_name: d.file_name, media_type: d.media_type, size_bytes: d.bytes })
                 .collect(),
-            failed_sections: 0,
+            failed_sections: r.failed_sections,
         })
         .collect())
 }
