@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use belfry_model::sample::stale_nan;
 use belfry_model::{Batch, SeriesRef};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
 
 use crate::breaker::Breaker;
 use crate::calls::Answer;
@@ -50,6 +51,8 @@ pub(crate) trait Work: Send {
 pub(crate) struct Typed<R, F> {
     pub call: F,
     pub samples: fn(&R) -> usize,
+    /// The caller's: what the plugin does is part of it.
+    pub span: tracing::Span,
     pub reply: oneshot::Sender<Result<R, CallError>>,
 }
 
@@ -64,10 +67,10 @@ where
     }
 
     async fn run(self: Box<Self>, instance: &mut Instance, prepared: &Prepared) -> (Outcome, Reply) {
-        let Self { call, samples, mut reply } = *self;
+        let Self { call, samples, span, mut reply } = *self;
         let answer = tokio::select! {
             biased;
-            answer = call(instance) => answer,
+            answer = call(instance).instrument(span) => answer,
             () = reply.closed() => return (Outcome::Dropped, Box::new(|| ())),
         };
         let (outcome, answer) = match answer {

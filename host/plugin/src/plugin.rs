@@ -11,7 +11,6 @@ use belfry_model::report::{Block, SectionRequest};
 use belfry_model::{Batch, MetricMetadata, TimestampMs};
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
-use tracing::Instrument as _;
 
 use crate::actor::{self, Message, PLUGIN_QUEUE_CALLS_MAX, Typed};
 use crate::calls::{self, AlertGroupInput, Answer, Health, Identity, Receipt, ReportInput};
@@ -274,8 +273,7 @@ impl Plugin {
         let (reply, answer) = oneshot::channel();
         // The guest's work belongs to the caller's span, though another task does it.
         let span = tracing::Span::current();
-        let call = move |instance: &mut Instance| -> BoxFuture<'_, Answer<R>> { Box::pin(call(instance).instrument(span)) };
-        let work = Message::Work(Box::new(Typed { call, samples, reply }));
+        let work = Message::Work(Box::new(Typed { call, samples, span, reply }));
         if let Err(refused) = self.shared.queue.try_send(work) {
             let error = match refused {
                 mpsc::error::TrySendError::Full(_) => {
