@@ -2,6 +2,16 @@
 //!
 //! Invariant: the same expression over the same samples gives the same answer; work is bounded by [`QueryLimits`].
 //! Not here: a clock (time is an argument), I/O (the reader does it), threads (the caller runs `evaluate` on its pool).
+//!
+//! ```
+//! # use belfry_promql::*; use belfry_model::{TimestampMs, read::Cancel};
+//! # async fn ask(reader: &dyn belfry_model::SeriesRead) -> Result<Answer, QueryError> {
+//! let time = QueryTime::Instant(TimestampMs(1_700_000_000_000));
+//! let query = Query::parse("sum by (job) (rate(http_requests_total[5m]))", time, QueryLimits::default())?;
+//! let fetched = query.fetch(reader).await?; // the only part that waits
+//! fetched.evaluate(&Cancel::default()) // synchronous: run it on a CPU pool
+//! # }
+//! ```
 
 mod eval;
 mod histogram;
