@@ -100,13 +100,21 @@ impl<'a> Evaluator<'a> {
                 match a.op {
                     Op::Topk | Op::Bottomk => {
                         let top = a.op == Op::Topk;
-                        // NaN is last either way.
-                        m.sort_by(|(_, x), (_, y)| match (x.is_nan(), y.is_nan()) {
-                            (false, false) if top => y.total_cmp(x),
-                            (false, false) => x.total_cmp(y),
-                            (x, y) => x.cmp(&y),
-                        });
-                        m.truncate(count);
+                        // NaN is last either way; equals stay in their order.
+                        let order = |(i, x): &(usize, f64), (j, y): &(usize, f64)| {
+                            let by_value = match (x.is_nan(), y.is_nan()) {
+                                (false, false) if top => y.total_cmp(x),
+                                (false, false) => x.total_cmp(y),
+                                (x, y) => x.cmp(&y),
+                            };
+                            by_value.then(i.cmp(j))
+                        };
+                        // Only what stays needs to be sorted.
+                        if count < m.len() {
+                            m.select_nth_unstable_by(count, order);
+                            m.truncate(count);
+                        }
+                        m.sort_unstable_by(order);
                     }
                     Op::Limitk => m.truncate(count),
                     _ => m.retain(|(j, _)| {
