@@ -1,6 +1,10 @@
 //! Everything CI runs, in the order in which a mistake shows soonest.
 
-use anyhow::Result;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result};
 
 use crate::build::{self, npm};
 use crate::process::{cargo, run};
@@ -25,20 +29,20 @@ pub fn everything() -> Result<()> {
         "clippy",
         cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
     )?;
-    for folder in ["plugins"] {
-        let mut clippy = guest_cargo(folder);
-        clippy.args(["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
-        run(&format!("clippy {folder}"), &mut clippy)?;
-        let mut tests = guest_cargo(folder);
-        run(&format!("tests {folder}"), tests.args(["test", "--quiet", "--workspace", "--locked"]))?;
-    }
+    let mut clippy = guest_cargo("plugins");
+    clippy.args(["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+    run("clippy plugins", &mut clippy)?;
+    run("tests plugins", guest_cargo("plugins").args(["test", "--quiet", "--workspace", "--locked"]))?;
     let mut starter = guest_cargo("examples/collector-rust");
     run(
         "starter plugin",
         starter.args(["build", "--quiet", "--release", "--locked", "--target", "wasm32-unknown-unknown"]),
     )?;
     run("build", cargo().args(["build", "--quiet", "--workspace", "--locked"]))?;
-    run("tests", cargo().args(["test", "--workspace", "--locked"]).env("CHROMIUM", prerequisites::chromium()?))?;
+    let chromium = prerequisites::chromium()?;
+    run("tests", cargo().args(["test", "--workspace", "--locked"]).env("CHROMIUM", &chromium))?;
+    run("web UI in Chromium", npm().args(["run", "--silent", "e2e"]).env("CHROMIUM", &chromium))?;
+    web_of_the_demo(&chromium)?;
     eprintln!("everything passed in {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
 }
@@ -47,6 +51,33 @@ fn guest_cargo(folder: &str) -> std::process::Command {
     let mut c = cargo();
     c.current_dir(root().join(folder)).env("CARGO_TARGET_DIR", target_dir().join("wasm").join("native"));
     c
+}
+
+/// The same tests against a real Belfry: its demo, on a free port.
+fn web_of_the_demo(chromium: &Path) -> Result<()> {
+    let binary = target_dir().join("debug").join(format!("belfry{}", std::env::consts::EXE_SUFFIX));
+    let mut demo = Command::new(binary);
+    demo.args(["demo", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut demo = KillOnDrop(demo.spawn().context("cannot start the demo")?);
+    let out = demo.0.stdout.take().context("the demo's output")?;
+    let mut lines = BufReader::new(out).lines().map_while(Result::ok);
+    let url = lines.find_map(|l| l.trim().strip_prefix("dashboard").map(|u| u.trim().to_owned()));
+    let url = url.context("the demo ended before it said where it listens")?;
+    // Nobody may fill the pipe: the rest of what it prints is read and dropped.
+    std::thread::spawn(move || lines.for_each(drop));
+    let mut tests = npm();
+    tests.args(["run", "--silent", "e2e"]).env("CHROMIUM", chromium).env("BASE_URL", url);
+    run("web UI of the demo in Chromium", &mut tests)
+}
+
+struct KillOnDrop(Child);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn web_unit_tests() -> Result<()> {

@@ -220,7 +220,7 @@ async fn open_data(config: &Config, now: TimestampMs) -> Result<(Arc<Store>, Arc
         }
         let state = match storage.backend {
             belfry_config::types::Backend::Memory => State::in_memory()?,
-            belfry_config::types::Backend::Disk => State::open(&storage.path.join("state.sqlite"))?,
+            belfry_config::types::Backend::Disk => State::open(storage.path.join("state.sqlite"))?,
         };
         Ok((store, Arc::new(state)))
     });

@@ -72,8 +72,7 @@ impl Queries {
     }
 
     async fn evaluate_uncounted(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFault> {
-        let expr = belfry_promql::parse(expression).map_err(QueryError::from)?;
-        let query = Query::new(&expr, time, QueryLimits::default())?;
+        let query = Query::parse(expression, time, QueryLimits::default())?;
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_QUERIES_MAX as u64 {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(QueryFault::Busy);
