@@ -20,10 +20,15 @@ pub fn guests() -> Result<()> {
     components("test guests", "tests/guests", "guests")
 }
 
+/// One folder for all guests' workspaces: what they depend on is built once.
+pub fn wasm_dir() -> PathBuf {
+    target_dir().join("wasm")
+}
+
 /// Builds the wasm workspace in `folder` and collects its components, with dashes for underscores.
 fn components(what: &str, folder: &str, into: &str) -> Result<()> {
     let workspace = root().join(folder);
-    let build_dir = target_dir().join("wasm").join(into);
+    let build_dir = wasm_dir();
     let mut build = cargo();
     build.current_dir(&workspace).env("CARGO_TARGET_DIR", &build_dir);
     build.args(["build", "--quiet", "--release", "--locked", "--target", WASM]);

@@ -49,7 +49,7 @@ pub fn everything() -> Result<()> {
 
 fn guest_cargo(folder: &str) -> std::process::Command {
     let mut c = cargo();
-    c.current_dir(root().join(folder)).env("CARGO_TARGET_DIR", target_dir().join("wasm").join("native"));
+    c.current_dir(root().join(folder)).env("CARGO_TARGET_DIR", build::wasm_dir());
     c
 }
 

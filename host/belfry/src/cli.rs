@@ -91,7 +91,7 @@ pub struct ServerArgs {
     /// The running Belfry.
     #[arg(long, env = "BELFRY_URL", default_value = "http://127.0.0.1:8089", value_name = "URL")]
     pub server: String,
-    /// Its token, for what needs one.
+    /// Its token, for what needs one [default: the one in data/admin-token, if that is there].
     #[arg(long, env = "BELFRY_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<String>,
     /// How to print the answer.

@@ -16,7 +16,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub async fn ask(server: &ServerArgs, method: Method, path: &str) -> Result<Value> {
     let url = format!("{}{path}", server.server.trim_end_matches('/'));
     let mut request = http::Request::builder().method(method).uri(&url);
-    if let Some(token) = &server.token {
+    if let Some(token) = server.token.clone().or_else(token_of_this_folder) {
         request = request.header("authorization", format!("Bearer {token}"));
     }
     let request = request.body(Full::<bytes::Bytes>::default()).with_context(|| format!("bad address {url}"))?;
@@ -38,6 +38,12 @@ pub async fn ask(server: &ServerArgs, method: Method, path: &str) -> Result<Valu
         bail!("{message}{help}");
     }
     Ok(value)
+}
+
+/// The token that a Belfry started in this folder with the default data folder has made.
+fn token_of_this_folder() -> Option<String> {
+    let text = std::fs::read_to_string("data/admin-token").ok()?;
+    Some(text.trim().to_owned()).filter(|t| !t.is_empty())
 }
 
 /// For a query string or a path.
