@@ -46,5 +46,13 @@ fn ask_or_inspect(command: crate::cli::PluginCommand) -> Result<ExitCode> {
 /// Says on standard error what went wrong.
 #[allow(clippy::print_stderr, reason = "this is the end of the program, and logs may not be set up")]
 pub fn complain(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Some errors write out their cause themselves.
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    eprintln!("error: {text}");
 }

@@ -98,8 +98,9 @@ async fn serve_with(
     begin: Instant,
 ) -> Result<ExitCode> {
     let listen = loaded.config.server.listen.clone();
-    let listener = TcpListener::bind(&listen).await.with_context(|| {
-        format!("cannot listen at {listen}\n  help: is another Belfry running? stop it, or set `[server] listen` or --listen")
+    let listener = TcpListener::bind(&listen).await.map_err(|error| {
+        let help = "is another Belfry running? stop it, or set `[server] listen` or --listen";
+        anyhow::anyhow!("cannot listen at {listen}: {error}\n  help: {help}")
     })?;
     let address = listener.local_addr().context("the address it listens at")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
