@@ -1,0 +1,17 @@
+//! The built program with real peers. One binary, so that its tests run side by side; one file a topic.
+
+mod alerts;
+mod collect;
+mod operate;
+
+/// This machine, twice a second.
+const SYSTEM: &str = r#"
+[collection]
+interval = "500ms"
+timeout = "500ms"
+
+[[plugin]]
+name = "system"
+source = "builtin:collector-system"
+grants = { system = ["cpu", "memory", "disk", "network", "process", "sensors", "host"] }
+"#;

@@ -1,0 +1,139 @@
+//! Who may ask and manage, what is refused at the start and how it is said, and how it ends.
+
+use belfry_e2e::{Ended, Home, SOON, wait_until};
+use serde_json::json;
+
+use crate::SYSTEM;
+
+#[tokio::test]
+async fn it_is_alive_and_ready_keeps_strangers_out_and_ends_when_asked() {
+    let home = Home::new(SYSTEM);
+    let belfry = home.start().await;
+    assert_eq!(belfry.json("/health").await, json!({"status": "alive"}));
+    let ready = belfry.json("/ready").await;
+    assert_eq!(ready["ready"], true, "{ready}");
+    let checks = ready["checks"].as_array().expect("checks");
+    for name in ["storage", "state", "plugins", "rules", "notify"] {
+        assert!(checks.iter().any(|c| c["name"] == name && c["status"] == "ok"), "{name}: {ready}");
+    }
+
+    // A page of another site, by a name of its own or by a request of its own.
+    let misdirected = belfry.ask("GET", "/api/sources", &[("host", "evil.example")], "").await;
+    assert_eq!(misdirected.status, 421, "{misdirected:?}");
+    assert!(misdirected.body.contains("allowed_hosts"), "{misdirected:?}");
+    let foreign = belfry.ask("GET", "/api/sources", &[("origin", "http://evil.example")], "").await;
+    assert_eq!(foreign.status, 403, "{foreign:?}");
+    belfry.ask("GET", "/api/sources", &[("origin", belfry.url())], "").await.expect(200);
+
+    // Managing needs the token, and every request has an id.
+    let body = r#"{"level": "debug"}"#;
+    let json_body = ("content-type", "application/json");
+    let stranger = belfry.ask("PUT", "/api/admin/log-level", &[json_body], body).await;
+    assert_eq!(stranger.status, 401, "{stranger:?}");
+    assert!(stranger.body.contains("admin-token"), "{stranger:?}");
+    assert!(!stranger.headers["x-request-id"].is_empty());
+    let wrong = [json_body, ("authorization", "Bearer 0123")];
+    belfry.ask("PUT", "/api/admin/log-level", &wrong, body).await.expect(401);
+    for path in ["/-/reload", "/api/plugins/system/reload", "/api/reports/none/run"] {
+        belfry.ask("POST", path, &[], "").await.expect(401);
+    }
+
+    assert!(!belfry.log().contains("DEBUG"), "debug lines before they were asked for");
+    let changed = belfry.manage("PUT", "/api/admin/log-level", body).await.expect(200);
+    assert_eq!(changed.json(), json!({"level": "debug"}));
+    wait_until("debug lines", SOON, async || belfry.log().contains("DEBUG").then_some(())).await;
+    let refused = belfry.manage("PUT", "/api/admin/log-level", r#"{"level": "belfry=lots"}"#).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert_eq!(belfry.manage("GET", "/api/admin/log-level", "").await.expect(200).json(), json!({"level": "debug"}));
+    belfry.manage("POST", "/api/plugins/none/reload", "").await.expect(404);
+
+    belfry.signal("TERM").await;
+    let (status, log) = belfry.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("draining") && log.contains("stopped"), "{log}");
+    assert!(!log.contains("not everything ended"), "{log}");
+
+    let again = home.start().await;
+    assert!(!again.log().contains("cut a write"), "a clean end leaves no torn write: {}", again.log());
+}
+
+#[tokio::test]
+async fn beyond_loopback_everything_but_health_needs_the_token() {
+    let home = Home::new(&format!("{SYSTEM}\n[server.auth]\ntoken_file = \"token\"\n"));
+    std::fs::write(home.path("token"), "open-sesame\n").expect("written");
+    let belfry = home.start_at("0.0.0.0:0").await;
+    belfry.get("/health").await.expect(200);
+    belfry.get("/ready").await.expect(200);
+    for path in ["/api/sources", "/metrics", "/api/v1/query?query=up", "/api/openapi.json"] {
+        belfry.get(path).await.expect(401);
+        belfry.ask("GET", path, &[("authorization", "Bearer open-sesame")], "").await.expect(200);
+    }
+}
+
+#[track_caller]
+fn refused(ended: &Ended, lines: &[&str]) {
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    for line in lines {
+        assert!(said.contains(line), "`{line}` is not in\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_start_says_why_and_what_helps() {
+    let home = Home::new(SYSTEM);
+    let belfry = home.start().await;
+    let run = async |data: &str, listen: &str| {
+        home.run(&["run", "--config", "belfry.toml", "--data", data, "--listen", listen]).await
+    };
+    let taken = belfry.address().to_owned();
+    refused(
+        &run("other", &taken).await,
+        &[
+            &format!("error: cannot listen at {taken}: "),
+            "help: is another Belfry running? stop it, or set `[server] listen` or --listen",
+        ],
+    );
+    refused(
+        &run("data", "127.0.0.1:0").await,
+        &["error: the data folder data is in use by another Belfry (process ", "stop it, or set `[storage] path`"],
+    );
+    // A file in its place: nobody can write into that, whoever runs the test.
+    std::fs::write(home.path("file"), "").expect("written");
+    refused(
+        &run("file", "127.0.0.1:0").await,
+        &["error: the data folder file cannot be written to: ", "check its owner and mode, or set `[storage] path`"],
+    );
+    refused(
+        &run("other", "0.0.0.0:0").await,
+        &[
+            "error: the config is refused",
+            "--listen: error: `listen` (0.0.0.0:0) is open to the network and nobody has to log in",
+            "help: set `token_file` in [server.auth], or listen on \"127.0.0.1:8089\"",
+        ],
+    );
+    assert!(!home.path("other").join("admin-token").exists(), "a start that is refused leaves nothing behind");
+    // The one that runs has noticed none of it.
+    belfry.get("/ready").await.expect(200);
+}
+
+#[tokio::test]
+async fn check_finds_every_problem_and_starts_nothing() {
+    let home = Home::new(SYSTEM);
+    let good = home.run(&["check", "--config", "belfry.toml"]).await;
+    assert_eq!((good.code, good.stdout.as_str()), (Some(0), "ok: 1 plugins, 0 channels, 0 rules, 0 reports\n"));
+    home.configure("[[rule]]\nname = \"x\"\nmetrik = \"a\"\ncondition = \"above\"\nthreshold = 1\n");
+    std::fs::write(home.path("no.wasm"), "no component").expect("written");
+    let bad = home.run(&["check", "--config", "belfry.toml"]).await;
+    refused(
+        &bad,
+        &[
+            "belfry.toml:3:1: error: unknown key `metrik` in [rule]\n  help: did you mean `metric`?",
+            "belfry.toml:4:13: error: `condition` cannot be \"above\"",
+        ],
+    );
+    home.configure("[[plugin]]\nname = \"x\"\nsource = \"no.wasm\"\n");
+    refused(&home.run(&["check", "--config", "belfry.toml"]).await, &["no.wasm: error: plugin `x`: ", "help: "]);
+    assert!(!home.data().exists() && !home.path("data").exists(), "checking makes no data folder");
+    refused(&home.run(&["check", "--config", "none.toml"]).await, &["none.toml: error: cannot read the config"]);
+}
