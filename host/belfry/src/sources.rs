@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use belfry_dashboard::dto::{Health, RECENT_PULLS_MAX};
@@ -14,18 +15,31 @@ use parking_lot::Mutex;
 /// Failed pulls in a row after which a source counts as down; before that it is degraded.
 const FAILURES_UNTIL_DOWN: u32 = 2;
 
-/// What a source says of itself beside its samples.
+/// What a source says of itself beside its batch.
 #[derive(Debug, Default)]
-pub struct HealthCell(Mutex<Option<(Health, String)>>);
+pub struct HealthCell {
+    health: Mutex<Option<(Health, String)>>,
+    written: AtomicU64,
+}
 
 impl HealthCell {
     /// From the last pull.
     pub fn set(&self, health: Health, reason: impl Into<String>) {
-        *self.0.lock() = Some((health, reason.into()));
+        *self.health.lock() = Some((health, reason.into()));
+    }
+
+    /// Samples that the producer has written itself in this pull.
+    pub fn wrote(&self, samples: u64) {
+        self.written.store(samples, Ordering::Relaxed);
+    }
+
+    /// Takes what [`HealthCell::wrote`] told.
+    pub fn take_written(&self) -> u64 {
+        self.written.swap(0, Ordering::Relaxed)
     }
 
     fn get(&self) -> Option<(Health, String)> {
-        self.0.lock().clone()
+        self.health.lock().clone()
     }
 }
 

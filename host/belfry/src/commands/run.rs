@@ -213,7 +213,8 @@ fn start_organs(app: &Arc<App>, outputs: Outputs, stop: &CancellationToken) -> J
 
 /// Belfry is a source too.
 fn own_source(app: &Arc<App>) {
-    let producer = telemetry::source::OwnProducer::new(Arc::downgrade(app));
+    let told = Arc::new(HealthCell::default());
+    let producer = telemetry::source::OwnProducer::new(Arc::downgrade(app), told.clone());
     app.sources.put(Source {
         name: telemetry::source::NAME.to_owned(),
         kind: "internal",
@@ -221,7 +222,7 @@ fn own_source(app: &Arc<App>) {
         interval: app.loaded.load().config.collection.interval,
         labels: Labels::from_pairs([(crate::spec::SOURCE_LABEL, telemetry::source::NAME)]),
         producer: Arc::new(producer),
-        told: Arc::new(HealthCell::default()),
+        told,
         title: Mutex::new("Belfry itself".to_owned()),
         status: Mutex::default(),
     });

@@ -73,5 +73,5 @@ async fn pull_once(source: &Source, ingest: &Ingest, at: TimestampMs) -> Result<
     if samples > 0 {
         ingest.append(batch).await.map_err(|e| PullError::Failed(e.to_string()))?;
     }
-    Ok(samples)
+    Ok(samples + source.told.take_written())
 }

@@ -1,12 +1,13 @@
 //! Belfry as a source: its own metrics in its own store.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use belfry_ingest::{Producer, PullError};
 use belfry_model::{Batch, Labels, TimestampMs};
 
 use crate::app::App;
+use crate::sources::HealthCell;
 use crate::spec::SOURCE_LABEL;
 use crate::view::metrics;
 
@@ -16,12 +17,13 @@ pub const NAME: &str = "belfry";
 /// Reads the organs' counters. Holds the program weakly: it is part of it.
 pub struct OwnProducer {
     app: Weak<App>,
+    told: Arc<HealthCell>,
 }
 
 impl OwnProducer {
     /// Of this program.
-    pub fn new(app: Weak<App>) -> Self {
-        Self { app }
+    pub fn new(app: Weak<App>, told: Arc<HealthCell>) -> Self {
+        Self { app, told }
     }
 }
 
@@ -34,7 +36,8 @@ impl Producer for OwnProducer {
             app.ingest.declare(metadata);
         }
         let labelled = own.samples().into_iter().map(|(labels, value)| (with_source(&labels), value)).collect();
-        app.ingest.record(at, labelled).await.map_err(|e| PullError::Failed(e.to_string()))?;
+        let appended = app.ingest.record(at, labelled).await.map_err(|e| PullError::Failed(e.to_string()))?;
+        self.told.wrote(appended.accepted);
         // They are written already, as the host's own.
         Ok(Batch::at(NAME, at))
     }
