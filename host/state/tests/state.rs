@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use belfry_model::report::{Document, Report};
+use belfry_model::report::{Document, Report, Section};
 use belfry_model::{
     Alert, AlertEvent, AlertState, Fingerprint, JournalEntry, Labels, Severity, TimeRange, TimestampMs,
 };
@@ -218,6 +218,25 @@ fn report(name: &str, made_at: TimestampMs) -> (Report, Vec<Document>) {
         data: b"<p>".to_vec(),
     };
     (report, vec![document("daily.json", "application/json"), document("daily.html", "text/html")])
+}
+
+#[tokio::test]
+async fn the_archive_tells_of_failed_sections_and_made_up_runs_page_by_page() {
+    on_both(async |state| {
+        let (mut late, _) = report("daily", at(5));
+        late.made_up_for = Some(at(1));
+        let section = |outcome| Section { title: "s".into(), plugin: "p".into(), outcome };
+        late.sections = vec![section(Ok(Vec::new())), section(Err("it trapped".into()))];
+        let first = state.report_insert(late, Some(at(1)), vec![]).await.unwrap();
+        let second = state.report_insert(report("daily", at(9)).0, Some(at(9)), vec![]).await.unwrap();
+
+        let newest = state.reports(None, None, 1).await.unwrap();
+        assert_eq!((newest[0].id, newest[0].failed_sections, newest[0].made_up_for), (second, 0, None));
+        let next_page = state.reports(None, Some(second), 1).await.unwrap();
+        assert_eq!((next_page[0].id, next_page[0].failed_sections), (first, 1));
+        assert_eq!(next_page[0].made_up_for, Some(at(1)));
+    })
+    .await;
 }
 
 #[tokio::test]
