@@ -2,7 +2,14 @@
 
 mod alerts;
 mod collect;
+mod durability;
+mod hot;
+mod mail;
+mod mcp;
 mod operate;
+mod otlp;
+mod reload;
+mod reports;
 
 /// This machine, twice a second.
 const SYSTEM: &str = r#"
