@@ -19,6 +19,9 @@ const WORDS: &[&str] =
     &["types", "plugin", "collector", "metric-source", "alert-handler", "report-handler", "report-section"];
 /// A component has a handful of imports; a file with more is made to be awkward.
 const NAMES_MAX: usize = 1_000;
+/// Of them, those that a message lists, and how much of each: a name may be 100 kB long and hold anything.
+const NAMES_LISTED_MAX: usize = 10;
+const NAME_CHARS_SHOWN_MAX: usize = 120;
 
 /// What a plugin can do. More will come: nothing may assume that these are all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -83,7 +86,7 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, LoadError> {
     for name in &names.imports {
         match split(name) {
             Some((interface, version)) => {
-                check_version(version)?;
+                check_version(name, version)?;
                 contract = Some(version.to_owned());
                 if CAPABILITIES.contains(&interface) {
                     imports.push(interface.to_owned());
@@ -99,12 +102,16 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, LoadError> {
     }
     let mut kinds = Vec::new();
     let mut is_plugin = false;
+    let mut unknown_kinds = Vec::new();
     for name in &names.exports {
         let Some((interface, version)) = split(name) else { continue };
-        check_version(version)?;
+        check_version(name, version)?;
         contract = Some(version.to_owned());
-        is_plugin |= interface == "plugin";
-        kinds.extend(Kind::ALL.into_iter().filter(|k| k.as_str() == interface));
+        match Kind::ALL.into_iter().find(|k| k.as_str() == interface) {
+            Some(kind) => kinds.push(kind),
+            None if interface == "plugin" => is_plugin = true,
+            None => unknown_kinds.push(name.as_str()),
+        }
     }
     if !is_plugin {
         return Err(error(
@@ -113,11 +120,7 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, LoadError> {
         ));
     }
     if kinds.is_empty() {
-        let known: Vec<_> = Kind::ALL.iter().map(|k| k.as_str()).collect();
-        return Err(error(
-            "it exports no kind that this Belfry knows, so there is nothing to ask it",
-            format!("export at least one of {}", known.join(", ")),
-        ));
+        return Err(no_kind(&unknown_kinds));
     }
     imports.sort();
     imports.dedup();
@@ -140,11 +143,7 @@ struct Names {
 /// Imports and exports of the outermost component.
 fn names(bytes: &[u8]) -> Result<Names, LoadError> {
     if !bytes.starts_with(b"\0asm") {
-        return Err(error(
-            format!("it is not WebAssembly: it begins with {}", beginning(bytes)),
-            "give the path of a `.wasm` component, as `cargo build --target wasm32-unknown-unknown` with the linker \
-             `wasm-component-ld` makes it",
-        ));
+        return Err(no_wasm(bytes));
     }
     let mut names = Names { imports: Vec::new(), exports: Vec::new() };
     let mut depth = 0usize;
@@ -153,7 +152,8 @@ fn names(bytes: &[u8]) -> Result<Names, LoadError> {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
                 return Err(error(
                     "it is a core WebAssembly module, not a component",
-                    "build it with `-C linker=wasm-component-ld`, or turn it into one with `wasm-tools component new`",
+                    "build it with the linker `wasm-component-ld` (set in `.cargo/config.toml`), or turn it into one with \
+                     `wasm-tools component new`",
                 ));
             }
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
@@ -189,38 +189,119 @@ fn split(name: &str) -> Option<(&str, &str)> {
 }
 
 /// Within 0.x the minor number is what makes versions incompatible.
-fn check_version(version: &str) -> Result<(), LoadError> {
+fn check_version(name: &str, version: &str) -> Result<(), LoadError> {
     let series = |v: &str| v.rsplit_once('.').map(|(series, _)| series.to_owned());
     if series(version) == series(CONTRACT_VERSION) {
         return Ok(());
     }
+    if version.is_empty() {
+        return Err(error(
+            format!("{} does not say of which version of the contract it is", quoted(name)),
+            format!("build it against `package belfry:plugin@{CONTRACT_VERSION}`, as the SDKs do"),
+        ));
+    }
     Err(error(
-        format!("it was built for the contract belfry:plugin@{version}; this Belfry speaks {CONTRACT_VERSION}"),
+        format!(
+            "it was built for the contract belfry:plugin@{}; this Belfry speaks {CONTRACT_VERSION}",
+            shown(version)
+        ),
         "build it again with an SDK of version 0.1, or use the Belfry that it was made for",
     ))
 }
 
-fn unknown_imports(unknown: &[&str]) -> LoadError {
-    let list = unknown.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-    let help = if unknown.iter().any(|n| n.starts_with("wasi:")) {
-        "Belfry gives plugins no WASI: build Rust for `wasm32-unknown-unknown`, Python with `--stub-wasi`, and take \
-         time, randomness and HTTP from the capabilities `clock`, `random` and `http`"
-            .to_owned()
-    } else {
-        format!("the capabilities of this Belfry are {}", CAPABILITIES.join(", "))
-    };
-    error(format!("it imports what this Belfry does not have: {list}"), help)
+fn no_kind(unknown: &[&str]) -> LoadError {
+    let known = Kind::ALL.map(Kind::as_str).join(", ");
+    if unknown.is_empty() {
+        return error(
+            "it exports `belfry:plugin/plugin` but no kind, so there is nothing to ask it",
+            format!("export at least one of {known}"),
+        );
+    }
+    error(
+        format!("it exports no kind that this Belfry knows, only {}", list(unknown)),
+        format!("the kinds of this Belfry are {known} (a newer one may know more)"),
+    )
 }
 
-fn beginning(bytes: &[u8]) -> String {
-    match bytes {
-        [] => "nothing: the file is empty".to_owned(),
-        [0x7f, b'E', b'L', b'F', ..] => "an ELF header (a native program or library)".to_owned(),
-        _ => {
-            let head = &bytes[..bytes.len().min(16)];
-            format!("{:?}", String::from_utf8_lossy(head))
-        }
+/// One sentence of help for each sort of unknown import: what mends one does not mend the other.
+fn unknown_imports(unknown: &[&str]) -> LoadError {
+    let any = |sort: fn(&str) -> bool| unknown.iter().any(|name| sort(name));
+    let mut help = Vec::new();
+    if any(|n| n.starts_with("wasi:")) {
+        help.push(
+            "Belfry gives plugins no WASI: build Rust for `wasm32-unknown-unknown`, Python with `--stub-wasi`, and take \
+             time, randomness and HTTP from the capabilities `clock`, `random` and `http`"
+                .to_owned(),
+        );
     }
+    if any(|n| n.starts_with(PACKAGE)) {
+        help.push(format!(
+            "the capabilities of this Belfry are {} (a newer one may have more)",
+            CAPABILITIES.join(", ")
+        ));
+    }
+    if any(|n| !n.starts_with("wasi:") && !n.starts_with(PACKAGE)) {
+        help.push(
+            "a plugin can import only interfaces of `belfry:plugin`: put the component that has the others into it \
+             (`wac plug`), or build it without them"
+                .to_owned(),
+        );
+    }
+    error(format!("it imports what this Belfry does not have: {}", list(unknown)), help.join("; "))
+}
+
+/// Told by its first bytes: what people drop into the folder by mistake.
+fn no_wasm(bytes: &[u8]) -> LoadError {
+    let text = bytes.trim_ascii_start();
+    let web_page = text.get(..5).is_some_and(|b| b.eq_ignore_ascii_case(b"<html") || b.eq_ignore_ascii_case(b"<!doc"));
+    let (what, help) = if bytes.is_empty() {
+        ("the file is empty".to_owned(), "build or copy it again; if it is still being copied, wait for the end")
+    } else if bytes.starts_with(b"\x7fELF") {
+        (
+            "it is not WebAssembly but a native program or library (ELF)".to_owned(),
+            "build it for `wasm32-unknown-unknown` with the linker `wasm-component-ld`",
+        )
+    } else if [&b"(component"[..], b"(module", b";;", b"(;"].iter().any(|start| text.starts_with(start)) {
+        (
+            "it is the text form of WebAssembly, not a component".to_owned(),
+            "turn it into one with `wasm-tools parse FILE.wat -o FILE.wasm`",
+        )
+    } else if web_page {
+        (
+            "it is not WebAssembly but a web page".to_owned(),
+            "download the file itself: the address may have led to a page about it, or to a login",
+        )
+    } else if bytes.starts_with(b"\x1f\x8b") || bytes.starts_with(b"PK\x03\x04") {
+        ("it is not WebAssembly but an archive or compressed".to_owned(), "unpack it and give the `.wasm` in it")
+    } else {
+        let head = String::from_utf8_lossy(&bytes[..bytes.len().min(16)]);
+        (
+            format!("it is not WebAssembly: it begins with {head:?}"),
+            "give the path of a `.wasm` component, as `cargo build --target wasm32-unknown-unknown` with the linker \
+             `wasm-component-ld` makes it",
+        )
+    };
+    error(what, help)
+}
+
+fn list(names: &[&str]) -> String {
+    let mut list = names.iter().take(NAMES_LISTED_MAX).map(|n| quoted(n)).collect::<Vec<_>>().join(", ");
+    if names.len() > NAMES_LISTED_MAX {
+        list.push_str(&format!(" and {} more", names.len() - NAMES_LISTED_MAX));
+    }
+    list
+}
+
+fn quoted(name: &str) -> String {
+    format!("`{}`", shown(name))
+}
+
+fn shown(name: &str) -> String {
+    let mut shown: String = name.chars().take(NAME_CHARS_SHOWN_MAX).flat_map(char::escape_debug).collect();
+    if name.chars().nth(NAME_CHARS_SHOWN_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn damaged(error_: &wasmparser::BinaryReaderError) -> LoadError {
@@ -264,15 +345,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_component_is_told_by_what_it_is() {
+    fn what_is_no_wasm_is_told_by_what_it_is() {
         let not = |bytes: &[u8]| inspect(bytes).unwrap_err().reason;
-        assert_eq!(not(b""), "it is not WebAssembly: it begins with nothing: the file is empty");
-        assert_eq!(not(b"#!/bin/sh\n"), "it is not WebAssembly: it begins with \"#!/bin/sh\\n\"");
-        assert_eq!(
-            not(b"\x7fELF\x02"),
-            "it is not WebAssembly: it begins with an ELF header (a native program or library)"
-        );
-        assert_eq!(reason("(module)"), "it is a core WebAssembly module, not a component");
+        assert_eq!(not(b"\x7fELF\x02"), "it is not WebAssembly but a native program or library (ELF)");
+        assert_eq!(not(b"\x1f\x8b\x08"), "it is not WebAssembly but an archive or compressed");
+        assert_eq!(not(b"\xff\xfe"), "it is not WebAssembly: it begins with \"\u{fffd}\u{fffd}\"");
+        assert_eq!(not(b"<!d"), "it is not WebAssembly: it begins with \"<!d\"");
+    }
+
+    #[test]
+    fn long_or_many_names_do_not_make_long_messages() {
+        let imports: String = (0..50).map(|n| format!("(import \"a:b/{}{n}\" (instance))", "x".repeat(200))).collect();
+        let r = reason(&format!("(component {imports})"));
+        assert!(r.ends_with("…` and 40 more"), "{r}");
+        assert!(r.len() < 2_000, "{} bytes", r.len());
+        assert_eq!(shown("a\n\u{1b}[31m"), "a\\n\\u{1b}[31m");
     }
 
     #[test]
@@ -280,35 +367,6 @@ mod tests {
         let bytes = wat::parse_str(r#"(component (import "a" (func)))"#).unwrap();
         let reason = inspect(&bytes[..bytes.len() - 3]).unwrap_err().reason;
         assert!(reason.starts_with("the file is damaged: "), "{reason}");
-    }
-
-    #[test]
-    fn another_contract_is_named() {
-        let r = reason(r#"(component (import "belfry:plugin/log@0.2.0" (instance)))"#);
-        assert_eq!(r, "it was built for the contract belfry:plugin@0.2.0; this Belfry speaks 0.1.0");
-    }
-
-    #[test]
-    fn every_unknown_import_is_named() {
-        let e = inspect(
-            &wat::parse_str(
-                r#"(component (import "wasi:cli/stdout@0.2.0" (instance)) (import "belfry:plugin/teleport@0.1.0" (instance)))"#,
-            )
-            .unwrap(),
-        )
-        .unwrap_err();
-        assert_eq!(
-            e.reason,
-            "it imports what this Belfry does not have: `wasi:cli/stdout@0.2.0`, `belfry:plugin/teleport@0.1.0`"
-        );
-        assert!(e.help.contains("no WASI"), "{}", e.help);
-    }
-
-    #[test]
-    fn a_component_without_a_kind_is_no_use() {
-        assert!(reason("(component)").contains("no plugin"));
-        let only = format!(r#"(component {EMPTY} (export "belfry:plugin/plugin@0.1.0" (instance $i)))"#);
-        assert!(reason(&only).contains("exports no kind"));
     }
 
     #[test]
