@@ -9,10 +9,12 @@ mod alerts;
 mod overview;
 mod plugins;
 mod reports;
+mod schema;
 mod series;
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use alerts::*;
@@ -22,7 +24,7 @@ pub use reports::*;
 pub use series::*;
 
 /// How a dependency is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckStatus {
     /// It works.
@@ -35,7 +37,7 @@ pub enum CheckStatus {
 }
 
 /// `GET /ready`: 200 when `ready`, else 503.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Readiness {
     /// May traffic come?
     pub ready: bool,
@@ -44,7 +46,7 @@ pub struct Readiness {
 }
 
 /// One dependency.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ReadinessCheck {
     /// Its name.
     pub name: String,
@@ -59,21 +61,21 @@ pub struct ReadinessCheck {
 }
 
 /// Body and answer of `PUT /api/admin/log-level`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLevel {
     /// `trace`, `debug`, `info`, `warn`, `error`, or directives (`info,belfry_store=debug`).
     pub level: String,
 }
 
 /// Answer of an action (`POST`): it was taken.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Accepted {
     /// What happens now, for people.
     pub message: String,
 }
 
 /// Body of every answer that is no success (Prometheus' routes have their own).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ErrorBody {
     /// Stable: `not_found`, `invalid`, `unauthorized`, `forbidden`, `conflict`, `unavailable`, `internal`.
     pub error: String,

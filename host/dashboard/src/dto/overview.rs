@@ -3,18 +3,23 @@
 use std::collections::BTreeMap;
 
 use belfry_model::{Labels, TimestampMs};
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::schema;
+
 /// `GET /api/overview`, and the payload of the event `overview`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Overview {
     /// Belfry's version.
     pub version: String,
     /// Name of the host it runs on.
     pub host_name: String,
     /// When the process began.
+    #[schemars(with = "i64")]
     pub started_ms: TimestampMs,
     /// The host's clock when this was made: the UI counts relative times from it, not from the browser's clock.
+    #[schemars(with = "i64")]
     pub now_ms: TimestampMs,
     /// Since `started_ms`, by the monotonic clock.
     pub uptime_seconds: f64,
@@ -44,7 +49,7 @@ pub struct Overview {
 }
 
 /// What the process uses.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ProcessUse {
     /// Resident set.
     pub memory_resident_bytes: u64,
@@ -57,7 +62,7 @@ pub struct ProcessUse {
 }
 
 /// What comes in.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct IngestSummary {
     /// Samples accepted per second, over about the last ten seconds.
     pub samples_per_second: f64,
@@ -70,20 +75,21 @@ pub struct IngestSummary {
 }
 
 /// What is kept.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct StorageSummary {
     /// Of the data folder.
     pub used_bytes: Option<u64>,
     /// On the data folder's file system.
     pub free_bytes: Option<u64>,
-    /// How long samples are kept; `None` for ever.
+    /// How long samples are kept; `null` for ever.
     pub retention_seconds: Option<f64>,
     /// The oldest sample there is.
+    #[schemars(with = "Option<i64>")]
     pub oldest_ms: Option<TimestampMs>,
 }
 
 /// Sources by health.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct HealthCounts {
     /// See [`Health::Up`].
     pub up: u64,
@@ -96,7 +102,7 @@ pub struct HealthCounts {
 }
 
 /// Alerts by state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct AlertCounts {
     /// Condition holds, not yet long enough.
     pub pending: u64,
@@ -109,7 +115,7 @@ pub struct AlertCounts {
 }
 
 /// Plugins by state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PluginCounts {
     /// See [`PluginState::Running`].
     pub running: u64,
@@ -120,7 +126,7 @@ pub struct PluginCounts {
 }
 
 /// How urgent a notice is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeLevel {
     /// Good to know.
@@ -133,7 +139,7 @@ pub enum NoticeLevel {
 }
 
 /// Something a person should know of Belfry itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Notice {
     /// Stable: `disk_full`, `config_refused`, `series_limit`, `plugin_refused`, …
     pub code: String,
@@ -146,11 +152,12 @@ pub struct Notice {
     /// What to do about it.
     pub help: Option<String>,
     /// Since when.
+    #[schemars(with = "i64")]
     pub since_ms: TimestampMs,
 }
 
 /// How a chart is drawn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChartKind {
     /// Lines.
@@ -163,7 +170,7 @@ pub enum ChartKind {
 }
 
 /// A chart of the overview page. Its past comes from `/api/v1/query_range` with `query`; its present from events.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ChartSpec {
     /// Stable.
     pub id: String,
@@ -184,20 +191,22 @@ pub struct ChartSpec {
 }
 
 /// Newest points of one chart.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ChartPoints {
     /// Of the chart.
     pub id: String,
     /// When the query was evaluated. A chart whose time did not move gets no new point.
+    #[schemars(with = "i64")]
     pub at_ms: TimestampMs,
     /// One a line.
     pub values: Vec<LabelledValue>,
 }
 
 /// A value of one series.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct LabelledValue {
     /// Of the series; its name under `__name__` where it has one.
+    #[schemars(with = "schema::Labels")]
     pub labels: Labels,
     /// `null` when it is not finite.
     pub value: Option<f64>,

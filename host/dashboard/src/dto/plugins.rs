@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use belfry_model::TimestampMs;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Where a plugin stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginState {
     /// Being compiled or configured.
@@ -24,7 +25,7 @@ pub enum PluginState {
 
 /// One line of `GET /api/plugins` and of the payload of the event `plugins` (the whole list, without `detail`);
 /// `GET /api/plugins/{name}` answers one with `detail`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct PluginView {
     /// Unique.
     pub name: String,
@@ -49,6 +50,7 @@ pub struct PluginView {
     /// Capabilities that it asks for and was given nothing of.
     pub denied: Vec<String>,
     /// When this component was loaded.
+    #[schemars(with = "Option<i64>")]
     pub loaded_ms: Option<TimestampMs>,
     /// Calls since the start.
     pub calls_total: u64,
@@ -57,6 +59,7 @@ pub struct PluginView {
     /// The last failure.
     pub last_error: Option<String>,
     /// When it happened.
+    #[schemars(with = "Option<i64>")]
     pub last_error_ms: Option<TimestampMs>,
     /// Wall time of the last call.
     pub last_call_seconds: Option<f64>,
@@ -82,7 +85,7 @@ pub struct PluginView {
 }
 
 /// What only the page of one plugin shows.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct PluginDetail {
     /// What the component says of itself.
     pub description: String,
@@ -97,6 +100,7 @@ pub struct PluginDetail {
     /// Names of its secrets with the origins they may go to; never a value.
     pub secrets: BTreeMap<String, Vec<String>>,
     /// The last log lines, oldest first; at most [`LOG_LINES_MAX`].
+    #[schemars(length(max = LOG_LINES_MAX))]
     pub log: Vec<LogLine>,
     /// Log lines dropped since the start.
     pub log_dropped_total: u64,
@@ -108,9 +112,10 @@ pub struct PluginDetail {
 pub const LOG_LINES_MAX: usize = 200;
 
 /// One log line of a plugin.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct LogLine {
     /// When.
+    #[schemars(with = "i64")]
     pub at_ms: TimestampMs,
     /// `trace`, `debug`, `info`, `warn` or `error`.
     pub level: String,
@@ -121,14 +126,16 @@ pub struct LogLine {
 }
 
 /// A time in which a plugin ran one component.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ComponentRun {
     /// BLAKE3, hex.
     pub digest: String,
     /// The version it tells of itself.
     pub version: String,
     /// From when.
+    #[schemars(with = "i64")]
     pub from_ms: TimestampMs,
-    /// Until when; `None` for now.
+    /// Until when; `null` for now.
+    #[schemars(with = "Option<i64>")]
     pub to_ms: Option<TimestampMs>,
 }

@@ -1,10 +1,11 @@
 //! Reports and their archive.
 
 use belfry_model::TimestampMs;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One line of `GET /api/reports`, and of the payload of the event `reports` (the whole list).
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ReportView {
     /// Unique.
     pub name: String,
@@ -25,8 +26,10 @@ pub struct ReportView {
     /// Headings of its sections.
     pub sections: Vec<String>,
     /// When it is due next.
+    #[schemars(with = "Option<i64>")]
     pub next_due_ms: Option<TimestampMs>,
     /// When it was last made.
+    #[schemars(with = "Option<i64>")]
     pub last_run_ms: Option<TimestampMs>,
     /// Identity of that one in the archive.
     pub last_archive_id: Option<i64>,
@@ -37,7 +40,7 @@ pub struct ReportView {
 }
 
 /// One line of `GET /api/reports/archive`, newest first. Query: [`ArchiveQuery`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ArchivedReport {
     /// Identity in the archive.
     pub id: i64,
@@ -46,12 +49,16 @@ pub struct ArchivedReport {
     /// For people.
     pub title: String,
     /// The period's first instant.
+    #[schemars(with = "i64")]
     pub start_ms: TimestampMs,
     /// The first instant after it.
+    #[schemars(with = "i64")]
     pub end_ms: TimestampMs,
     /// When it was made.
+    #[schemars(with = "i64")]
     pub made_ms: TimestampMs,
     /// Set when it was missed and made up later: when it had been due.
+    #[schemars(with = "Option<i64>")]
     pub made_up_for_ms: Option<TimestampMs>,
     /// Its files; read at `/api/reports/archive/{id}/{file_name}`.
     pub documents: Vec<ArchivedDocument>,
@@ -60,7 +67,7 @@ pub struct ArchivedReport {
 }
 
 /// Narrows `GET /api/reports/archive`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct ArchiveQuery {
     /// Only of this report.
     pub name: Option<String>,
@@ -71,7 +78,7 @@ pub struct ArchiveQuery {
 }
 
 /// One file in the archive.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ArchivedDocument {
     /// With extension.
     pub file_name: String,

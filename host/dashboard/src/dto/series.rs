@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use belfry_model::{Labels, MetricKind, TimestampMs};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// `GET /api/metrics`: current values by source. Query: [`MetricsQuery`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct CurrentMetrics {
     /// When it was read.
+    #[schemars(with = "i64")]
     pub now_ms: TimestampMs,
     /// In order of name.
     pub sources: Vec<SourceMetrics>,
@@ -17,7 +21,7 @@ pub struct CurrentMetrics {
 }
 
 /// Narrows `GET /api/metrics`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct MetricsQuery {
     /// Only this source.
     pub source: Option<String>,
@@ -26,7 +30,7 @@ pub struct MetricsQuery {
 }
 
 /// Current values of one source.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct SourceMetrics {
     /// Name of the source: its label `source`.
     pub source: String,
@@ -35,11 +39,12 @@ pub struct SourceMetrics {
 }
 
 /// Current values of one metric of one source.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct CurrentMetric {
     /// Its name.
     pub name: String,
     /// Gauge, counter, …
+    #[schemars(with = "schema::MetricKind")]
     pub kind: MetricKind,
     /// `bytes`, `seconds`, … or empty.
     pub unit: String,
@@ -50,18 +55,20 @@ pub struct CurrentMetric {
 }
 
 /// The newest sample of a series.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct CurrentValue {
     /// Without the metric's name.
+    #[schemars(with = "schema::Labels")]
     pub labels: Labels,
     /// `null` when it is not finite.
     pub value: Option<f64>,
     /// When it was measured.
+    #[schemars(with = "i64")]
     pub at_ms: TimestampMs,
 }
 
 /// How a source is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// The last pull brought what it should.
@@ -76,7 +83,7 @@ pub enum Health {
 }
 
 /// One line of `GET /api/sources`, and of the payload of the event `sources` (the whole list).
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Source {
     /// Unique.
     pub name: String,
@@ -91,8 +98,10 @@ pub struct Source {
     /// Why it is not up; empty when it is.
     pub reason: String,
     /// Since when it has this health.
+    #[schemars(with = "Option<i64>")]
     pub health_since_ms: Option<TimestampMs>,
     /// When it was last pulled.
+    #[schemars(with = "Option<i64>")]
     pub last_pull_ms: Option<TimestampMs>,
     /// How long that took.
     pub last_duration_seconds: Option<f64>,
@@ -111,8 +120,10 @@ pub struct Source {
     /// Samples refused or shed since the start, by reason; zeros are left out.
     pub rejected: BTreeMap<String, u64>,
     /// Durations of the last pulls, oldest first; `null` is a failed one. At most [`RECENT_PULLS_MAX`].
+    #[schemars(length(max = RECENT_PULLS_MAX))]
     pub recent_pull_seconds: Vec<Option<f64>>,
     /// Host labels on its series.
+    #[schemars(with = "schema::Labels")]
     pub labels: Labels,
 }
 
@@ -120,7 +131,7 @@ pub struct Source {
 pub const RECENT_PULLS_MAX: usize = 30;
 
 /// The query string of `GET /api/timeseries`, as it comes. The routes check it into a [`TimeSeriesRequest`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct TimeSeriesQuery {
     /// Name of the metric, or a selector (`name{label="value"}`). Needed.
     pub metric: String,
@@ -137,7 +148,7 @@ pub struct TimeSeriesQuery {
 }
 
 /// What a bucket's samples become.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Aggregator {
     /// Their sum.
@@ -174,7 +185,7 @@ pub struct TimeSeriesRequest {
 }
 
 /// `GET /api/timeseries`: samples in buckets. A bucket starts at a multiple of its width since the epoch.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct TimeSeries {
     /// As asked for.
     pub metric: String,
@@ -183,8 +194,10 @@ pub struct TimeSeries {
     /// What a bucket's samples became.
     pub aggregator: Aggregator,
     /// Start of the first bucket.
+    #[schemars(with = "i64")]
     pub from_ms: TimestampMs,
     /// The first instant after the range.
+    #[schemars(with = "i64")]
     pub to_ms: TimestampMs,
     /// Width of a bucket.
     pub interval_seconds: f64,
@@ -195,9 +208,10 @@ pub struct TimeSeries {
 }
 
 /// One series in buckets.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct BucketedSeries {
     /// Without the metric's name.
+    #[schemars(with = "schema::Labels")]
     pub labels: Labels,
     /// Start of the bucket in milliseconds since the epoch, and its value. Buckets without samples are left out.
     pub points: Vec<(i64, Option<f64>)>,

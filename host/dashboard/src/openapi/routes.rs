@@ -1,0 +1,143 @@
+//! The routes there are.
+//!
+//! Invariant: as the router has them, with the types that they answer; tests compare.
+
+use super::plain::{self, Alive};
+use super::prometheus;
+use super::route::ValueKind::{Integer, Repeated};
+use super::route::{Parameter, Route, of};
+use crate::dto::{
+    Accepted, AlertEpisodeView, Alerts, ArchivedReport, ChannelView, CurrentMetrics, LogLevel, Overview, PluginView,
+    Readiness, ReportView, RuleView, Source, TimeSeries,
+};
+
+const NAME: &[Parameter] = &[Parameter::path("name", "Its name.")];
+
+const START: Parameter = Parameter::query("start", "RFC 3339 or seconds since the epoch.");
+const END: Parameter = Parameter::query("end", "RFC 3339 or seconds since the epoch.");
+const LIMIT: Parameter = Parameter::query("limit", "At most this many; 0 for all.").value(Integer);
+const PROMQL: Parameter = Parameter::query("query", "PromQL.").needed();
+const TIMEOUT: Parameter = Parameter::query("timeout", "Give up after this long: 30s, or seconds.");
+
+const SELECTION: &[Parameter] =
+    &[Parameter::query("match[]", "A series selector; may repeat.").value(Repeated), START, END, LIMIT];
+const NEEDED_SELECTION: &[Parameter] =
+    &[Parameter::query("match[]", "A series selector; may repeat.").value(Repeated).needed(), START, END, LIMIT];
+const LABEL_SELECTION: &[Parameter] = &[
+    Parameter::path("name", "Of the label."),
+    Parameter::query("match[]", "A series selector; may repeat.").value(Repeated),
+    START,
+    END,
+    LIMIT,
+];
+
+pub(super) const ROUTES: &[Route] = &[
+    Route::get(
+        "/api/overview",
+        "state",
+        "How things are: counts, notices, charts and their newest points.",
+        of::<Overview>,
+    ),
+    Route::get("/api/metrics", "state", "Current values by source.", of::<CurrentMetrics>)
+        .with(&[Parameter::query("source", "Only this source."), Parameter::query("metric", "Only this metric.")]),
+    Route::get("/api/sources", "state", "Sources with their health.", of::<Vec<Source>>),
+    Route::get("/api/timeseries", "state", "Samples in buckets.", of::<TimeSeries>).with(&[
+        Parameter::query("metric", "Name or selector, e.g. system_cpu_usage_percent{core=\"0\"}.").needed(),
+        Parameter::query("source", "Only of this source."),
+        Parameter::query("from", "Seconds since the epoch, RFC 3339, or -15m: that long before `to`. Default -1h."),
+        Parameter::query("to", "As `from`. Default now."),
+        Parameter::query("interval", "Width of a bucket: 10s, 1m, or seconds. Default: about 200 buckets."),
+        Parameter::query("aggregator", "sum, avg (default), min, max or count."),
+    ]),
+    Route::get("/api/alerts", "alerts", "Pending, firing and lately resolved alerts.", of::<Alerts>),
+    Route::get("/api/alerts/history", "alerts", "Alerts of the past, newest first.", of::<Vec<AlertEpisodeView>>)
+        .with(&[Parameter::query("limit", "At most this many; default 200, at most 1000.").value(Integer)]),
+    Route::get("/api/rules", "alerts", "Rules with their last evaluation.", of::<Vec<RuleView>>),
+    Route::get("/api/channels", "alerts", "Channels with their last deliveries.", of::<Vec<ChannelView>>),
+    Route::get("/api/plugins", "plugins", "All plugins, without `detail`.", of::<Vec<PluginView>>),
+    Route::get(
+        "/api/plugins/{name}",
+        "plugins",
+        "One plugin with its grants, limits, config and log in `detail`.",
+        of::<PluginView>,
+    )
+    .with(NAME),
+    Route::manage(
+        "post",
+        "/api/plugins/{name}/reload",
+        "plugins",
+        "Read its component again and swap it in.",
+        of::<Accepted>,
+    )
+    .with(NAME),
+    Route::get("/api/reports", "reports", "Reports with their schedule.", of::<Vec<ReportView>>),
+    Route::get("/api/reports/archive", "reports", "Finished reports, newest first.", of::<Vec<ArchivedReport>>).with(
+        &[
+            Parameter::query("name", "Only of this report."),
+            Parameter::query("limit", "At most this many; default 100.").value(Integer),
+            Parameter::query("before", "Only older ones than this id: the next page.").value(Integer),
+        ],
+    ),
+    Route::get(
+        "/api/reports/archive/{id}/{file}",
+        "reports",
+        "One file of a finished report: text/html, application/json or text/csv.",
+        plain::any,
+    )
+    .media_type("*/*")
+    .with(&[
+        Parameter::path("id", "From the archive.").value(Integer),
+        Parameter::path("file", "`file_name` from the archive."),
+    ]),
+    Route::manage("post", "/api/reports/{name}/run", "reports", "Make it now.", of::<Accepted>)
+        .with(NAME)
+        .statuses(&["202"]),
+    Route::get(
+        "/api/events",
+        "state",
+        "Server-sent events: the whole picture of each kind on connecting, then each that changed.",
+        plain::events,
+    )
+    .media_type("text/event-stream"),
+    Route::manage("get", "/api/admin/log-level", "operate", "What is logged.", of::<LogLevel>),
+    Route::manage("put", "/api/admin/log-level", "operate", "Log at this level from now on.", of::<LogLevel>)
+        .body(of::<LogLevel>),
+    Route::get("/api/v1/query", "prometheus", "PromQL at an instant.", prometheus::query_result)
+        .with(&[
+            PROMQL,
+            Parameter::query("time", "RFC 3339 or seconds since the epoch. Default now."),
+            TIMEOUT,
+            Parameter::query("limit", "At most this many series; 0 for all.").value(Integer),
+        ])
+        .takes_form(),
+    Route::get("/api/v1/query_range", "prometheus", "PromQL over a range.", prometheus::query_result)
+        .with(&[
+            PROMQL,
+            Parameter::query("start", "First step.").needed(),
+            Parameter::query("end", "Last step, if the steps meet it.").needed(),
+            Parameter::query("step", "Distance of the steps: 15s, or seconds.").needed(),
+            TIMEOUT,
+            Parameter::query("limit", "At most this many series; 0 for all.").value(Integer),
+        ])
+        .takes_form(),
+    Route::get("/api/v1/series", "prometheus", "Label sets of series.", prometheus::label_sets)
+        .with(NEEDED_SELECTION)
+        .takes_form(),
+    Route::get("/api/v1/labels", "prometheus", "Names of labels.", prometheus::names).with(SELECTION).takes_form(),
+    Route::get("/api/v1/label/{name}/values", "prometheus", "Values of a label.", prometheus::names)
+        .with(LABEL_SELECTION),
+    Route::get("/api/v1/metadata", "prometheus", "Kind, unit and help of metrics.", prometheus::metadata).with(&[
+        Parameter::query("metric", "Only this one."),
+        Parameter::query("limit", "At most this many metrics; 0 for all.").value(Integer),
+    ]),
+    Route::get("/health", "operate", "The process answers.", of::<Alive>),
+    Route::get("/-/healthy", "operate", "As /health.", of::<Alive>),
+    Route::get("/ready", "operate", "Ready, by dependency; 503 when not.", of::<Readiness>).statuses(&["200", "503"]),
+    Route::get("/health/ready", "operate", "As /ready.", of::<Readiness>).statuses(&["200", "503"]),
+    Route::get("/-/ready", "operate", "As /ready.", of::<Readiness>).statuses(&["200", "503"]),
+    Route::get("/metrics", "operate", "Belfry's own metrics (OpenMetrics).", plain::text)
+        .media_type("application/openmetrics-text"),
+    Route::manage("post", "/-/reload", "operate", "Read the config again.", of::<Accepted>),
+    Route::manage("put", "/-/reload", "operate", "As POST.", of::<Accepted>),
+    Route::get("/api/openapi.json", "operate", "This document.", plain::any),
+];
