@@ -253,6 +253,8 @@ fn runtime_config(config: &Config) -> Result<RuntimeConfig> {
     let cache = component_cache(config);
     let carried = Builtins::Embedded(Arc::new(builtins::component));
     let mut runtime = RuntimeConfig::new(cache, compile, carried);
+    runtime.memory_slot_bytes = usize::try_from(config.plugin_memory_slot_bytes).unwrap_or(usize::MAX);
+    runtime.instances_max = config.plugin_instances;
     runtime.http.traces = Some(Arc::new(crate::telemetry::traces::traceparent));
     runtime.smtp = config.smtp.as_ref().map(spec::smtp);
     Ok(runtime)

@@ -68,8 +68,12 @@ static COLLECTION: TableSpec = TableSpec {
 };
 
 static PLUGINS: TableSpec = TableSpec {
-    doc: "The folder of plugins that are loaded while Belfry runs.",
-    keys: &[key("dir", Text, Optional, "Components put here are loaded, replaced and unloaded at once.")],
+    doc: "The folder of plugins that are loaded while Belfry runs, and the engine that runs all plugins.",
+    keys: &[
+        key("dir", Text, Optional, "Components put here are loaded, replaced and unloaded at once."),
+        key("memory_slot", Bytes, Default("\"256MiB\""), "The most memory that any plugin can be allowed."),
+        key("instances", Whole { min: 1, max: 10_000 }, Default("256"), "Plugins' instances at a time."),
+    ],
 };
 
 static GRANTS: TableSpec = TableSpec {

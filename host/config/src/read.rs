@@ -163,7 +163,8 @@ pub(crate) fn config(root: &Table, context: &mut Context<'_>) -> Option<Config> 
     let telemetry = server::telemetry(root.table("telemetry"), context);
     let smtp = server::smtp(root.table("smtp"), context);
     let retry = server::retry(root.table("notify").table("retry"), context);
-    let plugin_dir = root.table("plugins").text("dir").map(|d| context.path(d));
+    let engine = root.table("plugins");
+    let plugin_dir = engine.text("dir").map(|d| context.path(d));
     let plugins = component::plugins(&plugins, collection.as_ref(), context);
     let channels = component::channels(&channels, context);
     let route = rules::route(root, context);
@@ -183,6 +184,8 @@ pub(crate) fn config(root: &Table, context: &mut Context<'_>) -> Option<Config> 
         storage: storage?,
         collection: collection?,
         plugin_dir,
+        plugin_memory_slot_bytes: engine.bytes("memory_slot")?,
+        plugin_instances: engine.whole_u32("instances")?,
         plugins,
         channels,
         route,

@@ -18,6 +18,10 @@ pub struct Config {
     pub collection: Collection,
     /// `[plugins] dir`; is created when it is not there.
     pub plugin_dir: Option<PathBuf>,
+    /// `[plugins] memory_slot`: the most memory that any plugin can be allowed.
+    pub plugin_memory_slot_bytes: u64,
+    /// `[plugins] instances`: at a time.
+    pub plugin_instances: u32,
     /// `[[plugin]]`, enabled ones, by unique name.
     pub plugins: Vec<Plugin>,
     /// `[[channel]]`, by unique name.
