@@ -97,9 +97,14 @@ fn title(group: &AlertGroup) -> String {
     }
 }
 
-fn said(alert: &Alert) -> Option<&str> {
-    let find = |name| alert.annotations.iter().find(|l| l.name == name).map(|l| l.value.trim());
-    find("summary").or_else(|| find("description")).filter(|text| !text.is_empty())
+fn annotation<'a>(alert: &'a Alert, name: &str) -> Option<&'a str> {
+    let found = alert.annotations.iter().find(|l| l.name == name).map(|l| l.value.trim());
+    found.filter(|text| !text.is_empty())
+}
+
+/// What there is to say, shortest first: what is measured, then what it means.
+fn said(alert: &Alert) -> impl Iterator<Item = &str> {
+    ["summary", "description"].into_iter().filter_map(|name| annotation(alert, name))
 }
 
 fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
@@ -119,8 +124,8 @@ fn facts(alert: &Alert) -> Vec<(&'static str, String)> {
 
 fn alert_text(alert: &Alert) -> String {
     let mut text = format!("\n* {}", alert.rule);
-    if let Some(said) = said(alert) {
-        text.push_str(&format!(": {said}"));
+    for (i, said) in said(alert).enumerate() {
+        text.push_str(&format!("{}{said}", if i == 0 { ": " } else { "\n  " }));
     }
     text.push('\n');
     for (name, value) in facts(alert) {
@@ -144,7 +149,7 @@ fn alert_html(alert: &Alert) -> String {
          margin:0 0 10px;border-collapse:separate\"><tr><td style=\"padding:10px 14px\"><strong>{}</strong>",
         escaped(&alert.rule)
     );
-    if let Some(said) = said(alert) {
+    for said in said(alert) {
         html.push_str(&format!("<div style=\"margin:4px 0\">{}</div>", escaped(said)));
     }
     html.push_str("<table role=\"presentation\" style=\"font-size:13px;color:#444\">");

@@ -13,7 +13,7 @@ fn alert(core: &str, status: &str) -> Alert {
         status: status.into(),
         severity: "critical".into(),
         labels: labels(&[("alertname", "High CPU"), ("core", core)]),
-        annotations: labels(&[("summary", "<script>alert(1)</script> & more")]),
+        annotations: labels(&[("summary", "<script>alert(1)</script> & more"), ("description", "Look at core 0.")]),
         value: 97.5,
         started: 1_700_000_000_000,
         ended: (status != "firing").then_some(1_700_000_060_000),
@@ -66,7 +66,7 @@ fn text_and_html_say_the_same_and_nothing_becomes_markup() {
     host.configure::<Email>(CONFIG).unwrap().deliver(group(vec![alert("0", "firing")])).unwrap();
     let mail = host.mails().remove(0);
     let html = mail.html.unwrap();
-    for fact in ["2023-11-14T22:13:20.000Z", "97.5", "core=0"] {
+    for fact in ["2023-11-14T22:13:20.000Z", "97.5", "core=0", "Look at core 0."] {
         assert!(mail.text.contains(fact), "{fact} in {}", mail.text);
         assert!(html.contains(fact), "{fact} in {html}");
     }
