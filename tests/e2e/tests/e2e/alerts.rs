@@ -163,3 +163,48 @@ async fn a_firing_alert_survives_a_crash_and_is_told_of_once() {
     assert_eq!(end.json()["alerts"][0]["labels"], told.json()["alerts"][0]["labels"]);
     assert_eq!(end.json()["alerts"][0]["startsAt"], told.json()["alerts"][0]["startsAt"]);
 }
+
+#[tokio::test]
+async fn what_was_not_told_before_a_crash_is_told_after_it() {
+    let ends = ends().await;
+    let (site_down, firing) = ("Site down", "firing");
+    ends.pager.answer(503);
+    ends.site.answer(500);
+    let home = Home::new(&config(&ends));
+    let belfry = home.start().await;
+    let refused = wait_until("an attempt", SOON, async || ends.pager.seen().first().cloned()).await;
+    belfry.kill().await;
+
+    // The message that no one took is sent again, as the same one.
+    ends.pager.answer(200);
+    let belfry = home.start().await;
+    let told = wait_until("the pager is told", SOON, async || ends.pager.taken(firing)).await;
+    assert_eq!(told.header("idempotency-key"), refused.header("idempotency-key"));
+    belfry.kill().await;
+
+    // The site recovers while nobody looks.
+    ends.site.answer(200);
+    let belfry = home.start().await;
+    wait_until("the pager is told of the end", SOON, async || ends.pager.taken("resolved")).await;
+    wait_until("it is resolved", SOON, async || {
+        alert(&belfry, site_down).await.is_none_or(|a| a["state"] == "resolved").then_some(())
+    })
+    .await;
+
+    // It fails again, which is another message; then its rule is taken out of the config, which is an end as well.
+    let taken = async |status: &str| ends.pager.seen().into_iter().filter(|s| s.is_taken(status)).collect::<Vec<_>>();
+    ends.site.answer(500);
+    let second = wait_until("the pager is told again", SOON, async || {
+        taken(firing).await.into_iter().find(|s| s.header("idempotency-key") != told.header("idempotency-key"))
+    })
+    .await;
+    assert_ne!(second.json()["alerts"][0]["startsAt"], told.json()["alerts"][0]["startsAt"]);
+    let config = config(&ends);
+    let without_rules = config.split("[[rule]]").next().expect("what stands before the rules");
+    home.configure(without_rules);
+    belfry.signal("HUP").await;
+    wait_until("the end of a rule is the end of its alerts", SOON, async || {
+        (taken("resolved").await.len() == 2).then_some(())
+    })
+    .await;
+}
