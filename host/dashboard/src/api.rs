@@ -1,6 +1,6 @@
 //! The plain JSON API: what is now, and bucketed series.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -13,6 +13,7 @@ use crate::dto::{
     AlertEpisodeView, Alerts, ArchiveQuery, ArchivedReport, ChannelView, CurrentMetrics, MetricsQuery, Overview,
     PluginView, ReportView, RuleView, Source, TimeSeries, TimeSeriesQuery,
 };
+use crate::extract::Query;
 use crate::params;
 use crate::reply::Failure;
 

@@ -8,6 +8,7 @@ mod assets;
 pub mod backend;
 pub mod dto;
 mod events;
+mod extract;
 mod guard;
 mod manage;
 mod openapi;

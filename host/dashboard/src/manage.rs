@@ -7,6 +7,7 @@ use axum::{Json, Router};
 
 use crate::App;
 use crate::dto::{Accepted, LogLevel};
+use crate::extract;
 use crate::reply::Failure;
 
 /// Who acts: there is one token, so far.
@@ -36,7 +37,10 @@ async fn log_level(State(app): State<App>) -> Json<LogLevel> {
     Json(LogLevel { level: app.backend.log_level() })
 }
 
-async fn set_log_level(State(app): State<App>, Json(wanted): Json<LogLevel>) -> Result<Json<LogLevel>, Failure> {
+async fn set_log_level(
+    State(app): State<App>,
+    extract::Json(wanted): extract::Json<LogLevel>,
+) -> Result<Json<LogLevel>, Failure> {
     app.backend.set_log_level(&wanted.level)?;
     app.backend.journal_action(USER, "set_log_level", &wanted.level).await;
     Ok(Json(LogLevel { level: app.backend.log_level() }))
