@@ -63,10 +63,14 @@ impl Home {
 
     /// Starts Belfry at this address; returns when it serves.
     pub async fn start_at(&self, listen: &str) -> Belfry {
-        let (config, data) = (self.config(), self.data());
+        self.start_as(&["run", "--config", "belfry.toml", "--data", "data", "--listen", listen], "data").await
+    }
+
+    /// Starts `belfry` with these arguments, in this folder; `data` is where it keeps its data then.
+    pub async fn start_as(&self, arguments: &[&str], data: &str) -> Belfry {
         let mut command = self.command();
-        command.arg("run").arg("--config").arg(config).arg("--data").arg(&data).args(["--listen", listen]);
-        Belfry::start(command, &data).await
+        command.args(arguments);
+        Belfry::start(command, &self.path(data)).await
     }
 
     /// Runs `belfry` with these arguments, in this folder, until it ends.

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod collect;
+mod defaults;
 mod durability;
 mod hot;
 mod mail;
