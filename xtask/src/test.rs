@@ -38,7 +38,9 @@ pub fn everything() -> Result<()> {
         "starter plugin",
         starter.args(["build", "--quiet", "--release", "--locked", "--target", "wasm32-unknown-unknown"]),
     )?;
-    run("build", cargo().args(["build", "--quiet", "--workspace", "--locked"]))?;
+    // The program together with the tests: asked for alone, it would be built with other features, and all it depends on
+    // twice.
+    run("build", cargo().args(["build", "--quiet", "--workspace", "--bins", "--tests", "--locked"]))?;
     let chromium = prerequisites::chromium()?;
     run("tests", cargo().args(["test", "--workspace", "--locked"]).env("CHROMIUM", &chromium))?;
     run("web UI in Chromium", npm().args(["run", "--silent", "e2e"]).env("CHROMIUM", &chromium))?;
