@@ -74,8 +74,13 @@ async fn a_component_is_loaded_replaced_kept_from_harm_and_removed_without_a_gap
     .await;
     some_more(&belfry, 2).await;
 
-    // Mended.
+    // Copied slowly, in two halves: whatever was made of the first, the whole one runs in the end.
+    let file = home.path("plugins/dropped.wasm");
     std::fs::write(home.path("plugins/dropped.toml"), SETTINGS).expect("written");
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).expect("written");
+    some_more(&belfry, 2).await;
+    std::fs::write(&file, &bytes).expect("written");
+
     wait_until("the first build runs again", SOON, async || {
         Some(plugin(&belfry).await).filter(|p| p["reason"] == "" && p["digest"] == first["digest"])
     })

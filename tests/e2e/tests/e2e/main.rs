@@ -11,6 +11,7 @@ mod operate;
 mod otlp;
 mod reload;
 mod reports;
+mod secrets;
 
 /// This machine, twice a second.
 const SYSTEM: &str = r#"
