@@ -42,7 +42,7 @@ pub fn everything() -> Result<()> {
     // twice.
     run("build", cargo().args(["build", "--quiet", "--workspace", "--bins", "--tests", "--locked"]))?;
     let chromium = prerequisites::chromium()?;
-    run("tests", cargo().args(["test", "--workspace", "--locked"]).env("CHROMIUM", &chromium))?;
+    run("tests", cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]).env("CHROMIUM", &chromium))?;
     run("web UI in Chromium", npm().args(["run", "--silent", "e2e"]).env("CHROMIUM", &chromium))?;
     web_of_the_demo(&chromium)?;
     eprintln!("everything passed in {:.0} s", start.elapsed().as_secs_f64());
