@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use belfry_model::report::{Report, Section, SectionRequest};
 use belfry_model::{Clock, JournalEntry, TimestampMs};
-use belfry_plugin::{Kind, ReportInput};
+use belfry_plugin::{CallError, Kind, ReportInput};
 use belfry_reports::{ReportSpec, ReportsEffect};
 use belfry_state::State;
 use parking_lot::Mutex;
@@ -17,6 +18,11 @@ use super::Perform;
 use super::notify::Channels;
 use crate::changes::{Changed, Changes};
 use crate::plugins::PluginSet;
+
+/// Attempts at delivering a report to one channel: with pauses of 2, 8, 32 and 128 s they span about three minutes.
+const DELIVERY_ATTEMPTS_MAX: u32 = 5;
+/// The pause after the first; each further one is four times as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Language of reports, so far.
 const LOCALE: &str = "en";
@@ -138,7 +144,12 @@ impl Publisher {
             url: format!("{}/reports/{id}", self.external_url),
             attributes: Vec::new(),
         };
-        futures::future::join_all(spec.deliver.iter().map(|channel| self.send(channel, &input))).await;
+        // It is made now; a channel that is away for a while holds up nothing.
+        let (publisher, channels) = (self.clone(), spec.deliver.clone());
+        let delivering = async move {
+            futures::future::join_all(channels.iter().map(|channel| publisher.send(channel, &input))).await;
+        };
+        tokio::spawn(delivering.in_current_span());
         Ok(id)
     }
 
@@ -165,18 +176,45 @@ impl Publisher {
         Section { title: section.title.clone(), plugin: section.plugin.clone(), outcome }
     }
 
-    /// A channel that cannot take it is told of; the report is in the archive.
+    /// Tries again what may pass; what cannot be delivered is told of, and the report is in the archive anyway.
     async fn send(&self, channel: &str, report: &ReportInput) {
-        let handler = self.channels.load().get(channel).and_then(|name| self.plugins.get(name));
-        match handler {
-            Some(plugin) if plugin.kinds().contains(&Kind::ReportHandler) => {
-                match plugin.deliver_report(report).await {
-                    Ok(()) => tracing::info!(channel, report = report.name, "report delivered"),
-                    Err(error) => tracing::error!(channel, report = report.name, %error, "report not delivered"),
+        for attempt in 1..=DELIVERY_ATTEMPTS_MAX {
+            let outcome = self.send_once(channel, report).await;
+            let will_retry = matches!(&outcome, Err((_, true))) && attempt < DELIVERY_ATTEMPTS_MAX;
+            let entry = JournalEntry::Delivery {
+                channel: channel.to_owned(),
+                dedup_key: report.url.clone(),
+                alerts: Vec::new(),
+                attempt,
+                error: outcome.as_ref().err().map(|(reason, _)| reason.clone()),
+                will_retry,
+            };
+            if let Err(error) = self.state.journal_append(self.clock.now(), vec![entry]).await {
+                tracing::error!(%error, "the journal was not written");
+            }
+            match outcome {
+                Ok(()) => return tracing::info!(channel, report = report.name, "report delivered"),
+                Err((reason, _)) => {
+                    tracing::error!(channel, report = report.name, reason, will_retry, "report not delivered")
                 }
             }
-            Some(_) => tracing::error!(channel, report = report.name, "this channel's handler takes no reports"),
-            None => tracing::error!(channel, report = report.name, "this channel's handler is not loaded"),
+            if !will_retry {
+                return;
+            }
+            tokio::time::sleep(FIRST_PAUSE * 4_u32.pow(attempt - 1)).await;
         }
+    }
+
+    /// The error says whether trying again may help.
+    async fn send_once(&self, channel: &str, report: &ReportInput) -> Result<(), (String, bool)> {
+        let handler = self.channels.load().get(channel).and_then(|name| self.plugins.get(name));
+        let plugin = handler.ok_or_else(|| ("the channel's handler is not loaded".to_owned(), true))?;
+        if !plugin.kinds().contains(&Kind::ReportHandler) {
+            return Err(("the channel's handler takes no reports".to_owned(), false));
+        }
+        plugin.deliver_report(report).await.map_err(|error| {
+            let lasting = matches!(error, CallError::Refused { retryable: false, .. } | CallError::WrongKind { .. });
+            (error.to_string(), !lasting)
+        })
     }
 }
