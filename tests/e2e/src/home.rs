@@ -112,7 +112,8 @@ fn program() -> PathBuf {
 
 /// A built-in plugin as `cargo xtask plugins` leaves it.
 pub(crate) fn component(name: &str) -> PathBuf {
-    let file = built("../plugins").join(format!("{name}.wasm"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/plugins");
+    let file = folder.join(format!("{name}.wasm"));
     assert!(file.is_file(), "build it first: cargo xtask plugins ({} is not there)", file.display());
     file
 }
