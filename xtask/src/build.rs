@@ -126,3 +126,11 @@ pub fn host(dev: bool) -> Result<PathBuf> {
     run(if dev { "belfry (development build)" } else { "belfry (release build)" }, &mut build)?;
     Ok(target_dir().join(if dev { "debug" } else { "release" }).join(format!("belfry{}", std::env::consts::EXE_SUFFIX)))
 }
+
+/// Starts the demo some times and prints how soon there is something to see, its memory and its size.
+pub fn bench_start() -> Result<()> {
+    crate::setup()?;
+    let binary = host(false)?;
+    let chromium = crate::prerequisites::chromium()?;
+    run("bench", npm().args(["run", "--silent", "start-up", "--"]).arg(binary).env("CHROMIUM", chromium))
+}

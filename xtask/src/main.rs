@@ -53,7 +53,7 @@ enum Task {
     Web,
     /// Build the release binary with all it carries.
     Dist,
-    /// Measure: `plugin`, `store`, `query`.
+    /// Measure: `plugin` (calls, swaps) or `start` (first graph, memory, size).
     Bench {
         /// What to measure.
         what: String,
@@ -103,9 +103,8 @@ fn bench(what: &str, arguments: &[String]) -> Result<()> {
             build::guests()?;
             "belfry-plugin"
         }
-        "store" => "belfry-store",
-        "query" => "belfry-promql",
-        other => anyhow::bail!("there is no benchmark `{other}`: plugin, store or query"),
+        "start" => return build::bench_start(),
+        other => anyhow::bail!("there is no benchmark `{other}`: plugin or start"),
     };
     let mut cargo = process::cargo();
     cargo.args(["bench", "--package", package, "--bench", what, "--"]).args(arguments);

@@ -18,6 +18,7 @@ use tokio::sync::broadcast;
 
 use super::{alerts, metrics, overview, plugins, reports, series, sources};
 use crate::app::App;
+use crate::changes::Changed;
 use crate::queries::QueryFault;
 use crate::reload;
 
@@ -156,7 +157,10 @@ impl Backend for Dashboard {
     }
 
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {
-        self.0.live.subscribe()
+        let live = self.0.live.subscribe();
+        // A second picture right behind the first: two points make a line.
+        self.0.changes.tell(Changed::Overview);
+        live
     }
 
     async fn journal_action(&self, user: &str, action: &str, subject: &str) {

@@ -22,10 +22,11 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             () = app.changes.wait() => false,
             () = tokio::time::sleep(EVERY_AT_LEAST) => true,
         };
-        // Nobody looks: nothing is gathered.
-        if app.live.receiver_count() > 0 {
-            publish(&app, quiet).await;
+        // Nobody looks: nothing is gathered, and whoever comes next need not wait for a pause to end.
+        if app.live.receiver_count() == 0 {
+            continue;
         }
+        publish(&app, quiet).await;
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY_AT_MOST) => {}
