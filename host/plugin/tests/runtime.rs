@@ -280,7 +280,10 @@ async fn a_swap_that_fails_leaves_the_old_one_running_and_says_why() {
     let broken = |config: serde_json::Value| spec("probe", config);
     let mut missing = probe(&[]);
     missing.source = ComponentSource::File("/nowhere/x.wasm".into());
+    let mut nobody = probe(&[]);
+    nobody.source = ComponentSource::Builtin("hostile-describe".into());
     let cases = [
+        (nobody, "it trapped in `describe`: it panicked or aborted"),
         (broken(json!({"configure": "refuse"})), "it refused its config: this config is not to its taste"),
         (broken(json!({"configure": "trap"})), "it trapped in `configure`: it panicked or aborted"),
         (broken(json!({"scrpt": []})), "its config does not fit: "),

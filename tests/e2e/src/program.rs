@@ -69,6 +69,11 @@ impl Belfry {
         self.url.trim_start_matches("http://")
     }
 
+    /// Its process number.
+    pub fn process(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// What it has written so far, logs and all.
     pub fn log(&self) -> String {
         self.log.lock().expect("no panic holds it").clone()

@@ -70,6 +70,21 @@ async fn beyond_loopback_everything_but_health_needs_the_token() {
     }
 }
 
+/// What it says is what stands in `tests/golden/startup/NAME.err`, but for what differs from run to run.
+#[track_caller]
+fn as_golden(name: &str, ended: &Ended, names: &[(&str, &str)]) {
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let mut said = ended.stderr.clone();
+    for (what, name) in names {
+        said = said.replace(what, name);
+    }
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/startup").join(format!("{name}.err"));
+    if std::env::var_os("BELFRY_BLESS").is_some() {
+        std::fs::write(&golden, &said).expect("the golden file is written");
+    }
+    assert_eq!(said, std::fs::read_to_string(&golden).expect("the golden file"), "{name}");
+}
+
 #[track_caller]
 fn refused(ended: &Ended, lines: &[&str]) {
     assert_eq!(ended.code, Some(1), "{ended:?}");
@@ -87,23 +102,12 @@ async fn what_cannot_start_says_why_and_what_helps() {
         home.run(&["run", "--config", "belfry.toml", "--data", data, "--listen", listen]).await
     };
     let taken = belfry.address().to_owned();
-    refused(
-        &run("other", &taken).await,
-        &[
-            &format!("error: cannot listen at {taken}: "),
-            "help: is another Belfry running? stop it, or set `[server] listen` or --listen",
-        ],
-    );
-    refused(
-        &run("data", "127.0.0.1:0").await,
-        &["error: the data folder data is in use by another Belfry (process ", "stop it, or set `[storage] path`"],
-    );
+    let process = belfry.process().to_string();
+    as_golden("address-taken", &run("other", &taken).await, &[(&taken, "ADDRESS")]);
+    as_golden("data-folder-in-use", &run("data", "127.0.0.1:0").await, &[(&process, "PROCESS")]);
     // A file in its place: nobody can write into that, whoever runs the test.
     std::fs::write(home.path("file"), "").expect("written");
-    refused(
-        &run("file", "127.0.0.1:0").await,
-        &["error: the data folder file cannot be written to: ", "check its owner and mode, or set `[storage] path`"],
-    );
+    as_golden("data-folder-not-writable", &run("file", "127.0.0.1:0").await, &[]);
     refused(
         &run("other", "0.0.0.0:0").await,
         &[
