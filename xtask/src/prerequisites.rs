@@ -6,6 +6,8 @@ use anyhow::{Result, bail};
 
 use crate::process::output;
 
+/// What the web UI's build tool asks for.
+const NODE: (u32, u32) = (20, 19);
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Rust, a C compiler, Node, and the wasm target (which is added when it is missing).
@@ -29,13 +31,14 @@ fn rust() -> Result<()> {
     Ok(())
 }
 
-/// Node 20 or newer and npm.
+/// Node and npm.
 pub fn node() -> Result<()> {
     let version = output("node", &["--version"]).unwrap_or_default();
-    let major = version.strip_prefix('v').and_then(|v| v.split('.').next()).and_then(|m| m.parse::<u32>().ok());
-    if major.is_none_or(|m| m < 20) || output("npm", &["--version"]).is_none() {
+    let mut numbers = version.trim_start_matches('v').split('.').map(|n| n.parse::<u32>().ok());
+    let found = (numbers.next().flatten().unwrap_or(0), numbers.next().flatten().unwrap_or(0));
+    if found < NODE || output("npm", &["--version"]).is_none() {
         bail!(
-            "Node 20 or newer with npm is needed for the web UI, this is `{version}`\n  help: https://nodejs.org, or: apt-get install nodejs npm"
+            "Node 20.19 or newer with npm is needed for the web UI, this is `{version}`\n  help: https://nodejs.org, or: apt-get install nodejs npm"
         );
     }
     Ok(())

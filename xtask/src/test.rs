@@ -60,7 +60,7 @@ fn web_of_the_demo(chromium: &Path) -> Result<()> {
     let binary = target_dir().join("debug").join(format!("belfry{}", std::env::consts::EXE_SUFFIX));
     let mut demo = Command::new(binary);
     demo.args(["demo", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut demo = KillOnDrop(demo.spawn().context("cannot start the demo")?);
+    let mut demo = EndOnDrop(demo.spawn().context("cannot start the demo")?);
     let out = demo.0.stdout.take().context("the demo's output")?;
     let mut lines = BufReader::new(out).lines().map_while(Result::ok);
     let url = lines.find_map(|l| l.trim().strip_prefix("dashboard").map(|u| u.trim().to_owned()));
@@ -72,12 +72,15 @@ fn web_of_the_demo(chromium: &Path) -> Result<()> {
     run("web UI of the demo in Chromium", &mut tests)
 }
 
-struct KillOnDrop(Child);
+struct EndOnDrop(Child);
 
-impl Drop for KillOnDrop {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
+        // Asked to, it removes its temporary folder. It may have ended by itself.
+        let asked = Command::new("kill").arg(self.0.id().to_string()).status();
+        if !asked.is_ok_and(|s| s.success()) {
+            let _ = self.0.kill();
+        }
         let _ = self.0.wait();
     }
 }
