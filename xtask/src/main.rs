@@ -10,6 +10,7 @@ mod process;
 mod test;
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -111,9 +112,13 @@ fn bench(what: &str, arguments: &[String]) -> Result<()> {
     process::run("bench", &mut cargo)
 }
 
-/// The top of the checkout.
+/// The top of the checkout that cargo runs this from: not the one it was compiled in, as clones may share a target folder.
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        Path::new(&package).parent().map_or_else(|| PathBuf::from("."), Path::to_owned)
+    });
+    &ROOT
 }
 
 /// Where cargo puts what it builds, and a folder of it for the guests' own workspaces.
