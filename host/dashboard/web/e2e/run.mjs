@@ -8,6 +8,7 @@ import { open, PAGES } from "./browser.mjs";
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const { browser, base, mock, close } = await open();
 const DEADLINE_MS = 15_000;
+const TRIES = 2;
 const tests = [];
 const test = (name, options, body) => tests.push({ name, ...(body ? options : {}), body: body ?? options });
 
@@ -197,13 +198,14 @@ test("what is typed stays, whatever the address asked for", async () => {
 });
 
 test("a lost connection is shown, and comes back by itself", { mock: true }, async () => {
-  const { page, context } = await visit("#/overview", { expected: (t) => t.includes("ERR_INTERNET") || t.includes("network") });
-  await context.setOffline(true);
-  await page.route("**/api/events", (r) => r.abort());
-  await fetch(`${base}/mock/drop`, { method: "POST" });
-  await page.locator('[data-connection="lost"]').waitFor();
-  await context.setOffline(false);
-  await page.unroute("**/api/events");
+  const { page, context } = await visit("#/overview", { expected: (t) => t.includes("ERR_") });
+  const away = (is) => fetch(`${base}/mock/away?is=${is}`, { method: "POST" });
+  try {
+    await away(true);
+    await page.locator('[data-connection="lost"]').waitFor();
+  } finally {
+    await away(false);
+  }
   await page.locator('[data-connection="live"]').waitFor();
   await context.close();
 });
@@ -232,13 +234,17 @@ for (const t of tests.filter((t) => !only || t.name.includes(only))) {
     console.log(`left out  ${t.name} (needs the mock)`);
     continue;
   }
-  const start = Date.now();
-  try {
-    await t.body();
-    console.log(`ok        ${t.name} (${Date.now() - start} ms)`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED    ${t.name}\n${error.stack}`);
+  // A browser on a busy machine stalls now and then: one more try, which is told.
+  for (let attempt = 1; attempt <= TRIES; attempt += 1) {
+    const start = Date.now();
+    try {
+      await t.body();
+      console.log(`ok        ${t.name} (${Date.now() - start} ms${attempt > 1 ? `, at try ${attempt}` : ""})`);
+      break;
+    } catch (error) {
+      console.log(`${attempt < TRIES ? "again    " : "FAILED   "} ${t.name}\n${error.stack}`);
+      if (attempt === TRIES) failed += 1;
+    }
   }
 }
 await close();

@@ -117,6 +117,8 @@ const json = (response, body, code = 200) => {
   response.end(JSON.stringify(body));
 };
 const event = (kind, body) => `event: ${kind}\ndata: ${JSON.stringify(body)}\n\n`;
+// No event stream can be had: what a page sees of a host that restarts.
+let away = false;
 const broadcast = (kind, body) => clients.forEach((c) => c.write(event(kind, body)));
 
 const server = createServer(async (request, response) => {
@@ -127,6 +129,7 @@ const server = createServer(async (request, response) => {
   if (request.method !== "GET" && !path.startsWith("/mock/") && request.headers.authorization !== `Bearer ${TOKEN}`) return json(response, { error: "unauthorized", message: "this needs the token", help: "send `Authorization: Bearer TOKEN`" }, 401);
   let m;
   if (path === "/api/events") {
+    if (away) return void request.socket.destroy();
     response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
     response.write(event("overview", overview(false)) + event("sources", data.sources()) + event("alerts", data.alerts(extraAlerts)) + event("plugins", data.plugins(false)) + event("reports", reports()));
     clients.add(response);
@@ -182,8 +185,9 @@ const server = createServer(async (request, response) => {
     broadcast("alerts", data.alerts(extraAlerts));
     return json(response, {});
   }
-  if (path === "/mock/drop") {
-    clients.forEach((c) => c.destroy());
+  if (path === "/mock/away") {
+    away = q.get("is") === "true";
+    if (away) clients.forEach((c) => c.destroy());
     return json(response, {});
   }
   if (path === "/mock/scene") {

@@ -13,6 +13,8 @@ export type Connection = "connecting" | "live" | "lost" | "refused";
 
 /** No event for this long: the connection is dead even if nobody told us (a sleeping laptop, a silent proxy). */
 const SILENCE_MAX_MS = 30_000;
+/** A connection that has given no first event by then is tried anew: the host sends one at once. */
+const CONNECT_MAX_MS = 5_000;
 /** Points of the little line of Belfry's own memory. */
 const PROCESS_MEMORY_MAX = 60;
 
@@ -44,11 +46,13 @@ class Live {
   #attempt = 0;
   #wake: (() => void) | null = null;
   #abort: AbortController | null = null;
+  #triedAt = 0;
 
   start(): void {
     setInterval(() => {
       this.now = Date.now() + this.#skew;
-      if (this.connection === "live" && Date.now() - (this.lastEventAt ?? 0) > SILENCE_MAX_MS) this.#abort?.abort();
+      const silent = Date.now() - Math.max(this.#triedAt, this.lastEventAt ?? 0);
+      if (silent > (this.connection === "live" ? SILENCE_MAX_MS : CONNECT_MAX_MS)) this.#abort?.abort();
     }, 1000);
     addEventListener("online", () => this.retry());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.retry());
@@ -88,6 +92,7 @@ class Live {
 
   async #connect(): Promise<void> {
     const abort = (this.#abort = new AbortController());
+    this.#triedAt = Date.now();
     const response = await request("/api/events", { signal: abort.signal, headers: { accept: "text/event-stream" } });
     if (!response.ok || !response.body) throw new ApiError(response.status, "no event stream");
     const parser = new SseParser();
