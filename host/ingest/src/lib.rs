@@ -5,6 +5,7 @@
 //! Not here: how a plugin is called (see [`Producer`]), how samples are kept.
 
 pub mod collection;
+pub mod exposition;
 mod labels;
 mod producers;
 mod record;
