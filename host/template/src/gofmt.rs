@@ -1,0 +1,197 @@
+//! Go's `fmt`: how values are printed.
+//!
+//! `gotmpl` has Go's verbs; they are reached through templates of its own, one for each number of arguments.
+//! Not here: times and durations (`gotime`).
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use gotmpl::Value as Go;
+
+use crate::gotime;
+use crate::value::Value;
+
+/// Arguments of one `printf`, its format included.
+const ARGUMENTS_MAX: usize = 64;
+
+/// From this power of ten on, `%v` prints an exponent.
+const EXPONENT_FROM: i32 = 6;
+
+/// Widths and precisions with more digits than this would print what nobody reads.
+const WIDTH_DIGITS_MAX: usize = 3;
+
+/// As `{{ value }}` and `%v` print it.
+pub(crate) fn display(v: &Value) -> String {
+    match v {
+        Value::Missing => "<no value>".to_owned(),
+        Value::String(s) => s.to_string(),
+        Value::Float(v) => float(*v),
+        other => plain(other).to_string(),
+    }
+}
+
+/// A float as `%v` prints it: the shortest digits that read back, with an exponent below 1e-4 and from 1e6 on.
+pub(crate) fn float(v: f64) -> String {
+    if v.is_nan() {
+        return "NaN".to_owned();
+    }
+    if v.is_infinite() {
+        return if v > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let scientific = format!("{v:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if v != 0.0 && !(-4..EXPONENT_FROM).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{digits}e{sign}{:02}", exponent.abs());
+    }
+    format!("{v}")
+}
+
+/// `%.4g`
+pub(crate) fn four_digits(v: f64) -> String {
+    sprintf("%.4g", &[Value::Float(v)]).unwrap_or_else(|_| float(v))
+}
+
+/// `fmt.Sprintf`
+pub(crate) fn sprintf(format: &str, args: &[Value]) -> Result<String, String> {
+    for a in args {
+        if let (true, Value::Int(n)) = (format.contains('*'), a)
+            && n.unsigned_abs() >= 10u64.pow(WIDTH_DIGITS_MAX as u32)
+        {
+            return Err(format!("a width of more than {WIDTH_DIGITS_MAX} digits"));
+        }
+    }
+    let mut plain_args: Vec<Go> = args.iter().map(plain).collect();
+    let format = float_directives(format, args, &mut plain_args)?;
+    let all = std::iter::once(Go::String(format.into())).chain(plain_args);
+    call(&PRINTF, all.collect())
+}
+
+/// `gotmpl` prints `%v` of a float without an exponent, and infinities in small letters. Those become texts here.
+fn float_directives(format: &str, args: &[Value], plain_args: &mut [Go]) -> Result<String, String> {
+    let mut out = String::with_capacity(format.len());
+    let mut chars = format.chars().peekable();
+    let mut next = 0;
+    while let Some(c) = chars.next() {
+        out.push(c);
+        if c != '%' {
+            continue;
+        }
+        let mut spec = String::new();
+        let verb = loop {
+            match chars.next() {
+                Some(c) if "+-# 0123456789.*[]".contains(c) => spec.push(c),
+                other => break other,
+            }
+        };
+        if spec.split(|c: char| !c.is_ascii_digit()).any(|n| n.len() > WIDTH_DIGITS_MAX) {
+            return Err(format!("a number of more than {WIDTH_DIGITS_MAX} digits in the format {format:?}"));
+        }
+        // Explicit indexes and widths from arguments are too rare to be worth following.
+        let simple = !spec.contains(['*', '[']);
+        next += spec.matches('*').count();
+        let special = match (verb, args.get(next)) {
+            (Some('v'), Some(Value::Float(v))) if simple && !spec.contains('#') => Some(*v),
+            (Some('e' | 'E' | 'f' | 'F' | 'g' | 'G'), Some(Value::Float(v))) if simple && !v.is_finite() => Some(*v),
+            _ => None,
+        };
+        match (special, plain_args.get_mut(next)) {
+            (Some(v), Some(slot)) => {
+                *slot = Go::String(float(v).into());
+                let width = spec.split('.').next().unwrap_or("");
+                out.push_str(width.trim_start_matches(['0', '+', ' ']));
+                out.push('s');
+            }
+            _ => {
+                out.push_str(&spec);
+                out.extend(verb);
+            }
+        }
+        if verb != Some('%') {
+            next += 1;
+        }
+    }
+    Ok(out)
+}
+
+/// `fmt.Sprint`: a space between neighbours of which neither is a text.
+pub(crate) fn sprint(args: &[Value]) -> String {
+    let mut out = String::new();
+    let mut text_before = true;
+    for a in args {
+        let text = matches!(a, Value::String(_));
+        if !text && !text_before {
+            out.push(' ');
+        }
+        text_before = text;
+        out.push_str(&operand(a));
+    }
+    out
+}
+
+fn operand(v: &Value) -> String {
+    match v {
+        Value::Missing => "<nil>".to_owned(),
+        v => display(v),
+    }
+}
+
+/// `fmt.Sprintln`
+pub(crate) fn sprintln(args: &[Value]) -> String {
+    let mut out = String::new();
+    for (i, a) in args.iter().enumerate() {
+        let _ = write!(out, "{}{}", if i > 0 { " " } else { "" }, operand(a));
+    }
+    out.push('\n');
+    out
+}
+
+static PRINTF: LazyLock<Vec<Option<gotmpl::Template>>> = LazyLock::new(|| {
+    (0..=ARGUMENTS_MAX)
+        .map(|n| {
+            let args: String = (0..n).map(|i| format!(" (index . {i})")).collect();
+            gotmpl::Template::new("").parse(&format!("{{{{printf{args}}}}}")).ok()
+        })
+        .collect()
+});
+
+fn call(callers: &[Option<gotmpl::Template>], args: Vec<Go>) -> Result<String, String> {
+    let Some(Some(template)) = callers.get(args.len()) else {
+        return Err(format!("more than {ARGUMENTS_MAX} arguments"));
+    };
+    template.execute_to_string(&Go::List(args.into())).map_err(|e| e.to_string())
+}
+
+/// The nearest value that `gotmpl` prints as Go prints ours.
+fn plain(v: &Value) -> Go {
+    let map = |entries: Vec<(String, Go)>| Go::from(entries.into_iter().collect::<std::collections::HashMap<_, _>>());
+    match v {
+        Value::Nil | Value::Missing => Go::Nil,
+        Value::Bool(b) => Go::Bool(*b),
+        Value::Int(n) => Go::Int(*n),
+        Value::Float(f) => Go::Float(*f),
+        Value::String(s) => Go::String(s.clone()),
+        Value::Labels(l) => map(l.iter().map(|l| (l.name.to_string(), Go::String(l.value.clone()))).collect()),
+        Value::Map(m) => map(m.iter().map(|(k, v)| (k.clone(), inside(v))).collect()),
+        Value::List(l) => Go::List(l.iter().map(inside).collect()),
+        Value::Samples(s) => Go::List(s.iter().map(|s| plain(&Value::Sample(s.clone()))).collect()),
+        Value::Sample(s) => {
+            Go::String(format!("&{{{} {}}}", plain(&Value::Labels(s.labels.clone())), float(s.value)).into())
+        }
+        Value::Time(t) => Go::String(gotime::time(*t).into()),
+        Value::Duration(d) => Go::String(gotime::duration(*d).into()),
+        Value::Struct(fields, _) => {
+            let all: Vec<String> = fields.values().map(operand).collect();
+            Go::String(format!("{{{}}}", all.join(" ")).into())
+        }
+    }
+}
+
+/// Inside a list or a map, `gotmpl` cannot be told how to print floats.
+fn inside(v: &Value) -> Go {
+    match v {
+        Value::Float(v) => Go::String(float(*v).into()),
+        v => plain(v),
+    }
+}

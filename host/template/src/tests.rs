@@ -1,0 +1,293 @@
+//! Prometheus' documented examples and the cases of its own tests.
+
+use super::*;
+
+const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
+const URL: &str = "http://testhost:9090/path/prefix";
+
+fn sample(labels: &[(&str, &str)], value: f64) -> QuerySample {
+    QuerySample { labels: Labels::from_pairs(labels.iter().copied()), value }
+}
+
+/// As Prometheus' tests do it: the template is called `test`, nothing stands before it, dot is `root`.
+fn bare(text: &str, root: Value, answer: &[QuerySample]) -> Result<String, String> {
+    let template = Template::build("test", "", text).map_err(|e| format!("error parsing template test: {e}"))?;
+    let query = |_: &str, _: TimestampMs| Ok(answer.to_vec());
+    template.run(root, URL, &query, NOW).map_err(|e| e.to_string())
+}
+
+#[track_caller]
+fn gives(text: &str, expected: &str) {
+    assert_eq!(
+        bare(text, Value::Missing, &[sample(&[("__name__", "metric"), ("instance", "a")], 11.0)]).as_deref(),
+        Ok(expected),
+        "{text}"
+    );
+}
+
+#[track_caller]
+fn fails(text: &str, expected: &str) {
+    assert_eq!(bare(text, Value::Missing, &[]), Err(expected.to_owned()), "{text}");
+}
+
+#[track_caller]
+fn over(text: &str, input: Vec<Value>, expected: &str) {
+    assert_eq!(bare(text, Value::List(input.into()), &[]).as_deref(), Ok(expected), "{text}");
+}
+
+fn floats(v: &[f64]) -> Vec<Value> {
+    v.iter().map(|v| Value::Float(*v)).collect()
+}
+
+fn strings(v: &[&str]) -> Vec<Value> {
+    v.iter().map(|v| Value::string(*v)).collect()
+}
+
+fn ints(v: &[i64]) -> Vec<Value> {
+    v.iter().map(|v| Value::Int(*v)).collect()
+}
+
+#[test]
+fn text_numbers_and_arguments() {
+    gives("plain text", "plain text");
+    gives("{{ 1 }}", "1");
+    gives("{{ \"<b>\" }}", "<b>");
+    gives("{{define \"x\"}}{{.arg0}} {{.arg1}}{{end}}{{template \"x\" (args 1 \"2\")}}", "1 2");
+    gives("{{ .Foo }}", "<no value>");
+    gives("{{ \"<b>\" | safeHtml }}", "<b>");
+}
+
+#[test]
+fn queries() {
+    gives("{{ query \"metric{instance='a'}\" | first | value }}", "11");
+    gives("{{ query \"metric{instance='a'}\" | first | label \"instance\" }}", "a");
+    gives("{{ query \"metric{instance='a'}\" | first | label \"foo\" }}", "");
+    gives("{{ $x := query \"metric\" | first }}{{ $x.Labels.foo }}", "");
+    let two = [sample(&[("instance", "b")], 21.0), sample(&[("instance", "a")], 11.0)];
+    let text = "{{ range query \"metric\" | sortByLabel \"instance\" }}{{.Labels.instance}}:{{.Value}}: {{end}}";
+    assert_eq!(bare(text, Value::Missing, &two).as_deref(), Ok("a:11: b:21: "));
+    let strange = [sample(&[("__value__", "a")], 11.0)];
+    assert_eq!(bare("{{ query \"metric\" | first | strvalue }}", Value::Missing, &strange).as_deref(), Ok("a"));
+}
+
+#[test]
+fn errors_have_prometheus_words_and_places() {
+    fails("{{", "error parsing template test: template: test:1: unclosed action");
+    fails("{{ nosuch 1 }}", "error parsing template test: template: test:1: function \"nosuch\" not defined");
+    fails("{{ $x }}", "error parsing template test: template: test:1: undefined variable \"$x\"");
+    fails(
+        "{{ query \"missing\" | first }}",
+        "error executing template test: template: test:1:21: executing \"test\" at <first>: error calling first: first() called on vector with no elements",
+    );
+    fails(
+        "{{ (query \"missing\").banana }}",
+        "error executing template test: template: test:1:10: executing \"test\" at <\"missing\">: can't evaluate field banana in type template.queryResult",
+    );
+    for f in ["humanize", "humanize1024", "humanizeDuration"] {
+        fails(
+            &format!("{{{{ {f} \"one\" }}}}"),
+            &format!(
+                "error executing template test: template: test:1:3: executing \"test\" at <{}>: error calling {f}: strconv.ParseFloat: parsing \"one\": invalid syntax",
+                if f == "humanizeDuration" { "humanizeDuration \"on...".to_owned() } else { format!("{f} \"one\"") }
+            ),
+        );
+    }
+    fails(
+        "{{ \"one\" | humanizePercentage }}",
+        "error executing template test: template: test:1:11: executing \"test\" at <humanizePercentage>: error calling humanizePercentage: strconv.ParseFloat: parsing \"one\": invalid syntax",
+    );
+    assert_eq!(
+        bare("{{ range . }}{{ humanizeTimestamp . }}:{{ end }}", Value::List(ints(&[i64::MIN, 1]).into()), &[]),
+        Err("error executing template test: template: test:1:16: executing \"test\" at <humanizeTimestamp .>: error calling humanizeTimestamp: -9.223372036854776e+18 cannot be represented as a nanoseconds timestamp since it overflows int64".to_owned())
+    );
+}
+
+#[test]
+fn humanize_as_documented() {
+    let h = "{{ range . }}{{ humanize . }}:{{ end }}";
+    over(h, floats(&[0.0, 1.0, 1_234_567.0, 0.12]), "0:1:1.235M:120m:");
+    over(h, strings(&["0.0", "1.0", "1234567.0", ".12"]), "0:1:1.235M:120m:");
+    over(h, ints(&[0, -1, 1, 1_234_567, i64::MAX]), "0:-1:1:1.235M:9.223E:");
+    let h = "{{ range . }}{{ humanize1024 . }}:{{ end }}";
+    over(h, floats(&[0.0, 1.0, 1_048_576.0, 0.12]), "0:1:1Mi:0.12:");
+    over(h, ints(&[0, -1, 1, 1_234_567, i64::MAX]), "0:-1:1:1.177Mi:8Ei:");
+    let h = "{{ range . }}{{ humanizeDuration . }}:{{ end }}";
+    over(
+        h,
+        floats(&[0.0, 1.0, 60.0, 3600.0, 86400.0, 90000.0, -183_845.0, 899.99]),
+        "0s:1s:1m 0s:1h 0m 0s:1d 0h 0m 0s:1d 1h 0m 0s:-2d 3h 4m 5s:14m 59s:",
+    );
+    over(
+        h,
+        floats(&[0.1, 0.0001, 0.12345, 60.1, 60.5, 1.2345, 12.345]),
+        "100ms:100us:123.5ms:1m 0s:1m 0s:1.234s:12.35s:",
+    );
+    over(h, ints(&[0, -1, 1, 1_234_567]), "0s:-1s:1s:14d 6h 56m 7s:");
+    over(
+        "{{ range . }}{{ humanize . }}:{{ humanize1024 . }}:{{ humanizeDuration . }}:{{humanizeTimestamp .}}:{{ end }}",
+        floats(&[f64::INFINITY, f64::NEG_INFINITY, f64::NAN]),
+        "+Inf:+Inf:+Inf:+Inf:-Inf:-Inf:-Inf:-Inf:NaN:NaN:NaN:NaN:",
+    );
+    gives(
+        "{{ -0.22222 | humanizePercentage }}:{{ 0.0 | humanizePercentage }}:{{ 0.1234567 | humanizePercentage }}:{{ 1.23456 | humanizePercentage }}",
+        "-22.22%:0%:12.35%:123.5%",
+    );
+    over(
+        "{{ range . }}{{ humanizePercentage . }}:{{ end }}",
+        ints(&[0, -1, 1, 1_234_567, i64::MAX]),
+        "0%:-100%:100%:1.235e+08%:9.223e+20%:",
+    );
+}
+
+#[test]
+fn times() {
+    gives("{{ 1435065584.128 | humanizeTimestamp }}", "2015-06-23 13:19:44.128 +0000 UTC");
+    gives("{{ \"1435065584.128\" | humanizeTimestamp }}", "2015-06-23 13:19:44.128 +0000 UTC");
+    gives("{{ (1435065584.128 | toTime).Format \"2006\" }}", "2015");
+    gives("{{ 3720.01 | toDuration }}", "1h2m0.01s");
+    gives("{{ printf \"%0.2f\" (parseDuration \"1h2m10ms\") }}", "3720.01");
+    gives("{{ now }} {{ printf \"%v|%6v|%f|%.1f\" 1e20 1.5 2.5 2.25 }}", "1.7e+09 1e+20|   1.5|2.500000|2.2");
+    over(
+        "{{ range . }}{{ humanizeTimestamp . }}:{{ end }}",
+        ints(&[0, -1, 1, 1_234_567, 9_223_372_036]),
+        "1970-01-01 00:00:00 +0000 UTC:1969-12-31 23:59:59 +0000 UTC:1970-01-01 00:00:01 +0000 UTC:1970-01-15 06:56:07 +0000 UTC:2262-04-11 23:47:16 +0000 UTC:",
+    );
+}
+
+#[test]
+fn strings_hosts_and_links() {
+    gives("{{ reReplaceAll \"(a)b\" \"x$1\" \"ab\" }}", "xa");
+    gives("{{ \"aa bb CC\" | title }}", "Aa Bb CC");
+    gives("{{ \"aa bb CC\" | toUpper }}", "AA BB CC");
+    gives("{{ \"aA bB CC\" | toLower }}", "aa bb cc");
+    gives("{{ match \"a+\" \"aa\" }} {{ match \"a+\" \"b\" }}", "true false");
+    gives("{{ graphLink \"up\" }}", "/graph?g0.expr=up&g0.tab=0");
+    gives("{{ tableLink \"up == 1\" }}", "/graph?g0.expr=up+%3D%3D+1&g0.tab=1");
+    gives("{{ pathPrefix }}", "/path/prefix");
+    gives("{{ externalURL }}", URL);
+    gives("{{ urlQueryEscape \"a b&c\" }}", "a+b%26c");
+    for (host, port_less, domain_less) in [
+        ("foo.example.com", "foo.example.com", "foo"),
+        ("foo.example.com:12345", "foo.example.com", "foo:12345"),
+        ("192.0.2.1", "192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:12345", "192.0.2.1", "192.0.2.1:12345"),
+        ("2001:0DB8::1", "2001:0DB8::1", "2001:0DB8::1"),
+        ("[2001:0DB8::1]:12345", "2001:0DB8::1", "[2001:0DB8::1]:12345"),
+        ("[2001:0DB8::1]::12345", "[2001:0DB8::1]::12345", "[2001:0DB8::1]::12345"),
+    ] {
+        gives(&format!("{{{{ \"{host}\" | stripPort }}}}"), port_less);
+        gives(&format!("{{{{ \"{host}\" | stripDomain }}}}"), domain_less);
+    }
+}
+
+#[test]
+fn go_functions() {
+    gives("{{ if and true (gt 2 1) }}y{{ else }}n{{ end }}", "y");
+    gives("{{ or \"\" \"x\" }}{{ not true }}{{ len \"abc\" }}{{ index (query \"a\") 0 | value }}", "xfalse311");
+    gives("{{ slice \"abcd\" 1 3 }}{{ print 1 2 \"a\" }}{{ eq 1 2 1 }}{{ ne \"a\" \"b\" }}", "bc1 2atruetrue");
+    gives("{{ html \"<a>\" }}{{ js \"'\" }}{{ urlquery \"a b\" }}", "&lt;a&gt;\\'a+b");
+    gives("{{ range $i, $s := query \"m\" }}{{ $i }}={{ $s.Value }}{{ else }}none{{ end }}", "0=11");
+    gives("{{ with query \"m\" }}{{ . | first | value }}{{ end }}", "11");
+    gives("{{ range 3 }}{{ if eq . 1 }}{{ continue }}{{ end }}{{ . }}{{ end }}", "02");
+    fails(
+        "{{ gt 1.5 1 }}",
+        "error executing template test: template: test:1:3: executing \"test\" at <gt 1.5 1>: error calling gt: incompatible types for comparison",
+    );
+    fails(
+        "{{ humanize }}",
+        "error executing template test: template: test:1:3: executing \"test\" at <humanize>: wrong number of args for humanize: want 1 got 0",
+    );
+}
+
+fn data() -> Data {
+    Data {
+        labels: Labels::from_pairs([("instance", "localhost:9090"), ("job", "node")]),
+        external_labels: Labels::from_pairs([("cluster", "prod")]),
+        external_url: "http://prometheus:9090".to_owned(),
+        value: 0.95.into(),
+    }
+}
+
+fn alert(text: &str) -> String {
+    match Template::named("__alert_A", text) {
+        Ok(t) => t.expand_or_say(&data(), &NoQueries, NOW),
+        Err(e) => e.to_string(),
+    }
+}
+
+#[test]
+fn an_alert_s_variables() {
+    assert_eq!(alert("Instance {{ $labels.instance }} down"), "Instance localhost:9090 down");
+    assert_eq!(alert("{{ .Labels.job }} {{ $value }} {{ .Value | humanizePercentage }}"), "node 0.95 95%");
+    assert_eq!(
+        alert("{{ $externalLabels.cluster }} {{ $externalURL }}[{{ $labels.nosuch }}]"),
+        "prod http://prometheus:9090[]"
+    );
+    assert_eq!(alert("{{ range $k, $v := $labels }}{{ $k }}={{ $v }};{{ end }}"), "instance=localhost:9090;job=node;");
+    assert_eq!(
+        alert("VALUE = {{ $value }}\n  LABELS = {{ $labels }}"),
+        "VALUE = 0.95\n  LABELS = map[instance:localhost:9090 job:node]"
+    );
+    assert_eq!(
+        alert("{{ $labels.quantity | humanize }}"),
+        "<error expanding template: error executing template __alert_A: template: __alert_A:1:134: executing \"__alert_A\" at <humanize>: error calling humanize: strconv.ParseFloat: parsing \"\": invalid syntax>"
+    );
+    let t =
+        Template::parse("{{ $labels.a }} {{ $externalLabels.b }} {{ query \"up\" | first | value }}").expect("parses");
+    assert_eq!(
+        t.label_uses().iter().map(|l| (l.name.as_str(), l.offset, l.external)).collect::<Vec<_>>(),
+        [("a", 3, false), ("b", 19, true)]
+    );
+    assert_eq!((t.queries(), t.expressions()), (true, [("up".to_owned(), 49)].as_slice()));
+}
+
+#[test]
+fn a_place_is_counted_in_the_user_s_text() {
+    let e = Template::parse("fine\n  {{ nosuch }}").expect_err("no such function");
+    assert_eq!((e.line, e.column), (2, 6));
+    let e = Template::parse("{{ nosuch }}").expect_err("no such function");
+    assert_eq!((e.line, e.column), (1, 4));
+}
+
+#[test]
+fn work_is_bounded() {
+    for (text, says) in [
+        ("{{ range 100000000 }}{{ end }}", "steps"),
+        ("{{ define \"x\" }}{{ template \"x\" }}{{ end }}{{ template \"x\" }}", "depth"),
+        ("{{ range 1000000 }}0123456789012345678901234567890123456789{{ end }}", "bytes"),
+        ("{{ $x := \"0123456789\" }}{{ range 60 }}{{ $x = print $x $x }}{{ end }}", "bytes"),
+        ("{{ printf \"%99999999d\" 1 }}", "digits"),
+        ("{{ printf \"%*d\" 99999999 1 }}", "digits"),
+    ] {
+        let e = alert(text);
+        assert!(e.starts_with("<error") && e.contains(says), "{text}: {e}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "(\\{\\{|\\}\\}|[ .$|()\"]|if |end|range |else|printf|query|index|slice|humanize|labels|value|[0-9]{1,3}|[a-zA-Zé]){0,30}") {
+        let _ = alert(&text);
+    }
+
+    #[test]
+    fn text_without_actions_stays_as_it_is(text in "[^{]{0,60}") {
+        proptest::prop_assert_eq!(alert(&text), text);
+    }
+
+    #[test]
+    fn a_label_comes_out_as_it_went_in(v in "[^{}]{1,20}") {
+        let d = Data { labels: Labels::from_pairs([("x", v.as_str())]), ..data() };
+        let t = Template::parse("{{ $labels.x }}").map_err(|e| proptest::test_runner::TestCaseError::fail(e.to_string()))?;
+        proptest::prop_assert_eq!(t.expand(&d, &NoQueries, NOW), Ok(v));
+    }
+
+    #[test]
+    fn every_number_can_be_humanized(v in proptest::num::f64::ANY) {
+        let d = Data { value: v.into(), ..data() };
+        for f in ["humanize", "humanize1024", "humanizeDuration", "humanizePercentage"] {
+            let t = Template::parse(&format!("{{{{ $value | {f} }}}}")).map_err(|e| proptest::test_runner::TestCaseError::fail(e.to_string()))?;
+            proptest::prop_assert!(t.expand(&d, &NoQueries, NOW).is_ok_and(|s| !s.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What a template computes with: Go's values, as far as templates can see them.
+//!
+//! Invariant: `go_type` is what Go's `%T` prints for the value that Prometheus has there.
+//! Not here: how values are printed (`gofmt`), what can be done with them (`functions`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use belfry_model::Labels;
+
+/// One element of a query's answer, as templates see it: `.Labels` and `.Value`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuerySample {
+    /// Metric name included.
+    pub labels: Labels,
+    /// Its value.
+    pub value: f64,
+}
+
+/// A value inside a template.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    /// Go's `nil`.
+    Nil,
+    /// The zero `reflect.Value`: printed as `<no value>`.
+    Missing,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    String(Arc<str>),
+    /// `map[string]string`: a missing key is the empty string.
+    Labels(Labels),
+    /// `map[string]interface{}`.
+    Map(Arc<BTreeMap<String, Value>>),
+    /// `[]interface{}`: no function of Prometheus makes one; Alertmanager's data has them.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the data of notification templates"))]
+    List(Arc<[Value]>),
+    /// A query's answer.
+    Samples(Arc<[Arc<QuerySample>]>),
+    /// One element of it.
+    Sample(Arc<QuerySample>),
+    /// Nanoseconds since the epoch, in UTC.
+    Time(i64),
+    /// Nanoseconds.
+    Duration(i64),
+    /// A struct with these exported fields, and its Go type.
+    Struct(Arc<BTreeMap<&'static str, Value>>, &'static str),
+}
+
+impl Value {
+    pub fn string(s: impl Into<Arc<str>>) -> Self {
+        Self::String(s.into())
+    }
+
+    /// Go's truth: not the zero value, not empty.
+    pub fn is_true(&self) -> bool {
+        match self {
+            Self::Nil | Self::Missing => false,
+            Self::Bool(b) => *b,
+            Self::Int(n) | Self::Duration(n) => *n != 0,
+            Self::Float(v) => *v != 0.0,
+            Self::String(s) => !s.is_empty(),
+            Self::Labels(l) => !l.is_empty(),
+            Self::Map(m) => !m.is_empty(),
+            Self::List(l) => !l.is_empty(),
+            Self::Samples(s) => !s.is_empty(),
+            Self::Sample(_) | Self::Time(_) | Self::Struct(..) => true,
+        }
+    }
+
+    /// As Go's `%T` names it.
+    pub fn go_type(&self) -> &'static str {
+        match self {
+            Self::Nil | Self::Missing => "<nil>",
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Float(_) => "float64",
+            Self::String(_) => "string",
+            Self::Labels(_) => "map[string]string",
+            Self::Map(_) => "map[string]interface {}",
+            Self::List(_) => "[]interface {}",
+            Self::Samples(_) => "template.queryResult",
+            Self::Sample(_) => "*template.sample",
+            Self::Time(_) => "*time.Time",
+            Self::Duration(_) => "*time.Duration",
+            Self::Struct(_, t) => t,
+        }
+    }
+}
