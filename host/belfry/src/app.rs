@@ -117,17 +117,17 @@ pub struct App {
 }
 
 impl App {
-    /// Opens what is kept, makes the organs as they were, and the plugin runtime. Loads no plugin yet.
+    /// Makes the organs as they were, and the plugin runtime. Loads no plugin yet.
     pub async fn open(
         loaded: Loaded,
         load_input: LoadInput,
+        (store, state): Opened,
         logs: LogControl,
         clock: Arc<dyn Clock>,
         address: SocketAddr,
     ) -> Result<(Arc<Self>, Outputs)> {
         let config = &loaded.config;
         let now = clock.now();
-        let (store, state) = open_data(config, now).await?;
         let queries = Arc::new(Queries::new(store.clone()));
         let limits = IngestLimits { series_total: config.storage.series_limit, ..IngestLimits::default() };
         let ingest = Arc::new(Ingest::new(store.clone(), limits));
@@ -211,7 +211,11 @@ impl App {
     }
 }
 
-async fn open_data(config: &Config, now: TimestampMs) -> Result<(Arc<Store>, Arc<State>)> {
+/// What is kept.
+pub type Opened = (Arc<Store>, Arc<State>);
+
+/// Opens what is kept.
+pub async fn open_data(config: &Config, now: TimestampMs) -> Result<Opened> {
     let storage = config.storage.clone();
     let opened = tokio::task::spawn_blocking(move || -> Result<_> {
         let (store, recovery) = Store::open(store_config(&storage), Arc::new(belfry_store::RealDisk), now)?;

@@ -20,8 +20,8 @@ pub enum Command {
     Run(RunArgs),
     /// Run Belfry with something to watch: an MCP server with outages, alerts, reports.
     Demo(DemoArgs),
-    /// Check the config without starting.
-    Check(ConfigArgs),
+    /// Say everything that would stop a start, without starting.
+    Check(CheckArgs),
     /// Ask a running Belfry in PromQL.
     Query(QueryArgs),
     /// Plugins: inspect a component, list or reload those of a running Belfry.
@@ -58,6 +58,17 @@ pub struct ConfigArgs {
     /// How to print what is found.
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+/// Arguments of `check`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CheckArgs {
+    /// As `run` would be started.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// For a reload: the address and the data folder are with the Belfry that runs, and not looked at.
+    #[arg(long)]
+    pub reload: bool,
 }
 
 /// Arguments of `run`.

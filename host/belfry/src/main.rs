@@ -13,6 +13,7 @@ mod clock;
 mod commands;
 mod demo;
 mod driver;
+mod out;
 mod plugins;
 mod process;
 mod queries;
@@ -33,7 +34,13 @@ fn main() -> ExitCode {
         return belfry_plugin::compile_main(arguments);
     }
     match commands::run(command) {
-        Ok(code) => code,
+        Ok(code) => match out::failure() {
+            None => code,
+            Some(reason) => {
+                commands::complain(&anyhow::anyhow!("the answer could not be written: {reason}"));
+                ExitCode::FAILURE
+            }
+        },
         Err(error) => {
             commands::complain(&error);
             ExitCode::FAILURE

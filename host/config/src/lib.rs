@@ -16,7 +16,7 @@ mod tree;
 pub mod types;
 mod view;
 
-pub use load::{LoadInput, Loaded, SetByFlag, load_dropped};
+pub use load::{Inspect, LoadInput, Loaded, Places, Refused, SetByFlag, load_dropped};
 pub use problem::{Level, Place, Problem, Problems};
 pub use schema::schema;
 pub use types::{Config, LogFormat, OtlpProtocol, Telemetry};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::keys::{DROPPED, ROOT};
-use crate::problem::{Origin, Problem, Problems, Report};
+use crate::problem::{Origin, Place, Problem, Problems, Report};
 use crate::read::{self, Context, plain};
 use crate::types::{Collection, Config, Plugin};
 use crate::{overrides, show, spec, tree};
@@ -39,6 +39,29 @@ pub struct LoadInput {
     pub flags: Vec<SetByFlag>,
     /// Names of the built-in plugins (`collector-system`, …).
     pub builtins: Vec<String>,
+    /// Looks into a component's file: what the config names must be one. `None` looks at nothing.
+    pub inspect: Option<Inspect>,
+}
+
+/// Is this file a component that can be loaded?
+pub type Inspect = fn(&Path) -> Result<(), Refused>;
+
+/// Why it is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What is wrong.
+    pub message: String,
+    /// How to mend it.
+    pub help: String,
+}
+
+/// Where settings stand that only a start can find wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Of `server.listen`.
+    pub listen: Place,
+    /// Of `storage.path`.
+    pub storage: Place,
 }
 
 /// A config and where it came from.
@@ -54,6 +77,16 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The whole config as TOML, defaults included, secrets redacted.
     pub shown: String,
+    /// For what is found wrong later.
+    pub places: Places,
+}
+
+impl Loaded {
+    /// [`Loaded::shown`] as JSON.
+    pub fn shown_json(&self) -> serde_json::Value {
+        // It was written by `show`, which writes nothing but TOML.
+        toml::from_str(&self.shown).unwrap_or_default()
+    }
 }
 
 impl Config {
@@ -85,10 +118,13 @@ impl Config {
             env: &input.env,
             base: &base,
             builtins: &input.builtins,
+            inspect: input.inspect,
             plugins: Default::default(),
             channels: Default::default(),
         };
         let config = read::config(&root, &mut context);
+        let (listen, storage) = read::places(&root);
+        let places = Places { listen: report.sources.place(listen), storage: report.sources.place(storage) };
         let (errors, warnings) = report.finish();
         match config {
             Some(config) if errors.is_empty() => Ok(Loaded {
@@ -97,6 +133,7 @@ impl Config {
                 files: if input.path.is_some() { texts.into_iter().map(|(n, _)| n.into()).collect() } else { vec![] },
                 warnings,
                 shown: show::show(&root),
+                places,
             }),
             _ => Err(Problems(errors)),
         }
@@ -136,6 +173,7 @@ pub fn load_dropped(
         env,
         base,
         builtins: &[],
+        inspect: None,
         plugins: Default::default(),
         channels: Default::default(),
     };

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::keys::{DROPPED, ROOT};
+use crate::load::Inspect;
 use crate::problem::{Origin, Report, did_you_mean};
 use crate::tree::Table;
 use crate::types::{Collection, Config, Plugin};
@@ -23,6 +24,8 @@ pub(crate) struct Context<'a> {
     pub base: &'a Path,
     /// Names of built-in plugins.
     pub builtins: &'a [String],
+    /// Looks into components.
+    pub inspect: Option<Inspect>,
     /// Names of `[[plugin]]`s.
     pub plugins: BTreeSet<String>,
     /// Names of `[[channel]]`s.
@@ -140,6 +143,12 @@ pub(crate) fn dropped(
     context: &mut Context<'_>,
 ) -> Option<Plugin> {
     component::dropped(View::new(table, at, &DROPPED), file, all, context)
+}
+
+/// Where `server.listen` and `storage.path` stand; where they do not, their section, or the start of the first file.
+pub(crate) fn places(root: &Table) -> (Origin, Origin) {
+    let root = View::new(root, Origin { source: 0, offset: 0 }, &ROOT);
+    (root.table("server").place("listen"), root.table("storage").place("path"))
 }
 
 /// Reads the whole tree. `None` only when something was reported.

@@ -20,6 +20,7 @@ fn input(path: Option<&Path>, env: &[(&str, &str)]) -> LoadInput {
         env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         flags: Vec::new(),
         builtins: builtins(),
+        inspect: None,
     }
 }
 

@@ -8,7 +8,7 @@ use rusqlite::ErrorCode;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Grant the rights, or choose another folder.
-    #[error("cannot write {path}: {reason}\n  help: the folder must exist and belong to the user that runs belfry")]
+    #[error("cannot write {path}: {reason}")]
     NotWritable {
         /// The file.
         path: PathBuf,
@@ -16,10 +16,7 @@ pub enum OpenError {
         reason: String,
     },
     /// Run the newer Belfry, or restore a backup that this one made.
-    #[error(
-        "{path} was written by a newer belfry (format {found}, this one knows {known})\n  help: run that version again, \
-         or restore a backup of this one"
-    )]
+    #[error("{path} was written by a newer belfry (format {found}, this one knows {known})")]
     Newer {
         /// The file.
         path: PathBuf,
@@ -29,9 +26,7 @@ pub enum OpenError {
         known: u32,
     },
     /// Restore a backup, or move the file away to start without history.
-    #[error(
-        "{path} is damaged: {reason}\n  help: restore a backup, or move the file away to start without its history"
-    )]
+    #[error("{path} is damaged: {reason}")]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -39,9 +34,7 @@ pub enum OpenError {
         reason: String,
     },
     /// Stop the other process.
-    #[error(
-        "{path} is in use by another process\n  help: stop the other belfry, or give this one a data folder of its own"
-    )]
+    #[error("{path} is in use by another process")]
     InUse {
         /// The file.
         path: PathBuf,
@@ -57,6 +50,17 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// How to mend it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NotWritable { .. } => "the folder must exist and belong to the user that runs belfry",
+            Self::Newer { .. } => "run that version again, or restore a backup of this one",
+            Self::Damaged { .. } => "restore a backup, or move the file away to start without its history",
+            Self::InUse { .. } => "stop the other belfry, or give this one a data folder of its own",
+            Self::Other { .. } => "look at the disk and the folder's owner and mode",
+        }
+    }
+
     pub(crate) fn from_sqlite(path: &std::path::Path, error: &rusqlite::Error) -> Self {
         let (path, reason) = (path.to_owned(), error.to_string());
         match error.sqlite_error_code() {

@@ -80,7 +80,7 @@ impl StoreConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Give the folder to this user, or name another.
-    #[error("the data folder {path} cannot be written to: {source}; check its owner and mode, or set `[storage] path`")]
+    #[error("the data folder {path} cannot be written to: {source}")]
     NotWritable {
         /// The folder.
         path: PathBuf,
@@ -88,7 +88,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// Stop the other process, or name another folder.
-    #[error("the data folder {path} is in use by another Belfry{}; stop it, or set `[storage] path`",
+    #[error("the data folder {path} is in use by another Belfry{}",
         pid.map(|p| format!(" (process {p})")).unwrap_or_default())]
     InUse {
         /// The folder.
@@ -97,7 +97,7 @@ pub enum OpenError {
         pid: Option<u32>,
     },
     /// Run the Belfry that wrote it, or a newer one.
-    #[error("{file} has format version {found}, this Belfry reads up to {known}; run a newer Belfry")]
+    #[error("{file} has format version {found}, this Belfry reads up to {known}")]
     Version {
         /// The file.
         file: PathBuf,
@@ -114,6 +114,18 @@ pub enum OpenError {
         /// What the system says.
         source: std::io::Error,
     },
+}
+
+impl OpenError {
+    /// How to mend it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NotWritable { .. } => "check its owner and mode, or set `[storage] path` or --data",
+            Self::InUse { .. } => "stop it, or set `[storage] path` or --data",
+            Self::Version { .. } => "run a newer Belfry, or set `[storage] path` or --data",
+            Self::Io { .. } => "look at the disk and the folder's owner and mode",
+        }
+    }
 }
 
 /// A place where stored bytes are not what was written. The rest is readable.

@@ -32,6 +32,7 @@ mod chunk;
 mod codec;
 pub mod config;
 pub mod disk;
+mod folder;
 mod head;
 mod index;
 mod maintain;
@@ -46,5 +47,6 @@ mod xor;
 
 pub use config::{Backend, Damage, FsyncPolicy, OpenError, Recovery, StoreConfig};
 pub use disk::RealDisk;
+pub use folder::check_folder;
 pub use maintain::Maintained;
 pub use store::{Health, Stats, Store};

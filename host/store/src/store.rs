@@ -28,7 +28,7 @@ use crate::wal::{self, ReplayError, Wal};
 
 const WAL_DIR: &str = "wal";
 const BLOCKS_DIR: &str = "blocks";
-const LOCK_FILE: &str = "LOCK";
+pub(crate) const LOCK_FILE: &str = "LOCK";
 
 /// Whether the store can take samples.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

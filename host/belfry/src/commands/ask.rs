@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cli::{Output, PluginCommand, QueryArgs, ReportCommand, ServerArgs};
 use crate::client::{ask, escape};
+use crate::say;
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
@@ -27,17 +28,17 @@ pub fn query(arguments: &QueryArgs) -> Result<ExitCode> {
     };
     let answer = block_on(ask(&arguments.server, Method::GET, &path))?;
     if arguments.server.output == Output::Json {
-        println!("{}", serde_json::to_string_pretty(&answer)?);
+        say!("{}", serde_json::to_string_pretty(&answer)?);
         return Ok(ExitCode::SUCCESS);
     }
     let result = &answer["data"]["result"];
     match answer["data"]["resultType"].as_str() {
-        Some("vector") => each(result, |row| println!("{}  {}", series(&row["metric"]), text(&row["value"][1]))),
+        Some("vector") => each(result, |row| say!("{}  {}", series(&row["metric"]), text(&row["value"][1]))),
         Some("matrix") => each(result, |row| {
-            println!("{}", series(&row["metric"]));
-            each(&row["values"], |point| println!("  {}  {}", text(&point[0]), text(&point[1])));
+            say!("{}", series(&row["metric"]));
+            each(&row["values"], |point| say!("  {}  {}", text(&point[0]), text(&point[1])));
         }),
-        _ => println!("{}", text(&result[1])),
+        _ => say!("{}", text(&result[1])),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -65,7 +66,7 @@ pub fn report(command: ReportCommand) -> Result<ExitCode> {
 fn list(server: &ServerArgs, path: &str, columns: &[&str]) -> Result<ExitCode> {
     let answer = block_on(ask(server, Method::GET, path))?;
     if server.output == Output::Json {
-        println!("{}", serde_json::to_string_pretty(&answer)?);
+        say!("{}", serde_json::to_string_pretty(&answer)?);
         return Ok(ExitCode::SUCCESS);
     }
     let rows: Vec<Vec<String>> =
@@ -73,7 +74,7 @@ fn list(server: &ServerArgs, path: &str, columns: &[&str]) -> Result<ExitCode> {
     let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0).max(columns[i].len());
     let line = |cells: Vec<&str>| {
         let padded: Vec<String> = cells.iter().enumerate().map(|(i, c)| format!("{c:<0$}", width(i))).collect();
-        println!("{}", padded.join("  ").trim_end());
+        say!("{}", padded.join("  ").trim_end());
     };
     line(columns.to_vec());
     for row in &rows {
@@ -85,8 +86,8 @@ fn list(server: &ServerArgs, path: &str, columns: &[&str]) -> Result<ExitCode> {
 fn act(server: &ServerArgs, path: &str) -> Result<ExitCode> {
     let answer = block_on(ask(server, Method::POST, path))?;
     match server.output {
-        Output::Json => println!("{answer}"),
-        Output::Text => println!("{}", text(&answer["message"])),
+        Output::Json => say!("{answer}"),
+        Output::Text => say!("{}", text(&answer["message"])),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,61 +3,37 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use belfry_config::Config;
+use belfry_config::{Config, Problem};
 
-use crate::cli::{ConfigArgs, Output};
+use crate::cli::{CheckArgs, Output};
+use crate::say;
 
-/// Reads and checks everything the config names.
-pub fn check(arguments: &ConfigArgs) -> Result<ExitCode> {
-    let input = super::config::input(arguments, &[]);
-    match Config::load(&input) {
+/// Reads and checks everything the config names, and what else would stop a start.
+pub fn check(arguments: &CheckArgs) -> Result<ExitCode> {
+    let input = super::run::input(&arguments.run);
+    let (errors, warnings, summary) = match Config::load(&input) {
         Ok(loaded) => {
-            let bad = components(&loaded.config);
-            match arguments.output {
-                Output::Json => {
-                    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-                    println!("{}", serde_json::json!({"ok": bad.is_empty(), "warnings": warnings, "errors": bad}));
-                }
-                Output::Text => {
-                    for warning in &loaded.warnings {
-                        println!("{warning}");
-                    }
-                    for error in &bad {
-                        println!("{error}");
-                    }
-                    if bad.is_empty() {
-                        println!("ok: {}", summary(&loaded.config));
-                    }
-                }
-            }
-            Ok(if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            let obstacles = if arguments.reload { Vec::new() } else { super::start::obstacles(&loaded) };
+            (obstacles, loaded.warnings, summary(&loaded.config))
         }
-        Err(problems) => {
-            match arguments.output {
-                Output::Json => {
-                    let errors: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
-                    println!("{}", serde_json::json!({"ok": false, "errors": errors}));
-                }
-                Output::Text => println!("{problems}"),
+        Err(problems) => (problems.0, Vec::new(), String::new()),
+    };
+    match arguments.run.config.output {
+        Output::Json => {
+            let texts = |problems: &[Problem]| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let (errors, warnings) = (texts(&errors), texts(&warnings));
+            say!("{}", serde_json::json!({"ok": errors.is_empty(), "warnings": warnings, "errors": errors}));
+        }
+        Output::Text => {
+            for problem in warnings.iter().chain(&errors) {
+                say!("{problem}");
             }
-            Ok(ExitCode::FAILURE)
+            if errors.is_empty() {
+                say!("ok: {summary}");
+            }
         }
     }
-}
-
-/// Components that could not be loaded: no component, another contract, unknown imports.
-fn components(config: &Config) -> Vec<String> {
-    let mut bad = Vec::new();
-    for wanted in crate::reload::wanted(config) {
-        let belfry_plugin::ComponentSource::File(path) = &wanted.spec.source else { continue };
-        let outcome = std::fs::read(path).map_err(|e| e.to_string()).and_then(|bytes| {
-            belfry_plugin::inspect(&bytes).map(drop).map_err(|e| format!("{}\n  help: {}", e.reason, e.help))
-        });
-        if let Err(reason) = outcome {
-            bad.push(format!("{}: error: plugin `{}`: {reason}", path.display(), wanted.spec.name));
-        }
-    }
-    bad
+    Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn summary(config: &Config) -> String {

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use belfry_config::{Config, LoadInput, SetByFlag};
 
 use crate::builtins;
 use crate::cli::{ConfigArgs, ConfigCommand, Output};
+use crate::say;
 
 /// Read when no `--config` is given and it is there.
 const DEFAULT_FILE: &str = "belfry.toml";
@@ -27,22 +28,22 @@ pub fn input(arguments: &ConfigArgs, flags: &[(&str, &str, Option<String>)]) -> 
         env: std::env::vars().collect(),
         flags: set.collect(),
         builtins: builtins::NAMES.iter().map(|n| (*n).to_owned()).collect(),
+        inspect: Some(super::start::component),
     }
 }
 
 /// Shows the config, its schema, or the defaults.
 pub fn config(command: ConfigCommand) -> Result<ExitCode> {
     match command {
-        ConfigCommand::Defaults => print!("{}", Config::embedded_defaults()),
-        ConfigCommand::Schema => println!("{}", serde_json::to_string_pretty(&belfry_config::schema())?),
+        ConfigCommand::Defaults => crate::out::text(Config::embedded_defaults()),
+        ConfigCommand::Schema => say!("{}", serde_json::to_string_pretty(&belfry_config::schema())?),
         ConfigCommand::Show(arguments) => match Config::load(&input(&arguments, &[])) {
             Ok(loaded) if arguments.output == Output::Json => {
-                let value: serde_json::Value = toml::from_str(&loaded.shown).context("the config shown is no TOML")?;
-                println!("{}", serde_json::to_string_pretty(&value)?);
+                say!("{}", serde_json::to_string_pretty(&loaded.shown_json())?);
             }
-            Ok(loaded) => print!("{}", loaded.shown),
+            Ok(loaded) => crate::out::text(&loaded.shown),
             Err(problems) => {
-                println!("{problems}");
+                say!("{problems}");
                 return Ok(ExitCode::FAILURE);
             }
         },

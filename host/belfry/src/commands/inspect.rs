@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::builtins;
 use crate::cli::Output;
+use crate::say;
 
 /// Looks at a file or at a component that this binary carries.
 pub fn inspect(component: &str, output: Output) -> Result<ExitCode> {
@@ -33,17 +34,17 @@ pub fn inspect(component: &str, output: Output) -> Result<ExitCode> {
     if output == Output::Json {
         let mut value = serde_json::to_value(&info)?;
         value["granted_by_name"] = serde_json::json!(granted);
-        println!("{}", serde_json::to_string_pretty(&value)?);
+        say!("{}", serde_json::to_string_pretty(&value)?);
         return Ok(ExitCode::SUCCESS);
     }
     let kinds: Vec<_> = info.kinds.iter().map(|k| k.as_str()).collect();
-    println!("component  {component} ({} bytes)", info.size);
-    println!("digest     {}", info.digest);
-    println!("contract   belfry:plugin {}", info.contract);
-    println!("kinds      {}", kinds.join(", "));
-    println!("asks for   {}", if info.imports.is_empty() { "nothing".to_owned() } else { info.imports.join(", ") });
+    say!("component  {component} ({} bytes)", info.size);
+    say!("digest     {}", info.digest);
+    say!("contract   belfry:plugin {}", info.contract);
+    say!("kinds      {}", kinds.join(", "));
+    say!("asks for   {}", if info.imports.is_empty() { "nothing".to_owned() } else { info.imports.join(", ") });
     if builtin.is_some() {
-        println!(
+        say!(
             "granted    {} (the rest comes from the config)",
             if granted.is_empty() { "nothing".to_owned() } else { granted.join(", ") }
         );

@@ -5,7 +5,9 @@ mod check;
 mod config;
 mod inspect;
 mod run;
+mod start;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -24,11 +26,15 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Report(command) => ask::report(command),
         Command::Config(command) => config::config(command),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "belfry", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "belfry", &mut script);
+            crate::out::text(&String::from_utf8_lossy(&script));
             Ok(ExitCode::SUCCESS)
         }
         Command::Man => {
-            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            crate::out::text(&String::from_utf8_lossy(&page));
             Ok(ExitCode::SUCCESS)
         }
         // `main` has done it before anything else was set up.
@@ -44,7 +50,6 @@ fn ask_or_inspect(command: crate::cli::PluginCommand) -> Result<ExitCode> {
 }
 
 /// Says on standard error what went wrong.
-#[allow(clippy::print_stderr, reason = "this is the end of the program, and logs may not be set up")]
 pub fn complain(error: &anyhow::Error) {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -54,5 +59,6 @@ pub fn complain(error: &anyhow::Error) {
             text.push_str(&cause);
         }
     }
-    eprintln!("error: {text}");
+    // This is the end of the program: when standard error is closed too there is nobody left to tell.
+    let _ = writeln!(std::io::stderr(), "error: {text}");
 }

@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use belfry_config::{Config, LoadInput, Loaded};
+use belfry_config::{Config, LoadInput, Loaded, Problem};
 use belfry_dashboard::AccessPolicy;
-use belfry_model::{Clock, JournalEntry, Labels};
+use belfry_model::{Clock, JournalEntry, Labels, TimestampMs};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Outputs};
+use super::start;
+use crate::app::{self, App, Opened, Outputs};
 use crate::cli::{ConfigArgs, DemoArgs, RunArgs};
 use crate::clock::SystemClock;
 use crate::driver::{self, Perform};
+use crate::say;
 use crate::sources::{HealthCell, Source};
 use crate::telemetry::{logs, traces};
 use crate::view::backend::Dashboard;
@@ -30,12 +32,16 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// Runs until a signal.
 pub fn run(arguments: &RunArgs) -> Result<ExitCode> {
+    reactor()?.block_on(serve(input(arguments), None, CancellationToken::new()))
+}
+
+/// What the config of a run is read with.
+pub fn input(arguments: &RunArgs) -> LoadInput {
     let flags = [
         ("--listen", "server.listen", arguments.listen.clone()),
         ("--data", "storage.path", arguments.data.as_ref().map(|p| p.display().to_string())),
     ];
-    let input = super::config::input(&arguments.config, &flags);
-    reactor()?.block_on(serve(input, None, CancellationToken::new()))
+    super::config::input(&arguments.config, &flags)
 }
 
 /// Runs the demo until a signal.
@@ -97,11 +103,8 @@ async fn serve_with(
     stop: CancellationToken,
     begin: Instant,
 ) -> Result<ExitCode> {
-    let listen = loaded.config.server.listen.clone();
-    let listener = TcpListener::bind(&listen).await.map_err(|error| {
-        let help = "is another Belfry running? stop it, or set `[server] listen` or --listen";
-        anyhow::anyhow!("cannot listen at {listen}: {error}\n  help: {help}")
-    })?;
+    let listener = start::listen(&loaded).map_err(cannot_start)?;
+    let listener = TcpListener::from_std(listener).context("the address it listens at")?;
     let address = listener.local_addr().context("the address it listens at")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let missing = crate::builtins::missing();
@@ -111,7 +114,8 @@ async fn serve_with(
             missing.join(", ")
         );
     }
-    let (app, outputs) = App::open(loaded, input, logs, clock, address).await?;
+    let opened = open_data(&loaded, clock.now()).await?;
+    let (app, outputs) = App::open(loaded, input, opened, logs, clock, address).await?;
     let admin = token::admin(&app.loaded.load().config)?;
     let beyond_loopback = !address.ip().is_loopback();
     let policy = AccessPolicy {
@@ -160,6 +164,17 @@ async fn serve_with(
     forced.abort();
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+async fn open_data(loaded: &Loaded, now: TimestampMs) -> Result<Opened> {
+    app::open_data(&loaded.config, now).await.map_err(|error| match start::data_folder(loaded, &error) {
+        Some(problem) => cannot_start(problem),
+        None => error,
+    })
+}
+
+fn cannot_start(problem: Problem) -> anyhow::Error {
+    anyhow::anyhow!("cannot start\n{problem}")
 }
 
 fn start_organs(app: &Arc<App>, outputs: Outputs, stop: &CancellationToken) -> JoinSet<()> {
@@ -231,19 +246,19 @@ fn own_source(app: &Arc<App>) {
 /// Says where to look. On standard output: it is the answer of the command, not a log line.
 fn greet(app: &App, demo: Option<&demo::Demo>, admin: &str, begin: Instant) {
     let config = &app.loaded.load().config;
-    println!("Belfry {} is up after {:.2} s", env!("CARGO_PKG_VERSION"), begin.elapsed().as_secs_f64());
-    println!("  dashboard  {}", app.external_url);
+    say!("Belfry {} is up after {:.2} s", env!("CARGO_PKG_VERSION"), begin.elapsed().as_secs_f64());
+    say!("  dashboard  {}", app.external_url);
     if config.server.token.is_none() {
         let file: PathBuf = token::path(config);
-        println!("  manage     {}/#token={admin}   (the token is in {})", app.external_url, file.display());
+        say!("  manage     {}/#token={admin}   (the token is in {})", app.external_url, file.display());
     }
-    println!("  data       {}", config.storage.path.display());
+    say!("  data       {}", config.storage.path.display());
     if let Some(demo) = demo {
-        println!(
+        say!(
             "  watching   this machine, and an MCP server at http://{}/mcp that is down 25 s of every minute",
             demo.mcp
         );
-        println!("  expect     an alert within a minute, resolved within two; a report every three minutes");
+        say!("  expect     an alert within a minute, resolved within two; a report every three minutes");
     }
 }
 

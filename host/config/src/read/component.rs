@@ -174,6 +174,10 @@ fn source(text: &str, at: Origin, wanted: For, context: &mut Context<'_>) -> Opt
             );
             return None;
         }
+        if let Some(Err(refused)) = context.inspect.map(|inspect| inspect(&path)) {
+            context.error(at, format!("`{text}`: {}", refused.message), refused.help);
+            return None;
+        }
         return Some(Source::File(path));
     }
     if wanted != For::Plugin && context.plugins.contains(text) {
