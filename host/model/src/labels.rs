@@ -204,6 +204,22 @@ impl LabelsBuilder {
         self
     }
 
+    /// The value that `name` has now.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.labels.binary_search_by(|l| (*l.name).cmp(name)).ok().map(|i| &*self.labels[i].value)
+    }
+
+    /// What is there now, in order of name.
+    pub fn iter(&self) -> std::slice::Iter<'_, Label> {
+        self.labels.iter()
+    }
+
+    /// Keeps what `keep` says yes to.
+    pub fn retain(&mut self, keep: impl FnMut(&Label) -> bool) -> &mut Self {
+        self.labels.retain(keep);
+        self
+    }
+
     /// The finished set.
     pub fn build(&self) -> Labels {
         Labels(Arc::from(self.labels.as_slice()))
