@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::SYSTEM;
 
-const SETTINGS: &str = "interval = \"500ms\"\ntimeout = \"500ms\"\ngrants = { system = [\"memory\", \"host\"] }\n";
-/// Two and a half intervals.
-const GAP_MAX_MS: i64 = 1_250;
+const SETTINGS: &str = "interval = \"1s\"\ntimeout = \"1s\"\ngrants = { system = [\"memory\", \"host\"] }\n";
+/// Samples stand at the times they were due: one that is missing makes a gap of two intervals.
+const MISSED_MS: i64 = 2_000;
 
 async fn plugin(belfry: &Belfry) -> Value {
     belfry.named("/api/plugins", "dropped").await.expect("the plugin")
@@ -34,7 +34,8 @@ fn rebuilt(component: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_component_is_loaded_replaced_kept_from_harm_and_removed_without_a_gap() {
-    let home = Home::new(&format!("{SYSTEM}\n[plugins]\ndir = \"plugins\"\n"));
+    let system = SYSTEM.replace("500ms", "1s");
+    let home = Home::new(&format!("{system}\n[plugins]\ndir = \"plugins\"\n"));
     let belfry = home.start().await;
     wait_until("a sample of the neighbour", SOON, async || samples(&belfry, "system").await.first().copied()).await;
 
@@ -90,7 +91,7 @@ async fn a_component_is_loaded_replaced_kept_from_harm_and_removed_without_a_gap
     for name in ["dropped", "system"] {
         let times = samples(&belfry, name).await;
         let widest = times.windows(2).map(|w| w[1] - w[0]).max().expect("samples");
-        assert!(widest <= GAP_MAX_MS, "{name} has a gap of {widest} ms: {times:?}");
+        assert!(widest < MISSED_MS, "{name} missed a collection, the gap is {widest} ms: {times:?}");
     }
 
     // Removed: drained, and its series end.

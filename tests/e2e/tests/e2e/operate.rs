@@ -70,10 +70,17 @@ async fn beyond_loopback_everything_but_health_needs_the_token() {
     }
 }
 
-/// What it says is what stands in `tests/golden/startup/NAME.err`, but for what differs from run to run.
-#[track_caller]
-fn as_golden(name: &str, ended: &Ended, names: &[(&str, &str)]) {
+/// What a start with this config says is what stands in `tests/golden/startup/NAME.err`, but for what differs from run
+/// to run; and a check says the same.
+async fn as_golden(home: &Home, name: &str, config: &str, names: &[(&str, &str)]) {
+    let file = format!("{name}.toml");
+    std::fs::write(home.path(&file), config).expect("written");
+    let ended = home.run(&["run", "--config", &file]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
+    let checked = home.run(&["check", "--config", &file]).await;
+    assert_eq!(checked.code, Some(1), "{checked:?}");
+    let problem = ended.stderr.split_once('\n').expect("two lines").1;
+    assert_eq!(checked.stdout, problem, "check and run differ");
     let mut said = ended.stderr.clone();
     for (what, name) in names {
         said = said.replace(what, name);
@@ -98,18 +105,22 @@ fn refused(ended: &Ended, lines: &[&str]) {
 async fn what_cannot_start_says_why_and_what_helps() {
     let home = Home::new(SYSTEM);
     let belfry = home.start().await;
-    let run = async |data: &str, listen: &str| {
-        home.run(&["run", "--config", "belfry.toml", "--data", data, "--listen", listen]).await
-    };
     let taken = belfry.address().to_owned();
     let process = belfry.process().to_string();
-    as_golden("address-taken", &run("other", &taken).await, &[(&taken, "ADDRESS")]);
-    as_golden("data-folder-in-use", &run("data", "127.0.0.1:0").await, &[(&process, "PROCESS")]);
+    let free = "[server]\nlisten = \"127.0.0.1:0\"\n";
+    let config = format!("[server]\nlisten = \"{taken}\"\n[storage]\npath = \"other\"\n");
+    as_golden(&home, "address-taken", &config, &[(&taken, "ADDRESS")]).await;
+    let config = format!("{free}[storage]\npath = \"data\"\n");
+    as_golden(&home, "data-folder-in-use", &config, &[(&process, "PROCESS")]).await;
     // A file in its place: nobody can write into that, whoever runs the test.
     std::fs::write(home.path("file"), "").expect("written");
-    as_golden("data-folder-not-writable", &run("file", "127.0.0.1:0").await, &[]);
+    as_golden(&home, "data-folder-not-writable", &format!("{free}[storage]\npath = \"file\"\n"), &[]).await;
+    std::fs::write(home.path("no.wasm"), "no component").expect("written");
+    let config = format!("{free}\n[[plugin]]\nname = \"x\"\nsource = \"no.wasm\"\n");
+    as_golden(&home, "no-component", &config, &[]).await;
+    let open = ["run", "--config", "belfry.toml", "--data", "other", "--listen", "0.0.0.0:0"];
     refused(
-        &run("other", "0.0.0.0:0").await,
+        &home.run(&open).await,
         &[
             "error: the config is refused",
             "--listen: error: `listen` (0.0.0.0:0) is open to the network and nobody has to log in",
@@ -117,6 +128,9 @@ async fn what_cannot_start_says_why_and_what_helps() {
         ],
     );
     assert!(!home.path("other").join("admin-token").exists(), "a start that is refused leaves nothing behind");
+    // Before a reload, the address and the folder are rightly taken.
+    let reload = home.run(&["check", "--config", "belfry.toml", "--listen", &taken, "--reload"]).await;
+    assert_eq!(reload.code, Some(0), "{reload:?}");
     // The one that runs has noticed none of it.
     belfry.get("/ready").await.expect(200);
 }
@@ -124,7 +138,7 @@ async fn what_cannot_start_says_why_and_what_helps() {
 #[tokio::test]
 async fn check_finds_every_problem_and_starts_nothing() {
     let home = Home::new(SYSTEM);
-    let good = home.run(&["check", "--config", "belfry.toml"]).await;
+    let good = home.run(&["check", "--config", "belfry.toml", "--listen", "127.0.0.1:0"]).await;
     assert_eq!((good.code, good.stdout.as_str()), (Some(0), "ok: 1 plugins, 0 channels, 0 rules, 0 reports\n"));
     home.configure("[[rule]]\nname = \"x\"\nmetrik = \"a\"\ncondition = \"above\"\nthreshold = 1\n");
     std::fs::write(home.path("no.wasm"), "no component").expect("written");
@@ -137,7 +151,10 @@ async fn check_finds_every_problem_and_starts_nothing() {
         ],
     );
     home.configure("[[plugin]]\nname = \"x\"\nsource = \"no.wasm\"\n");
-    refused(&home.run(&["check", "--config", "belfry.toml"]).await, &["no.wasm: error: plugin `x`: ", "help: "]);
+    refused(
+        &home.run(&["check", "--config", "belfry.toml"]).await,
+        &["belfry.toml:3:10: error: `no.wasm`: ", "help: "],
+    );
     assert!(!home.data().exists() && !home.path("data").exists(), "checking makes no data folder");
     refused(&home.run(&["check", "--config", "none.toml"]).await, &["none.toml: error: cannot read the config"]);
 }
