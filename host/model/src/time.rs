@@ -22,6 +22,11 @@ impl TimestampMs {
         Self((seconds * 1000.0).round() as i64)
     }
 
+    /// `2024-01-01T00:00:00Z` and the other forms of RFC 3339; `None` for anything else.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|t| Self(t.as_millisecond()))
+    }
+
     /// Seconds since the epoch.
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1000.0
