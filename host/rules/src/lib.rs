@@ -5,6 +5,7 @@
 //! Not here: a clock, I/O, notify, the store.
 
 mod alert;
+pub mod file;
 mod organ;
 mod rule;
 pub mod threshold;
