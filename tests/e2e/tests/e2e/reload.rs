@@ -58,6 +58,15 @@ threshold = 1.0
     let before = pulls().await;
     wait_until("the old plugin goes on", SOON, async || (pulls().await > before).then_some(())).await;
 
+    // A file that is no component is found before anything is changed.
+    std::fs::write(home.path("no.wasm"), "no component").expect("written");
+    home.configure(&format!("{SYSTEM}\n[[plugin]]\nname = \"other\"\nsource = \"no.wasm\"\n"));
+    let answer = belfry.manage("POST", "/-/reload", "").await;
+    let said = answer.json()["message"].as_str().expect("a message").to_owned();
+    assert!(said.contains("belfry.toml:14:10: error: `no.wasm`: it is not WebAssembly"), "{said}");
+    assert!(belfry.named("/api/plugins", "other").await.is_none());
+    assert!(belfry.named("/api/plugins", "probe").await.is_some(), "the old config goes on");
+
     // What cannot change while it runs is told of, the rest is taken.
     home.configure(&format!("{SYSTEM}\n[storage]\nretention = \"30d\"\n"));
     belfry.manage("POST", "/-/reload", "").await.expect(200);
