@@ -47,6 +47,17 @@ impl Labels {
         b.build()
     }
 
+    /// From labels that are in order already, as a store keeps them: much cheaper than [`Labels::from_pairs`]. Labels
+    /// that are not in order, or empty, are sorted out as there.
+    pub fn from_sorted(labels: impl IntoIterator<Item = Label>) -> Self {
+        let labels: Arc<[Label]> = labels.into_iter().collect();
+        let in_order = labels.windows(2).all(|w| w[0].name < w[1].name) && labels.iter().all(|l| !l.value.is_empty());
+        if in_order {
+            return Self(labels);
+        }
+        Self::from_pairs(labels.iter().map(|l| (l.name.clone(), l.value.clone())))
+    }
+
     /// The value of `name`, if it is there.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.binary_search_by(|l| (*l.name).cmp(name)).ok().map(|i| &*self.0[i].value)
@@ -249,6 +260,14 @@ mod tests {
         let l = Labels::from_pairs([("b", "1"), ("a", "x"), ("b", "2"), ("c", "")]);
         assert_eq!(l.to_string(), r#"{a="x", b="2"}"#);
         assert_eq!(l.get("c"), None);
+    }
+
+    #[test]
+    fn labels_that_are_in_order_are_taken_as_they_are_and_others_sorted_out() {
+        let label = |n: &str, v: &str| Label { name: n.into(), value: v.into() };
+        let sorted = Labels::from_sorted([label("a", "x"), label("b", "2")]);
+        assert_eq!(sorted.to_string(), r#"{a="x", b="2"}"#);
+        assert_eq!(Labels::from_sorted([label("b", "2"), label("c", ""), label("a", "x")]), sorted);
     }
 
     #[test]

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use belfry_model::write::{SeriesRef, Times};
-use belfry_model::{
-    Batch, Labels, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Writer,
-};
+use belfry_model::{Batch, Labels, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Writer};
 use belfry_store::{RealDisk, Store, StoreConfig};
 
 const T0: i64 = 1_700_000_000_000;

@@ -198,9 +198,8 @@ fn take(state: &mut State, commit: &mut Commit, window: i64, of: SeriesRef, p: &
 
 /// Makes sure that the log's generation says what series `id` is.
 pub(crate) fn introduce(state: &mut State, commit: &mut Commit, id: u32) {
-    if let Some(s) = state.head.series_mut(id).filter(|s| s.introduced != commit.generation) {
-        s.introduced = commit.generation;
-        commit.builder.series(id, &s.labels);
+    if state.head.introduce(id, commit.generation) {
+        commit.builder.series(id, &state.head.index.labels(id));
     }
 }
 

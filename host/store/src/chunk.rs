@@ -26,8 +26,10 @@ const VALUES_DELTA: u8 = 1;
 const VALUES_PLAIN: u8 = 2;
 
 /// Decimals have at most this many places; more digits are a binary fraction in disguise.
-const PLACES_MAX: usize = 14;
-const POW10: [f64; PLACES_MAX + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
+pub const PLACES_MAX: usize = 14;
+/// Powers of ten by number of places.
+pub const POW10: [f64; PLACES_MAX + 1] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
 /// Whole numbers below this are exact in a float.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
@@ -128,7 +130,7 @@ impl Encoder {
 }
 
 /// `v` as a whole number of 10^-places, if that is exact to the bit.
-fn scaled(v: f64, places: usize) -> Option<i64> {
+pub fn scaled(v: f64, places: usize) -> Option<i64> {
     let s = v * POW10[places];
     // Half a unit, then the cut: `round()` is a call on older processors. Where the two differ the check below says so.
     let n = (s + 0.5f64.copysign(s)) as i64;

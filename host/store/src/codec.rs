@@ -12,6 +12,12 @@ use belfry_model::sample::{Histogram, ResetHint, Span};
 #[error("{0}")]
 pub struct Corrupt(pub &'static str);
 
+impl From<Corrupt> for std::io::Error {
+    fn from(e: Corrupt) -> Self {
+        Self::other(e)
+    }
+}
+
 /// Appends `v` in 1 to 10 bytes, seven bits each, low ones first (LEB128).
 pub fn put_uvarint(out: &mut Vec<u8>, mut v: u64) {
     while v >= 0x80 {

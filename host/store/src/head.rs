@@ -8,17 +8,22 @@ use std::sync::Arc;
 
 use belfry_model::read::ReadError;
 use belfry_model::write::SeriesRef;
-use belfry_model::{Exemplar, Labels, MetricMetadata, SampleBuf, TimeRange, TimestampMs};
+use belfry_model::{Exemplar, Labels, MetricMetadata, SampleBuf, TimeRange};
 
 use crate::block::Block;
 use crate::chunk::Encoder;
+use crate::frozen::Frozen;
 use crate::index::MemIndex;
-use crate::series::{Point, Run, Standing};
+use crate::own::Own;
+use crate::series::{Point, Standing};
 
 /// Exemplars kept in all; the oldest go first. About 10 MB.
 pub const EXEMPLARS_MAX: usize = 50_000;
 /// Metrics whose metadata is kept; further ones are shed.
 pub const METADATA_MAX: usize = 100_000;
+
+/// The head is written to a block when its samples take about this much, so that memory has a bound of its own.
+pub const HEAD_BYTES_MAX: usize = 128 << 20;
 
 /// What became of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,33 +38,37 @@ pub enum Inserted {
     TooOld,
 }
 
-/// One open series.
-pub struct MemSeries {
-    /// Its labels.
-    pub labels: Labels,
-    /// What came since the head was last frozen.
-    pub live: Run,
-    /// What is being written to a block.
-    pub frozen: Option<Arc<Run>>,
+/// One open series. Its labels are in the index.
+struct Slot {
     /// Time of its newest sample, wherever that is; `i64::MIN` for none.
     newest: i64,
+    /// What came for it alone since the head was last frozen.
+    own: Option<Box<Own>>,
+    /// Part of its references; 0 when the slot is free.
+    serial: u32,
+    /// The write-ahead log's generation that introduced it last, cut to 32 bits.
+    introduced: u32,
     /// `newest` covers the blocks.
     knows_blocks: bool,
-    /// The write-ahead log's generation that introduced it last.
-    pub introduced: u64,
-    serial: u32,
-    exemplars: Vec<Exemplar>,
-    /// Since when it is known to be open without a sample.
-    unused_since: Option<i64>,
+    has_exemplars: bool,
+    /// Rounds of upkeep that found it without a sample ever.
+    unused_rounds: u8,
 }
+
+/// A series that never got a sample is forgotten after so many rounds, a block's span apart.
+const UNUSED_ROUNDS_MAX: u8 = 3;
 
 /// See the module.
 #[derive(Default)]
 pub struct Head {
     /// Which series have which labels.
     pub index: MemIndex,
-    slots: Vec<Option<Box<MemSeries>>>,
+    slots: Vec<Slot>,
     free: Vec<u32>,
+    frozen: Option<Arc<Frozen>>,
+    exemplars: HashMap<u32, Vec<Exemplar>>,
+    /// About how much memory the samples take that came since the last freeze.
+    live_bytes: usize,
     next_serial: u32,
     encoder: Encoder,
     /// Whose exemplar came when: the order in which they go.
@@ -78,32 +87,35 @@ impl Head {
         if let Some(known) = self.get(labels) {
             return known;
         }
-        let id = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() as u32 - 1
-        });
-        let labels = self.index.insert(labels, id);
-        self.next_serial = self.next_serial.wrapping_add(1);
-        let series = MemSeries {
-            labels,
-            live: Run::default(),
-            frozen: None,
+        // 0 is for free slots.
+        self.next_serial = self.next_serial.wrapping_add(1).max(1);
+        let slot = Slot {
             newest: i64::MIN,
-            knows_blocks: false,
-            introduced: 0,
+            own: None,
             serial: self.next_serial,
-            exemplars: Vec::new(),
-            unused_since: None,
+            introduced: 0,
+            knows_blocks: false,
+            has_exemplars: false,
+            unused_rounds: 0,
         };
-        let reference = series.reference(id);
-        self.slots[id as usize] = Some(Box::new(series));
-        reference
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.slots[id as usize] = slot;
+                id
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() as u32 - 1
+            }
+        };
+        self.index.insert(labels, id);
+        reference(self.next_serial, id)
     }
 
     /// The reference of an open series.
     pub fn get(&self, labels: &Labels) -> Option<SeriesRef> {
         let id = self.index.get(labels)?;
-        self.series(id).map(|s| s.reference(id))
+        self.slot(id).map(|s| reference(s.serial, id))
     }
 
     /// How many series are open.
@@ -111,25 +123,27 @@ impl Head {
         self.index.len()
     }
 
-    /// An open series.
-    pub fn series(&self, id: u32) -> Option<&MemSeries> {
-        self.slots.get(id as usize)?.as_deref()
-    }
-
-    /// The same, to change.
-    pub fn series_mut(&mut self, id: u32) -> Option<&mut MemSeries> {
-        self.slots.get_mut(id as usize)?.as_deref_mut()
-    }
-
-    /// Every open series.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &MemSeries)> {
-        self.slots.iter().enumerate().filter_map(|(i, s)| Some((i as u32, s.as_deref()?)))
+    fn slot(&self, id: u32) -> Option<&Slot> {
+        self.slots.get(id as usize).filter(|s| s.serial != 0)
     }
 
     /// The number behind a reference; `None` when the series was forgotten.
     pub fn resolve(&self, reference: SeriesRef) -> Option<u32> {
-        let id = reference.0 as u32;
-        self.series(id).filter(|s| s.serial == (reference.0 >> 32) as u32).map(|_| id)
+        let (serial, id) = ((reference.0 >> 32) as u32, reference.0 as u32);
+        self.slot(id).filter(|s| s.serial == serial).map(|_| id)
+    }
+
+    /// What came for a series alone since the last freeze.
+    pub fn own(&self, id: u32) -> Option<&Own> {
+        self.slot(id)?.own.as_deref()
+    }
+
+    /// Notes that the log's generation knows the series; `true` when it did not yet.
+    pub fn introduce(&mut self, id: u32, generation: u64) -> bool {
+        let generation = generation as u32;
+        let Some(s) = self.slots.get_mut(id as usize).filter(|s| s.introduced != generation) else { return false };
+        s.introduced = generation;
+        true
     }
 
     /// Which samples are new is judged against these blocks too.
@@ -139,24 +153,27 @@ impl Head {
 
     /// Takes a sample unless it is too old or contradicts another. A block that cannot be read contradicts nothing.
     pub fn insert(&mut self, id: u32, p: &Point<'_>, window_ms: i64, blocks: &[Arc<Block>]) -> Inserted {
-        let Some(Some(s)) = self.slots.get_mut(id as usize) else { return Inserted::TooOld };
+        let Some(s) = self.slots.get_mut(id as usize) else { return Inserted::TooOld };
         if !s.knows_blocks && p.at <= self.blocks_max {
-            s.newest = blocks.iter().map(|b| newest_in(b, &s.labels)).fold(s.newest, i64::max);
+            let labels = self.index.labels(id);
+            s.newest = blocks.iter().map(|b| newest_in(b, &labels)).fold(s.newest, i64::max);
             s.knows_blocks = true;
         }
         if p.at > s.newest {
-            s.live.push(p, &mut self.encoder);
+            self.live_bytes += s.own.get_or_insert_default().push(p, &mut self.encoder);
             s.newest = p.at;
         } else if p.at < s.newest.saturating_sub(window_ms) {
             return Inserted::TooOld;
         } else {
-            match s.standing(p, blocks) {
+            match self.standing(id, p, blocks) {
                 Standing::Same => return Inserted::Same,
                 Standing::Other => return Inserted::Duplicate,
                 Standing::Nothing => {}
             }
-            if s.live.insert(p, &mut self.encoder).is_err() {
-                return Inserted::Duplicate;
+            let own = self.slots[id as usize].own.get_or_insert_default();
+            match own.insert(p, &mut self.encoder) {
+                Ok(bytes) => self.live_bytes += bytes,
+                Err(_) => return Inserted::Duplicate,
             }
         }
         self.has_live = true;
@@ -165,31 +182,53 @@ impl Head {
 
     /// Takes a sample that was accepted before the process was restarted.
     pub fn restore(&mut self, id: u32, p: &Point<'_>) -> bool {
-        let Some(Some(s)) = self.slots.get_mut(id as usize) else { return false };
-        let taken = if p.at > s.newest {
-            s.live.push(p, &mut self.encoder);
-            s.newest = p.at;
-            true
-        } else {
-            matches!(s.live.standing(p), Ok(Standing::Nothing)) && s.live.insert(p, &mut self.encoder).is_ok()
-        };
+        let Some(s) = self.slots.get_mut(id as usize) else { return false };
         self.has_live = true;
-        taken
+        let own = s.own.get_or_insert_default();
+        if p.at > s.newest {
+            s.newest = p.at;
+            self.live_bytes += own.push(p, &mut self.encoder);
+            return true;
+        }
+        let new = matches!(own.standing(p), Ok(Standing::Nothing));
+        new && own.insert(p, &mut self.encoder).map(|bytes| self.live_bytes += bytes).is_ok()
+    }
+
+    fn standing(&self, id: u32, p: &Point<'_>, blocks: &[Arc<Block>]) -> Standing {
+        let frozen = self.frozen.as_ref().and_then(|f| f.own(f.find(id)?));
+        for own in frozen.into_iter().chain(self.own(id)) {
+            match own.standing(p) {
+                Ok(Standing::Nothing) | Err(_) => {}
+                Ok(other) => return other,
+            }
+        }
+        let Some(range) = p.instant() else { return Standing::Nothing };
+        let mut labels = None;
+        for b in blocks.iter().filter(|b| b.overlaps(range)) {
+            let labels = labels.get_or_insert_with(|| self.index.labels(id));
+            match standing_in(b, labels, p, range) {
+                Ok(Standing::Nothing) | Err(_) => {}
+                Ok(other) => return other,
+            }
+        }
+        Standing::Nothing
     }
 
     /// Keeps an exemplar, unless it is the one that its series got last.
     pub fn add_exemplar(&mut self, id: u32, exemplar: &Exemplar) -> bool {
-        let Some(Some(s)) = self.slots.get_mut(id as usize) else { return false };
-        if s.exemplars.last() == Some(exemplar) {
+        let Some(s) = self.slots.get_mut(id as usize) else { return false };
+        let kept = self.exemplars.entry(id).or_default();
+        if kept.last() == Some(exemplar) {
             return false;
         }
-        s.exemplars.push(exemplar.clone());
+        kept.push(exemplar.clone());
+        s.has_exemplars = true;
         self.exemplar_order.push_back(id);
         if self.exemplar_order.len() > EXEMPLARS_MAX
             && let Some(oldest) = self.exemplar_order.pop_front()
-            && let Some(s) = self.series_mut(oldest).filter(|s| !s.exemplars.is_empty())
+            && let Some(kept) = self.exemplars.get_mut(&oldest).filter(|e| !e.is_empty())
         {
-            s.exemplars.remove(0);
+            kept.remove(0);
         }
         true
     }
@@ -219,20 +258,22 @@ impl Head {
 
     /// Sets aside what is in the head, to be written to a block. What was set aside before must have been released.
     pub fn freeze(&mut self) {
+        debug_assert!(self.frozen.is_none());
         self.has_live = false;
-        for s in self.slots.iter_mut().flatten() {
-            debug_assert!(s.frozen.is_none());
-            if !s.live.is_empty() {
-                s.frozen = Some(Arc::new(std::mem::take(&mut s.live)));
-            }
-        }
+        self.live_bytes = 0;
+        let set_aside = |(id, s): (usize, &mut Slot)| Some((id as u32, s.own.take()?));
+        let own: Vec<_> = self.slots.iter_mut().enumerate().filter_map(set_aside).collect();
+        self.frozen = Some(Arc::new(Frozen { own }));
+    }
+
+    /// What was set aside.
+    pub fn frozen(&self) -> Option<&Arc<Frozen>> {
+        self.frozen.as_ref()
     }
 
     /// Forgets what was set aside: it is in a block now.
-    pub fn release_frozen(&mut self) {
-        for s in self.slots.iter_mut().flatten() {
-            s.frozen = None;
-        }
+    pub fn release_frozen(&mut self) -> Option<Arc<Frozen>> {
+        self.frozen.take()
     }
 
     /// Forgets series without samples in the head whose newest is more than `idle_ms` before `now`, and those that
@@ -240,45 +281,80 @@ impl Head {
     pub fn forget_idle(&mut self, now: i64, idle_ms: i64) -> usize {
         let before = now.saturating_sub(idle_ms);
         let mut forgotten = 0;
-        for id in 0..self.slots.len() {
-            let Some(s) = &mut self.slots[id] else { continue };
-            if !s.live.is_empty() || s.frozen.is_some() || !s.exemplars.is_empty() {
+        for (id, s) in self.slots.iter_mut().enumerate().filter(|(_, s)| s.serial != 0) {
+            let id = id as u32;
+            if s.own.is_some() || s.has_exemplars || self.frozen.as_ref().is_some_and(|f| f.find(id).is_some()) {
                 continue;
             }
-            let last = if s.newest == i64::MIN { *s.unused_since.get_or_insert(now) } else { s.newest };
-            if last < before {
-                let labels = s.labels.clone();
-                self.index.remove(&labels, id as u32);
-                self.slots[id] = None;
-                self.free.push(id as u32);
+            if s.newest == i64::MIN {
+                s.unused_rounds += 1;
+            }
+            if s.unused_rounds > UNUSED_ROUNDS_MAX || (s.newest != i64::MIN && s.newest < before) {
+                s.serial = 0;
+                self.index.remove(id);
+                self.free.push(id);
                 forgotten += 1;
             }
         }
         if forgotten > 0 {
-            self.index.drop_unused_symbols();
+            // The highest numbers go, so that the table can become shorter again; low ones are used first.
+            while self.slots.last().is_some_and(|s| s.serial == 0) {
+                self.slots.pop();
+            }
+            let left = self.slots.len();
+            self.free.retain(|id| (*id as usize) < left);
+            self.free.sort_unstable_by(|a, b| b.cmp(a));
+            self.index.shrink();
         }
         forgotten
     }
 
     /// Drops exemplars from before `before`, so that their series can be forgotten.
     pub fn drop_exemplars(&mut self, before: i64) {
-        for s in self.slots.iter_mut().flatten().filter(|s| !s.exemplars.is_empty()) {
-            s.exemplars.retain(|e| e.at.0 >= before);
-            s.exemplars.shrink_to_fit();
+        for kept in self.exemplars.values_mut() {
+            kept.retain(|e| e.at.0 >= before);
+            kept.shrink_to_fit();
         }
-        let mut left: HashMap<u32, usize> = HashMap::new();
-        let slots = &self.slots;
-        let count = |id: u32| slots.get(id as usize).and_then(Option::as_ref).map_or(0, |s| s.exemplars.len());
+        let slots = &mut self.slots;
+        self.exemplars.retain(|id, kept| {
+            if kept.is_empty()
+                && let Some(s) = slots.get_mut(*id as usize)
+            {
+                s.has_exemplars = false;
+            }
+            !kept.is_empty()
+        });
+        let mut left: HashMap<u32, usize> = self.exemplars.iter().map(|(id, kept)| (*id, kept.len())).collect();
         // From the newest on: the last ones in the order belong to the exemplars that are left.
         let mut kept: VecDeque<u32> = VecDeque::new();
         for id in self.exemplar_order.iter().rev() {
-            let left = left.entry(*id).or_insert_with(|| count(*id));
-            if *left > 0 {
+            if let Some(left) = left.get_mut(id).filter(|n| **n > 0) {
                 *left -= 1;
                 kept.push_front(*id);
             }
         }
         self.exemplar_order = kept;
+    }
+
+    /// The exemplars of a series, in the order they came.
+    pub fn exemplars(&self, id: u32) -> &[Exemplar] {
+        self.exemplars.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The series that have exemplars.
+    pub fn with_exemplars(&self) -> Vec<u32> {
+        self.exemplars.keys().copied().collect()
+    }
+
+    /// Compressed chunks in memory.
+    pub fn chunks(&self) -> usize {
+        let frozen = self.frozen.iter().flat_map(|f| f.own.iter().map(|(_, own)| own));
+        self.slots.iter().filter_map(|s| s.own.as_ref()).chain(frozen).map(|own| own.chunks()).sum()
+    }
+
+    /// About how much memory the samples take that came since the last freeze.
+    pub fn live_bytes(&self) -> usize {
+        self.live_bytes
     }
 
     /// Has anything come since the head was last frozen?
@@ -287,40 +363,21 @@ impl Head {
     }
 }
 
-impl MemSeries {
-    /// Its exemplars, in the order they came.
-    pub fn exemplars(&self) -> &[Exemplar] {
-        &self.exemplars
-    }
+fn reference(serial: u32, id: u32) -> SeriesRef {
+    SeriesRef(u64::from(serial) << 32 | u64::from(id))
+}
 
-    fn reference(&self, id: u32) -> SeriesRef {
-        SeriesRef(u64::from(self.serial) << 32 | u64::from(id))
+fn standing_in(block: &Block, labels: &Labels, p: &Point<'_>, range: TimeRange) -> Result<Standing, ReadError> {
+    let Some(i) = block.find(labels)? else { return Ok(Standing::Nothing) };
+    let mut buf = SampleBuf::default();
+    for c in block.series(i)?.chunks.iter().filter(|c| c.min <= p.at && p.at <= c.max) {
+        block.decode(c, range, &mut buf)?;
     }
-
-    fn standing(&self, p: &Point<'_>, blocks: &[Arc<Block>]) -> Standing {
-        for run in self.frozen.as_deref().into_iter().chain([&self.live]) {
-            match run.standing(p) {
-                Ok(Standing::Nothing) | Err(_) => {}
-                Ok(other) => return other,
-            }
-        }
-        let at = TimestampMs(p.at);
-        let Some(range) = TimeRange::inclusive(at, at) else { return Standing::Nothing };
-        let in_block = |b: &Block| -> Result<Standing, ReadError> {
-            let Some(i) = b.find(&self.labels)? else { return Ok(Standing::Nothing) };
-            let mut buf = SampleBuf::default();
-            for c in b.series(i)?.chunks.iter().filter(|c| c.min <= p.at && p.at <= c.max) {
-                b.decode(c, range, &mut buf)?;
-            }
-            Ok(match buf.len() {
-                0 => Standing::Nothing,
-                _ if p.is_at(&buf, 0) => Standing::Same,
-                _ => Standing::Other,
-            })
-        };
-        let hits = blocks.iter().filter(|b| b.overlaps(range)).map(|b| in_block(b).unwrap_or(Standing::Nothing));
-        hits.into_iter().find(|s| *s != Standing::Nothing).unwrap_or(Standing::Nothing)
-    }
+    Ok(match buf.len() {
+        0 => Standing::Nothing,
+        _ if p.is_at(&buf, 0) => Standing::Same,
+        _ => Standing::Other,
+    })
 }
 
 fn newest_in(block: &Block, labels: &Labels) -> i64 {

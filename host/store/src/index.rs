@@ -4,10 +4,13 @@
 //! included (an absent label has the value "").
 //! Not here: samples, time; where the postings are kept (the head in memory, a block in its file).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use belfry_model::labels::Label;
 use belfry_model::{Labels, MatchOp, Matcher};
+use hashbrown::{DefaultHashBuilder, HashTable};
 use roaring::RoaringBitmap;
 
 /// Label name → value → series, wherever it is kept. `E` is what reading can fail with.
@@ -60,7 +63,7 @@ pub fn resolve<P: Postings>(postings: &P, matchers: &[Matcher]) -> Result<Roarin
     Ok(found)
 }
 
-/// Series numbers. Many a label value stands on one series only, and a bitmap of one costs ten times as much.
+/// Series numbers. Many a label stands on one series only, and a bitmap of one costs ten times as much.
 enum Ids {
     One(u32),
     Many(Box<RoaringBitmap>),
@@ -94,75 +97,177 @@ impl Ids {
     }
 }
 
-/// The head's index.
+/// A label and the series that have it.
+struct Entry {
+    label: Label,
+    ids: Ids,
+}
+
+/// The head's index. Each label (name and value together) has a number, and a series is the list of its labels'
+/// numbers: four bytes a label.
 #[derive(Default)]
 pub struct MemIndex {
     all: RoaringBitmap,
-    postings: HashMap<Arc<str>, BTreeMap<Arc<str>, Ids>>,
-    ids: HashMap<Labels, u32>,
-    symbols: HashSet<Arc<str>>,
+    labels: Vec<Option<Entry>>,
+    free_labels: Vec<u32>,
+    /// Finds a label's number.
+    by_label: HashTable<u32>,
+    /// The numbers of the labels with this name.
+    names: HashMap<Arc<str>, RoaringBitmap>,
+    /// By number of series: its labels' numbers, in order of name.
+    series: Vec<Box<[u32]>>,
+    /// Finds a series' number.
+    by_labels: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    scratch: Vec<u32>,
 }
+
+/// A table this much larger than what it holds is made smaller.
+const TABLE_SLACK: usize = 4;
 
 impl MemIndex {
     /// The series with these labels.
     pub fn get(&self, labels: &Labels) -> Option<u32> {
-        self.ids.get(labels).copied()
+        let mut numbers = [0u32; 32];
+        if labels.len() > numbers.len() {
+            let numbers = labels.iter().map(|l| self.label_number(l)).collect::<Option<Vec<_>>>()?;
+            return self.find(&numbers);
+        }
+        for (n, l) in numbers.iter_mut().zip(labels) {
+            *n = self.label_number(l)?;
+        }
+        self.find(&numbers[..labels.len()])
     }
 
     /// How many series.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.by_labels.len()
     }
 
-    /// Adds series `id`, which must be new, and yields its labels with their strings shared.
-    pub fn insert(&mut self, labels: &Labels, id: u32) -> Labels {
-        let pairs: Vec<_> = labels.iter().map(|l| (self.intern(&l.name), self.intern(&l.value))).collect();
-        for (name, value) in &pairs {
-            let values = self.postings.entry(name.clone()).or_default();
-            values.entry(value.clone()).or_insert(Ids::One(id)).insert(id);
-        }
-        let labels = Labels::from_pairs(pairs);
-        self.all.insert(id);
-        self.ids.insert(labels.clone(), id);
-        labels
-    }
-
-    /// Forgets a series, and the strings that only it used.
-    pub fn remove(&mut self, labels: &Labels, id: u32) {
-        self.ids.remove(labels);
-        self.all.remove(id);
+    /// Adds series `id`, which must be new.
+    pub fn insert(&mut self, labels: &Labels, id: u32) {
+        let mut numbers = std::mem::take(&mut self.scratch);
+        numbers.clear();
         for l in labels {
-            let Some(values) = self.postings.get_mut(&l.name) else { continue };
-            if values.get_mut(&l.value).is_some_and(|ids| ids.remove(id)) {
-                values.remove(&l.value);
-            }
-            if values.is_empty() {
-                self.postings.remove(&l.name);
+            let number = match self.label_number(l) {
+                Some(known) => {
+                    if let Some(Some(e)) = self.labels.get_mut(known as usize) {
+                        e.ids.insert(id);
+                    }
+                    known
+                }
+                None => self.add_label(l, id),
+            };
+            numbers.push(number);
+        }
+        let hash = self.hasher.hash_one(numbers.as_slice());
+        if self.series.len() <= id as usize {
+            self.series.resize_with(id as usize + 1, Box::default);
+        }
+        self.series[id as usize] = numbers.as_slice().into();
+        self.scratch = numbers;
+        let (series, hasher) = (&self.series, &self.hasher);
+        let hash_of = |id: &u32| hasher.hash_one(series.get(*id as usize).map_or(&[][..], |s| s));
+        self.by_labels.insert_unique(hash, id, hash_of);
+        self.all.insert(id);
+    }
+
+    /// Forgets a series, and the labels that only it had.
+    pub fn remove(&mut self, id: u32) {
+        let Some(numbers) = self.series.get_mut(id as usize).map(std::mem::take) else { return };
+        if let Ok(found) = self.by_labels.find_entry(self.hasher.hash_one(&*numbers), |other| *other == id) {
+            found.remove();
+        }
+        self.all.remove(id);
+        for n in numbers {
+            let Some(slot) = self.labels.get_mut(n as usize) else { continue };
+            if slot.as_mut().is_some_and(|e| e.ids.remove(id))
+                && let Some(e) = slot.take()
+            {
+                if let Ok(found) = self.by_label.find_entry(hash_label(&self.hasher, &e.label), |other| *other == n) {
+                    found.remove();
+                }
+                if self.names.get_mut(&e.label.name).is_some_and(|of| of.remove(n) && of.is_empty()) {
+                    self.names.remove(&e.label.name);
+                }
+                self.free_labels.push(n);
             }
         }
     }
 
-    /// Gives back the memory of strings that no series uses any more.
-    pub fn drop_unused_symbols(&mut self) {
-        self.symbols.retain(|s| Arc::strong_count(s) > 1);
+    /// Gives back memory that the tables do not need any more.
+    pub fn shrink(&mut self) {
+        let (series, labels, hasher) = (&self.series, &self.labels, &self.hasher);
+        if self.by_labels.capacity() > self.by_labels.len() * TABLE_SLACK {
+            let hash_of = |id: &u32| hasher.hash_one(series.get(*id as usize).map_or(&[][..], |s| s));
+            self.by_labels.shrink_to_fit(hash_of);
+        }
+        if self.by_label.capacity() > self.by_label.len() * TABLE_SLACK {
+            self.by_label.shrink_to_fit(|n| hash_number(hasher, labels, *n));
+        }
     }
 
-    /// How many different strings are held.
+    /// The labels of a series.
+    pub fn labels(&self, id: u32) -> Labels {
+        let numbers = self.series.get(id as usize).map_or(&[][..], |s| s);
+        Labels::from_sorted(numbers.iter().filter_map(|n| Some(self.labels.get(*n as usize)?.as_ref()?.label.clone())))
+    }
+
+    /// The numbers of a series' labels, in order of name. They hold until a series is removed.
+    pub fn label_numbers(&self, id: u32) -> &[u32] {
+        self.series.get(id as usize).map_or(&[], |s| s)
+    }
+
+    /// All labels by number, free numbers as `None`.
+    pub fn all_labels(&self) -> Vec<Option<Label>> {
+        self.labels.iter().map(|e| e.as_ref().map(|e| e.label.clone())).collect()
+    }
+
+    /// How many different labels and names are held.
     pub fn symbols(&self) -> usize {
-        self.symbols.len()
+        self.by_label.len() + self.names.len()
     }
 
-    fn intern(&mut self, s: &Arc<str>) -> Arc<str> {
-        match self.symbols.get(s) {
-            Some(known) => known.clone(),
-            None => {
-                // A copy of its own: the caller's may be a slice of something larger.
-                let own: Arc<str> = Arc::from(&**s);
-                self.symbols.insert(own.clone());
-                own
-            }
-        }
+    fn label_number(&self, l: &Label) -> Option<u32> {
+        let is = |n: &u32| matches!(self.labels.get(*n as usize), Some(Some(e)) if e.label == *l);
+        self.by_label.find(hash_label(&self.hasher, l), is).copied()
     }
+
+    fn find(&self, numbers: &[u32]) -> Option<u32> {
+        let is = |id: &u32| self.series.get(*id as usize).is_some_and(|s| **s == *numbers);
+        self.by_labels.find(self.hasher.hash_one(numbers), is).copied()
+    }
+
+    fn add_label(&mut self, l: &Label, id: u32) -> u32 {
+        let number = self.free_labels.pop().unwrap_or_else(|| {
+            self.labels.push(None);
+            self.labels.len() as u32 - 1
+        });
+        let name = match self.names.get_key_value(&l.name) {
+            Some((known, _)) => known.clone(),
+            None => Arc::from(&*l.name),
+        };
+        // A copy of its own: the caller's may be a slice of something larger.
+        let label = Label { name: name.clone(), value: Arc::from(&*l.value) };
+        let hash = hash_label(&self.hasher, &label);
+        self.labels[number as usize] = Some(Entry { label, ids: Ids::One(id) });
+        self.names.entry(name).or_default().insert(number);
+        let (labels, hasher) = (&self.labels, &self.hasher);
+        self.by_label.insert_unique(hash, number, |n| hash_number(hasher, labels, *n));
+        number
+    }
+
+    fn entry(&self, number: u32) -> Option<&Entry> {
+        self.labels.get(number as usize)?.as_ref()
+    }
+}
+
+fn hash_label(hasher: &DefaultHashBuilder, l: &Label) -> u64 {
+    hasher.hash_one((&*l.name, &*l.value))
+}
+
+fn hash_number(hasher: &DefaultHashBuilder, labels: &[Option<Entry>], n: u32) -> u64 {
+    labels.get(n as usize).and_then(Option::as_ref).map_or(0, |e| hash_label(hasher, &e.label))
 }
 
 impl Postings for MemIndex {
@@ -174,17 +279,21 @@ impl Postings for MemIndex {
 
     fn of(&self, name: &str, value: &str) -> Result<RoaringBitmap, Self::Error> {
         let mut out = RoaringBitmap::new();
-        if let Some(ids) = self.postings.get(name).and_then(|v| v.get(value)) {
-            ids.add_to(&mut out);
+        let label = |e: &Entry| *e.label.name == *name && *e.label.value == *value;
+        let hash = self.hasher.hash_one((name, value));
+        if let Some(n) = self.by_label.find(hash, |n| self.entry(*n).is_some_and(label))
+            && let Some(e) = self.entry(*n)
+        {
+            e.ids.add_to(&mut out);
         }
         Ok(out)
     }
 
     fn of_any(&self, name: &str, keep: &mut dyn FnMut(&str) -> bool) -> Result<RoaringBitmap, Self::Error> {
         let mut out = RoaringBitmap::new();
-        for (value, ids) in self.postings.get(name).into_iter().flatten() {
-            if keep(value) {
-                ids.add_to(&mut out);
+        for n in self.names.get(name).into_iter().flatten() {
+            if let Some(e) = self.entry(n).filter(|e| keep(&e.label.value)) {
+                e.ids.add_to(&mut out);
             }
         }
         Ok(out)
@@ -203,11 +312,16 @@ mod tests {
     #[test]
     fn a_forgotten_series_leaves_nothing_behind() {
         let mut index = MemIndex::default();
-        let l = index.insert(&labels(&[("__name__", "up"), ("job", "a")]), 7);
-        index.remove(&l, 7);
-        drop(l);
-        index.drop_unused_symbols();
-        assert_eq!((index.len(), index.symbols(), index.postings.len()), (0, 0, 0));
+        let (kept, gone) = (labels(&[("__name__", "up"), ("job", "b")]), labels(&[("__name__", "up"), ("job", "a")]));
+        index.insert(&kept, 3);
+        index.insert(&gone, 7);
+        assert_eq!((index.get(&gone), index.labels(7)), (Some(7), gone.clone()));
+        index.remove(7);
+        index.shrink();
+        assert_eq!((index.get(&gone), index.get(&kept), index.symbols()), (None, Some(3), 4));
+        index.remove(3);
+        assert_eq!((index.len(), index.symbols(), index.names.len(), index.all.len()), (0, 0, 0, 0));
+        assert!(index.labels.iter().all(Option::is_none));
     }
 
     proptest! {

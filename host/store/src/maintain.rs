@@ -8,11 +8,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use belfry_model::{Labels, SampleBuf, TimeRange, TimestampMs};
+use belfry_model::{SampleBuf, TimeRange, TimestampMs};
 
 use crate::append::introduce;
 use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter};
-use crate::series::{Run, merge};
+use crate::frozen::Frozen;
+use crate::head::HEAD_BYTES_MAX;
+use crate::series::merge;
 use crate::store::{Shared, State, Store};
 
 /// So many blocks of one level are merged into one of the next.
@@ -109,6 +111,7 @@ impl Shared {
             let wal_bytes = commit.wal.as_ref().map_or(0, |w| w.bytes());
             commit.flush_soon || wal_bytes >= self.config.wal_bytes_max
         };
+        let large = large || self.state.read().head.live_bytes() >= HEAD_BYTES_MAX;
         if (old || large) && self.state.read().head.has_live_samples() {
             self.freeze(pending)?;
             pending.last_flush = now.unwrap_or(pending.last_flush);
@@ -134,12 +137,9 @@ impl Shared {
         for m in state.head.metadata().values() {
             commit.builder.metadata(m);
         }
-        let with_exemplars: Vec<u32> =
-            state.head.iter().filter(|(_, s)| !s.exemplars().is_empty()).map(|(id, _)| id).collect();
-        for id in with_exemplars {
+        for id in state.head.with_exemplars() {
             introduce(&mut state, &mut commit, id);
-            let Some(s) = state.head.series(id) else { continue };
-            s.exemplars().iter().for_each(|e| commit.builder.exemplar(id, e));
+            state.head.exemplars(id).iter().for_each(|e| commit.builder.exemplar(id, e));
         }
         drop(state);
         commit.end_record();
@@ -151,27 +151,20 @@ impl Shared {
         let Some(generation) = pending.frozen else { return Ok(()) };
         // The new generation's first record (metadata, exemplars) must be on the disk before the old ones go.
         self.commit.lock().write()?;
-        let mut frozen: Vec<(Labels, Arc<Run>)> = {
-            let state = self.state.read();
-            state.head.iter().filter_map(|(_, s)| Some((s.labels.clone(), s.frozen.clone()?))).collect()
-        };
-        frozen.sort_by(|a, b| a.0.cmp(&b.0));
+        let frozen = self.frozen_in_order();
         let mut block = None;
-        if !frozen.is_empty() {
+        if let Some(frozen) = frozen.filter(|f| !f.is_empty()) {
             let mut writer = self.begin_block()?;
-            let outcome = frozen.iter().try_for_each(|(labels, run)| {
-                let mut buf = SampleBuf::default();
-                run.decode(TimeRange::ALL, &mut buf).map_err(io::Error::other)?;
-                writer.add(labels, &buf)
-            });
+            let outcome = frozen.try_for_each(|labels, samples| writer.add(labels, samples));
             block = Some(finish(writer, outcome, BlockMeta { wal_generation: generation, ..BlockMeta::default() })?);
         }
-        drop(frozen);
-        {
+        let released = {
             let mut state = self.state.write();
             state.blocks.extend(block.map(Arc::new));
-            state.release();
-        }
+            state.release()
+        };
+        // Much to free, and nobody has to wait for it.
+        drop(released);
         pending.frozen = None;
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
         let mut commit = self.commit.lock();
@@ -262,9 +255,10 @@ impl Shared {
 }
 
 impl State {
-    fn release(&mut self) {
-        self.head.release_frozen();
+    fn release(&mut self) -> Option<Arc<Frozen>> {
+        let frozen = self.head.release_frozen();
         self.blocks_changed();
+        frozen
     }
 
     fn blocks_changed(&mut self) {

@@ -14,15 +14,20 @@ use belfry_model::{
 };
 
 use crate::block::{Block, ChunkPlace};
+use crate::codec::Corrupt;
+use crate::frozen::Frozen;
+use crate::head::Head;
 use crate::index::resolve;
-use crate::series::{Run, estimate, merge};
-use crate::store::Store;
+use crate::own::Own;
+use crate::series::{estimate, merge};
+use crate::store::{Shared, Store};
 
 /// One series of a snapshot: where its samples are.
 #[derive(Default)]
 struct Parts {
     blocks: Vec<(Arc<Block>, Vec<ChunkPlace>)>,
-    runs: Vec<Run>,
+    frozen: Option<(Arc<Frozen>, u32)>,
+    live: Option<Box<Own>>,
 }
 
 struct Source {
@@ -31,26 +36,49 @@ struct Source {
     range: TimeRange,
 }
 
-impl Parts {
+/// One place that has samples of a series, each of them in order.
+enum Part<'a> {
+    Block(&'a Block, &'a [ChunkPlace]),
+    Head(&'a Own),
+}
+
+impl Part<'_> {
+    /// First and last time.
+    fn span(&self) -> Option<(i64, i64)> {
+        match self {
+            Self::Block(_, places) => Some((places.first()?.min, places.last()?.max)),
+            Self::Head(own) => own.min().zip(own.max()),
+        }
+    }
+
     fn estimate(&self, range: TimeRange) -> u64 {
-        let places = self.blocks.iter().flat_map(|(_, places)| places);
-        let blocks: u64 = places.map(|c| estimate(c.min, c.max, c.count, range)).sum();
-        blocks + self.runs.iter().map(|r| r.estimate(range)).sum::<u64>()
+        match self {
+            Self::Block(_, places) => places.iter().map(|c| estimate(c.min, c.max, c.count, range)).sum(),
+            Self::Head(own) => own.estimate(range),
+        }
     }
 
-    /// First and last time of each part that has samples.
-    fn spans(&self) -> Vec<(i64, i64)> {
-        let blocks = self.blocks.iter().filter_map(|(_, p)| Some((p.first()?.min, p.last()?.max)));
-        blocks.chain(self.runs.iter().filter_map(|r| Some((r.min()?, r.max()?)))).collect()
+    fn decode(&self, range: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError> {
+        match self {
+            Self::Block(block, places) => {
+                let wanted = |c: &&ChunkPlace| c.min < range.end().0 && c.max >= range.start().0;
+                places.iter().filter(wanted).try_for_each(|c| block.decode(c, range, into))
+            }
+            Self::Head(own) => own.decode(range, into).map_err(in_memory),
+        }
     }
+}
 
-    fn decode_part(&self, i: usize, range: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError> {
-        let Some((block, places)) = self.blocks.get(i) else {
-            let run = &self.runs[i - self.blocks.len()];
-            return run.decode(range, into).map_err(|e| ReadError::Damaged(format!("a chunk in memory: {e}")));
-        };
-        let wanted = |c: &&ChunkPlace| c.min < range.end().0 && c.max >= range.start().0;
-        places.iter().filter(wanted).try_for_each(|c| block.decode(c, range, into))
+fn in_memory(e: Corrupt) -> ReadError {
+    ReadError::Damaged(format!("a chunk in memory: {e}"))
+}
+
+impl Parts {
+    /// In order of time, where they do not overlap.
+    fn all(&self) -> impl Iterator<Item = Part<'_>> {
+        let blocks = self.blocks.iter().map(|(b, places)| Part::Block(b, places));
+        let frozen = self.frozen.iter().filter_map(|(f, at)| f.own(*at as usize)).map(Part::Head);
+        blocks.chain(frozen).chain(self.live.as_deref().map(Part::Head))
     }
 }
 
@@ -58,98 +86,138 @@ impl SampleSource for Source {
     fn decode(&self, range: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError> {
         let (start, end) = (range.start().max(self.range.start()), range.end().min(self.range.end()));
         let Some(range) = TimeRange::new(start, end) else { return Ok(()) };
-        let spans = self.parts.spans();
-        if spans.windows(2).all(|w| w[0].1 < w[1].0) {
-            return (0..spans.len()).try_for_each(|i| self.parts.decode_part(i, range, into));
+        let mut last = None;
+        let ascends = |span: (i64, i64)| last.replace(span.1).is_none_or(|last| last < span.0);
+        if self.parts.all().filter_map(|p| p.span()).all(ascends) {
+            return self.parts.all().try_for_each(|p| p.decode(range, into));
         }
         // Late samples: parts overlap.
-        let mut decoded = vec![SampleBuf::default(); spans.len()];
-        for (i, buf) in decoded.iter_mut().enumerate() {
-            self.parts.decode_part(i, range, buf)?;
+        let mut decoded = Vec::new();
+        for part in self.parts.all() {
+            let mut buf = SampleBuf::default();
+            part.decode(range, &mut buf)?;
+            decoded.push(buf);
         }
         merge(&decoded, into);
         Ok(())
     }
 
     fn estimate(&self) -> u64 {
-        self.parts.estimate(self.range)
+        self.parts.all().map(|p| p.estimate(self.range)).sum()
     }
 }
 
 struct Found {
-    series: HashMap<Labels, Parts>,
+    series: Vec<(Labels, Parts)>,
     warnings: Vec<String>,
 }
 
-impl Store {
-    /// Every series that may have samples in `range`; with `samples`, also where they are.
-    fn gather(&self, matchers: &[Matcher], range: TimeRange, limit: usize, samples: bool) -> Result<Found, ReadError> {
-        let mut found = Found { series: HashMap::new(), warnings: Vec::new() };
+/// What a snapshot is asked for.
+struct Wanted<'a> {
+    matchers: &'a [Matcher],
+    range: TimeRange,
+    /// More series are an error.
+    limit: usize,
+    /// Where the samples are, too.
+    samples: bool,
+}
+
+impl Shared {
+    /// Every series that may have samples in the range, in order of labels.
+    fn gather(&self, wanted: &Wanted<'_>) -> Result<Found, ReadError> {
+        let mut found = Found { series: Vec::new(), warnings: Vec::new() };
         let blocks: Vec<Arc<Block>> = {
-            let state = self.shared.state.read();
-            let Ok(ids) = resolve(&state.head.index, matchers);
-            for id in ids {
-                let Some(s) = state.head.series(id) else { continue };
-                let runs = s.frozen.as_deref().into_iter().chain([&s.live]);
-                let (runs, hit): (Vec<Run>, bool) = if samples {
-                    let runs: Vec<Run> = runs.filter_map(|r| r.snapshot(range)).collect();
-                    let hit = !runs.is_empty();
-                    (runs, hit)
-                } else {
-                    (Vec::new(), runs.into_iter().any(|r| r.overlaps(range)))
-                };
-                if hit {
-                    found.series.insert(s.labels.clone(), Parts { blocks: Vec::new(), runs });
-                    over(&found, limit)?;
-                }
-            }
-            state.blocks.iter().filter(|b| b.overlaps(range)).cloned().collect()
+            let state = self.state.read();
+            gather_head(&state.head, wanted, &mut found)?;
+            state.blocks.iter().filter(|b| b.overlaps(wanted.range)).cloned().collect()
         };
-        for block in blocks {
-            if let Err(e) = gather_block(&block, matchers, range, limit, &mut found) {
-                match e {
-                    // The rest stays readable; whoever asks is told what is missing.
-                    ReadError::Damaged(what) => {
-                        tracing::error!("a block was left out of an answer: {what}");
-                        found.warnings.push(format!("samples are missing from this answer: {what}"));
-                    }
-                    e => return Err(e),
-                }
-            }
+        if !blocks.is_empty() {
+            self.gather_blocks(&blocks, wanted, &mut found)?;
         }
-        for parts in found.series.values_mut() {
-            parts.blocks.sort_by_key(|(b, places)| (places.first().map(|c| c.min), b.id()));
-        }
+        found.series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Ok(found)
     }
 
+    fn gather_blocks(&self, blocks: &[Arc<Block>], wanted: &Wanted<'_>, found: &mut Found) -> Result<(), ReadError> {
+        let mut by_labels: HashMap<Labels, Parts> = found.series.drain(..).collect();
+        for block in blocks {
+            match gather_block(block, wanted, &mut by_labels) {
+                Ok(()) => {}
+                // The rest stays readable; whoever asks is told what is missing.
+                Err(ReadError::Damaged(what)) => {
+                    tracing::error!("a block was left out of an answer: {what}");
+                    found.warnings.push(format!("samples are missing from this answer: {what}"));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        for parts in by_labels.values_mut() {
+            parts.blocks.sort_by_key(|(b, places)| (places.first().map(|c| c.min), b.id()));
+        }
+        found.series.extend(by_labels);
+        Ok(())
+    }
+
     fn label_sets(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>, ReadError> {
-        let mut labels: Vec<_> = self.gather(matchers, range, usize::MAX, false)?.series.into_keys().collect();
-        labels.sort();
-        Ok(labels)
+        let wanted = Wanted { matchers, range, limit: usize::MAX, samples: false };
+        Ok(self.gather(&wanted)?.series.into_iter().map(|(labels, _)| labels).collect())
     }
 }
 
-fn over(found: &Found, limit: usize) -> Result<(), ReadError> {
-    if found.series.len() > limit { Err(ReadError::TooManySeries { limit }) } else { Ok(()) }
-}
-
-fn gather_block(
-    block: &Arc<Block>,
-    matchers: &[Matcher],
-    range: TimeRange,
-    limit: usize,
-    found: &mut Found,
-) -> Result<(), ReadError> {
-    for i in resolve(&**block, matchers)? {
-        let mut series = block.series(i)?;
-        series.chunks.retain(|c| c.min < range.end().0 && c.max >= range.start().0);
-        if !series.chunks.is_empty() {
-            found.series.entry(series.labels).or_default().blocks.push((block.clone(), series.chunks));
-            over(found, limit)?;
+/// Copies what the head has: little and compressed, for appends wait meanwhile.
+fn gather_head(head: &Head, wanted: &Wanted<'_>, found: &mut Found) -> Result<(), ReadError> {
+    let range = wanted.range;
+    let Ok(ids) = resolve(&head.index, wanted.matchers);
+    for id in ids {
+        let own = head.own(id);
+        let frozen = head.frozen().and_then(|f| Some((f, f.find(id)?)));
+        let frozen = frozen.filter(|(f, at)| f.own(*at).is_some_and(|own| own.overlaps(range)));
+        let parts = if wanted.samples {
+            Parts {
+                blocks: Vec::new(),
+                frozen: frozen.map(|(f, at)| (f.clone(), at as u32)),
+                live: own.and_then(|own| own.snapshot(range)).map(Box::new),
+            }
+        } else {
+            Parts::default()
+        };
+        if frozen.is_some() || parts.live.is_some() || (!wanted.samples && own.is_some_and(|own| own.overlaps(range))) {
+            over(found.series.len() + 1, wanted.limit)?;
+            found.series.push((head.index.labels(id), parts));
         }
     }
     Ok(())
+}
+
+fn over(series: usize, limit: usize) -> Result<(), ReadError> {
+    if series > limit { Err(ReadError::TooManySeries { limit }) } else { Ok(()) }
+}
+
+fn gather_block(block: &Arc<Block>, wanted: &Wanted<'_>, found: &mut HashMap<Labels, Parts>) -> Result<(), ReadError> {
+    let range = wanted.range;
+    for i in resolve(&**block, wanted.matchers)? {
+        let mut series = block.series(i)?;
+        series.chunks.retain(|c| c.min < range.end().0 && c.max >= range.start().0);
+        if !series.chunks.is_empty() {
+            found.entry(series.labels).or_default().blocks.push((block.clone(), series.chunks));
+            over(found.len(), wanted.limit)?;
+        }
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Runs a read on a thread that may block: it walks indexes, and files that may have to come from the disk first.
+    async fn aside<T: Send + 'static>(
+        &self,
+        matchers: &[Matcher],
+        read: impl FnOnce(&Shared, &[Matcher]) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return read(&self.shared, matchers) };
+        let (shared, matchers) = (self.shared.clone(), matchers.to_vec());
+        // A read that ended without an answer panicked, or the runtime is going down: nobody can use an answer then.
+        runtime.spawn_blocking(move || read(&shared, &matchers)).await.unwrap_or(Err(ReadError::Cancelled))
+    }
 }
 
 fn limited<T>(mut items: Vec<T>, limit: usize) -> Vec<T> {
@@ -168,22 +236,26 @@ impl SeriesRead for Store {
         hints: &SelectHints,
         limits: SelectLimits,
     ) -> Result<SeriesSet, ReadError> {
-        let found = self.gather(matchers, range, limits.series_max, true)?;
-        let mut samples = 0u64;
-        let mut series = Vec::with_capacity(found.series.len());
-        for (labels, parts) in found.series {
-            samples = samples.saturating_add(parts.estimate(range));
-            if samples > limits.samples_max {
-                return Err(ReadError::TooManySamples { limit: limits.samples_max });
+        let limit = hints.limit;
+        self.aside(matchers, move |shared, matchers| {
+            let found = shared.gather(&Wanted { matchers, range, limit: limits.series_max, samples: true })?;
+            let mut samples = 0u64;
+            let mut series = Vec::with_capacity(found.series.len());
+            for (labels, parts) in found.series {
+                let source = Source { parts, range };
+                samples = samples.saturating_add(source.estimate());
+                if samples > limits.samples_max {
+                    return Err(ReadError::TooManySamples { limit: limits.samples_max });
+                }
+                series.push(Series { labels, samples: Arc::new(source) });
             }
-            series.push(Series { labels, samples: Arc::new(Source { parts, range }) });
-        }
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(SeriesSet { series: limited(series, hints.limit), warnings: found.warnings })
+            Ok(SeriesSet { series: limited(series, limit), warnings: found.warnings })
+        })
+        .await
     }
 
     async fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, ReadError> {
-        Ok(limited(self.label_sets(matchers, range)?, limit))
+        self.aside(matchers, move |shared, matchers| Ok(limited(shared.label_sets(matchers, range)?, limit))).await
     }
 
     async fn label_names(
@@ -192,9 +264,12 @@ impl SeriesRead for Store {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<String>, ReadError> {
-        let sets = self.label_sets(matchers, range)?;
-        let names: BTreeSet<&str> = sets.iter().flatten().map(|l| &*l.name).collect();
-        Ok(limited(names.into_iter().map(str::to_owned).collect(), limit))
+        self.aside(matchers, move |shared, matchers| {
+            let sets = shared.label_sets(matchers, range)?;
+            let names: BTreeSet<&str> = sets.iter().flatten().map(|l| &*l.name).collect();
+            Ok(limited(names.into_iter().map(str::to_owned).collect(), limit))
+        })
+        .await
     }
 
     async fn label_values(
@@ -204,9 +279,13 @@ impl SeriesRead for Store {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<String>, ReadError> {
-        let sets = self.label_sets(matchers, range)?;
-        let values: BTreeSet<&str> = sets.iter().filter_map(|l| l.get(name)).collect();
-        Ok(limited(values.into_iter().map(str::to_owned).collect(), limit))
+        let name = name.to_owned();
+        self.aside(matchers, move |shared, matchers| {
+            let sets = shared.label_sets(matchers, range)?;
+            let values: BTreeSet<&str> = sets.iter().filter_map(|l| l.get(&name)).collect();
+            Ok(limited(values.into_iter().map(str::to_owned).collect(), limit))
+        })
+        .await
     }
 
     async fn exemplars(
@@ -217,11 +296,12 @@ impl SeriesRead for Store {
         let state = self.shared.state.read();
         let Ok(ids) = resolve(&state.head.index, matchers);
         let mut out = Vec::new();
-        for s in ids.into_iter().filter_map(|id| state.head.series(id)) {
-            let mut hits: Vec<Exemplar> = s.exemplars().iter().filter(|e| range.contains(e.at)).cloned().collect();
+        for id in ids {
+            let kept = state.head.exemplars(id).iter();
+            let mut hits: Vec<Exemplar> = kept.filter(|e| range.contains(e.at)).cloned().collect();
             if !hits.is_empty() {
                 hits.sort_by_key(|e| e.at);
-                out.push((s.labels.clone(), hits));
+                out.push((state.head.index.labels(id), hits));
             }
         }
         out.sort_by(|a, b| a.0.cmp(&b.0));

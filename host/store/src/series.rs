@@ -1,4 +1,4 @@
-//! The samples of one series that are not in a block yet.
+//! Late samples and histograms of one series that are not in a block yet.
 //!
 //! Invariant: the samples of a [`Run`] have ascending, distinct times; its sealed chunks lie one behind the other and
 //! before its tail.
@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use belfry_model::sample::Histogram;
-use belfry_model::{SampleBuf, TimeRange};
+use belfry_model::{SampleBuf, TimeRange, TimestampMs};
 
 use crate::chunk::{self, Encoder};
 use crate::codec::{Corrupt, same_histogram};
@@ -42,6 +42,16 @@ impl Point<'_> {
     /// Is it what stands at `i`?
     pub fn is_at(&self, buf: &SampleBuf, i: usize) -> bool {
         self.is(buf.floats[i], buf.histograms.get(i).and_then(Option::as_ref))
+    }
+
+    /// The range that holds its time alone.
+    pub fn instant(&self) -> Option<TimeRange> {
+        TimeRange::inclusive(TimestampMs(self.at), TimestampMs(self.at))
+    }
+
+    /// About how much memory it takes among late samples and histograms.
+    pub fn bytes(&self) -> usize {
+        16 + self.histogram.map_or(0, |h| (h.positive_counts.len() + h.negative_counts.len()) * 8 + 160)
     }
 
     fn insert(&self, buf: &mut SampleBuf, i: usize) {
@@ -101,11 +111,6 @@ pub struct Run {
 }
 
 impl Run {
-    /// No samples?
-    pub fn is_empty(&self) -> bool {
-        self.sealed.is_empty() && self.tail.is_empty()
-    }
-
     /// Time of the first sample.
     pub fn min(&self) -> Option<i64> {
         self.sealed.first().map(|c| c.min).or(self.tail.times().first().copied())

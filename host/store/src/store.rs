@@ -238,7 +238,6 @@ impl Store {
         let get = |a: &AtomicU64| a.load(Ordering::Relaxed);
         let (wal_bytes, wal_segments) = (get(&c.wal_bytes), get(&c.wal_segments));
         let block_bytes = state.blocks.iter().map(|b| b.bytes()).sum();
-        let chunks = |s: &crate::head::MemSeries| s.live.chunks() + s.frozen.as_ref().map_or(0, |f| f.chunks());
         Stats {
             series: state.head.len() as u64,
             symbols: state.head.index.symbols() as u64,
@@ -253,7 +252,7 @@ impl Store {
             blocks: state.blocks.len() as u64,
             block_bytes,
             block_samples: state.blocks.iter().map(|b| b.meta().samples).sum(),
-            head_chunks: state.head.iter().map(|(_, s)| chunks(s) as u64).sum(),
+            head_chunks: state.head.chunks() as u64,
             bytes_on_disk: wal_bytes + block_bytes,
             flushes: get(&c.flushes),
             compactions: get(&c.compactions),

@@ -1,0 +1,395 @@
+//! Floats of one series, compressed as they come: one or two bytes for most, and no buffer of raw samples beside them.
+//!
+//! Times are second differences, values decimals scaled to whole numbers and their differences; a value that is no
+//! short decimal is the XOR with the one before. This form stays in memory and is in no file.
+//!
+//! Invariant: times ascend strictly; every bit reads back.
+//! Not here: histograms and late samples (`series`), which series it is (`head`).
+
+use belfry_model::{SampleBuf, TimeRange};
+
+use crate::chunk::{PLACES_MAX, POW10, scaled};
+use crate::codec::{Corrupt, Reader, put_ivarint, unzigzag, zigzag};
+
+/// A chunk is closed at this many samples: what reading one sample decodes at most.
+pub const CHUNK_SAMPLES: u16 = 240;
+
+// A sample begins with one byte:
+//   0vvvvvvv            time on step, value's difference in 7 bits
+//   10vvvvvv vvvvvvvv   time on step, value's difference in 14 bits
+//   11.svvt.            t: a time difference follows; vv: see below; s: a start timestamp's difference follows
+const SHORT_BITS: u32 = 7;
+const MEDIUM: u8 = 0x80;
+const MEDIUM_BITS: u32 = 14;
+const GENERAL: u8 = 0xc0;
+const HAS_TIME: u8 = 2;
+const HAS_START: u8 = 16;
+const VALUE_SHIFT: u8 = 2;
+/// A difference of scaled values.
+const VALUE_STEP: u8 = 0;
+/// XOR with the last value: a byte that tells how many zero bytes it ends in and how many follow, and these.
+const VALUE_XOR: u8 = 1;
+/// A new number of places, then the scaled value.
+const VALUE_PLACES: u8 = 2;
+/// The last value's bits.
+const VALUE_SAME: u8 = 3;
+
+/// After so many values in a row that are no decimals, only every [`RETRY_EVERY`]th is tried.
+const GIVE_UP_AFTER: u8 = 4;
+const RETRY_EVERY: u16 = 16;
+
+/// A chunk that is finished.
+#[derive(Clone)]
+struct Closed {
+    min: i64,
+    max: i64,
+    count: u16,
+    bytes: Box<[u8]>,
+}
+
+/// What decoding and encoding carry from sample to sample.
+#[derive(Clone, Copy)]
+struct Cursor {
+    at: i64,
+    step: i64,
+    bits: u64,
+    scaled: i64,
+    start: i64,
+    places: u8,
+    /// `bits` are those of `scaled`.
+    on_scale: bool,
+}
+
+const ORIGIN: Cursor = Cursor { at: 0, step: 0, bits: 0, scaled: 0, start: 0, places: 0, on_scale: true };
+
+/// See the module.
+#[derive(Clone)]
+pub struct Stream {
+    last: Cursor,
+    misses: u8,
+    count: u16,
+    min: i64,
+    bytes: Vec<u8>,
+    closed: Vec<Closed>,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self { last: ORIGIN, misses: 0, count: 0, min: 0, bytes: Vec::new(), closed: Vec::new() }
+    }
+}
+
+impl Stream {
+    /// No samples?
+    pub fn is_empty(&self) -> bool {
+        self.count == 0 && self.closed.is_empty()
+    }
+
+    /// Time of the first sample.
+    pub fn min(&self) -> Option<i64> {
+        self.closed.first().map(|c| c.min).or((self.count > 0).then_some(self.min))
+    }
+
+    /// Time of the last sample.
+    pub fn max(&self) -> Option<i64> {
+        if self.count > 0 { Some(self.last.at) } else { self.closed.last().map(|c| c.max) }
+    }
+
+    /// How many finished chunks.
+    pub fn chunks(&self) -> usize {
+        self.closed.len()
+    }
+
+    /// The last sample, where it is known without decoding.
+    pub fn last(&self) -> Option<(i64, u64)> {
+        (self.count > 0).then_some((self.last.at, self.last.bits))
+    }
+
+    /// Adds a sample later than all others; yields how many bytes it took.
+    pub fn push(&mut self, at: i64, value: f64, start: i64) -> usize {
+        if self.count == 0 {
+            self.min = at;
+        }
+        // Room for the longest sample, so that the buffer never doubles.
+        if self.bytes.capacity() - self.bytes.len() < 48 {
+            let more = 48 + self.bytes.len() / 4;
+            self.bytes.reserve_exact(more);
+        }
+        let before = self.bytes.len();
+        self.put(at, value, start);
+        let took = self.bytes.len() - before;
+        self.count += 1;
+        if self.count == CHUNK_SAMPLES {
+            let bytes = self.bytes.as_slice().into();
+            self.closed.push(Closed { min: self.min, max: at, count: self.count, bytes });
+            self.bytes.clear();
+            (self.count, self.last) = (0, ORIGIN);
+        }
+        took
+    }
+
+    fn put(&mut self, at: i64, value: f64, start: i64) {
+        let last = &mut self.last;
+        let step = at.wrapping_sub(last.at);
+        let (time_change, start_change) = (step.wrapping_sub(last.step), start.wrapping_sub(last.start));
+        let bits = value.to_bits();
+        (last.at, last.step, last.start) = (at, step, start);
+        let regular = time_change == 0 && start_change == 0;
+        let number = if bits == last.bits && last.on_scale {
+            Some(last.scaled)
+        } else {
+            scaled(value, usize::from(last.places))
+        };
+        if regular && let Some(n) = number {
+            let change = zigzag(n.wrapping_sub(last.scaled));
+            if change < 1 << MEDIUM_BITS {
+                if change < 1 << SHORT_BITS {
+                    self.bytes.push(change as u8);
+                } else {
+                    self.bytes.extend_from_slice(&[MEDIUM | (change >> 8) as u8, change as u8]);
+                }
+                (last.scaled, last.bits, last.on_scale) = (n, bits, true);
+                self.misses = 0;
+                return;
+            }
+        }
+        let mut header = GENERAL;
+        if time_change != 0 {
+            header |= HAS_TIME;
+        }
+        if start_change != 0 {
+            header |= HAS_START;
+        }
+        let head = self.bytes.len();
+        self.bytes.push(header);
+        if time_change != 0 {
+            put_ivarint(&mut self.bytes, time_change);
+        }
+        if start_change != 0 {
+            put_ivarint(&mut self.bytes, start_change);
+        }
+        let kind = match number {
+            Some(n) => {
+                put_ivarint(&mut self.bytes, n.wrapping_sub(last.scaled));
+                (last.scaled, last.on_scale) = (n, true);
+                self.misses = 0;
+                VALUE_STEP
+            }
+            None if bits == last.bits => VALUE_SAME,
+            None => {
+                let tries = self.misses < GIVE_UP_AFTER || self.count % RETRY_EVERY == 0;
+                let more = (usize::from(last.places) + 1..=PLACES_MAX).filter(|_| tries && value.is_finite());
+                let mut found = more.filter_map(|p| Some((p, scaled(value, p)?)));
+                if let Some((places, n)) = found.next() {
+                    self.bytes.push(places as u8);
+                    put_ivarint(&mut self.bytes, n);
+                    (last.places, last.scaled, last.on_scale) = (places as u8, n, true);
+                    self.misses = 0;
+                    VALUE_PLACES
+                } else {
+                    let x = bits ^ last.bits;
+                    let zeros = x.trailing_zeros() / 8;
+                    let length = 8 - x.leading_zeros() / 8 - zeros;
+                    self.bytes.push((zeros << 4 | length) as u8);
+                    self.bytes.extend_from_slice(&(x >> (zeros * 8)).to_le_bytes()[..length as usize]);
+                    last.on_scale = false;
+                    self.misses = self.misses.saturating_add(1);
+                    VALUE_XOR
+                }
+            }
+        };
+        last.bits = bits;
+        if let Some(b) = self.bytes.get_mut(head) {
+            *b |= kind << VALUE_SHIFT;
+        }
+    }
+
+    /// Appends the samples within `range` to `into`, whose last time must be before them.
+    pub fn decode(&self, range: TimeRange, into: &mut SampleBuf) -> Result<(), Corrupt> {
+        let hit = |min: i64, max: i64| min < range.end().0 && max >= range.start().0;
+        for c in self.closed.iter().filter(|c| hit(c.min, c.max)) {
+            decode(&c.bytes, c.count, range, into)?;
+        }
+        if self.count > 0 && hit(self.min, self.last.at) {
+            decode(&self.bytes, self.count, range, into)?;
+        }
+        Ok(())
+    }
+
+    /// A copy of what overlaps `range`: a part of a chunk comes whole, for reading cuts it.
+    pub fn snapshot(&self, range: TimeRange) -> Option<Self> {
+        let hit = |min: i64, max: i64| min < range.end().0 && max >= range.start().0;
+        let closed: Vec<_> = self.closed.iter().filter(|c| hit(c.min, c.max)).cloned().collect();
+        let open = self.count > 0 && hit(self.min, self.last.at);
+        if closed.is_empty() && !open {
+            return None;
+        }
+        Some(match open {
+            true => Self { closed, bytes: self.bytes.clone(), ..*self },
+            false => Self { closed, ..Self::default() },
+        })
+    }
+
+    /// How many samples within `range`, assuming that they are evenly spread within a chunk.
+    pub fn estimate(&self, range: TimeRange) -> u64 {
+        let of = |min, max, count| crate::series::estimate(min, max, u32::from(count), range);
+        let open = if self.count > 0 { of(self.min, self.last.at, self.count) } else { 0 };
+        self.closed.iter().map(|c| of(c.min, c.max, c.count)).sum::<u64>() + open
+    }
+}
+
+fn decode(bytes: &[u8], count: u16, range: TimeRange, into: &mut SampleBuf) -> Result<(), Corrupt> {
+    let mut r = Reader::new(bytes);
+    let mut c = ORIGIN;
+    let (from, to) = (range.start().0, range.end().0);
+    for _ in 0..count {
+        next(&mut r, &mut c)?;
+        if c.at >= to {
+            break;
+        }
+        if c.at >= from {
+            if c.start != 0 && into.starts.is_empty() {
+                into.starts.resize(into.times.len(), 0);
+            }
+            let with_starts = c.start != 0 || !into.starts.is_empty();
+            into.times.push(c.at);
+            into.floats.push(f64::from_bits(c.bits));
+            if with_starts {
+                into.starts.push(c.start);
+            }
+            if !into.histograms.is_empty() {
+                into.histograms.push(None);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn next(r: &mut Reader<'_>, c: &mut Cursor) -> Result<(), Corrupt> {
+    let first = r.u8()?;
+    if first < GENERAL {
+        let change = if first < MEDIUM { u64::from(first) } else { u64::from(first & 0x3f) << 8 | u64::from(r.u8()?) };
+        c.at = c.at.wrapping_add(c.step);
+        return step(c, change);
+    }
+    if first & HAS_TIME != 0 {
+        c.step = c.step.wrapping_add(r.ivarint()?);
+    }
+    if first & HAS_START != 0 {
+        c.start = c.start.wrapping_add(r.ivarint()?);
+    }
+    c.at = c.at.wrapping_add(c.step);
+    match first >> VALUE_SHIFT & 3 {
+        VALUE_STEP => step(c, r.uvarint()?),
+        VALUE_XOR => {
+            let control = r.u8()?;
+            let (zeros, length) = (u32::from(control >> 4), usize::from(control & 15));
+            let mut x = [0u8; 8];
+            x.get_mut(..length).ok_or(Corrupt("a float is too long"))?.copy_from_slice(r.bytes(length)?);
+            c.bits ^= u64::from_le_bytes(x).checked_shl(zeros * 8).unwrap_or(0);
+            c.on_scale = false;
+            Ok(())
+        }
+        VALUE_PLACES => {
+            c.places = r.u8()?;
+            c.scaled = 0;
+            step(c, r.uvarint()?)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn step(c: &mut Cursor, change: u64) -> Result<(), Corrupt> {
+    let scale = POW10.get(usize::from(c.places)).ok_or(Corrupt("a stream's scale is out of range"))?;
+    c.scaled = c.scaled.wrapping_add(unzigzag(change));
+    c.bits = (c.scaled as f64 / scale).to_bits();
+    c.on_scale = true;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use belfry_model::TimestampMs;
+    use belfry_model::sample::stale_nan;
+    use proptest::prelude::*;
+
+    fn of(samples: &[(i64, f64, i64)]) -> Stream {
+        let mut s = Stream::default();
+        for (at, value, start) in samples {
+            s.push(*at, *value, *start);
+        }
+        s
+    }
+
+    fn read(s: &Stream, range: TimeRange) -> Vec<(i64, u64, i64)> {
+        let mut buf = SampleBuf::default();
+        s.decode(range, &mut buf).unwrap();
+        let start = |i: usize| buf.starts.get(i).copied().unwrap_or(0);
+        (0..buf.len()).map(|i| (buf.times[i], buf.floats[i].to_bits(), start(i))).collect()
+    }
+
+    fn bits(samples: &[(i64, f64, i64)]) -> Vec<(i64, u64, i64)> {
+        samples.iter().map(|(t, v, s)| (*t, v.to_bits(), *s)).collect()
+    }
+
+    #[test]
+    fn regular_samples_of_small_changes_take_a_byte_or_two() {
+        for (what, value, at_most) in [
+            ("a constant", (|_| 4096.5) as fn(i64) -> f64, 1.1),
+            ("a counter", |i| (i * 31 + i % 7) as f64, 1.2),
+            ("a gauge of two places", |i| (i * 37 % 500) as f64 / 100.0, 2.2),
+            ("noise", |i| (i as f64).sqrt(), 9.5),
+        ] {
+            let samples: Vec<_> = (0..230).map(|i| (1_700_000_000_000 + i * 15_000, value(i), 0)).collect();
+            let s = of(&samples);
+            assert!(s.bytes.len() as f64 <= 230.0 * at_most + 20.0, "{what}: {} bytes", s.bytes.len());
+            assert_eq!(read(&s, TimeRange::ALL), bits(&samples), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_long_stream_is_closed_chunk_by_chunk_and_a_snapshot_has_what_was_asked_for() {
+        let samples: Vec<_> = (0..1000).map(|i| (i * 10, (i % 13) as f64, if i < 500 { 7 } else { 0 })).collect();
+        let s = of(&samples);
+        assert_eq!((s.chunks(), s.min(), s.max()), (4, Some(0), Some(9990)));
+        for (from, to) in [(0, 1), (2000, 2600), (2390, 2400), (9980, 20_000), (0, 20_000)] {
+            let range = TimeRange::new(TimestampMs(from), TimestampMs(to)).unwrap();
+            let expected: Vec<_> = bits(&samples).into_iter().filter(|s| from <= s.0 && s.0 < to).collect();
+            assert_eq!(read(&s.snapshot(range).unwrap(), range), expected, "{from}..{to}");
+        }
+        assert!(s.snapshot(TimeRange::new(TimestampMs(9991), TimestampMs(9999)).unwrap()).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn every_bit_reads_back(
+            samples in proptest::collection::vec((
+                prop_oneof![3 => Just(15_000i64), 1 => 1i64..100_000, 1 => 1i64..1 << 60],
+                prop_oneof![
+                    2 => (-50i64..50).prop_map(|n| n as f64),
+                    2 => (-5000i64..5000).prop_map(|n| n as f64 / 100.0),
+                    1 => any::<u64>().prop_map(f64::from_bits),
+                    1 => Just(stale_nan()),
+                    1 => Just(-0.0),
+                    1 => Just(1e17),
+                ],
+                prop_oneof![3 => Just(0i64), 1 => any::<i64>()],
+            ), 0..600),
+        ) {
+            let mut at = -5_000_000i64;
+            let mut all = Vec::new();
+            for (gap, value, start) in samples {
+                let Some(next) = at.checked_add(gap) else { break };
+                at = next;
+                all.push((at, value, start));
+            }
+            prop_assert_eq!(read(&of(&all), TimeRange::ALL), bits(&all));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&bytes, 100, TimeRange::ALL, &mut SampleBuf::default());
+        }
+    }
+}
