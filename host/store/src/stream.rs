@@ -177,7 +177,7 @@ impl Stream {
             }
             None if bits == last.bits => VALUE_SAME,
             None => {
-                let tries = self.misses < GIVE_UP_AFTER || self.count % RETRY_EVERY == 0;
+                let tries = self.misses < GIVE_UP_AFTER || self.count.is_multiple_of(RETRY_EVERY);
                 let more = (usize::from(last.places) + 1..=PLACES_MAX).filter(|_| tries && value.is_finite());
                 let mut found = more.filter_map(|p| Some((p, scaled(value, p)?)));
                 if let Some((places, n)) = found.next() {
