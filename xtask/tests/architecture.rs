@@ -41,7 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// A library that may be used by these crates only (`belfry` wires, and may use all but wasmtime).
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("wasmtime", &["plugin"]),
-    ("axum", &["dashboard", "belfry"]),
+    ("axum", &["dashboard", "ingest", "belfry"]),
     ("toml", &["config", "belfry"]),
     ("granit-parser", &["rules"]),
     ("rusqlite", &["state"]),

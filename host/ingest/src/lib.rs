@@ -4,10 +4,12 @@
 //! what is shed is counted by producer and reason.
 //! Not here: how a plugin is called (see [`Producer`]), how samples are kept.
 
+mod bulk;
 pub mod collection;
 pub mod exposition;
 mod labels;
 mod producers;
+pub mod push;
 mod record;
 mod writer;
 

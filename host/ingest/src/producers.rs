@@ -66,6 +66,8 @@ pub(crate) struct ProducerEntry {
     pub host_labels: Labels,
     pub series_max: Option<u64>,
     pub stats: ProducerStats,
+    /// Series of a producer that keeps book of them itself (`bulk`).
+    pub held: u64,
     by_labels: RefMap<u64, SeriesRef>,
     open: RefMap<SeriesRef, Place>,
     /// Those of `open` whose last value was a stale marker: they do not count, but one may come back.
@@ -91,7 +93,7 @@ impl ProducerEntry {
     }
 
     pub fn series(&self) -> u64 {
-        (self.open.len() - self.ended.len()) as u64
+        (self.open.len() - self.ended.len()) as u64 + self.held
     }
 
     /// The store may hand out another reference for labels it had forgotten: the old one's place is taken over.

@@ -110,9 +110,9 @@ pub struct IngestStats {
 
 /// The way into the store.
 pub struct Ingest {
-    writer: Arc<dyn Writer>,
-    limits: IngestLimits,
-    producers: Mutex<Producers>,
+    pub(crate) writer: Arc<dyn Writer>,
+    pub(crate) limits: IngestLimits,
+    pub(crate) producers: Mutex<Producers>,
     recorded: Mutex<RefCache>,
     room: Semaphore,
     waiting: AtomicUsize,
@@ -227,10 +227,7 @@ impl Ingest {
         let floats = batch.refs.iter().copied().zip(batch.values.iter().map(|v| is_stale(*v)));
         let histograms = batch.histograms.iter().map(|h| (h.0, h.3.is_stale()));
         let series: Vec<(SeriesRef, bool)> = floats.chain(histograms).collect();
-        let outcome = match malformed(&batch) {
-            Some(reason) => Err(AppendError::Malformed { producer: producer.to_string(), reason }),
-            None => self.write(batch).await,
-        };
+        let outcome = self.write_checked(batch).await;
         let mut producers = lock(&self.producers);
         let name = if producers.contains_key(&producer) { &*producer } else { REMOVED_PRODUCER };
         if let Some(entry) = producers.get_mut(name) {
@@ -245,6 +242,13 @@ impl Ingest {
             }
         }
         outcome
+    }
+
+    pub(crate) async fn write_checked(&self, batch: Batch) -> Result<Appended, AppendError> {
+        match malformed(&batch) {
+            Some(reason) => Err(AppendError::Malformed { producer: batch.producer.to_string(), reason }),
+            None => self.write(batch).await,
+        }
     }
 
     async fn write(&self, batch: Batch) -> Result<Appended, AppendError> {
@@ -357,7 +361,7 @@ fn malformed(batch: &Batch) -> Option<&'static str> {
 }
 
 /// Nothing between lock and unlock can leave the counters half-changed, so a panic elsewhere does not stop ingest.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,0 +1,80 @@
+//! The way in for producers that bring many series and keep book of them themselves: remote write, import.
+//!
+//! Invariant: the limits are those of [`Ingest::open`], and every refusal is counted with its producer; but a sample of a
+//! known series costs no look-up here.
+//! Not here: which labels pass (the producer's protocol says that), the book (`push::book`).
+
+use belfry_model::{Appended, Batch, Labels, SeriesRef, TimestampMs};
+
+use crate::writer::{AppendError, Ingest, OpenError, lock};
+
+impl Ingest {
+    /// The reference of a series with exactly these labels, counted as one more of the producer's.
+    pub fn open_as_is(&self, producer: &str, labels: &Labels) -> Result<SeriesRef, OpenError> {
+        let series = self.place(producer).and_then(|()| {
+            self.writer.open(labels).map_err(|e| {
+                self.hand_back(producer, 1);
+                OpenError::from(e)
+            })
+        });
+        if series.is_err()
+            && let Some(entry) = lock(&self.producers).get_mut(producer)
+        {
+            entry.stats.series_shed += 1;
+        }
+        series
+    }
+
+    fn place(&self, producer: &str) -> Result<(), OpenError> {
+        let mut producers = lock(&self.producers);
+        let total: u64 = producers.values().map(|p| p.series()).sum();
+        let entry = producers.get_mut(producer).ok_or_else(|| OpenError::UnknownProducer(producer.to_owned()))?;
+        let limit = entry.series_max.unwrap_or(self.limits.series_per_producer);
+        if entry.series() >= limit {
+            return Err(OpenError::ProducerLimit { producer: producer.to_owned(), limit });
+        }
+        if total >= self.limits.series_total {
+            return Err(OpenError::TotalLimit { limit: self.limits.series_total });
+        }
+        entry.held += 1;
+        Ok(())
+    }
+
+    /// The producer has `series` fewer than it opened.
+    pub fn hand_back(&self, producer: &str, series: u64) {
+        if let Some(entry) = lock(&self.producers).get_mut(producer) {
+            entry.held = entry.held.saturating_sub(series);
+        }
+    }
+
+    /// The producer has exactly so many series, by its book.
+    pub fn holds(&self, producer: &str, series: u64) {
+        if let Some(entry) = lock(&self.producers).get_mut(producer) {
+            entry.held = series;
+        }
+    }
+
+    /// Counts series or samples that the producer's protocol refused.
+    pub fn refused(&self, producer: &str, n: u64) {
+        if let Some(entry) = lock(&self.producers).get_mut(producer).filter(|_| n > 0) {
+            entry.stats.series_refused += n;
+        }
+    }
+
+    /// Writes a batch and counts it, without looking at which series it has.
+    pub async fn append_as_is(&self, batch: Batch, newest: TimestampMs) -> Result<Appended, AppendError> {
+        let producer = batch.producer.clone();
+        let samples = (batch.refs.len() + batch.histograms.len()) as u64;
+        let outcome = self.write_checked(batch).await;
+        if let Some(entry) = lock(&self.producers).get_mut(&producer) {
+            match &outcome {
+                Ok(appended) => {
+                    entry.appended(*appended);
+                    entry.seen(newest, std::iter::empty());
+                }
+                Err(_) => entry.failed(samples),
+            }
+        }
+        outcome
+    }
+}

@@ -1,0 +1,104 @@
+//! What became of a request, in the words of the protocol.
+
+use std::fmt;
+
+use super::wire::Malformed;
+
+/// A part that was not written although the rest was. Sending it again cannot help.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refusals {
+    /// Samples behind the out-of-order window.
+    pub too_old: u64,
+    /// Samples whose series has another value at their time.
+    pub duplicate: u64,
+    /// Samples too far ahead of the clock.
+    pub ahead: u64,
+    /// Series with labels that cannot be kept.
+    pub labels: u64,
+    /// Series beyond a limit.
+    pub limit: u64,
+    /// Histograms that contradict themselves.
+    pub histograms: u64,
+    /// Samples of series that the store forgot while they were written.
+    pub unknown: u64,
+    /// The first one, for the log of the sender.
+    pub example: Option<String>,
+}
+
+impl Refusals {
+    pub fn any(&self) -> bool {
+        self.reasons().iter().any(|(n, _)| *n > 0)
+    }
+
+    pub fn example(&mut self, text: impl FnOnce() -> String) {
+        if self.example.is_none() {
+            self.example = Some(text());
+        }
+    }
+
+    fn reasons(&self) -> [(u64, &'static str); 7] {
+        [
+            (self.too_old, "samples older than the out-of-order window"),
+            (self.duplicate, "samples whose series has another value at their time"),
+            (self.ahead, "samples more than 10 minutes ahead of the clock"),
+            (self.labels, "series with labels that cannot be kept"),
+            (self.limit, "series beyond a limit"),
+            (self.histograms, "native histograms that contradict themselves"),
+            (self.unknown, "samples of series that were deleted meanwhile"),
+        ]
+    }
+}
+
+/// One line: senders log the first.
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("refused ")?;
+        let mut first = true;
+        for (n, what) in self.reasons().iter().filter(|(n, _)| *n > 0) {
+            write!(f, "{}{n} {what}", if first { "" } else { ", " })?;
+            first = false;
+        }
+        f.write_str("; the rest was written")?;
+        match &self.example {
+            Some(example) => write!(f, "; for example: {example}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What was written of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub samples: u64,
+    pub histograms: u64,
+    pub exemplars: u64,
+}
+
+/// Nothing of a request was written, or not all that could have been. The variants differ in what the sender must do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Drop it: it is no such message.
+    #[error("the body is no remote-write message: {0}")]
+    Malformed(#[from] Malformed),
+    /// Drop it: it is no snappy block.
+    #[error("the body is no block of snappy: {0}")]
+    NotSnappy(String),
+    /// Send smaller ones.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Send another kind.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Send it faster.
+    #[error("the body did not come in time")]
+    TooSlow,
+    /// The connection broke.
+    #[error("the body broke off: {0}")]
+    BrokeOff(String),
+    /// Send it again, later.
+    #[error("too much is being written at the moment; send it again")]
+    Busy,
+    /// Send it again, when somebody has made room or mended the disk.
+    #[error("{0}")]
+    Unavailable(String),
+}

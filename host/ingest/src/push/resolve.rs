@@ -1,0 +1,302 @@
+//! From a request's columns to a batch: its series looked up, new ones opened, what cannot be written left out.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use belfry_model::write::Times;
+use belfry_model::{Batch, Exemplar, Labels, MetricKind, MetricMetadata, SeriesRef, TimestampMs};
+
+use super::book::Tick;
+use super::decoded::{Decoded, LabelsAt, MetadataAt, SeriesPart};
+use super::intake::{Scratch, Version};
+use super::labels::{checked, checked_series, metric_of, pairs_v1};
+use super::outcome::Refusals;
+use super::v1::kind_of;
+use super::wire::Malformed;
+use super::{AHEAD_MAX, Push};
+use crate::OpenError;
+use crate::writer::lock;
+
+/// Not a reference: the series is not open.
+const MISSING: u64 = u64::MAX;
+
+/// What is to be written of a request.
+pub(crate) struct Prepared {
+    /// Floats, with the exemplars of the request.
+    pub floats: Option<Batch>,
+    /// Native histograms; with the exemplars when there are no floats.
+    pub histograms: Option<Batch>,
+    pub refused: Refusals,
+    /// Of the book.
+    pub generation: u64,
+}
+
+/// A message's bytes and how its labels are told.
+struct Message<'a> {
+    version: Version,
+    scratch: &'a Scratch,
+}
+
+impl Message<'_> {
+    fn pairs(&self, at: LabelsAt) -> Result<Vec<(&[u8], &[u8])>, Malformed> {
+        let body = self.scratch.bytes.get(..self.scratch.length).unwrap_or_default();
+        let from = if at.gathered { self.scratch.decoded.gathered.as_slice() } else { body };
+        let named = from.get(at.range()).unwrap_or_default();
+        match self.version {
+            Version::One => pairs_v1(named, 1),
+            Version::Two => self.scratch.symbols.pairs(body, named),
+        }
+    }
+
+    fn labels(&self, at: LabelsAt) -> Result<Labels, String> {
+        checked_series(self.pairs(at).map_err(|e| e.to_string())?)
+    }
+
+    /// A number that differs when the metadata does; 0 for none.
+    fn metadata_hash(&self, at: Option<MetadataAt>) -> u32 {
+        let Some(at) = at.filter(|m| *m != MetadataAt::default()) else { return 0 };
+        let symbols = &self.scratch.symbols;
+        let hash = symbols.hash_of(at.help).rotate_left(7) ^ symbols.hash_of(at.unit) ^ u64::from(at.kind) << 56;
+        (hash >> 32) as u32 ^ hash as u32 | 1
+    }
+
+    fn metadata(&self, series: &SeriesPart, name: &str) -> Option<MetricMetadata> {
+        let at = series.metadata?;
+        let body = self.scratch.bytes.get(..self.scratch.length).unwrap_or_default();
+        let text = |n: u32| {
+            let bytes = self.scratch.symbols.text(body, u64::from(n)).unwrap_or_default();
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        let kind = kind_of(u64::from(at.kind));
+        Some(MetricMetadata { name: family(name, kind).to_owned(), kind, unit: text(at.unit), help: text(at.help) })
+    }
+}
+
+/// Metadata is of the metric, and the series of a classic histogram or a summary have names made from it.
+fn family(name: &str, kind: MetricKind) -> &str {
+    let suffixes: &[&str] = match kind {
+        MetricKind::Histogram => &["_bucket", "_sum", "_count"],
+        MetricKind::Summary => &["_sum", "_count"],
+        _ => &[],
+    };
+    suffixes.iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name)
+}
+
+impl Push {
+    /// Looks up the series of what `scratch` holds, opens new ones, and makes batches.
+    pub(super) fn resolve(&self, now: TimestampMs, version: Version, scratch: &mut Scratch) -> Prepared {
+        let mut refused = Refusals::default();
+        let generation = self.look_up(now, version, scratch, &mut refused);
+        let latest = now.plus(AHEAD_MAX).0;
+        let d = &mut scratch.decoded;
+        refused.histograms += d.bad_histograms;
+        if let Some(reason) = d.bad_histogram.take() {
+            refused.example(|| reason);
+        }
+        let mut floats = floats(&self.producer, d, &scratch.found, latest, &mut refused);
+        let mut histograms = histograms(&self.producer, d, &scratch.found, latest, &mut refused);
+        let exemplars = exemplars(&Message { version, scratch });
+        if let Some(batch) = floats.as_mut().or(histograms.as_mut()) {
+            batch.exemplars = exemplars;
+        } else if !exemplars.is_empty() {
+            let mut batch = Batch::at(self.producer.clone(), now);
+            batch.exemplars = exemplars;
+            histograms = Some(batch);
+        }
+        for m in scratch.decoded.metadata.drain(..).filter(|m| !m.name.is_empty()) {
+            self.ingest.declare(m);
+        }
+        self.count(&refused, scratch.decoded.shed);
+        Prepared { floats, histograms, refused, generation }
+    }
+
+    fn count(&self, refused: &Refusals, shed: u64) {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.counts.ahead.fetch_add(refused.ahead, Relaxed);
+        self.counts.bad_histograms.fetch_add(refused.histograms, Relaxed);
+        self.counts.shed_beside.fetch_add(shed, Relaxed);
+        self.ingest.refused(&self.producer, refused.labels);
+    }
+
+    /// Fills `scratch.found`; answers the generation of the book that the references are of.
+    fn look_up(&self, now: TimestampMs, version: Version, scratch: &mut Scratch, refused: &mut Refusals) -> u64 {
+        let tick = Tick::of(now);
+        let mut found = std::mem::take(&mut scratch.found);
+        found.clear();
+        let message = Message { version, scratch };
+        let series = &message.scratch.decoded.series;
+        let mut missing = Vec::new();
+        let mut news = Vec::new();
+        let generation = {
+            let mut book = lock(&self.book);
+            book.sweep(tick, false);
+            for (i, s) in series.iter().enumerate() {
+                match book.get(s.key, tick, s.stale, message.metadata_hash(s.metadata)) {
+                    Some((reference, changed)) => {
+                        found.push(reference.0);
+                        if changed {
+                            news.push(i);
+                        }
+                    }
+                    None => {
+                        found.push(MISSING);
+                        missing.push(i);
+                    }
+                }
+            }
+            book.generation()
+        };
+        if !missing.is_empty() {
+            self.open(&message, &missing, tick, &mut found, refused);
+        }
+        self.declare(&message, missing.iter().chain(&news).copied());
+        let held = lock(&self.book).len();
+        self.ingest.holds(&self.producer, held);
+        scratch.found = found;
+        generation
+    }
+
+    fn open(&self, message: &Message<'_>, missing: &[usize], tick: Tick, found: &mut [u64], refused: &mut Refusals) {
+        let series = &message.scratch.decoded.series;
+        let mut swept = false;
+        for &i in missing {
+            let (Some(part), Some(slot)) = (series.get(i), found.get_mut(i)) else { continue };
+            let labels = match message.labels(part.labels) {
+                Ok(labels) => labels,
+                Err(reason) => {
+                    refused.labels += 1;
+                    refused.example(|| reason);
+                    continue;
+                }
+            };
+            let mut opened = self.ingest.open_as_is(&self.producer, &labels);
+            let at_limit = matches!(opened, Err(OpenError::ProducerLimit { .. } | OpenError::TotalLimit { .. }));
+            if at_limit && !swept {
+                // Once a request: the places of series that ended, and of idle ones when that is due.
+                swept = true;
+                let held = {
+                    let mut book = lock(&self.book);
+                    book.sweep(tick, true);
+                    book.len()
+                };
+                self.ingest.holds(&self.producer, held);
+                opened = self.ingest.open_as_is(&self.producer, &labels);
+            }
+            match opened {
+                Ok(reference) => {
+                    let hash = message.metadata_hash(part.metadata);
+                    if !lock(&self.book).put(part.key, reference, tick, part.stale, hash) {
+                        self.ingest.hand_back(&self.producer, 1);
+                    }
+                    *slot = reference.0;
+                }
+                Err(error) => {
+                    refused.limit += 1;
+                    refused.example(|| format!("{labels}: {error}"));
+                }
+            }
+        }
+    }
+
+    fn declare(&self, message: &Message<'_>, series: impl Iterator<Item = usize>) {
+        let mut told = HashSet::new();
+        for part in series.filter_map(|i| message.scratch.decoded.series.get(i)) {
+            let hash = message.metadata_hash(part.metadata);
+            if hash == 0 {
+                continue;
+            }
+            let Ok(labels) = message.labels(part.labels) else { continue };
+            if let Some(m) = message.metadata(part, metric_of(&labels))
+                && told.insert((m.name.clone(), hash))
+            {
+                self.ingest.declare(m);
+            }
+        }
+    }
+}
+
+fn floats(producer: &Arc<str>, d: &mut Decoded, found: &[u64], latest: i64, refused: &mut Refusals) -> Option<Batch> {
+    if d.values.is_empty() {
+        return None;
+    }
+    let mut batch = Batch::at(producer.clone(), TimestampMs(0));
+    batch.refs.reserve_exact(d.values.len());
+    for (i, reference) in found.iter().enumerate() {
+        let n = d.samples_of(i).len();
+        batch.refs.extend(std::iter::repeat_n(SeriesRef(*reference), n));
+    }
+    let mut times = std::mem::take(&mut d.times);
+    batch.values = std::mem::take(&mut d.values);
+    batch.starts = std::mem::take(&mut d.starts);
+    if !batch.starts.is_empty() {
+        batch.starts.resize(batch.values.len(), 0);
+    }
+    let newest = times.iter().copied().fold(i64::MIN, i64::max);
+    if newest > latest || found.contains(&MISSING) {
+        leave_out(&mut batch, &mut times, latest, refused);
+    }
+    let first = *times.first()?;
+    batch.times = match times.iter().all(|t| *t == first) {
+        true => Times::One(TimestampMs(first)),
+        false => Times::Each(times.into_iter().map(TimestampMs).collect()),
+    };
+    Some(batch)
+}
+
+/// Keeps what can be written.
+fn leave_out(batch: &mut Batch, times: &mut Vec<i64>, latest: i64, refused: &mut Refusals) {
+    let keep: Vec<bool> = batch
+        .refs
+        .iter()
+        .zip(times.iter())
+        .map(|(reference, at)| {
+            let ahead = *at > latest;
+            if ahead && reference.0 != MISSING {
+                refused.ahead += 1;
+                refused.example(|| format!("a sample of {}", TimestampMs(*at)));
+            }
+            !ahead && reference.0 != MISSING
+        })
+        .collect();
+    fn retain<T>(column: &mut Vec<T>, keep: &[bool]) {
+        let mut keep = keep.iter();
+        column.retain(|_| keep.next().copied().unwrap_or(false));
+    }
+    retain(&mut batch.refs, &keep);
+    retain(&mut batch.values, &keep);
+    retain(&mut batch.starts, &keep);
+    retain(times, &keep);
+}
+
+fn histograms(
+    producer: &Arc<str>,
+    d: &mut Decoded,
+    found: &[u64],
+    latest: i64,
+    refused: &mut Refusals,
+) -> Option<Batch> {
+    let mut batch = Batch::at(producer.clone(), TimestampMs(0));
+    for h in d.histograms.drain(..) {
+        let Some(reference) = found.get(h.series as usize).filter(|r| **r != MISSING) else { continue };
+        if h.at > latest {
+            refused.ahead += 1;
+            refused.example(|| format!("a histogram of {}", TimestampMs(h.at)));
+            continue;
+        }
+        let start = Some(TimestampMs(h.start)).filter(|s| s.0 != 0);
+        batch.histograms.push((SeriesRef(*reference), TimestampMs(h.at), start, h.histogram));
+    }
+    (!batch.histograms.is_empty()).then_some(batch)
+}
+
+/// Exemplars that can be kept. The others are left out in silence: they are examples.
+fn exemplars(message: &Message<'_>) -> Vec<(SeriesRef, Exemplar)> {
+    let parts = &message.scratch.decoded.exemplars;
+    let found = &message.scratch.found;
+    let kept = parts.iter().filter_map(|e| {
+        let reference = found.get(e.series as usize).filter(|r| **r != MISSING)?;
+        let labels = checked(message.pairs(e.labels).ok()?).ok()?;
+        Some((SeriesRef(*reference), Exemplar { labels, value: e.value, at: TimestampMs(e.at) }))
+    });
+    kept.collect()
+}
