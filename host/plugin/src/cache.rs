@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::crypto::CryptoProvider;
 
@@ -80,10 +81,7 @@ impl Cache {
 
     /// A name in this folder that nobody else has.
     pub(crate) fn scratch(&self, extension: &str) -> PathBuf {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.dir.join(format!("tmp-{}-{n}.{extension}", std::process::id()))
+        self.dir.join(unique(extension))
     }
 
     fn paths(&self, key: &CacheKey) -> (PathBuf, PathBuf) {
@@ -117,6 +115,15 @@ impl Cache {
     }
 }
 
+/// A file name that no other call, in whatever process of now, is given.
+fn unique(extension: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    // A process that died may have left a file under the same number: the time tells them apart.
+    let started = std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_nanos());
+    format!("tmp-{}-{started:x}-{n}.{extension}", std::process::id())
+}
+
 /// A file that only this user can read.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -134,8 +141,7 @@ fn read_or_make_key(path: &Path, random: &CryptoProvider) -> io::Result<[u8; 32]
     let mut key = [0; 32];
     random.secure_random.fill(&mut key).map_err(|_| io::Error::other("the system gives no randomness"))?;
     // Linked under its name only when complete, and only if no other process was first.
-    let scratch = path.with_extension(format!("{}.tmp", std::process::id()));
-    let _ = fs::remove_file(&scratch);
+    let scratch = path.with_file_name(unique("tmp"));
     write_private(&scratch, &key)?;
     let linked = fs::hard_link(&scratch, path);
     let _ = fs::remove_file(&scratch);
@@ -154,6 +160,19 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn those_who_open_a_new_cache_at_once_share_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("cache");
+        let keys: Vec<[u8; 32]> = std::thread::scope(|scope| {
+            let open = || scope.spawn(|| open(&dir).unwrap().key);
+            let threads: Vec<_> = std::iter::repeat_with(open).take(16).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|k| *k == keys[0]));
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing but the key is left");
+    }
 
     fn key() -> CacheKey {
         CacheKey { digest: "ab".repeat(32), engine: 7 }
