@@ -63,7 +63,7 @@ threshold = 1.0
     home.configure(&format!("{SYSTEM}\n[[plugin]]\nname = \"other\"\nsource = \"no.wasm\"\n"));
     let answer = belfry.manage("POST", "/-/reload", "").await;
     let said = answer.json()["message"].as_str().expect("a message").to_owned();
-    assert!(said.contains("belfry.toml:14:10: error: `no.wasm`: it is not WebAssembly"), "{said}");
+    assert!(said.contains("belfry.toml:13:10: error: `no.wasm`: it is not WebAssembly"), "{said}");
     assert!(belfry.named("/api/plugins", "other").await.is_none());
     assert!(belfry.named("/api/plugins", "probe").await.is_some(), "the old config goes on");
 
