@@ -46,7 +46,11 @@ impl Bounds {
 
     /// The values left of `self op x` that can be there for some `x` within `right`.
     pub fn satisfying(self, op: BinaryOp, right: Self) -> Self {
-        let open = |low_open, high_open, b: Self| Self { low_open: b.low_open || low_open, high_open: b.high_open || high_open, ..b };
+        let open = |low_open, high_open, b: Self| Self {
+            low_open: b.low_open || low_open,
+            high_open: b.high_open || high_open,
+            ..b
+        };
         let below = |strict| open(false, strict || right.high_open, Self::new(f64::NEG_INFINITY, right.high));
         let above = |strict| open(strict || right.low_open, false, Self::new(right.low, f64::INFINITY));
         match op {
@@ -108,7 +112,8 @@ pub(crate) fn of(e: &Expr) -> Bounds {
             let (l, r) = (of(&b.lhs), of(&b.rhs));
             match b.op {
                 op if op.is_comparison() => {
-                    let scalar_left = b.matching.is_none() && b.rhs.value_type() != b.lhs.value_type() && is_scalar(&b.lhs);
+                    let scalar_left =
+                        b.matching.is_none() && b.rhs.value_type() != b.lhs.value_type() && is_scalar(&b.lhs);
                     if scalar_left { r.satisfying(mirrored(op), l) } else { l.satisfying(op, r) }
                 }
                 BinaryOp::And | BinaryOp::Unless => l,
@@ -148,7 +153,8 @@ pub(crate) fn mirrored(op: BinaryOp) -> BinaryOp {
 
 /// Arithmetic rounds; what is a hair outside must count as inside. Infinite ends of both signs make NaN.
 fn finite(b: Bounds) -> Bounds {
-    let widen = |v: f64, by: f64| if v.is_finite() && v != 0.0 && v.fract() != 0.0 { v + by * v.abs() * 1e-9 } else { v };
+    let widen =
+        |v: f64, by: f64| if v.is_finite() && v != 0.0 && v.fract() != 0.0 { v + by * v.abs() * 1e-9 } else { v };
     Bounds::new(
         if b.low.is_nan() { f64::NEG_INFINITY } else { widen(b.low, -1.0) },
         if b.high.is_nan() { f64::INFINITY } else { widen(b.high, 1.0) },
@@ -161,7 +167,10 @@ fn product(l: Bounds, r: Bounds) -> Bounds {
         // 0 times an unbounded end: the sign is all that is left.
         return if l.low >= 0.0 && r.low >= 0.0 { Bounds::new(0.0, f64::INFINITY) } else { Bounds::ANY };
     }
-    finite(Bounds::new(ends.iter().copied().fold(f64::INFINITY, f64::min), ends.iter().copied().fold(f64::NEG_INFINITY, f64::max)))
+    finite(Bounds::new(
+        ends.iter().copied().fold(f64::INFINITY, f64::min),
+        ends.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+    ))
 }
 
 fn closed(b: Bounds) -> Bounds {
@@ -185,7 +194,9 @@ fn call(c: &Call) -> Bounds {
         F::DaysInMonth => Bounds::new(28.0, 31.0),
         F::Month => Bounds::new(1.0, 12.0),
         F::HistogramFraction => Bounds::new(0.0, 1.0),
-        F::Vector | F::Sort | F::SortDesc | F::SortByLabel | F::SortByLabelDesc | F::LabelReplace | F::LabelJoin => arg(0),
+        F::Vector | F::Sort | F::SortDesc | F::SortByLabel | F::SortByLabelDesc | F::LabelReplace | F::LabelJoin => {
+            arg(0)
+        }
         F::ClampMin => arg(0).meet_low(arg(1).low),
         F::ClampMax => arg(0).meet_high(arg(1).high),
         F::Clamp => arg(0).meet_low(arg(1).low).meet_high(arg(2).high),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Finding, Subject};
-use crate::file::{Place, RuleFile, RuleKind};
 use crate::check::Facts;
+use crate::file::{Place, RuleFile, RuleKind};
 
 /// File and finding; the first of each set is not told of.
 pub(crate) fn find(files: &[RuleFile]) -> Vec<(usize, Finding)> {
@@ -26,9 +26,16 @@ pub(crate) fn find(files: &[RuleFile]) -> Vec<(usize, Finding)> {
                     RuleKind::Alert => ("alert", "labels"),
                     RuleKind::Record => ("recorded series", "labels"),
                 };
-                let where_ = if *first == i { format!("line {}", at.line) } else { format!("{} line {}", files[*first].name, at.line) };
+                let where_ = if *first == i {
+                    format!("line {}", at.line)
+                } else {
+                    format!("{} line {}", files[*first].name, at.line)
+                };
                 let message = if *same == query {
-                    format!("the {kind} `{}` with this expression and these labels is there already, at {where_}", key.0)
+                    format!(
+                        "the {kind} `{}` with this expression and these labels is there already, at {where_}",
+                        key.0
+                    )
                 } else {
                     format!("the {kind} `{}` with the same {what} is there already, at {where_}", key.0)
                 };

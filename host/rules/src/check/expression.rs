@@ -79,13 +79,7 @@ fn with_constant(e: &Expr) -> Option<(&Expr, Bounds)> {
     Some((expr.unwrap_parens(), Bounds::ANY.satisfying(op, Bounds::new(n, n))))
 }
 
-fn selector(
-    s: &Subject<'_>,
-    e: &Expr,
-    v: &VectorSelector,
-    absent: &[*const VectorSelector],
-    out: &mut Vec<Finding>,
-) {
+fn selector(s: &Subject<'_>, e: &Expr, v: &VectorSelector, absent: &[*const VectorSelector], out: &mut Vec<Finding>) {
     let matchers = v.all_matchers();
     for m in matchers.iter().filter(|m| m.op() == MatchOp::Equal) {
         if let Some(other) = matchers.iter().find(|o| o.name() == m.name() && !o.matches(m.value())) {
@@ -116,7 +110,8 @@ fn selector(
 /// One letter apart, or the same but for `_total` and the like.
 fn similar(a: &str, b: &str) -> bool {
     let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-    if ["_total", "_seconds", "_bytes", "_count", "_sum", "_bucket"].iter().any(|s| long.strip_suffix(s) == Some(short)) {
+    if ["_total", "_seconds", "_bytes", "_count", "_sum", "_bucket"].iter().any(|s| long.strip_suffix(s) == Some(short))
+    {
         return true;
     }
     let (x, y) = (short.as_bytes(), long.as_bytes());

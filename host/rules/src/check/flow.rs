@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 
 use belfry_model::{METRIC_NAME, MatchOp};
-use belfry_promql::syntax::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Cardinality, Expr, ExprKind, Grouping, VectorSelector};
+use belfry_promql::syntax::ast::{
+    Aggregate, AggregateOp, Binary, BinaryOp, Cardinality, Expr, ExprKind, Grouping, VectorSelector,
+};
 use belfry_promql::syntax::functions::Function as F;
 
 use super::{Finding, Subject, listed, place_in};
@@ -94,7 +96,14 @@ pub(crate) fn of(e: &Expr) -> Has {
                 Some(ExprKind::String(s)) => Some(s.as_str()),
                 _ => None,
             };
-            let vector = || c.args.iter().find(|a| a.value_type() != belfry_promql::ValueType::Scalar && !matches!(a.kind, ExprKind::String(_))).map_or_else(Has::none, of);
+            let vector = || {
+                c.args
+                    .iter()
+                    .find(|a| {
+                        a.value_type() != belfry_promql::ValueType::Scalar && !matches!(a.kind, ExprKind::String(_))
+                    })
+                    .map_or_else(Has::none, of)
+            };
             match c.function {
                 F::Absent | F::AbsentOverTime => match c.args.first().map(|a| &a.unwrap_parens().kind) {
                     Some(ExprKind::Vector(v)) => equalities(v),
@@ -121,7 +130,11 @@ pub(crate) fn of(e: &Expr) -> Has {
 /// `absent` gives the labels that its selector fixes.
 fn equalities(v: &VectorSelector) -> Has {
     Has::Only(
-        v.matchers.iter().filter(|m| m.op() == MatchOp::Equal && m.name() != METRIC_NAME).map(|m| m.name().to_owned()).collect(),
+        v.matchers
+            .iter()
+            .filter(|m| m.op() == MatchOp::Equal && m.name() != METRIC_NAME)
+            .map(|m| m.name().to_owned())
+            .collect(),
     )
 }
 
@@ -151,8 +164,12 @@ fn binary(b: &Binary) -> Has {
     match (b.op, m.cardinality) {
         (BinaryOp::And | BinaryOp::Unless, _) => l,
         (BinaryOp::Or, _) => l.or(r),
-        (_, Cardinality::ManyToOne) => m.include.iter().fold(l, |has, i| if r.allows(i) { has.add(i) } else { has.drop([i]) }),
-        (_, Cardinality::OneToMany) => m.include.iter().fold(r, |has, i| if l.allows(i) { has.add(i) } else { has.drop([i]) }),
+        (_, Cardinality::ManyToOne) => {
+            m.include.iter().fold(l, |has, i| if r.allows(i) { has.add(i) } else { has.drop([i]) })
+        }
+        (_, Cardinality::OneToMany) => {
+            m.include.iter().fold(r, |has, i| if l.allows(i) { has.add(i) } else { has.drop([i]) })
+        }
         // A filled-in side has the labels of the match only, which are within these.
         _ if m.fill_left.is_some() || m.fill_right.is_some() => l.or(r),
         _ if m.on => l.keep(&m.labels),
@@ -169,7 +186,12 @@ pub(crate) fn check(s: &Subject<'_>, out: &mut Vec<Finding>) {
                 let has = of(&a.expr);
                 for l in labels.iter().filter(|l| *l != METRIC_NAME && !has.allows(l)) {
                     let what = format!("`by ({l})`: what is aggregated has {}", has.told());
-                    out.push(Finding::new(s.place(e.span), LINT, what, format!("keep `{l}` in the inner expression, or remove it here")));
+                    out.push(Finding::new(
+                        s.place(e.span),
+                        LINT,
+                        what,
+                        format!("keep `{l}` in the inner expression, or remove it here"),
+                    ));
                 }
             }
         }
@@ -216,7 +238,12 @@ fn matching(s: &Subject<'_>, b: &Binary, out: &mut Vec<Finding>) {
             for (side, has) in sides.iter().filter(|(_, has)| !has.allows(l)) {
                 // Missing on both sides matches, and says nothing: as good as not written.
                 let what = format!("`on ({l})`: the {side} side has {}", has.told());
-                out.push(Finding::new(s.place(b.op_span), LINT, what, format!("keep `{l}` on that side, or remove it here")));
+                out.push(Finding::new(
+                    s.place(b.op_span),
+                    LINT,
+                    what,
+                    format!("keep `{l}` on that side, or remove it here"),
+                ));
             }
         }
     }
@@ -228,7 +255,12 @@ fn matching(s: &Subject<'_>, b: &Binary, out: &mut Vec<Finding>) {
     if let Some(((side, has), word)) = one {
         for l in m.include.iter().filter(|l| !has.allows(l)) {
             let what = format!("`{word} ({l})`: the {side} side has {}", has.told());
-            out.push(Finding::new(s.place(b.op_span), LINT, what, format!("keep `{l}` on that side, or remove it here")));
+            out.push(Finding::new(
+                s.place(b.op_span),
+                LINT,
+                what,
+                format!("keep `{l}` on that side, or remove it here"),
+            ));
         }
     }
 }
@@ -238,7 +270,8 @@ fn quantile(s: &Subject<'_>, e: &Expr, out: &mut Vec<Finding>) {
     let ExprKind::Call(c) = &e.kind else { return };
     let Some(vector) = c.args.get(1) else { return };
     let selectors = vector.selectors();
-    let classic = !selectors.is_empty() && selectors.iter().all(|v| v.name.as_deref().is_some_and(|n| n.ends_with("_bucket")));
+    let classic =
+        !selectors.is_empty() && selectors.iter().all(|v| v.name.as_deref().is_some_and(|n| n.ends_with("_bucket")));
     let has = of(vector);
     if classic && !has.allows("le") {
         out.push(Finding::new(

@@ -57,7 +57,9 @@ pub(crate) fn check(s: &Subject<'_>, out: &mut Vec<Finding>) {
 
 fn literal(d: &DurationExpr) -> Option<Duration> {
     match &d.kind {
-        DurationKind::Literal(n) if n.value > 0.0 && n.value < 1e12 => Some(Duration::from_millis((n.value * 1000.0) as u64)),
+        DurationKind::Literal(n) if n.value > 0.0 && n.value < 1e12 => {
+            Some(Duration::from_millis((n.value * 1000.0) as u64))
+        }
         DurationKind::Paren(inner) => literal(inner),
         _ => None,
     }

@@ -118,7 +118,11 @@ pub fn parse(text: &str, file_name: &str) -> Result<TestFile, Vec<Problem>> {
     let mut later = None;
     let Some(root) = yaml::parse(text, &mut later)? else {
         let at = Place { line: 1, column: 1 };
-        return Err(vec![Problem::new(at, "a test file without anything in it", "say what is tested: `rule_files`, `tests`")]);
+        return Err(vec![Problem::new(
+            at,
+            "a test file without anything in it",
+            "say what is tested: `rule_files`, `tests`",
+        )]);
     };
     let mut reader = Reader::default();
     let file = reader.file(&root, file_name);
@@ -146,13 +150,21 @@ impl Reader {
         match &node.kind {
             NodeKind::Map(entries) => {
                 for (key, _) in entries.iter().filter(|(k, _)| !known.contains(&k.as_str())) {
-                    self.problem(key.at(), format!("field {} not found in {what}", key.as_str()), format!("known here: {}", known.join(", ")));
+                    self.problem(
+                        key.at(),
+                        format!("field {} not found in {what}", key.as_str()),
+                        format!("known here: {}", known.join(", ")),
+                    );
                 }
                 entries
             }
             NodeKind::Null => &[],
             _ => {
-                self.problem(node.at, format!("{what} is {}, not a mapping", node.what()), format!("write its fields: {}", known.join(", ")));
+                self.problem(
+                    node.at,
+                    format!("{what} is {}, not a mapping", node.what()),
+                    format!("write its fields: {}", known.join(", ")),
+                );
                 &[]
             }
         }
@@ -174,7 +186,11 @@ impl Reader {
         match &node.kind {
             NodeKind::Scalar(text) => Some(text),
             _ => {
-                self.problem(node.at, format!("`{name}` is {}, not a single value", node.what()), "write a single value");
+                self.problem(
+                    node.at,
+                    format!("`{name}` is {}, not a single value", node.what()),
+                    "write a single value",
+                );
                 None
             }
         }
@@ -194,7 +210,11 @@ impl Reader {
     fn labels(&mut self, entries: Entries<'_>, name: &str) -> Labels {
         let Some(node) = get(entries, name) else { return Labels::empty() };
         let NodeKind::Map(pairs) = &node.kind else {
-            self.problem(node.at, format!("`{name}` is {}, not a mapping", node.what()), "write one `name: value` a line");
+            self.problem(
+                node.at,
+                format!("`{name}` is {}, not a mapping", node.what()),
+                "write one `name: value` a line",
+            );
             return Labels::empty();
         };
         let mut all = Vec::with_capacity(pairs.len());
@@ -202,7 +222,11 @@ impl Reader {
             match &value.kind {
                 NodeKind::Scalar(text) => all.push((key.as_str().to_owned(), text.as_str().to_owned())),
                 NodeKind::Null => {}
-                _ => self.problem(value.at, format!("`{}` is {}, not a single value", key.as_str(), value.what()), "quote what has braces"),
+                _ => self.problem(
+                    value.at,
+                    format!("`{}` is {}, not a single value", key.as_str(), value.what()),
+                    "quote what has braces",
+                ),
             }
         }
         Labels::from_pairs(all)
@@ -223,11 +247,18 @@ impl Reader {
         let order = texts(self.list(f, "group_eval_order"));
         for (i, group) in order.iter().enumerate() {
             if order[..i].contains(group) {
-                self.problem(group.at(), format!("group name repeated in evaluation order: {}", group.as_str()), "remove one");
+                self.problem(
+                    group.at(),
+                    format!("group name repeated in evaluation order: {}", group.as_str()),
+                    "remove one",
+                );
             }
         }
-        let evaluation_interval = self.duration(f, "evaluation_interval").filter(|d| !d.is_zero()).unwrap_or(EVALUATION_INTERVAL);
-        let fuzzy_compare = self.text(f, "fuzzy_compare").is_some_and(|t| matches!(t.as_str(), "true" | "True" | "TRUE" | "yes" | "on"));
+        let evaluation_interval =
+            self.duration(f, "evaluation_interval").filter(|d| !d.is_zero()).unwrap_or(EVALUATION_INTERVAL);
+        let fuzzy_compare = self
+            .text(f, "fuzzy_compare")
+            .is_some_and(|t| matches!(t.as_str(), "true" | "True" | "TRUE" | "yes" | "on"));
         let tests = self.list(f, "tests").iter().map(|n| self.group(n, evaluation_interval)).collect();
         TestFile {
             name: name.to_owned(),
@@ -241,7 +272,13 @@ impl Reader {
 
     fn group(&mut self, node: &Node, default_interval: Duration) -> TestGroup {
         const KNOWN: &[&str] = &[
-            "interval", "input_series", "name", "alert_rule_test", "promql_expr_test", "external_labels", "external_url",
+            "interval",
+            "input_series",
+            "name",
+            "alert_rule_test",
+            "promql_expr_test",
+            "external_labels",
+            "external_url",
             "start_timestamp",
         ];
         let f = self.entries(node, "a test", KNOWN);
@@ -349,7 +386,11 @@ impl Reader {
                 Some(t) => match series::labels(t) {
                     Some(l) => l,
                     None => {
-                        self.problem(t.at(), format!("labels `{}` cannot be read", t.as_str()), "write them like up{job=\"node\"}");
+                        self.problem(
+                            t.at(),
+                            format!("labels `{}` cannot be read", t.as_str()),
+                            "write them like up{job=\"node\"}",
+                        );
                         continue;
                     }
                 },
@@ -369,7 +410,11 @@ impl Reader {
                 Some(t) => match series::histogram(t) {
                     Some(h) => Some(Arc::new(h)),
                     None => {
-                        self.problem(t.at(), "`histogram` cannot be read", "write it like {{schema:0 count:1 sum:1 buckets:[1]}}");
+                        self.problem(
+                            t.at(),
+                            "`histogram` cannot be read",
+                            "write it like {{schema:0 count:1 sum:1 buckets:[1]}}",
+                        );
                         continue;
                     }
                 },

@@ -33,7 +33,9 @@ impl Expanded {
     fn new(rule: &Rule, name: Arc<str>, value: &str) -> Self {
         // A recording rule's labels are plain text.
         let value = match rule.kind {
-            RuleKind::Alert => Template::named(&format!("__alert_{}", rule.name.as_str()), value).map_err(|e| e.to_string()),
+            RuleKind::Alert => {
+                Template::named(&format!("__alert_{}", rule.name.as_str()), value).map_err(|e| e.to_string())
+            }
             RuleKind::Record => Err(value.to_owned()),
         };
         Self { name, value }
@@ -192,7 +194,8 @@ impl<'a> RuleRun<'a> {
             self.active.clear();
             return Err(format!("exceeded limit of {} with {n} alerts", self.limit));
         }
-        self.came_true |= self.firing().next().is_some();
+        let fires = self.firing().next().is_some();
+        self.came_true |= fires;
         let mut all = Vec::with_capacity(self.active.len() * 2);
         for a in self.active.values() {
             let mut b = a.alert.labels.to_builder();
@@ -230,7 +233,8 @@ fn fresh(rule: &Rule, labels: &Labels, at: TimestampMs) -> Alert {
 pub(crate) fn histogram(h: &belfry_model::Histogram) -> String {
     let mut parts = vec![format!("count:{}", h.count), format!("sum:{}", h.sum)];
     for b in belfry_promql::histogram_buckets(h) {
-        parts.push(b.to_string());
+        let (open, close) = (if b.lower_inclusive { '[' } else { '(' }, if b.upper_inclusive { ']' } else { ')' });
+        parts.push(format!("{open}{},{}{close}:{}", b.lower, b.upper, b.count));
     }
     format!("{{{}}}", parts.join(", "))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use belfry_model::labels::is_legacy_metric_name;
 use belfry_model::sample::{ResetHint, Span, is_stale, stale_nan};
 use belfry_model::{Histogram, Labels, METRIC_NAME, Value};
 use belfry_promql::syntax::quote::unquote;
@@ -34,6 +35,9 @@ pub(crate) fn labels(text: &str) -> Option<Labels> {
     let (name, rest) = text.split_at(end);
     let mut pairs: Vec<(String, String)> = Vec::new();
     if !name.is_empty() {
+        if !is_legacy_metric_name(name) {
+            return None;
+        }
         pairs.push((METRIC_NAME.to_owned(), name.to_owned()));
     }
     let mut rest = rest.trim();
@@ -289,7 +293,9 @@ mod tests {
         assert_eq!(floats("0+0x2 1e3 1e-1+1x1"), some(&[0.0, 0.0, 0.0, 1000.0, 0.1, 1.1]));
         assert_eq!(floats("1 _x2 3"), [Some(1.0), None, None, Some(3.0)]);
         assert!(matches!(points("stale").unwrap_or_default()[..], [Some(Value::Float(f))] if is_stale(f)));
-        assert!(matches!(&points("{{count:3 sum:2 buckets:[1 2]}}x1").unwrap_or_default()[..], [Some(Value::Histogram(h)), Some(_)] if h.count == 3.0));
+        assert!(
+            matches!(&points("{{count:3 sum:2 buckets:[1 2]}}x1").unwrap_or_default()[..], [Some(Value::Histogram(h)), Some(_)] if h.count == 3.0)
+        );
         assert_eq!(points("1 two 3"), Err("two".to_owned()));
     }
 
