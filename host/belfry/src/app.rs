@@ -88,6 +88,8 @@ pub struct App {
     pub state: Arc<State>,
     /// The way into the store.
     pub ingest: Arc<Ingest>,
+    /// What others push.
+    pub push: Arc<belfry_ingest::push::Push>,
     /// PromQL.
     pub queries: Arc<Queries>,
     /// What runs.
@@ -131,6 +133,7 @@ impl App {
         let queries = Arc::new(Queries::new(store.clone()));
         let limits = IngestLimits { series_total: config.storage.series_limit, ..IngestLimits::default() };
         let ingest = Arc::new(Ingest::new(store.clone(), limits));
+        let push = Arc::new(belfry_ingest::push::Push::new(ingest.clone(), clock.clone(), None));
         let services = HostServices {
             clock: clock.clone(),
             series: Arc::new(IngestSeries(ingest.clone())),
@@ -180,6 +183,7 @@ impl App {
             store,
             state,
             ingest,
+            push,
             queries,
             plugins,
             sources,

@@ -114,7 +114,8 @@ fn need(method: &Method, path: &str) -> Need {
         return Need::Manage;
     }
     let is_api = path.starts_with("/api/") || path == "/metrics";
-    // Prometheus' queries may be posted as forms: they change nothing.
+    // Prometheus' queries may be posted as forms: they change nothing. What is pushed there adds samples, and an unmodified
+    // Prometheus on this machine may do that without a token; a page in a browser may not, by its Origin.
     let reads = matches!(*method, Method::GET | Method::HEAD) || path.starts_with("/api/v1/");
     match (is_api, reads) {
         (_, false) => Need::Manage,
@@ -256,6 +257,9 @@ mod tests {
             (true, Method::GET, "/metrics", &[], 401),
             (false, Method::POST, "/api/v1/query", &[], 200),
             (true, Method::POST, "/api/v1/query", &[], 401),
+            (false, Method::POST, "/api/v1/write", &[], 200),
+            (true, Method::POST, "/api/v1/write", &[], 401),
+            (true, Method::POST, "/api/v1/write", &[good], 200),
             (false, Method::POST, "/api/plugins/x/reload", &[], 401),
             (false, Method::POST, "/api/plugins/x/reload", &[good], 200),
             (false, Method::PUT, "/api/admin/log-level", &[("authorization", "Bearer wrong")], 401),

@@ -38,8 +38,14 @@ pub(crate) struct App {
     pub closing: watch::Receiver<bool>,
 }
 
-/// All routes. `closing` turns true when the process drains: event streams end then.
-pub fn router(backend: Arc<dyn Backend>, access: AccessPolicy, closing: watch::Receiver<bool>) -> Router {
+/// All routes, and `receivers`, which take what is pushed: they are guarded like the others. `closing` turns true when the
+/// process drains: event streams end then.
+pub fn router(
+    backend: Arc<dyn Backend>,
+    access: AccessPolicy,
+    closing: watch::Receiver<bool>,
+    receivers: Router,
+) -> Router {
     let app = App { backend, access: Arc::new(Access::new(access)), closing };
     Router::new()
         .merge(api::routes())
@@ -48,6 +54,7 @@ pub fn router(backend: Arc<dyn Backend>, access: AccessPolicy, closing: watch::R
         .merge(operate::routes())
         .merge(openapi::routes())
         .nest("/api/v1", prometheus::routes())
+        .merge(receivers.with_state(()))
         .fallback(assets::serve)
         .layer(axum::extract::DefaultBodyLimit::max(REQUEST_BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(app.clone(), guard::check))

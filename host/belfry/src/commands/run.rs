@@ -124,7 +124,12 @@ async fn serve_with(
         allowed_hosts: app.loaded.load().config.server.allowed_hosts.clone(),
     };
     let (closing_tell, closing) = tokio::sync::watch::channel(false);
-    let routes = belfry_dashboard::router(Arc::new(Dashboard(app.clone())), policy, closing.clone());
+    let routes = belfry_dashboard::router(
+        Arc::new(Dashboard(app.clone())),
+        policy,
+        closing.clone(),
+        belfry_ingest::push::routes(app.push.clone()),
+    );
     let mut closed = closing.clone();
     let http = tokio::spawn(async move {
         axum::serve(listener, routes)

@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod overview;
 mod plugins;
 pub mod publisher;
+mod push;
 mod reports;
 mod series;
 mod sources;

@@ -44,5 +44,6 @@ pub fn sources(app: &App) -> Vec<dto::Source> {
                 labels: s.labels.clone(),
             }
         })
+        .chain(super::push::source(app))
         .collect()
 }
