@@ -11,6 +11,8 @@ mod labels;
 mod producers;
 pub mod push;
 mod record;
+pub mod relabel;
+pub mod scrape;
 mod writer;
 
 pub use collection::{CollectEffect, CollectInput, Collection, Producer, PullError, PullSchedule, SourceSchedule};

@@ -44,9 +44,15 @@ fn every_action_does_what_prometheus_does() {
         (vec![rule(Replace, &["a"], "f", "b", "not anchored")], r#"{a="foo", b="bar", c="baz"}"#),
         (vec![rule(Replace, &["a"], "foo|bar", "b", "")], r#"{a="foo", c="baz"}"#),
         (vec![rule(Replace, &[], "(.*)", "d", "static")], r#"{a="foo", b="bar", c="baz", d="static"}"#),
-        (vec![rule(Replace, &["a"], "(?P<n>.)oo", "d", "<$n|$$|${n}x>")], r#"{a="foo", b="bar", c="baz", d="<f|$|fx>"}"#),
+        (
+            vec![rule(Replace, &["a"], "(?P<n>.)oo", "d", "<$n|$$|${n}x>")],
+            r#"{a="foo", b="bar", c="baz", d="<f|$|fx>"}"#,
+        ),
         (vec![rule(Drop, &["a"], ".*o.*", "", "")], "dropped"),
-        (vec![rule(Drop, &["a"], "f", "", ""), rule(Replace, &["a"], "(.*)", "d", "$1")], r#"{a="foo", b="bar", c="baz", d="foo"}"#),
+        (
+            vec![rule(Drop, &["a"], "f", "", ""), rule(Replace, &["a"], "(.*)", "d", "$1")],
+            r#"{a="foo", b="bar", c="baz", d="foo"}"#,
+        ),
         (vec![rule(Keep, &["a"], "no-match", "", "")], "dropped"),
         (vec![rule(Keep, &["a", "missing"], "foo;", "", "")], r#"{a="foo", b="bar", c="baz"}"#),
         (vec![rule(KeepEqual, &["a"], "(.*)", "b", "")], "dropped"),

@@ -18,16 +18,19 @@
 //! ```
 
 mod created;
+mod protobuf;
 mod series;
 mod text;
 #[cfg(test)]
 mod text_tests;
+mod wire;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use belfry_model::{Histogram, MetricKind};
 
+pub use protobuf::{PROTOBUF_CONTENT_TYPE, ProtobufParser};
 pub use series::{SeriesPairs, series_labels, series_pairs};
 pub use text::{TextFormat, TextParser};
 
@@ -133,6 +136,21 @@ pub fn fuzz_text(body: &[u8], format: TextFormat) -> usize {
             }
         }
         events += 1;
+    }
+    events
+}
+
+/// Runs the protobuf parser over anything; for the fuzzer. Returns how many events there were.
+pub fn fuzz_protobuf(body: &[u8]) -> usize {
+    let mut events = 0;
+    for (native, classic) in [(true, true), (false, false)] {
+        let mut parser = ProtobufParser::new(body, native, classic);
+        while let Ok(Some(event)) = parser.next_event() {
+            if let Event::Sample(Sample { series, .. }) | Event::Histogram(HistogramSample { series, .. }) = event {
+                let _ = series_labels(series);
+            }
+            events += 1;
+        }
     }
     events
 }

@@ -25,6 +25,7 @@ pub enum TextFormat {
 pub struct TextParser<'a> {
     body: &'a [u8],
     at: usize,
+    value_at: usize,
     format: TextFormat,
     /// Only where the text has such lines at all.
     created: Option<Created<'a>>,
@@ -41,12 +42,17 @@ impl<'a> TextParser<'a> {
     /// Over `body`.
     pub fn new(body: &'a [u8], format: TextFormat) -> Self {
         let created = format == TextFormat::OpenMetrics && memmem::find(body, b"_created").is_some();
-        Self { body, at: 0, format, created: created.then(Created::new), done: false }
+        Self { body, at: 0, value_at: 0, format, created: created.then(Created::new), done: false }
     }
 
     /// Bytes read so far: always the beginning of a line between two events.
     pub fn position(&self) -> usize {
         self.at
+    }
+
+    /// Where the number of the last sample stands that [`Self::next_event`] gave.
+    pub fn value_position(&self) -> usize {
+        self.value_at
     }
 
     /// Does what a line means depend on lines before it? Then [`Self::known_sample`] must not be used.
@@ -234,7 +240,8 @@ impl<'a> TextParser<'a> {
     fn sample(&mut self, start: usize) -> Parsed<Event<'a>> {
         let series_end = scan(self.body, start, Blanks::Allowed).map_err(plain)?;
         let series = self.text(start, series_end, "the labels are not UTF-8")?;
-        let (value, end) = self.float(self.blanks(series_end))?;
+        self.value_at = self.blanks(series_end);
+        let (value, end) = self.float(self.value_at)?;
         let mut end = self.blanks(end);
         let mut at = None;
         if !matches!(self.body.get(end), None | Some(b'\n')) {
@@ -314,7 +321,8 @@ impl<'a> TextParser<'a> {
         if series.contains('\n') {
             return Err((start, Cow::Borrowed("the quotes of a label value are not closed")));
         }
-        let (value, mut end) = self.float(self.one_blank(series_end, "expected a value after the series")?)?;
+        self.value_at = self.one_blank(series_end, "expected a value after the series")?;
+        let (value, mut end) = self.float(self.value_at)?;
         let (mut at, mut exemplar) = (None, None);
         if self.body.get(end) == Some(&b' ') && self.body.get(end + 1) != Some(&b'#') {
             let (time, time_end) = self.seconds(end + 1)?;

@@ -1,0 +1,413 @@
+//! One scrape over HTTP: kept connections, a bounded body, packed or not.
+//!
+//! Invariant: no more than the job's limit is held of an answer, before and after unpacking; credentials go to the
+//! target's own origin only, and no error or log line holds one.
+//! Not here: when (`Pace`), what it means (`Scraper`).
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use url::Url;
+
+use super::{BodyFormat, ScrapeError};
+use crate::exposition::{PROTOBUF_CONTENT_TYPE, TextFormat};
+
+/// More is a loop.
+const REDIRECTS_MAX: usize = 10;
+/// Connections kept to one target that nothing asks just now.
+const IDLE_CONNECTIONS_MAX: usize = 2;
+/// A connection is kept over a pause of this length: longer than any usual interval.
+const IDLE_TIME: Duration = Duration::from_secs(300);
+/// What packing adds at most to an answer that cannot be packed, for its head and tail.
+const PACKING_BYTES: usize = 1 << 10;
+/// Bytes of a file that holds a secret.
+const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// The text itself.
+    Text(String),
+    /// A file that holds it; read at each use, so that a new token is used at once.
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+impl Secret {
+    fn read(&self) -> Result<String, ScrapeError> {
+        let path = match self {
+            Self::Text(text) => return Ok(text.clone()),
+            Self::File(path) => path,
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut text = String::new();
+        std::fs::File::open(path)
+            .and_then(|f| f.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text))
+            .map_err(|e| ScrapeError::Failed(format!("cannot read the secret file `{name}`: {}", e.kind())))?;
+        Ok(text.trim().to_owned())
+    }
+}
+
+/// Who we say we are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Auth {
+    /// Nobody.
+    #[default]
+    None,
+    /// A name and a password.
+    Basic {
+        /// Name.
+        username: String,
+        /// Password.
+        password: Secret,
+    },
+    /// A token, with the word before it (`Bearer`).
+    Token {
+        /// `Bearer` unless the config says otherwise.
+        kind: String,
+        /// The token.
+        token: Secret,
+    },
+}
+
+/// How connections are secured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// Certificates to trust (PEM), instead of Mozilla's.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key (PEM).
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name that the target's certificate must have, instead of its address.
+    pub server_name: Option<String>,
+    /// Trust anybody.
+    pub insecure_skip_verify: bool,
+}
+
+/// How a job's targets are asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// Who we say we are.
+    pub auth: Auth,
+    /// Sent with each request.
+    pub headers: Vec<(String, Secret)>,
+    /// How connections are secured.
+    pub tls: TlsOptions,
+    /// Go where an answer points.
+    pub follow_redirects: bool,
+    /// Ask for compressed answers.
+    pub compression: bool,
+    /// What an answer without a known content type is.
+    pub fallback: Option<BodyFormat>,
+}
+
+/// What one request needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Where.
+    pub url: &'a Url,
+    /// In all.
+    pub timeout: Duration,
+    /// Of the answer, unpacked; 0 is no limit.
+    pub body_bytes_max: u64,
+    /// Formats wanted.
+    pub accept: &'a str,
+}
+
+/// What Prometheus 3 asks for.
+pub const ACCEPT_TEXT: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+
+/// The same with protobuf first: the one format with native histograms.
+pub fn accept_native() -> String {
+    format!("{PROTOBUF_CONTENT_TYPE};escaping=allow-utf-8;q=0.7,{ACCEPT_TEXT}")
+}
+
+/// The HTTP client of a job.
+#[derive(Clone)]
+pub struct JobClient {
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    options: Arc<HttpOptions>,
+}
+
+impl JobClient {
+    /// Fails when a certificate or key cannot be read; the error says which.
+    pub fn new(options: HttpOptions) -> Result<Self, String> {
+        let tls = tls_config(&options.tls)?;
+        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let connector = match &options.tls.server_name {
+            Some(name) => {
+                let bad = |_| format!("`server_name`: `{name}` is no host name");
+                let name = ServerName::try_from(name.clone()).map_err(bad)?;
+                builder.with_server_name_resolver(FixedServerNameResolver::new(name)).enable_http1().wrap_connector(tcp)
+            }
+            None => builder.enable_http1().wrap_connector(tcp),
+        };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIME)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .build(connector);
+        Ok(Self { client, options: Arc::new(options) })
+    }
+
+    /// Asks once. The unpacked body is put into `body` (whose memory is used again), and its format answered.
+    pub async fn fetch(&self, ask: Ask<'_>, body: &mut Vec<u8>) -> Result<BodyFormat, ScrapeError> {
+        let headers = self.exchange_within(ask, body).await?;
+        format_of(&headers).or(self.options.fallback).ok_or_else(|| {
+            let said = headers.get(header::CONTENT_TYPE).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+            ScrapeError::ContentType(said.unwrap_or_default().chars().take(100).collect())
+        })
+    }
+
+    /// The same for discovery: any content type will do.
+    pub async fn fetch_any(&self, ask: Ask<'_>, body: &mut Vec<u8>) -> Result<(), ScrapeError> {
+        self.exchange_within(ask, body).await.map(drop)
+    }
+
+    async fn exchange_within(&self, ask: Ask<'_>, body: &mut Vec<u8>) -> Result<HeaderMap, ScrapeError> {
+        let exchange = tokio::time::timeout(ask.timeout, self.exchange(ask, body));
+        exchange.await.unwrap_or(Err(ScrapeError::TimedOut(ask.timeout)))
+    }
+
+    async fn exchange(&self, ask: Ask<'_>, body: &mut Vec<u8>) -> Result<HeaderMap, ScrapeError> {
+        let mut url = ask.url.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let ours = url.origin() == ask.url.origin();
+            let request = self.request(&url, &ask, ours)?;
+            let answer = self.client.request(request).await.map_err(|e| ScrapeError::Failed(reason(&e)))?;
+            let (head, incoming) = answer.into_parts();
+            if self.options.follow_redirects && head.status.is_redirection() {
+                let to = head.headers.get(header::LOCATION).and_then(|l| l.to_str().ok());
+                let to = to.and_then(|l| url.join(l).ok()).filter(|u| matches!(u.scheme(), "http" | "https"));
+                url = to.ok_or(ScrapeError::Status(head.status.as_u16()))?;
+                continue;
+            }
+            if head.status != StatusCode::OK {
+                return Err(ScrapeError::Status(head.status.as_u16()));
+            }
+            read(incoming, &head.headers, ask.body_bytes_max, body).await?;
+            return Ok(head.headers);
+        }
+        Err(ScrapeError::Failed(format!("more than {REDIRECTS_MAX} redirects")))
+    }
+
+    fn request(&self, url: &Url, ask: &Ask<'_>, ours: bool) -> Result<Request<Empty<Bytes>>, ScrapeError> {
+        let bad = |what: &str| ScrapeError::Failed(format!("{what} cannot be sent"));
+        let mut request = Request::get(url.as_str()).body(Empty::new()).map_err(|_| bad("the address"))?;
+        let headers = request.headers_mut();
+        let seconds = ask.timeout.as_secs_f64().to_string();
+        headers.insert(header::ACCEPT, HeaderValue::from_str(ask.accept).map_err(|_| bad("`Accept`"))?);
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("Belfry/", env!("CARGO_PKG_VERSION"))));
+        if let Ok(seconds) = HeaderValue::from_str(&seconds) {
+            headers.insert("x-prometheus-scrape-timeout-seconds", seconds);
+        }
+        let packed = if self.options.compression { "gzip" } else { "identity" };
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(packed));
+        if !ours {
+            return Ok(request);
+        }
+        for (name, value) in &self.options.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("a header's name"))?;
+            headers.insert(name, secret_value(value.read()?).ok_or_else(|| bad("a header's value"))?);
+        }
+        let authorization = match &self.options.auth {
+            Auth::None => return Ok(request),
+            Auth::Basic { username, password } => {
+                let both = format!("{username}:{}", password.read()?);
+                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(both))
+            }
+            Auth::Token { kind, token } => format!("{kind} {}", token.read()?),
+        };
+        headers.insert(header::AUTHORIZATION, secret_value(authorization).ok_or_else(|| bad("the credentials"))?);
+        Ok(request)
+    }
+}
+
+fn secret_value(text: String) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// The innermost cause says the most; none of them holds a header.
+fn reason(e: &hyper_util::client::legacy::Error) -> String {
+    let mut cause: &dyn std::error::Error = e;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if e.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }
+}
+
+fn format_of(headers: &HeaderMap) -> Option<BodyFormat> {
+    let said = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
+    let mut parts = said.split(';').map(str::trim);
+    match parts.next()? {
+        "text/plain" => Some(BodyFormat::Text(TextFormat::Prometheus)),
+        "application/openmetrics-text" => Some(BodyFormat::Text(TextFormat::OpenMetrics)),
+        "application/vnd.google.protobuf" => {
+            let fits = parts.all(|p| match p.split_once('=') {
+                Some(("proto", proto)) => proto == "io.prometheus.client.metricfamily",
+                Some(("encoding", encoding)) => encoding == "delimited",
+                _ => true,
+            });
+            fits.then_some(BodyFormat::Protobuf)
+        }
+        _ => None,
+    }
+}
+
+/// Reads the body, and unpacks it.
+async fn read(
+    mut incoming: hyper::body::Incoming,
+    headers: &HeaderMap,
+    bytes_max: u64,
+    body: &mut Vec<u8>,
+) -> Result<(), ScrapeError> {
+    body.clear();
+    let limit = if bytes_max == 0 { usize::MAX } else { usize::try_from(bytes_max).unwrap_or(usize::MAX) };
+    let mut packed = Vec::new();
+    let into = match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"" | b"identity") => &mut *body,
+        Some(b"gzip") => &mut packed,
+        Some(other) => {
+            let other = String::from_utf8_lossy(other).chars().take(40).collect::<String>();
+            return Err(ScrapeError::Failed(format!("the answer is packed as `{other}`, which was not asked for")));
+        }
+    };
+    // Packing can make a tiny answer longer.
+    let limit_read = limit.saturating_add(PACKING_BYTES);
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|e| ScrapeError::Failed(format!("the answer broke off: {e}")))?;
+        if let Some(data) = frame.data_ref() {
+            if into.len() + data.len() > limit_read {
+                return Err(ScrapeError::BodyTooLarge(bytes_max));
+            }
+            into.extend_from_slice(data);
+        }
+    }
+    if !packed.is_empty() {
+        return unpack(&packed, limit, body);
+    }
+    if body.len() > limit { Err(ScrapeError::BodyTooLarge(bytes_max)) } else { Ok(()) }
+}
+
+/// Stops one byte past the limit: what a small answer grows to is never held.
+fn unpack(packed: &[u8], limit: usize, body: &mut Vec<u8>) -> Result<(), ScrapeError> {
+    let reader = flate2::read::MultiGzDecoder::new(packed);
+    let read = reader.take((limit as u64).saturating_add(1)).read_to_end(body);
+    read.map_err(|e| ScrapeError::Failed(format!("the answer cannot be unpacked: {e}")))?;
+    if body.len() > limit {
+        body.clear();
+        return Err(ScrapeError::BodyTooLarge(limit as u64));
+    }
+    Ok(())
+}
+
+fn tls_config(options: &TlsOptions) -> Result<ClientConfig, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?;
+    let builder = if options.insecure_skip_verify {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnybody(provider)))
+    } else {
+        builder.with_root_certificates(roots(options.ca_file.as_deref())?)
+    };
+    let Some((certificate, key)) = &options.identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = certificates(certificate)?;
+    let key_error = |e: &dyn std::fmt::Display| format!("cannot use the key file `{}`: {e}", file_name(key));
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| key_error(&e))?;
+    builder.with_client_auth_cert(chain, private).map_err(|e| key_error(&e))
+}
+
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
+    let Some(path) = ca_file else {
+        return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|e| format!("the certificate file `{}`: {e}", file_name(path)))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let error = |e: &dyn std::fmt::Display| format!("cannot read the certificate file `{}`: {e}", file_name(path));
+    let found = CertificateDer::pem_file_iter(path).map_err(|e| error(&e))?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|e| error(&e))?;
+    if found.is_empty() { Err(error(&"there is no certificate in it")) } else { Ok(found) }
+}
+
+fn file_name(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
+}
+
+/// For `insecure_skip_verify`: who answers is not checked; that they hold the key they show is.
+#[derive(Debug)]
+struct TrustAnybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TrustAnybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

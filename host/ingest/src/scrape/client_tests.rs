@@ -1,0 +1,161 @@
+use std::io::Write as _;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// Answers each connection in turn with one of `answers`, and gives the requests it saw.
+async fn peer(answers: Vec<Vec<u8>>) -> (Url, tokio::task::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/metrics", listener.local_addr().unwrap())).unwrap();
+    let served = tokio::spawn(async move {
+        let mut seen = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read(&mut byte).await.unwrap() == 0 {
+                    break;
+                }
+                request.push(byte[0]);
+            }
+            seen.push(String::from_utf8(request).unwrap());
+            stream.write_all(&answer).await.unwrap();
+        }
+        seen
+    });
+    (url, served)
+}
+
+fn answer(head: &str, body: &[u8]) -> Vec<u8> {
+    let mut all =
+        format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len()).into_bytes();
+    all.extend_from_slice(body);
+    all
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    writer.write_all(bytes).unwrap();
+    writer.finish().unwrap()
+}
+
+fn options() -> HttpOptions {
+    HttpOptions { follow_redirects: true, compression: true, ..HttpOptions::default() }
+}
+
+async fn fetch(url: &Url, options: HttpOptions, max: u64) -> (Result<BodyFormat, ScrapeError>, String) {
+    let mut body = Vec::new();
+    let ask = Ask { url, timeout: Duration::from_secs(5), body_bytes_max: max, accept: ACCEPT_TEXT };
+    let got = JobClient::new(options).unwrap().fetch(ask, &mut body).await;
+    (got, String::from_utf8(body).unwrap())
+}
+
+const TEXT: &str = "200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8";
+
+#[tokio::test]
+async fn plain_and_packed_answers_are_read() {
+    let packed = answer(&format!("{TEXT}\r\nContent-Encoding: gzip"), &gzip(b"a 1\n"));
+    let (url, served) = peer(vec![answer(TEXT, b"a 1\n"), packed]).await;
+    for _ in 0..2 {
+        let (format, body) = fetch(&url, options(), 4).await;
+        assert_eq!((format, body.as_str()), (Ok(BodyFormat::Text(TextFormat::Prometheus)), "a 1\n"));
+    }
+    let seen = served.await.unwrap();
+    assert!(seen[0].contains("accept: application/openmetrics-text;version=1.0.0"), "{}", seen[0]);
+    assert!(seen[0].contains("x-prometheus-scrape-timeout-seconds: 5\r\n"), "{}", seen[0]);
+}
+
+#[tokio::test]
+async fn a_small_answer_that_unpacks_to_much_is_refused() {
+    let bomb = gzip(&vec![b'\n'; 64 << 20]);
+    assert!(bomb.len() < 100_000);
+    let (url, _) =
+        peer(vec![answer(&format!("{TEXT}\r\nContent-Encoding: gzip"), &bomb), answer(TEXT, b"12345")]).await;
+    let (refused, body) = fetch(&url, options(), 1 << 20).await;
+    assert_eq!((refused, body.len()), (Err(ScrapeError::BodyTooLarge(1 << 20)), 0));
+    assert_eq!(fetch(&url, options(), 4).await.0, Err(ScrapeError::BodyTooLarge(4)));
+}
+
+#[tokio::test]
+async fn credentials_are_sent_to_the_target_alone() {
+    let (other, other_served) = peer(vec![answer(TEXT, b"a 1\n")]).await;
+    let (url, served) = peer(vec![answer(&format!("302 Found\r\nLocation: {other}"), b"")]).await;
+    let with = HttpOptions {
+        auth: Auth::Basic { username: "u".to_owned(), password: Secret::Text("hidden".to_owned()) },
+        headers: vec![("X-Key".to_owned(), Secret::Text("also".to_owned()))],
+        ..options()
+    };
+    assert!(!format!("{with:?}").contains("hidden"));
+    assert!(fetch(&url, with, 0).await.0.is_ok());
+    let seen = served.await.unwrap();
+    assert!(seen[0].contains("authorization: Basic dTpoaWRkZW4=\r\n") && seen[0].contains("x-key: also\r\n"));
+    let elsewhere = other_served.await.unwrap();
+    assert!(!elsewhere[0].contains("authorization") && !elsewhere[0].contains("x-key"), "{}", elsewhere[0]);
+}
+
+#[tokio::test]
+async fn a_token_comes_from_its_file_each_time() {
+    let folder = std::env::temp_dir().join(format!("belfry-scrape-token-{}", std::process::id()));
+    std::fs::write(&folder, "first\n").unwrap();
+    let (url, served) = peer(vec![answer(TEXT, b""), answer(TEXT, b"")]).await;
+    let client = JobClient::new(HttpOptions {
+        auth: Auth::Token { kind: "Bearer".to_owned(), token: Secret::File(folder.clone()) },
+        ..options()
+    })
+    .unwrap();
+    let ask = Ask { url: &url, timeout: Duration::from_secs(5), body_bytes_max: 0, accept: ACCEPT_TEXT };
+    client.fetch(ask, &mut Vec::new()).await.unwrap();
+    std::fs::write(&folder, "second\n").unwrap();
+    client.fetch(ask, &mut Vec::new()).await.unwrap();
+    std::fs::remove_file(&folder).unwrap();
+    let gone = client.fetch(ask, &mut Vec::new()).await.unwrap_err().to_string();
+    assert!(gone.starts_with("cannot read the secret file") && !gone.contains('/'), "{gone}");
+    let seen = served.await.unwrap();
+    assert!(
+        seen[0].contains("authorization: Bearer first\r\n") && seen[1].contains("authorization: Bearer second\r\n")
+    );
+}
+
+#[tokio::test]
+async fn other_answers_say_what_is_wrong() {
+    let (url, _) = peer(vec![
+        answer("503 Busy", b""),
+        answer("200 OK\r\nContent-Type: text/html", b"<html>"),
+        answer("200 OK", b"a 1\n"),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nshort".to_vec(),
+    ])
+    .await;
+    assert_eq!(fetch(&url, options(), 0).await.0, Err(ScrapeError::Status(503)));
+    assert_eq!(fetch(&url, options(), 0).await.0, Err(ScrapeError::ContentType("text/html".to_owned())));
+    let fallback = Some(BodyFormat::Text(TextFormat::Prometheus));
+    assert_eq!(fetch(&url, HttpOptions { fallback, ..options() }, 0).await.0, Ok(fallback.unwrap()));
+    let broken = fetch(&url, options(), 0).await.0.unwrap_err().to_string();
+    assert!(broken.starts_with("the answer broke off"), "{broken}");
+    let nobody = Url::parse("http://127.0.0.1:1/").unwrap();
+    let refused = fetch(&nobody, options(), 0).await.0.unwrap_err().to_string();
+    assert!(refused.starts_with("cannot connect: "), "{refused}");
+}
+
+#[test]
+fn a_protobuf_answer_must_be_the_right_message() {
+    let of = |said: &str| {
+        let headers = [(header::CONTENT_TYPE, HeaderValue::from_str(said).unwrap())].into_iter().collect();
+        format_of(&headers)
+    };
+    assert_eq!(of(PROTOBUF_CONTENT_TYPE), Some(BodyFormat::Protobuf));
+    assert_eq!(of("application/vnd.google.protobuf; proto=other; encoding=delimited"), None);
+    assert_eq!(
+        of("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        Some(BodyFormat::Text(TextFormat::OpenMetrics))
+    );
+}
+
+#[test]
+fn a_certificate_that_is_not_there_is_named_without_its_folder() {
+    let tls = TlsOptions { ca_file: Some("/nowhere/at/all/ca.pem".into()), ..TlsOptions::default() };
+    let said = JobClient::new(HttpOptions { tls, ..options() }).err().unwrap();
+    assert!(said.starts_with("cannot read the certificate file `ca.pem`") && !said.contains("nowhere"), "{said}");
+}

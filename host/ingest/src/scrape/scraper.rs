@@ -1,0 +1,624 @@
+//! What becomes of one target's answers: samples with the right labels and times, stale markers, and the series that
+//! tell of the scrape itself.
+//!
+//! Invariant: each scrape is one batch. A failed one ends every series of the target and says `up` 0.
+//! Not here: HTTP, clocks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_model::sample::stale_nan;
+use belfry_model::write::Times;
+use belfry_model::{
+    Batch, Exemplar, Labels, LabelsBuilder, METRIC_NAME, MetricKind, MetricMetadata, SeriesRef, TimestampMs,
+};
+
+use super::lines::Lines;
+use super::slots::Slots;
+use super::{Job, ScrapeError, Target, number};
+use crate::exposition::{
+    Event, ExemplarText, HistogramSample, ProtobufParser, Sample, TextFormat, TextParser, series_labels,
+};
+use crate::relabel;
+use crate::writer::{AppendError, Ingest, OpenError};
+
+/// Labels of a scraped series, whatever the job's own limit: as many as a pushed one may have.
+pub const LABELS_SCRAPED_MAX: usize = 128;
+/// Bytes of a label's name or value.
+const LABEL_BYTES_MAX: usize = 8192;
+/// Metrics whose kind and help are remembered for a target.
+const FAMILIES_MAX: usize = 20_000;
+
+/// The format of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFormat {
+    /// One of the text formats.
+    Text(TextFormat),
+    /// Delimited `io.prometheus.client.MetricFamily` messages.
+    Protobuf,
+}
+
+/// An answer that came in time.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// Unpacked.
+    pub body: &'a [u8],
+    /// As its content type says.
+    pub format: BodyFormat,
+}
+
+/// What a scrape came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Why `up` is 0.
+    pub error: Option<ScrapeError>,
+    /// Why nothing was written; `up` may be 1 all the same.
+    pub lost: Option<AppendError>,
+    /// Samples in the answer.
+    pub scraped: u64,
+    /// Samples that relabelling left.
+    pub kept: u64,
+    /// Series that were not there at the last scrape.
+    pub added: u64,
+    /// Series that were refused: over a limit of Belfry's, or with labels that cannot be stored.
+    pub refused: u64,
+}
+
+/// The series that tell of the scrape itself, in the order of [`Reports::values`].
+const REPORTS: [&str; 5] = [
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+];
+/// And those for `extra_metrics`.
+const EXTRA_REPORTS: [&str; 3] = ["scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes"];
+
+/// One target's memory from scrape to scrape.
+pub struct Scraper {
+    job: Arc<Job>,
+    target: Arc<Target>,
+    producer: Arc<str>,
+    lines: Lines,
+    slots: Slots,
+    reports: Vec<SeriesRef>,
+    families: HashMap<Box<str>, MetricMetadata>,
+    /// Series of the job as it was before a reload, until the next answer says which go on.
+    before_reload: Vec<SeriesRef>,
+    scrape: u32,
+    samples_last: usize,
+}
+
+/// What is gathered while an answer is read.
+struct Reading {
+    batch: Batch,
+    at: TimestampMs,
+    scrape: u32,
+    seen: usize,
+    scraped: u64,
+    kept: u64,
+    added: u64,
+    refused: u64,
+    declared: Vec<Box<str>>,
+}
+
+impl Reading {
+    fn new(producer: Arc<str>, at: TimestampMs, scrape: u32, samples: usize) -> Self {
+        let mut batch = Batch::at(producer, at);
+        batch.refs.reserve(samples);
+        batch.values.reserve(samples);
+        Self { batch, at, scrape, seen: 0, scraped: 0, kept: 0, added: 0, refused: 0, declared: Vec::new() }
+    }
+
+    #[inline]
+    fn push(&mut self, series: SeriesRef, value: f64, own_time: Option<i64>, start: Option<i64>) {
+        if own_time.is_some() && matches!(self.batch.times, Times::One(_)) {
+            self.batch.times = Times::Each(vec![self.at; self.batch.refs.len()]);
+        }
+        if let Times::Each(times) = &mut self.batch.times {
+            times.push(own_time.map_or(self.at, TimestampMs));
+        }
+        if start.is_some() || !self.batch.starts.is_empty() {
+            self.batch.starts.resize(self.batch.refs.len(), 0);
+            self.batch.starts.push(start.unwrap_or(0));
+        }
+        self.batch.refs.push(series);
+        self.batch.values.push(value);
+    }
+}
+
+impl Scraper {
+    /// For one target; `producer` is its name in ingest, where it must be registered.
+    pub fn new(job: Arc<Job>, target: Arc<Target>, producer: impl Into<Arc<str>>) -> Self {
+        Self {
+            job,
+            target,
+            producer: producer.into(),
+            lines: Lines::default(),
+            slots: Slots::default(),
+            reports: Vec::new(),
+            families: HashMap::new(),
+            before_reload: Vec::new(),
+            scrape: 0,
+            samples_last: 0,
+        }
+    }
+
+    /// The target goes on under a changed job: what the next answer no longer brings ends then.
+    pub fn reconfigure(&mut self, job: Arc<Job>, target: Arc<Target>) {
+        self.before_reload.extend(self.slots.iter().filter_map(|s| s.series));
+        self.before_reload.append(&mut self.reports);
+        self.lines.forget();
+        self.slots.clear();
+        (self.job, self.target) = (job, target);
+    }
+
+    /// Bytes that the memory of the last answer takes, without the series' texts.
+    pub fn bytes(&self) -> usize {
+        self.lines.bytes()
+    }
+
+    /// Writes what a scrape at `at` brought, or that it failed.
+    pub async fn scraped(
+        &mut self,
+        ingest: &Ingest,
+        at: TimestampMs,
+        took: Duration,
+        answer: Result<Answer<'_>, ScrapeError>,
+    ) -> Outcome {
+        let outcome = self.scraped_once(ingest, at, took, answer.clone()).await;
+        match outcome {
+            // The store forgot some series (retention, a restore); it does not say which: all are opened again.
+            Ok((_, unknown)) if unknown > 0 => {
+                self.forget(ingest);
+                match self.scraped_once(ingest, at, took, answer).await {
+                    Ok((outcome, _)) | Err(outcome) => outcome,
+                }
+            }
+            Ok((outcome, _)) | Err(outcome) => outcome,
+        }
+    }
+
+    /// The target is gone: its series end at `at`, and it is forgotten.
+    pub async fn end(mut self, ingest: &Ingest, at: TimestampMs) -> Result<(), AppendError> {
+        let mut reading = Reading::new(self.producer.clone(), at, self.scrape, self.slots.len());
+        self.end_series(&mut reading, true);
+        for series in std::mem::take(&mut self.reports) {
+            reading.push(series, stale_nan(), None, None);
+        }
+        let written = match reading.batch.refs.is_empty() {
+            true => Ok(()),
+            false => ingest.append_as_is(reading.batch, at).await.map(drop),
+        };
+        ingest.retire(&self.producer, at).await?;
+        written
+    }
+
+    fn forget(&mut self, ingest: &Ingest) {
+        ingest.hand_back(&self.producer, (self.live() + self.reports.len()) as u64);
+        self.lines.forget();
+        self.slots.clear();
+        self.reports.clear();
+        self.before_reload.clear();
+    }
+
+    fn live(&self) -> usize {
+        self.slots.iter().filter(|s| s.series.is_some()).count()
+    }
+
+    async fn scraped_once(
+        &mut self,
+        ingest: &Ingest,
+        at: TimestampMs,
+        took: Duration,
+        answer: Result<Answer<'_>, ScrapeError>,
+    ) -> Result<(Outcome, u64), Outcome> {
+        self.scrape = self.scrape.wrapping_add(1).max(1);
+        let mut reading = Reading::new(self.producer.clone(), at, self.scrape, self.samples_last + REPORTS.len());
+        let body_bytes = answer.as_ref().map(|a| a.body.len()).unwrap_or(0);
+        let read = answer.and_then(|answer| match answer.format {
+            BodyFormat::Text(format) => self.read_text(ingest, &mut reading, answer.body, format),
+            BodyFormat::Protobuf => self.read_protobuf(ingest, &mut reading, answer.body),
+        });
+        let error = read.err();
+        self.declare(ingest, &reading);
+        if error.is_some() {
+            // Nothing of a bad answer is kept.
+            let (scraped, kept, added, refused) = (reading.scraped, reading.kept, reading.added, reading.refused);
+            reading = Reading::new(self.producer.clone(), at, self.scrape, self.slots.len());
+            (reading.scraped, reading.kept, reading.added, reading.refused) = (scraped, kept, added, refused);
+            let gone = self.live();
+            self.end_series(&mut reading, false);
+            self.lines.forget();
+            self.slots.clear();
+            ingest.hand_back(&self.producer, gone as u64);
+        } else {
+            self.samples_last = reading.batch.refs.len();
+            self.open_reports(ingest);
+            self.end_vanished(ingest, &mut reading);
+        }
+        self.open_reports(ingest);
+        self.report(&mut reading, error.is_none(), took, body_bytes);
+        ingest.refused(&self.producer, reading.refused);
+        let mut batch = reading.batch;
+        if !batch.starts.is_empty() {
+            batch.starts.resize(batch.refs.len(), 0);
+        }
+        let mut outcome = Outcome {
+            error,
+            lost: None,
+            scraped: reading.scraped,
+            kept: reading.kept,
+            added: reading.added,
+            refused: reading.refused,
+        };
+        match ingest.append_as_is(batch, at).await {
+            Ok(appended) => Ok((outcome, appended.unknown_series)),
+            Err(e) => {
+                outcome.lost = Some(e);
+                Err(outcome)
+            }
+        }
+    }
+
+    fn read_text(
+        &mut self,
+        ingest: &Ingest,
+        reading: &mut Reading,
+        body: &[u8],
+        format: TextFormat,
+    ) -> Result<(), ScrapeError> {
+        let mut parser = TextParser::new(body, format);
+        let known = !parser.needs_context();
+        self.lines.begin();
+        loop {
+            if known {
+                while let Some((text, slot)) = self.lines.expected()
+                    && let Some((value, time)) = parser.known_sample(text)
+                {
+                    self.lines.matched();
+                    self.take(reading, slot, value, time, None)?;
+                }
+            }
+            let piece = parser.position();
+            let sample = loop {
+                match parser.next_event().map_err(|e| ScrapeError::Malformed(e.to_string()))? {
+                    Some(Event::Sample(sample)) => break Some(sample),
+                    Some(event) => self.learn(reading, event),
+                    None => break None,
+                }
+            };
+            let Some(sample) = sample else { break };
+            let slot = self.float(ingest, reading, &sample)?;
+            if known && let Some(slot) = slot {
+                let was = self.slots.get_mut(slot).map_or(u32::MAX, |s| s.line);
+                self.lines.found(body.get(piece..parser.value_position()).unwrap_or_default(), slot, was);
+            }
+        }
+        let slots = &mut self.slots;
+        self.lines.finish(|slot, line| {
+            if let Some(slot) = slots.get_mut(slot) {
+                slot.line = line;
+            }
+        });
+        Ok(())
+    }
+
+    fn read_protobuf(&mut self, ingest: &Ingest, reading: &mut Reading, body: &[u8]) -> Result<(), ScrapeError> {
+        self.lines.forget();
+        let mut parser = ProtobufParser::new(body, self.job.native_histograms, self.job.classic_histograms);
+        loop {
+            match parser.next_event().map_err(|e| ScrapeError::Malformed(e.to_string()))? {
+                Some(Event::Sample(sample)) => drop(self.float(ingest, reading, &sample)?),
+                Some(Event::Histogram(sample)) => self.histogram(ingest, reading, &sample)?,
+                Some(event) => self.learn(reading, event),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// A known or new float; `None` when it could not be opened now and may be next time.
+    fn float(
+        &mut self,
+        ingest: &Ingest,
+        reading: &mut Reading,
+        sample: &Sample<'_>,
+    ) -> Result<Option<u32>, ScrapeError> {
+        let slot = self.slot(ingest, reading, sample.series)?;
+        let Some(number) = slot else {
+            reading.scraped += 1;
+            return Ok(None);
+        };
+        self.take(reading, number, sample.value, sample.at, sample.start)?;
+        if let Some(exemplar) = &sample.exemplar {
+            self.exemplar(reading, number, exemplar);
+        }
+        Ok(slot)
+    }
+
+    fn histogram(
+        &mut self,
+        ingest: &Ingest,
+        reading: &mut Reading,
+        sample: &HistogramSample<'_>,
+    ) -> Result<(), ScrapeError> {
+        let own_time = sample.at.filter(|_| self.job.honor_timestamps);
+        reading.scraped += 1;
+        let Some(number) = self.slot(ingest, reading, sample.series)? else { return Ok(()) };
+        let Some(series) = self.see(reading, number, own_time.is_some()) else { return Ok(()) };
+        self.count(reading)?;
+        let at = own_time.map_or(reading.at, TimestampMs);
+        reading.batch.histograms.push((series, at, sample.start.map(TimestampMs), sample.histogram.clone()));
+        sample.exemplars.iter().for_each(|e| self.exemplar(reading, number, e));
+        Ok(())
+    }
+
+    fn exemplar(&mut self, reading: &mut Reading, slot: u32, exemplar: &ExemplarText<'_>) {
+        let series = self.slots.get_mut(slot).and_then(|s| s.series);
+        if let (Some(series), Ok(labels)) = (series, series_labels(exemplar.labels)) {
+            let at = exemplar.at.map_or(reading.at, TimestampMs);
+            reading.batch.exemplars.push((series, Exemplar { labels, value: exemplar.value, at }));
+        }
+    }
+
+    #[inline]
+    fn take(
+        &mut self,
+        reading: &mut Reading,
+        slot: u32,
+        value: f64,
+        time: Option<i64>,
+        start: Option<i64>,
+    ) -> Result<(), ScrapeError> {
+        reading.scraped += 1;
+        let own_time = time.filter(|_| self.job.honor_timestamps);
+        if let Some(series) = self.see(reading, slot, own_time.is_some()) {
+            self.count(reading)?;
+            reading.push(series, value, own_time, start);
+        }
+        Ok(())
+    }
+
+    /// Marks a slot as seen; its series, unless relabelling drops it.
+    #[inline]
+    fn see(&mut self, reading: &mut Reading, slot: u32, own_time: bool) -> Option<SeriesRef> {
+        let slot = self.slots.get_mut(slot)?;
+        if slot.seen != reading.scrape {
+            slot.seen = reading.scrape;
+            reading.seen += 1;
+        }
+        slot.own_time = own_time;
+        slot.series
+    }
+
+    #[inline]
+    fn count(&self, reading: &mut Reading) -> Result<(), ScrapeError> {
+        reading.kept += 1;
+        let limit = self.job.limits.samples;
+        if limit > 0 && reading.kept > limit { Err(ScrapeError::TooManySamples(limit)) } else { Ok(()) }
+    }
+
+    /// The slot of a series' text, made if it is new.
+    fn slot(&mut self, ingest: &Ingest, reading: &mut Reading, text: &str) -> Result<Option<u32>, ScrapeError> {
+        if let Some(slot) = self.slots.find(text) {
+            return Ok(Some(slot));
+        }
+        let Some(labels) = self.labels(text)? else {
+            return Ok(Some(self.slots.add(text, None)));
+        };
+        if !storable(&labels) {
+            reading.refused += 1;
+            return Ok(Some(self.slots.add(text, None)));
+        }
+        match ingest.open_as_is(&self.producer, &labels) {
+            Ok(series) => {
+                reading.added += 1;
+                Ok(Some(self.slots.add(text, Some(series))))
+            }
+            Err(OpenError::ProducerLimit { .. } | OpenError::TotalLimit { .. }) => Ok(None),
+            Err(e) => {
+                tracing::debug!(%labels, error = %e, "a scraped series was not opened");
+                reading.refused += 1;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The labels that a series is stored with; `None` when relabelling drops it.
+    fn labels(&self, text: &str) -> Result<Option<Labels>, ScrapeError> {
+        let own = series_labels(text).map_err(ScrapeError::Malformed)?;
+        let mut labels = own.to_builder();
+        self.write_numbers_alike(&own, &mut labels);
+        for label in &self.target.labels {
+            if own.get(&label.name).is_some() {
+                if self.job.honor_labels {
+                    continue;
+                }
+                self.rename_own(&own, &mut labels, &label.name);
+            }
+            labels.set(label.name.clone(), label.value.clone());
+        }
+        if !relabel::apply(&self.job.metric_relabel, &mut labels) {
+            return Ok(None);
+        }
+        labels.retain(|l| !l.name.starts_with("__") || &*l.name == METRIC_NAME);
+        if labels.get(METRIC_NAME).is_none() {
+            return Err(ScrapeError::Malformed(format!("`{text}` has no metric name after relabelling")));
+        }
+        let labels = labels.build();
+        self.check_limits(&labels)?;
+        Ok(Some(labels))
+    }
+
+    /// Out of the way of one of ours: `job` becomes `exported_job`.
+    fn rename_own(&self, own: &Labels, labels: &mut LabelsBuilder, name: &str) {
+        let mut free = format!("exported_{name}");
+        while labels.get(&free).is_some() || self.target.labels.get(&free).is_some() {
+            free = format!("exported_{free}");
+        }
+        labels.set(free, own.get(name).unwrap_or_default());
+    }
+
+    /// `le="1"` and `le="1.0"` are one.
+    fn write_numbers_alike(&self, own: &Labels, labels: &mut LabelsBuilder) {
+        for (name, kind, suffix) in [("le", MetricKind::Histogram, "_bucket"), ("quantile", MetricKind::Summary, "")] {
+            let Some(value) = own.get(name) else { continue };
+            let family = own.metric().and_then(|m| m.strip_suffix(suffix)).and_then(|f| self.families.get(f));
+            if family.is_some_and(|f| f.kind == kind)
+                && let Some(written) = number::canonical(value)
+                && written != value
+            {
+                labels.set(name, written);
+            }
+        }
+    }
+
+    fn check_limits(&self, labels: &Labels) -> Result<(), ScrapeError> {
+        let limits = &self.job.limits;
+        let over = |n: usize, limit: u64| limit > 0 && n as u64 > limit;
+        let metric = labels.metric().unwrap_or_default();
+        if over(labels.len(), limits.labels) {
+            let n = labels.len();
+            return Err(ScrapeError::Labels(format!("`{metric}` has {n} labels, more than `limits.labels` allows")));
+        }
+        for label in labels {
+            if over(label.name.len(), limits.label_name_bytes) {
+                let text = format!("label `{}` of `{metric}` is longer than `limits.label_name` allows", label.name);
+                return Err(ScrapeError::Labels(text));
+            }
+            if over(label.value.len(), limits.label_value_bytes) {
+                let name = &label.name;
+                let text = format!("the value of `{name}` of `{metric}` is longer than `limits.label_value` allows");
+                return Err(ScrapeError::Labels(text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Kind, unit and help.
+    fn learn(&mut self, reading: &mut Reading, event: Event<'_>) {
+        let name = match &event {
+            Event::Help { metric, .. } | Event::Type { metric, .. } | Event::Unit { metric, .. } => &**metric,
+            Event::Sample(_) | Event::Histogram(_) => return,
+        };
+        if !self.families.contains_key(name) {
+            if self.families.len() >= FAMILIES_MAX {
+                return;
+            }
+            let new = MetricMetadata { name: name.to_owned(), ..MetricMetadata::default() };
+            self.families.insert(name.into(), new);
+        }
+        let Some(family) = self.families.get_mut(name) else { return };
+        let changed = match &event {
+            Event::Help { text, .. } if family.help != **text => {
+                family.help = text.to_string();
+                true
+            }
+            Event::Type { kind, .. } if family.kind != *kind => {
+                family.kind = *kind;
+                true
+            }
+            Event::Unit { unit, .. } if family.unit != *unit => {
+                family.unit = (*unit).to_owned();
+                true
+            }
+            _ => false,
+        };
+        if changed && reading.declared.last().is_none_or(|last| **last != *name) {
+            reading.declared.push(name.into());
+        }
+    }
+
+    fn declare(&self, ingest: &Ingest, reading: &Reading) {
+        for name in &reading.declared {
+            if let Some(family) = self.families.get(name) {
+                ingest.declare(family.clone());
+            }
+        }
+    }
+
+    /// Stale markers for what is not there any more.
+    fn end_vanished(&mut self, ingest: &Ingest, reading: &mut Reading) {
+        let mut gone = 0;
+        if reading.seen < self.slots.len() {
+            let track = self.job.track_timestamps_staleness;
+            self.slots.sweep(reading.scrape, |slot| {
+                let Some(series) = slot.series else { return };
+                gone += 1;
+                if track || !slot.own_time {
+                    reading.push(series, stale_nan(), None, None);
+                }
+            });
+        }
+        if !self.before_reload.is_empty() {
+            let mut there: Vec<SeriesRef> = self.slots.iter().filter_map(|s| s.series).collect();
+            there.extend(&self.reports);
+            there.sort_unstable();
+            let before = std::mem::take(&mut self.before_reload);
+            gone += before.len();
+            for series in before.into_iter().filter(|s| there.binary_search(s).is_err()) {
+                reading.push(series, stale_nan(), None, None);
+            }
+        }
+        ingest.hand_back(&self.producer, gone as u64);
+    }
+
+    /// Stale markers for all; at the end of a target also for series whose times are their own.
+    fn end_series(&mut self, reading: &mut Reading, all: bool) {
+        let track = all || self.job.track_timestamps_staleness;
+        for slot in self.slots.iter() {
+            if let Some(series) = slot.series.filter(|_| track || !slot.own_time) {
+                reading.push(series, stale_nan(), None, None);
+            }
+        }
+        for series in std::mem::take(&mut self.before_reload) {
+            reading.push(series, stale_nan(), None, None);
+        }
+    }
+
+    fn open_reports(&mut self, ingest: &Ingest) {
+        if !self.reports.is_empty() {
+            return;
+        }
+        for name in REPORTS.iter().chain(EXTRA_REPORTS.iter().filter(|_| self.job.extra_metrics)) {
+            let mut labels = self.target.labels.to_builder();
+            labels.set(METRIC_NAME, *name);
+            match ingest.open_as_is(&self.producer, &labels.build()) {
+                Ok(series) => self.reports.push(series),
+                Err(error) => {
+                    tracing::warn!(producer = &*self.producer, %error, "the series of the scrape itself were not opened");
+                    ingest.hand_back(&self.producer, self.reports.len() as u64);
+                    self.reports.clear();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn report(&self, reading: &mut Reading, up: bool, took: Duration, body_bytes: usize) {
+        let values = [
+            f64::from(u8::from(up)),
+            took.as_secs_f64(),
+            reading.scraped as f64,
+            reading.kept as f64,
+            reading.added as f64,
+            self.target.timeout.as_secs_f64(),
+            self.job.limits.samples as f64,
+            body_bytes as f64,
+        ];
+        for (series, value) in self.reports.iter().zip(values) {
+            reading.push(*series, value, None, None);
+        }
+    }
+}
+
+fn storable(labels: &Labels) -> bool {
+    labels.len() <= LABELS_SCRAPED_MAX
+        && labels.iter().all(|l| l.name.len() <= LABEL_BYTES_MAX && l.value.len() <= LABEL_BYTES_MAX)
+}
+
+#[cfg(test)]
+#[path = "scraper_tests.rs"]
+mod tests;

@@ -1,0 +1,361 @@
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use belfry_model::sample::is_stale;
+use belfry_model::{Appended, WriteError, Writer};
+
+use super::*;
+use crate::relabel::{Action, Relabel, RelabelSpec};
+use crate::scrape::{Group, Targets, test_job};
+use crate::writer::IngestLimits;
+
+/// A store that only remembers what it was given.
+#[derive(Default)]
+struct Book {
+    series: Mutex<Vec<Labels>>,
+    /// `time series = value`, in order of arrival.
+    samples: Mutex<Vec<String>>,
+    metadata: Mutex<Vec<MetricMetadata>>,
+    /// References that it no longer knows: those below this.
+    forgotten: Mutex<u64>,
+}
+
+#[async_trait]
+impl Writer for Book {
+    fn open(&self, labels: &Labels) -> Result<SeriesRef, WriteError> {
+        let mut series = self.series.lock().unwrap();
+        let forgotten = *self.forgotten.lock().unwrap() as usize;
+        let known = series.iter().skip(forgotten).position(|l| l == labels).map(|n| n + forgotten);
+        Ok(SeriesRef(known.unwrap_or_else(|| {
+            series.push(labels.clone());
+            series.len() - 1
+        }) as u64))
+    }
+
+    async fn append(&self, batch: Batch) -> Result<Appended, WriteError> {
+        let mut appended = Appended::default();
+        let series = self.series.lock().unwrap();
+        let mut told = self.samples.lock().unwrap();
+        for (i, (r, value)) in batch.refs.iter().zip(&batch.values).enumerate() {
+            if r.0 < *self.forgotten.lock().unwrap() {
+                appended.unknown_series += 1;
+                continue;
+            }
+            let at = match &batch.times {
+                Times::One(at) => *at,
+                Times::Each(times) => times[i],
+            };
+            let value = if is_stale(*value) { "stale".to_owned() } else { value.to_string() };
+            let start = batch.starts.get(i).filter(|s| **s != 0).map(|s| format!(" since {s}")).unwrap_or_default();
+            told.push(format!("{} {} = {value}{start}", at.0, series[r.0 as usize]));
+            appended.accepted += 1;
+        }
+        for (r, at, _, histogram) in &batch.histograms {
+            told.push(format!("{} {} = histogram of {}", at.0, series[r.0 as usize], histogram.count));
+        }
+        for (r, exemplar) in &batch.exemplars {
+            told.push(format!("{} {} # {}", exemplar.at.0, series[r.0 as usize], exemplar.labels));
+        }
+        Ok(appended)
+    }
+
+    fn declare(&self, metadata: MetricMetadata) {
+        self.metadata.lock().unwrap().push(metadata);
+    }
+}
+
+struct Bench {
+    book: Arc<Book>,
+    ingest: Ingest,
+    scraper: Scraper,
+    at: i64,
+}
+
+fn target(job: &Job) -> Arc<Target> {
+    let group = Group { addresses: vec!["h:1".to_owned()], labels: Labels::empty() };
+    Targets::of(job, &[group]).active.remove(0)
+}
+
+impl Bench {
+    fn new(job: Job) -> Self {
+        let book = Arc::new(Book::default());
+        let ingest = Ingest::new(book.clone(), IngestLimits::default());
+        ingest.register("t", Labels::empty(), None);
+        let (target, job) = (target(&job), Arc::new(job));
+        Self { book, ingest, scraper: Scraper::new(job, target, "t"), at: 0 }
+    }
+
+    /// One scrape; a second passes. Gives what was written but the reports, without the target's labels.
+    fn scrape(&mut self, text: &str) -> Vec<String> {
+        self.answer(Ok(Answer { body: text.as_bytes(), format: BodyFormat::Text(TextFormat::Prometheus) })).1
+    }
+
+    fn answer(&mut self, answer: Result<Answer<'_>, ScrapeError>) -> (Outcome, Vec<String>) {
+        self.at += 1000;
+        let took = Duration::from_millis(250);
+        let outcome = block_on(self.scraper.scraped(&self.ingest, TimestampMs(self.at), took, answer));
+        (outcome, self.written().into_iter().filter(|l| !l.contains(" up") && !l.contains(" scrape_")).collect())
+    }
+
+    fn written(&self) -> Vec<String> {
+        let all = std::mem::take(&mut *self.book.samples.lock().unwrap());
+        all.into_iter().map(|l| l.replace(r#"instance="h:1", job="node""#, "..")).collect()
+    }
+
+    fn held(&self) -> u64 {
+        self.ingest.producer_stats("t").unwrap().series
+    }
+}
+
+/// Nothing here waits.
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+#[test]
+fn each_scrape_tells_of_itself() {
+    let mut bench = Bench::new(Job { extra_metrics: true, ..test_job() });
+    bench.scraper.job = Arc::new(Job { extra_metrics: true, ..test_job() });
+    block_on(bench.scraper.scraped(
+        &bench.ingest,
+        TimestampMs(1000),
+        Duration::from_millis(250),
+        Ok(Answer { body: b"a 1\nb 2\n", format: BodyFormat::Text(TextFormat::Prometheus) }),
+    ));
+    assert_eq!(
+        bench.written(),
+        [
+            "1000 a{..} = 1",
+            "1000 b{..} = 2",
+            "1000 up{..} = 1",
+            "1000 scrape_duration_seconds{..} = 0.25",
+            "1000 scrape_samples_scraped{..} = 2",
+            "1000 scrape_samples_post_metric_relabeling{..} = 2",
+            "1000 scrape_series_added{..} = 2",
+            "1000 scrape_timeout_seconds{..} = 5",
+            "1000 scrape_sample_limit{..} = 0",
+            "1000 scrape_body_size_bytes{..} = 8",
+        ]
+    );
+}
+
+#[test]
+fn what_vanishes_ends_and_what_stays_goes_on() {
+    let mut bench = Bench::new(test_job());
+    assert_eq!(
+        bench.scrape("a 1\nb{x=\"1\"} 2\nc 3\n"),
+        ["1000 a{..} = 1", "1000 b{.., x=\"1\"} = 2", "1000 c{..} = 3"]
+    );
+    assert_eq!(bench.held(), 8);
+    assert_eq!(bench.scrape("a 4\nc 5\n"), ["2000 a{..} = 4", "2000 c{..} = 5", "2000 b{.., x=\"1\"} = stale"]);
+    assert_eq!(bench.held(), 7);
+    assert_eq!(bench.scrape("a 6\nnew 7\nc 8\n"), ["3000 a{..} = 6", "3000 new{..} = 7", "3000 c{..} = 8"]);
+    assert_eq!(bench.scrape("a 6\nnew 7\nc 8\n"), ["4000 a{..} = 6", "4000 new{..} = 7", "4000 c{..} = 8"]);
+    assert_eq!(bench.scrape("").sorted(), ["5000 a{..} = stale", "5000 c{..} = stale", "5000 new{..} = stale"]);
+    assert_eq!(bench.held(), 5);
+    assert_eq!(bench.scrape("b{x=\"1\"} 2\n"), ["6000 b{.., x=\"1\"} = 2"]);
+}
+
+trait Sorted {
+    fn sorted(self) -> Self;
+}
+
+impl Sorted for Vec<String> {
+    fn sorted(mut self) -> Self {
+        self.sort();
+        self
+    }
+}
+
+#[test]
+fn a_failed_scrape_ends_all_series_and_says_up_0() {
+    let mut bench = Bench::new(test_job());
+    bench.scrape("a 1\nb 2\n");
+    let (outcome, written) = bench.answer(Err(ScrapeError::Status(503)));
+    assert_eq!(outcome.error.unwrap().to_string(), "the target answered with status 503");
+    assert_eq!(written.sorted(), ["2000 a{..} = stale", "2000 b{..} = stale"]);
+    assert_eq!((bench.held(), bench.scrape("a 3\n")), (5, vec!["3000 a{..} = 3".to_owned()]));
+    let bad = Answer { body: b"a 4\nb nonsense\n", format: BodyFormat::Text(TextFormat::Prometheus) };
+    let (outcome, written) = bench.answer(Ok(bad));
+    assert_eq!(outcome.error.unwrap().to_string(), "bad answer: line 2: `nonsense` is no number");
+    assert_eq!(written, ["4000 a{..} = stale"], "nothing of a bad answer is kept");
+    block_on(bench.scraper.scraped(&bench.ingest, TimestampMs(9), Duration::ZERO, Err(ScrapeError::Status(500))));
+    assert_eq!(bench.written()[0], "9 up{..} = 0");
+}
+
+#[test]
+fn at_the_end_everything_ends() {
+    let mut bench = Bench::new(test_job());
+    bench.scrape("a 1\nb 2 500\n");
+    block_on(bench.scraper.end(&bench.ingest, TimestampMs(2000))).unwrap();
+    let written = std::mem::take(&mut *bench.book.samples.lock().unwrap());
+    assert_eq!(written.len(), 7);
+    assert!(written.iter().all(|l| l.starts_with("2000 ") && l.ends_with(" = stale")), "{written:?}");
+    assert!(bench.ingest.producer_stats("t").is_none());
+}
+
+#[test]
+fn labels_of_the_target_win_unless_the_job_honors_its_own() {
+    let text = "a{job=\"x\",exported_job=\"y\",instance=\"i\",other=\"z\"} 1\n";
+    assert_eq!(
+        Bench::new(test_job()).scrape(text),
+        [r#"1000 a{exported_exported_job="x", exported_instance="i", exported_job="y", instance="h:1", job="node", other="z"} = 1"#
+            .replace(r#"instance="h:1", job="node""#, "..")]
+    );
+    let mut honest = Bench::new(Job { honor_labels: true, ..test_job() });
+    assert_eq!(honest.scrape(text), [r#"1000 a{exported_job="y", instance="i", job="x", other="z"} = 1"#]);
+}
+
+#[test]
+fn times_of_the_target_are_taken_and_then_its_end_is_not_ours_to_tell() {
+    let mut bench = Bench::new(test_job());
+    assert_eq!(bench.scrape("a 1\nb 2 77\nc 3\n"), ["1000 a{..} = 1", "77 b{..} = 2", "1000 c{..} = 3"]);
+    assert_eq!(bench.scrape("a 1\n"), ["2000 a{..} = 1", "2000 c{..} = stale"]);
+    let mut strict = Bench::new(Job { honor_timestamps: false, ..test_job() });
+    assert_eq!(strict.scrape("b 2 77\n"), ["1000 b{..} = 2"]);
+    let mut tracked = Bench::new(Job { track_timestamps_staleness: true, ..test_job() });
+    tracked.scrape("b 2 77\n");
+    assert_eq!(tracked.scrape(""), ["2000 b{..} = stale"]);
+}
+
+#[test]
+fn metric_relabelling_drops_and_renames() {
+    let rule = |spec| Relabel::new(spec).unwrap();
+    let mut bench = Bench::new(Job {
+        metric_relabel: vec![
+            rule(RelabelSpec {
+                source_labels: vec![METRIC_NAME.to_owned()],
+                regex: "go_.*".to_owned(),
+                action: Action::Drop,
+                ..RelabelSpec::default()
+            }),
+            rule(RelabelSpec {
+                source_labels: vec!["x".to_owned()],
+                target_label: "__tmp".to_owned(),
+                ..RelabelSpec::default()
+            }),
+            rule(RelabelSpec { regex: "x".to_owned(), action: Action::LabelDrop, ..RelabelSpec::default() }),
+        ],
+        ..test_job()
+    });
+    for time in ["1000", "2000"] {
+        assert_eq!(bench.scrape("go_gc 1\na{x=\"1\"} 2\n"), [format!("{time} a{{..}} = 2")]);
+    }
+    let answer = Answer { body: b"go_gc 1\na{x=\"1\"} 2\n", format: BodyFormat::Text(TextFormat::Prometheus) };
+    let outcome = bench.answer(Ok(answer)).0;
+    assert_eq!((outcome.scraped, outcome.kept, outcome.added), (2, 1, 0));
+}
+
+#[test]
+fn limits_fail_the_whole_scrape() {
+    let with = |change: fn(&mut JobLimits), text: &str| {
+        let mut job = test_job();
+        change(&mut job.limits);
+        let answer = Answer { body: text.as_bytes(), format: BodyFormat::Text(TextFormat::Prometheus) };
+        Bench::new(job).answer(Ok(answer)).0.error.map(|e| e.to_string())
+    };
+    use crate::scrape::JobLimits;
+    let text = "a{label=\"value\"} 1\nb 2\n";
+    assert_eq!(with(|l| l.samples = 2, text), None);
+    let said = with(|l| l.samples = 1, text).unwrap();
+    assert_eq!(said, "the answer has more than 1 samples; see the job's `limits.samples`");
+    let said = with(|l| l.labels = 3, text).unwrap();
+    assert_eq!(said, "`a` has 4 labels, more than `limits.labels` allows");
+    let said = with(|l| l.label_name_bytes = 7, text).unwrap();
+    assert_eq!(said, "label `__name__` of `a` is longer than `limits.label_name` allows");
+    let said = with(|l| l.label_value_bytes = 4, text).unwrap();
+    assert_eq!(said, "the value of `label` of `a` is longer than `limits.label_value` allows");
+}
+
+#[test]
+fn numbers_in_bucket_labels_are_written_alike() {
+    let mut bench = Bench::new(test_job());
+    let text = "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\n# TYPE g gauge\ng{le=\"1\"} 3\n";
+    assert_eq!(
+        bench.scrape(text).iter().map(|l| l.replace("..", "")).collect::<Vec<_>>(),
+        [r#"1000 h_bucket{, le="1.0"} = 1"#, r#"1000 h_bucket{, le="+Inf"} = 2"#, r#"1000 g{, le="1"} = 3"#]
+    );
+}
+
+#[test]
+fn openmetrics_brings_start_times_and_exemplars_and_metadata() {
+    let mut bench = Bench::new(test_job());
+    let text = "# HELP c Help.\n# TYPE c counter\nc_total 1 # {t=\"x\"} 1\nc_created 5\n# TYPE g gauge\ng 2\n# EOF\n";
+    for at in [1000, 2000] {
+        let answer = Answer { body: text.as_bytes(), format: BodyFormat::Text(TextFormat::OpenMetrics) };
+        assert_eq!(
+            bench.answer(Ok(answer)).1,
+            [
+                format!("{at} c_total{{..}} = 1 since 5000"),
+                format!("{at} g{{..}} = 2"),
+                format!("{at} c_total{{..}} # {{t=\"x\"}}")
+            ]
+        );
+    }
+    let declared = bench.book.metadata.lock().unwrap();
+    assert_eq!(declared.len(), 2, "what is known already is not told again");
+    assert_eq!((declared[0].help.as_str(), declared[0].kind), ("Help.", MetricKind::Counter));
+}
+
+#[test]
+fn series_that_the_store_forgot_are_opened_again() {
+    let mut bench = Bench::new(test_job());
+    bench.scrape("a 1\nb 2\n");
+    *bench.book.forgotten.lock().unwrap() = 99;
+    bench.book.series.lock().unwrap().resize(99, Labels::empty());
+    assert_eq!(bench.scrape("a 3\nb 4\n"), ["2000 a{..} = 3", "2000 b{..} = 4"]);
+    assert_eq!(bench.held(), 7);
+}
+
+#[test]
+fn after_a_reload_only_what_changed_ends() {
+    let mut bench = Bench::new(test_job());
+    bench.scrape("a 1\nb 2\n");
+    let drop = RelabelSpec {
+        source_labels: vec![METRIC_NAME.to_owned()],
+        regex: "b".to_owned(),
+        action: Action::Drop,
+        ..RelabelSpec::default()
+    };
+    let job = Job { metric_relabel: vec![Relabel::new(drop).unwrap()], ..test_job() };
+    bench.scraper.reconfigure(Arc::new(job.clone()), target(&job));
+    assert_eq!(bench.scrape("a 3\nb 4\n"), ["2000 a{..} = 3", "2000 b{..} = stale"]);
+    assert_eq!(bench.held(), 6);
+}
+
+/// Whatever lines come, go, move or repeat between scrapes, what is written is what a scraper without memory would
+/// write, plus stale markers for what is gone.
+#[test]
+fn memory_changes_nothing_but_the_cost() {
+    let mut seed = 7_u64;
+    let mut random = move |n: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % n
+    };
+    let mut bench = Bench::new(test_job());
+    let mut before: BTreeMap<String, ()> = BTreeMap::new();
+    for _ in 0..300 {
+        let mut names: Vec<u64> = (0..12).filter(|_| random(4) > 0).collect();
+        if random(3) == 0 {
+            let (a, b) = (random(12) as usize % names.len().max(1), random(12) as usize % names.len().max(1));
+            names.get(a).copied().zip(names.get(b).copied()).inspect(|_| names.swap(a, b));
+        }
+        let mut text = String::new();
+        let mut expected = Vec::new();
+        for n in &names {
+            if random(5) == 0 {
+                text += &format!("# HELP s{n} {}\n", random(2));
+            }
+            let value = random(100);
+            text += &format!("s{n}{{l=\"{n}\"}} {value}{}\n", if random(6) == 0 { " " } else { "" });
+            expected.push(format!("{} s{n}{{.., l=\"{n}\"}} = {value}", bench.at + 1000));
+        }
+        let now: BTreeMap<String, ()> = names.iter().map(|n| (format!("s{n}{{.., l=\"{n}\"}}"), ())).collect();
+        for gone in before.keys().filter(|k| !now.contains_key(*k)) {
+            expected.push(format!("{} {gone} = stale", bench.at + 1000));
+        }
+        before = now;
+        assert_eq!(bench.scrape(&text).sorted(), expected.sorted(), "{text}");
+    }
+}

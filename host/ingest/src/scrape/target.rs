@@ -1,0 +1,175 @@
+//! From what was discovered to what is scraped: defaults, relabelling, the labels that remain, the address.
+//!
+//! Invariant: a target's URL and labels come from its discovered labels alone, so that the same discovery gives the same
+//! targets; two targets with the same labels and address are one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_model::duration::{format_duration, parse_duration};
+use belfry_model::{Labels, LabelsBuilder};
+use url::Url;
+
+use super::Job;
+use crate::relabel;
+
+/// Addresses that a discovery found together, with what is known of all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// `host:port`, or whatever relabelling makes one of.
+    pub addresses: Vec<String>,
+    /// Of all of them; `__meta_…` among them.
+    pub labels: Labels,
+}
+
+/// Something to scrape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// On every series: `job`, `instance` and what relabelling left.
+    pub labels: Labels,
+    /// Before relabelling.
+    pub discovered: Labels,
+    /// What is asked.
+    pub url: Url,
+    /// How often.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+impl Target {
+    /// Tells targets of a job apart, and is the same after a restart.
+    pub fn key(&self) -> u64 {
+        let mut all = self.labels.to_builder();
+        all.set("__url__", self.url.as_str());
+        all.build().stable_hash()
+    }
+}
+
+/// What became of one discovered address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// It is scraped.
+    Active(Box<Target>),
+    /// A rule dropped it; these were its labels.
+    Dropped(Labels),
+}
+
+/// The targets of a job.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    /// In the order of discovery.
+    pub active: Vec<Arc<Target>>,
+    /// Their labels before relabelling.
+    pub dropped: Vec<Labels>,
+    /// What was discovered but cannot be a target, and why.
+    pub failed: Vec<(Labels, String)>,
+}
+
+impl Targets {
+    /// Of everything that was discovered for `job`.
+    pub fn of(job: &Job, groups: &[Group]) -> Self {
+        let mut all = Self::default();
+        let mut seen = BTreeSet::new();
+        for (group, address) in groups.iter().flat_map(|g| g.addresses.iter().map(move |a| (g, a))) {
+            let discovered = discovered_labels(job, group, address);
+            match place(job, discovered.clone()) {
+                Ok(Placed::Active(target)) if seen.insert(target.key()) => all.active.push(Arc::from(target)),
+                Ok(Placed::Active(_)) => {}
+                Ok(Placed::Dropped(labels)) => all.dropped.push(labels),
+                Err(reason) => all.failed.push((discovered, reason)),
+            }
+        }
+        all
+    }
+
+    /// More than the job may have?
+    pub fn too_many(&self, job: &Job) -> bool {
+        job.limits.targets > 0 && self.active.len() as u64 > job.limits.targets
+    }
+}
+
+/// The labels that relabelling sees.
+fn discovered_labels(job: &Job, group: &Group, address: &str) -> Labels {
+    let mut labels = LabelsBuilder::default();
+    labels.set("job", job.name.as_str());
+    labels.set("__scrape_interval__", format_duration(job.interval));
+    labels.set("__scrape_timeout__", format_duration(job.timeout));
+    labels.set("__metrics_path__", job.path.as_str());
+    labels.set("__scheme__", job.scheme.as_str());
+    for (name, values) in &job.params {
+        if let Some(first) = values.first() {
+            labels.set(format!("__param_{name}"), first.as_str());
+        }
+    }
+    for label in &group.labels {
+        labels.set(label.name.clone(), label.value.clone());
+    }
+    labels.set("__address__", address);
+    labels.build()
+}
+
+/// Relabels one address. The error says why it cannot be a target.
+pub fn place(job: &Job, discovered: Labels) -> Result<Placed, String> {
+    let mut labels = discovered.to_builder();
+    if !relabel::apply(&job.relabel, &mut labels) {
+        return Ok(Placed::Dropped(discovered));
+    }
+    let address = labels.get("__address__").ok_or("it has no `__address__`")?.to_owned();
+    if address.contains('/') {
+        return Err(format!("`{address}` is no address: it must be host:port, without scheme and path"));
+    }
+    let duration = |name: &str| {
+        let text = labels.get(name).unwrap_or_default();
+        parse_duration(text).map_err(|e| format!("`{name}`: {e}"))
+    };
+    let (interval, timeout) = (duration("__scrape_interval__")?, duration("__scrape_timeout__")?);
+    if interval.is_zero() || timeout.is_zero() {
+        return Err("`__scrape_interval__` and `__scrape_timeout__` cannot be zero".to_owned());
+    }
+    if timeout > interval {
+        return Err("`__scrape_timeout__` is longer than `__scrape_interval__`".to_owned());
+    }
+    let url = url_of(job, &labels, &address)?;
+    if labels.get("instance").is_none() {
+        labels.set("instance", address);
+    }
+    labels.retain(|l| !l.name.starts_with("__"));
+    Ok(Placed::Active(Box::new(Target { labels: labels.build(), discovered, url, interval, timeout })))
+}
+
+fn url_of(job: &Job, labels: &LabelsBuilder, address: &str) -> Result<Url, String> {
+    let scheme = labels.get("__scheme__").unwrap_or("http");
+    if !matches!(scheme, "http" | "https") {
+        return Err(format!("`__scheme__` is `{scheme}`: only http and https can be scraped"));
+    }
+    let bad = || format!("`{address}` is no address: write it like host:port or [::1]:port");
+    let mut url = Url::parse(&format!("{scheme}://{address}")).map_err(|_| bad())?;
+    let more = url.path() != "/" || url.query().is_some() || url.fragment().is_some() || address.contains('@');
+    if url.host_str().is_none_or(str::is_empty) || more {
+        return Err(bad());
+    }
+    url.set_path(labels.get("__metrics_path__").unwrap_or("/metrics"));
+    let mut params = job.params.clone();
+    for label in labels.iter() {
+        if let Some(name) = label.name.strip_prefix("__param_") {
+            let values = params.entry(name.to_owned()).or_default();
+            match values.first_mut() {
+                Some(first) => *first = label.value.to_string(),
+                None => values.push(label.value.to_string()),
+            }
+        }
+    }
+    if params.values().any(|v| !v.is_empty()) {
+        let mut query = url.query_pairs_mut();
+        for (name, values) in &params {
+            values.iter().for_each(|value| drop(query.append_pair(name, value)));
+        }
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod tests;

@@ -1,0 +1,101 @@
+use super::*;
+use crate::relabel::{Action, Relabel, RelabelSpec};
+use crate::scrape::test_job as job;
+
+fn group(addresses: &[&str], labels: &[(&str, &str)]) -> Group {
+    Group {
+        addresses: addresses.iter().map(|a| (*a).to_owned()).collect(),
+        labels: Labels::from_pairs(labels.iter().copied()),
+    }
+}
+
+fn rule(source: &str, target: &str, replacement: &str) -> Relabel {
+    Relabel::new(RelabelSpec {
+        source_labels: vec![source.to_owned()],
+        target_label: target.to_owned(),
+        replacement: replacement.to_owned(),
+        ..RelabelSpec::default()
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_target_has_job_instance_and_the_labels_of_its_group() {
+    let targets =
+        Targets::of(&job(), &[group(&["localhost:9100", "[::1]:9100"], &[("env", "prod"), ("__meta_x", "y")])]);
+    let told: Vec<_> = targets.active.iter().map(|t| format!("{} {}", t.url, t.labels)).collect();
+    assert_eq!(
+        told,
+        [
+            r#"http://localhost:9100/metrics {env="prod", instance="localhost:9100", job="node"}"#,
+            r#"http://[::1]:9100/metrics {env="prod", instance="[::1]:9100", job="node"}"#,
+        ]
+    );
+    assert_eq!(targets.active[0].discovered.get("__meta_x"), Some("y"));
+    assert_eq!(targets.active[0].discovered.get("__scrape_interval__"), Some("10s"));
+}
+
+/// What a blackbox exporter needs: the address becomes a parameter.
+#[test]
+fn relabelling_reaches_address_scheme_path_and_parameters() {
+    let mut job = job();
+    job.params = [("module".to_owned(), vec!["http_2xx".to_owned(), "more".to_owned()])].into();
+    job.relabel = vec![
+        rule("__address__", "__param_target", "https://$1/ä?"),
+        rule("__param_target", "instance", "$1"),
+        rule("none", "__address__", "probe:9115"),
+        rule("none", "__scheme__", "https"),
+        rule("none", "__metrics_path__", "/probe"),
+        rule("none", "__param_module", "tcp"),
+        rule("none", "__scrape_interval__", "1m"),
+    ];
+    let targets = Targets::of(&job, &[group(&["example.org"], &[])]);
+    assert_eq!(targets.failed, []);
+    let target = &targets.active[0];
+    assert_eq!(
+        target.url.as_str(),
+        "https://probe:9115/probe?module=tcp&module=more&target=https%3A%2F%2Fexample.org%2F%C3%A4%3F"
+    );
+    assert_eq!(target.labels.get("instance"), Some("https://example.org/ä?"));
+    assert_eq!(target.interval, Duration::from_secs(60));
+}
+
+#[test]
+fn what_is_dropped_or_cannot_be_scraped_is_told() {
+    let mut job = job();
+    let drop = RelabelSpec {
+        source_labels: vec!["__address__".to_owned()],
+        regex: "secret.*".to_owned(),
+        action: Action::Drop,
+        ..RelabelSpec::default()
+    };
+    job.relabel = vec![Relabel::new(drop).unwrap(), rule("bad", "__scheme__", "$1")];
+    let found = [
+        group(&["secret:1", "ok:1", "ok:1", "http://ok:1", "a b:1", ":1"], &[("bad", "http")]),
+        group(&["ftp:1"], &[("bad", "ftp")]),
+    ];
+    let targets = Targets::of(&job, &found);
+    assert_eq!(targets.active.len(), 1, "the same target twice is one");
+    assert_eq!(targets.dropped.len(), 1);
+    let reasons: Vec<_> = targets.failed.iter().map(|f| f.1.as_str()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "`http://ok:1` is no address: it must be host:port, without scheme and path",
+            "`a b:1` is no address: write it like host:port or [::1]:port",
+            "`:1` is no address: write it like host:port or [::1]:port",
+            "`__scheme__` is `ftp`: only http and https can be scraped",
+        ]
+    );
+    job.limits.targets = 1;
+    assert!(!targets.too_many(&job));
+    assert!(Targets::of(&job, &[group(&["a:1", "b:1"], &[("bad", "http")])]).too_many(&job));
+}
+
+#[test]
+fn a_key_is_the_same_after_a_restart_and_differs_between_targets() {
+    let found = [group(&["a:1", "b:1"], &[])];
+    let (one, two) = (Targets::of(&job(), &found), Targets::of(&job(), &found));
+    assert_eq!(one.active[0].key(), two.active[0].key());
+    assert_ne!(one.active[0].key(), one.active[1].key());
+}
