@@ -5,10 +5,13 @@
 //! Not here: a clock, I/O, notify, the store.
 
 mod alert;
+pub mod check;
 pub mod file;
+pub mod groups;
 mod organ;
 mod rule;
 pub mod threshold;
+pub mod unittest;
 
 pub use alert::OUTAGE_TOLERANCE;
 pub use organ::{ANSWER_LOST_AFTER, RESEND_EVERY, RuleSnapshot, Rules, RulesEffect, RulesInput};
