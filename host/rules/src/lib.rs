@@ -5,9 +5,11 @@
 //! Not here: a clock, I/O, notify, the store.
 
 mod alert;
+pub mod backtest;
 pub mod check;
 pub mod file;
 pub mod groups;
+pub mod mutate;
 mod organ;
 mod rule;
 pub mod threshold;

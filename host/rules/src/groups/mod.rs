@@ -11,3 +11,5 @@ mod state;
 pub use organ::{GroupSnapshot, Groups, GroupsEffect, GroupsInput, Health, Job, RuleView};
 pub use spec::{Defaults, GroupSpec, Row, RuleSpec, Words, severity_of};
 pub use state::{ALERTS_PER_FILE_RULE_MAX, Active, StoredAlert};
+// Tests and backtests of rules move their alerts with these.
+pub(crate) use state::{Changes, RuleState};

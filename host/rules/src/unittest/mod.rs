@@ -6,7 +6,7 @@
 pub mod coverage;
 mod file;
 pub mod junit;
-mod machine;
+pub(crate) mod machine;
 mod memory;
 mod run;
 pub(crate) mod series;

@@ -10,13 +10,13 @@ use std::time::Duration;
 use belfry_model::duration::format_duration;
 use belfry_model::read::Cancel;
 use belfry_model::{Histogram, Labels, TimestampMs, Value};
-use belfry_promql::{Expr, PointValue, Query, QueryLimits, QueryTime, QueryValue};
+use belfry_promql::{Expr, PointValue, Query, QueryLimits, QueryTime, QueryValue, VectorPoint};
 use belfry_template::QuerySample;
 
 use super::file::{AlertCase, AlertExpected, ExprCase, ExprExpected, TestFile, TestGroup};
-use super::machine::{RuleRun, Surroundings, histogram};
+use super::machine::{RuleRun, histogram, rules_of};
 use super::memory::Memory;
-use crate::file::{Group, Place, RuleFile, RuleKind};
+use crate::file::{Group, Place, Rule, RuleFile, RuleKind};
 
 /// Evaluations of one test; a longer one is a mistake in `eval_time` or `evaluation_interval`.
 pub const EVALUATIONS_MAX: u64 = 1_000_000;
@@ -107,8 +107,9 @@ pub fn run(file: &TestFile, rules: &[RuleFile], options: &Options) -> TestOutcom
 
 struct Running<'a> {
     key: RuleKey,
+    rule: &'a Rule,
     offset: Duration,
-    run: RuleRun<'a>,
+    run: RuleRun,
 }
 
 struct Test<'a> {
@@ -116,7 +117,6 @@ struct Test<'a> {
     group: &'a TestGroup,
     memory: Memory,
     rules: Vec<Running<'a>>,
-    around: Surroundings,
 }
 
 impl<'a> Test<'a> {
@@ -129,19 +129,20 @@ impl<'a> Test<'a> {
             .collect();
         // As promtool: groups that are not named are level with the first that is.
         groups.sort_by_key(|(_, _, g)| order(g));
-        let rules = groups
-            .into_iter()
-            .flat_map(|(f, g, group)| {
-                group.rules.iter().enumerate().map(move |(r, rule)| Running {
-                    key: RuleKey { file: f, group: g, rule: r },
-                    offset: group.query_offset.map_or(Duration::ZERO, |o| o.value),
-                    run: RuleRun::new(group, rule),
-                })
-            })
-            .collect();
-        let around =
-            Surroundings { external_labels: group.external_labels.clone(), external_url: group.external_url.clone() };
-        Self { file, group, memory: Memory::new(group.start), rules, around }
+        let mut runs: BTreeMap<(usize, usize), Vec<RuleRun>> = BTreeMap::new();
+        for (f, file) in rules.iter().enumerate() {
+            let of_file = rules_of(file, &group.external_labels, &group.external_url);
+            runs.extend(of_file.into_iter().enumerate().map(|(g, of_group)| ((f, g), of_group)));
+        }
+        let mut all = Vec::new();
+        for (f, g, group) in groups {
+            let runs = runs.remove(&(f, g)).unwrap_or_default();
+            for (r, (rule, run)) in group.rules.iter().zip(runs).enumerate() {
+                let offset = group.query_offset.map_or(Duration::ZERO, |o| o.value);
+                all.push(Running { key: RuleKey { file: f, group: g, rule: r }, rule, offset, run });
+            }
+        }
+        Self { file, group, memory: Memory::new(group.start), rules: all }
     }
 
     fn failure(&self, at: Place, what: String) -> Failure {
@@ -213,24 +214,19 @@ impl<'a> Test<'a> {
         self.memory.horizon = at;
         let mut failures = Vec::new();
         for i in 0..self.rules.len() {
-            let (rule, offset) = (self.rules[i].run.rule, self.rules[i].offset);
+            let (rule, offset) = (self.rules[i].rule, self.rules[i].offset);
             let when = at - offset;
-            let answer = self.ask(&rule.query, when);
-            let error = match answer {
-                Err(e) => Some(e),
-                Ok(vector) => {
-                    let (memory, limits) = (&self.memory, self.limits());
-                    let query = |text: &str, at: TimestampMs| template_query(memory, text, at, &limits);
-                    let (written, error) = self.rules[i].run.answer(at, vector, &self.around, &query);
-                    for (labels, value) in written {
-                        self.memory.push(&labels, when, value);
-                    }
-                    error
+            let written = self.ask(&rule.query, when).and_then(|vector| {
+                let (memory, limits) = (&self.memory, self.limits());
+                let query = |text: &str, at: TimestampMs| template_query(memory, text, at, &limits);
+                self.rules[i].run.answer(at, vector, &query)
+            });
+            match written {
+                Ok(samples) => samples.into_iter().for_each(|(labels, v)| self.memory.push(&labels, when, stored(v))),
+                Err(e) => {
+                    let what = format!("rule: {}, time: {}, err: {e}", rule.name.as_str(), format_duration(passed));
+                    failures.push(self.failure(self.group.at, what));
                 }
-            };
-            if let Some(error) = error {
-                let what = format!("rule: {}, time: {}, err: {error}", rule.name.as_str(), format_duration(passed));
-                failures.push(self.failure(self.group.at, what));
             }
         }
         failures
@@ -240,16 +236,14 @@ impl<'a> Test<'a> {
         QueryLimits { subquery_step: self.file.evaluation_interval, ..QueryLimits::default() }
     }
 
-    fn ask(&self, expr: &Expr, at: TimestampMs) -> Result<Vec<(Labels, Value)>, String> {
+    fn ask(&self, expr: &Expr, at: TimestampMs) -> Result<Vec<VectorPoint>, String> {
         let query = Query::new(expr, QueryTime::Instant(at), self.limits()).map_err(|e| e.to_string())?;
         vector(answer_now(&query, &self.memory)?)
     }
 
     fn alert_case(&self, case: &AlertCase) -> Option<Failure> {
-        let firing = self
-            .rules
-            .iter()
-            .filter(|r| r.run.rule.kind == RuleKind::Alert && r.run.rule.name.as_str() == case.alertname);
+        let firing =
+            self.rules.iter().filter(|r| r.rule.kind == RuleKind::Alert && r.rule.name.as_str() == case.alertname);
         let mut got: Vec<AlertExpected> = firing
             .flat_map(|r| r.run.firing())
             .map(|a| AlertExpected { labels: a.labels.clone(), annotations: a.annotations.clone() })
@@ -276,17 +270,20 @@ impl<'a> Test<'a> {
             Ok(got) => got,
             Err(e) => return Some(self.failure(case.at, format!("{what}, err: {e}"))),
         };
-        got.sort_by(|(a, _), (b, _)| a.cmp(b));
+        got.sort_by(|a, b| a.labels.cmp(&b.labels));
         let mut expected = case.expected.clone();
         expected.sort_by(|a, b| a.labels.cmp(&b.labels));
         let same = expected.len() == got.len()
-            && expected.iter().zip(&got).all(|(e, (l, v))| e.labels == *l && same_value(e, v, self.file.fuzzy_compare));
+            && expected
+                .iter()
+                .zip(&got)
+                .all(|(e, p)| e.labels == p.labels && same_value(e, &p.value, self.file.fuzzy_compare));
         if same {
             return None;
         }
         let wanted: Vec<String> =
             expected.iter().map(|e| format!("{} {}", shown(&e.labels), expected_value(e))).collect();
-        let came: Vec<String> = got.iter().map(|(l, v)| format!("{} {}", shown(l), value(v))).collect();
+        let came: Vec<String> = got.iter().map(|p| format!("{} {}", shown(&p.labels), value(&p.value))).collect();
         Some(Failure { at: case.at, what, diff: diff(&wanted, &came) })
     }
 }
@@ -301,11 +298,11 @@ fn template_query(
     let all = vector(answer_now(&query, memory)?)?;
     Ok(all
         .into_iter()
-        .map(|(labels, v)| QuerySample {
-            labels,
-            value: match v {
-                Value::Float(v) => v,
-                Value::Histogram(h) => h.sum,
+        .map(|p| QuerySample {
+            labels: p.labels,
+            value: match p.value {
+                PointValue::Float(v) => v,
+                PointValue::Histogram(h) => h.sum,
             },
         })
         .collect())
@@ -322,31 +319,29 @@ fn answer_now(query: &Query, memory: &Memory) -> Result<QueryValue, String> {
     }
 }
 
-fn vector(value: QueryValue) -> Result<Vec<(Labels, Value)>, String> {
+fn vector(value: QueryValue) -> Result<Vec<VectorPoint>, String> {
     match value {
-        QueryValue::Vector(points) => Ok(points
-            .into_iter()
-            .map(|p| {
-                let value = match p.value {
-                    PointValue::Float(v) => Value::Float(v),
-                    PointValue::Histogram(h) => Value::Histogram(h),
-                };
-                (p.labels, value)
-            })
-            .collect()),
-        QueryValue::Scalar(_, v) => Ok(vec![(Labels::empty(), Value::Float(v))]),
+        QueryValue::Vector(points) => Ok(points),
+        QueryValue::Scalar(at, v) => Ok(vec![VectorPoint { labels: Labels::empty(), at, value: PointValue::Float(v) }]),
         QueryValue::String(..) | QueryValue::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
     }
 }
 
-fn same_value(expected: &ExprExpected, got: &Value, fuzzy: bool) -> bool {
+fn stored(value: PointValue) -> Value {
+    match value {
+        PointValue::Float(v) => Value::Float(v),
+        PointValue::Histogram(h) => Value::Histogram(h),
+    }
+}
+
+fn same_value(expected: &ExprExpected, got: &PointValue, fuzzy: bool) -> bool {
     match (got, &expected.histogram) {
-        (Value::Float(v), None) => {
+        (PointValue::Float(v), None) => {
             let e = expected.value;
             // One bit apart is what a different order of additions makes.
             e == *v || (e.is_nan() && v.is_nan()) || (fuzzy && (e.next_up() == *v || e.next_down() == *v))
         }
-        (Value::Histogram(got), Some(e)) => same_histogram(e, got),
+        (PointValue::Histogram(got), Some(e)) => same_histogram(e, got),
         _ => false,
     }
 }
@@ -365,10 +360,10 @@ fn shown(labels: &Labels) -> String {
     labels.to_string()
 }
 
-fn value(v: &Value) -> String {
+fn value(v: &PointValue) -> String {
     match v {
-        Value::Float(v) => v.to_string(),
-        Value::Histogram(h) => histogram(h),
+        PointValue::Float(v) => v.to_string(),
+        PointValue::Histogram(h) => histogram(h),
     }
 }
 
