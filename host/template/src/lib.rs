@@ -17,6 +17,7 @@ mod prometheus;
 mod value;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use belfry_model::{Labels, TimestampMs};
 use gotmpl::TemplateError;
@@ -119,9 +120,12 @@ pub struct ExpandError {
     pub message: String,
 }
 
-/// A template of an alert's label or annotation.
+/// A template of an alert's label or annotation. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Template {
+pub struct Template(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     tree: Option<Tree>,
     text: String,
     name: String,
@@ -145,14 +149,14 @@ impl Template {
     }
 
     fn literal(name: &str, text: &str) -> Self {
-        Self {
+        Self(Arc::new(Parts {
             tree: None,
             text: text.to_owned(),
             name: name.to_owned(),
             label_uses: Vec::new(),
             queries: false,
             expressions: Vec::new(),
-        }
+        }))
     }
 
     fn build(name: &str, prelude: &str, text: &str) -> Result<Self, ParseError> {
@@ -196,32 +200,33 @@ impl Template {
         let expressions = checker.expressions.into_iter().map(|(e, offset)| (e, in_text(offset))).collect();
         let queries = checker.queries;
         let tree = Some(Tree { name: name.to_owned(), source, body, defines });
-        Ok(Self { tree, text: text.to_owned(), name: name.to_owned(), label_uses, queries, expressions })
+        let (text, name) = (text.to_owned(), name.to_owned());
+        Ok(Self(Arc::new(Parts { tree, text, name, label_uses, queries, expressions })))
     }
 
     /// As it was written.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// Is it plain text, without any action?
     pub fn is_literal(&self) -> bool {
-        self.tree.is_none()
+        self.0.tree.is_none()
     }
 
     /// May expanding ask [`QueryFunc`]?
     pub fn queries(&self) -> bool {
-        self.queries
+        self.0.queries
     }
 
     /// Queries that are written out, and their byte offsets in the text.
     pub fn expressions(&self) -> &[(String, usize)] {
-        &self.expressions
+        &self.0.expressions
     }
 
     /// Labels that it names.
     pub fn label_uses(&self) -> &[LabelUse] {
-        &self.label_uses
+        &self.0.label_uses
     }
 
     /// Expands.
@@ -249,9 +254,9 @@ impl Template {
     }
 
     fn run(&self, root: Value, url: &str, query: &dyn QueryFunc, now: TimestampMs) -> Result<String, ExpandError> {
-        let Some(tree) = &self.tree else { return Ok(self.text.clone()) };
+        let Some(tree) = &self.0.tree else { return Ok(self.0.text.clone()) };
         let context = Context { query, now, external_url: url };
-        exec::run(tree, TABLES, &context, root).map_err(|message| ExpandError { name: self.name.clone(), message })
+        exec::run(tree, TABLES, &context, root).map_err(|message| ExpandError { name: self.0.name.clone(), message })
     }
 }
 
