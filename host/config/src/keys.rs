@@ -1,5 +1,7 @@
 //! The keys of `belfry.toml`, with their types, defaults and meanings.
 
+mod scrape;
+
 use crate::spec::Kind::*;
 use crate::spec::Need::*;
 use crate::spec::{Key, Kind, Need, TableSpec};
@@ -8,7 +10,8 @@ const fn key(name: &'static str, kind: Kind, need: Need, doc: &'static str) -> K
     Key { name, kind, need, doc }
 }
 
-const POSITIVE: Kind = Whole { min: 1, max: i64::MAX };
+const GREATEST: i64 = i64::MAX;
+const POSITIVE: Kind = Whole { min: 1, max: GREATEST };
 
 pub(crate) static ROOT: TableSpec = TableSpec {
     doc: "Belfry's config.",
@@ -18,6 +21,7 @@ pub(crate) static ROOT: TableSpec = TableSpec {
         key("collection", Table(&COLLECTION), Optional, "How plugins are asked, unless they say otherwise."),
         key("plugins", Table(&PLUGINS), Optional, "The folder of plugins that are loaded while Belfry runs."),
         key("plugin", Tables(&PLUGIN), Optional, "A collector or metric source."),
+        key("scrape", Tables(&scrape::SCRAPE), Optional, "Targets that are scraped, as Prometheus does."),
         key("channel", Tables(&CHANNEL), Optional, "Where alerts and reports go."),
         key("route", Table(&ROUTE), Optional, "Which alert goes to which channel."),
         key("notify", Table(&NOTIFY), Optional, "How deliveries are tried again."),
@@ -207,7 +211,12 @@ static SMTP: TableSpec = TableSpec {
 
 static RULES: TableSpec = TableSpec {
     doc: "Prometheus rule files.",
-    keys: &[key("files", Texts, Optional, "Paths; `*` may stand in the file's name.")],
+    keys: &[
+        key("files", Texts, Optional, "Paths; `*` may stand in the file's name. Read again when they change."),
+        key("interval", Duration, Default("\"1m\""), "How often a group is evaluated that does not say it itself."),
+        key("query_offset", Duration, Default("\"0s\""), "How far before its time a group is evaluated."),
+        key("external_labels", TextMap, Optional, "What templates see as `$externalLabels`."),
+    ],
 };
 
 static RULE: TableSpec = TableSpec {

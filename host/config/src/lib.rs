@@ -18,5 +18,6 @@ mod view;
 
 pub use load::{Inspect, LoadInput, Loaded, Places, Refused, SetByFlag, load_dropped};
 pub use problem::{Level, Place, Problem, Problems};
+pub use read::rule_files;
 pub use schema::schema;
 pub use types::{Config, LogFormat, OtlpProtocol, Telemetry};

@@ -3,7 +3,9 @@
 //! Invariant: every problem is reported at its place; a `Config` is handed out only when there was none.
 
 mod component;
+mod rule_files;
 mod rules;
+mod scrape;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +17,7 @@ use crate::problem::{Origin, Report, did_you_mean};
 use crate::tree::Table;
 use crate::types::{Collection, Config, Plugin};
 use crate::view::View;
+pub use rule_files::rule_files;
 
 /// What reading needs beside the tree.
 pub(crate) struct Context<'a> {
@@ -175,9 +178,10 @@ pub(crate) fn config(root: &Table, context: &mut Context<'_>) -> Option<Config> 
     let engine = root.table("plugins");
     let plugin_dir = engine.text("dir").map(|d| context.path(d));
     let plugins = component::plugins(&plugins, collection.as_ref(), context);
+    let scrapes = scrape::scrapes(&root.tables("scrape"), collection.as_ref(), context);
     let channels = component::channels(&channels, context);
     let route = rules::route(root, context);
-    let rule_files = rules::files(root.table("rules"), context);
+    let (rule_files, rule_settings) = rule_files::files(root.table("rules"), context);
     let rules = rules::rules(&rules, collection.as_ref(), context);
     let reports = component::reports(&reports, context);
     if route.is_none() && !rules.is_empty() && context.channels.is_empty() {
@@ -196,11 +200,13 @@ pub(crate) fn config(root: &Table, context: &mut Context<'_>) -> Option<Config> 
         plugin_memory_slot_bytes: engine.bytes("memory_slot")?,
         plugin_instances: engine.whole_u32("instances")?,
         plugins,
+        scrapes,
         channels,
         route,
         retry: retry?,
         smtp,
         rule_files,
+        rule_settings,
         rules,
         reports,
         telemetry: telemetry?,

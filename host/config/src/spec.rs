@@ -120,11 +120,6 @@ pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
 pub(crate) fn check(table: &mut Table, spec: &TableSpec, path: &str, report: &mut Report) {
     table.0.retain_mut(|entry| {
         let Some(key) = spec.keys.iter().find(|k| k.name == entry.key) else {
-            if path.is_empty() && entry.key == "scrape" {
-                let help = "remove it for now; [[plugin]] with source = \"builtin:collector-http\" probes an address";
-                report.error(entry.key_at, "scraping targets ([[scrape]]) is not supported yet", help);
-                return false;
-            }
             let names: Vec<&str> = spec.keys.iter().map(|k| k.name).collect();
             let help = match did_you_mean(&entry.key, names.iter().copied()) {
                 Some(name) => format!("did you mean `{name}`?"),

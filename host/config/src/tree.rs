@@ -181,6 +181,12 @@ fn expand_text(text: &str, env: &BTreeMap<String, String>) -> Result<String, (St
             ));
         };
         let inside = &rest[at + 2..at + end];
+        if !inside.is_empty() && inside.bytes().all(|b| b.is_ascii_digit()) {
+            // A group of a regular expression; no variable is named so.
+            out.push_str(&rest[at..=at + end]);
+            rest = &rest[at + end + 1..];
+            continue;
+        }
         let (name, default) = match inside.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),
@@ -221,6 +227,7 @@ mod tests {
             ("${B:-2}${A}", Some("21")),
             ("${EMPTY}|${EMPTY:-d}", Some("|d")),
             ("$${A} $A", Some("${A} $A")),
+            ("${1}-$1-${12}", Some("${1}-$1-${12}")),
             ("${B:-}", Some("")),
             ("${B}", None),
             ("${A", None),

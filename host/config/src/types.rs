@@ -1,5 +1,7 @@
 //! What a checked config looks like: plain values, ready to use.
 
+pub mod scrape;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +26,8 @@ pub struct Config {
     pub plugin_instances: u32,
     /// `[[plugin]]`, enabled ones, by unique name.
     pub plugins: Vec<Plugin>,
+    /// `[[scrape]]`, enabled ones, by unique job.
+    pub scrapes: Vec<scrape::Scrape>,
     /// `[[channel]]`, by unique name.
     pub channels: Vec<Channel>,
     /// `[route]`; `None` when there is no channel to route to.
@@ -34,12 +38,27 @@ pub struct Config {
     pub smtp: Option<Smtp>,
     /// `[rules] files`, found on the disk.
     pub rule_files: Vec<PathBuf>,
+    /// `[rules]`
+    pub rule_settings: RuleSettings,
     /// `[[rule]]`, enabled ones, by unique name.
     pub rules: Vec<Rule>,
     /// `[[report]]`, enabled ones, by unique name.
     pub reports: Vec<Report>,
     /// `[telemetry]`
     pub telemetry: Telemetry,
+}
+
+/// `[rules]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleSettings {
+    /// `files` as paths, each with its `*`: see [`crate::rule_files`].
+    pub patterns: Vec<PathBuf>,
+    /// How often a group is evaluated that does not say it itself.
+    pub interval: Duration,
+    /// How far before its time such a group is evaluated.
+    pub query_offset: Duration,
+    /// What templates see as `$externalLabels`.
+    pub external_labels: Labels,
 }
 
 /// A text that is never printed.

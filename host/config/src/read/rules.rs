@@ -1,12 +1,11 @@
 //! `[route]`, `[rules]`, `[[rule]]`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use belfry_model::labels::is_legacy_name;
 use belfry_model::{Matcher, Severity};
 
-use super::{Context, list, plain};
+use super::{Context, list};
 use crate::types::*;
 use crate::view::View;
 
@@ -109,53 +108,6 @@ fn node(view: View<'_>, parent: &Route, depth: usize, context: &mut Context<'_>)
         view.tables("routes").into_iter().filter_map(|child| node(child, &route, depth + 1, context)).collect();
     route.routes = children;
     Some(route)
-}
-
-pub(super) fn files(view: View<'_>, context: &mut Context<'_>) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for (text, at) in view.texts_at("files") {
-        match matching_files(&context.path(text)) {
-            Ok(files) if !files.is_empty() => {
-                context.warning(
-                    at,
-                    "rule files are not evaluated yet; they were only found",
-                    "write thresholds as [[rule]] until then",
-                );
-                found.extend(files);
-            }
-            Ok(_) => {
-                let help = "paths are relative to the config file; `*` may stand in the file's name";
-                context.error(at, format!("no rule file matches `{text}`"), help);
-            }
-            Err(e) => {
-                context.error(
-                    at,
-                    format!("cannot look for `{text}`: {}", plain(&e)),
-                    "create the folder or correct the path",
-                );
-            }
-        }
-    }
-    found
-}
-
-/// The path itself, or what its `*` in the last part stands for, in order.
-fn matching_files(path: &std::path::Path) -> std::io::Result<Vec<PathBuf>> {
-    let pattern = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let Some((prefix, suffix)) = pattern.split_once('*') else {
-        return Ok(if path.is_file() { vec![path.to_owned()] } else { Vec::new() });
-    };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(path.parent().unwrap_or(std::path::Path::new(".")))? {
-        let path = entry?.path();
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let fits = name.len() >= prefix.len() + suffix.len() && name.starts_with(prefix) && name.ends_with(suffix);
-        if fits && path.is_file() {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 pub(super) fn rules(views: &[View<'_>], all: Option<&Collection>, context: &mut Context<'_>) -> Vec<Rule> {
