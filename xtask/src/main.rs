@@ -4,6 +4,7 @@
 //! Not here: anything the running program needs.
 #![allow(clippy::print_stderr, reason = "this is a tool for people at a terminal")]
 
+mod bench_store;
 mod build;
 mod prerequisites;
 mod process;
@@ -54,7 +55,8 @@ enum Task {
     Web,
     /// Build the release binary with all it carries.
     Dist,
-    /// Measure: `plugin` (calls, swaps) or `start` (first graph, memory, size).
+    /// Measure: `plugin` (calls, swaps), `start` (first graph, memory, size) or `store` (remote write beside its peers,
+    /// `kill -9`).
     Bench {
         /// What to measure.
         what: String,
@@ -105,7 +107,8 @@ fn bench(what: &str, arguments: &[String]) -> Result<()> {
             "belfry-plugin"
         }
         "start" => return build::bench_start(),
-        other => anyhow::bail!("there is no benchmark `{other}`: plugin or start"),
+        "store" => return bench_store::run(arguments),
+        other => anyhow::bail!("there is no benchmark `{other}`: plugin, start or store"),
     };
     let mut cargo = process::cargo();
     cargo.args(["bench", "--package", package, "--bench", what, "--"]).args(arguments);

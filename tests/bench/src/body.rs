@@ -1,0 +1,177 @@
+//! Remote-write bodies as a Prometheus that scrapes node_exporters would send them.
+//!
+//! Invariant: the same numbers make the same bytes, so that every server is sent the same.
+
+/// Samples of a request, as Prometheus sends them.
+pub const SAMPLES_PER_REQUEST: usize = 2_000;
+/// Series of one node.
+const NODE_SERIES: usize = 500;
+
+/// A load's series, ready to be put into requests.
+pub struct Bodies {
+    /// Version 1: label fields. Version 2: packed references.
+    labels: Vec<Vec<u8>>,
+    v2: bool,
+    symbols: Vec<String>,
+    of_series: Vec<Vec<u32>>,
+    raw: Vec<u8>,
+}
+
+impl Bodies {
+    pub fn new(series: usize, v2: bool) -> Self {
+        let mut all = Self { labels: Vec::new(), v2, symbols: Vec::new(), of_series: Vec::new(), raw: Vec::new() };
+        let mut numbers = std::collections::HashMap::new();
+        for i in 0..series {
+            let mut fields = Vec::new();
+            let mut refs = Vec::new();
+            for (name, value) in labels_of(i) {
+                let mut label = Vec::new();
+                put_bytes(1, name.as_bytes(), &mut label);
+                put_bytes(2, value.as_bytes(), &mut label);
+                put_bytes(1, &label, &mut fields);
+                for text in [name.to_owned(), value] {
+                    let next = numbers.len() as u32;
+                    refs.push(*numbers.entry(text.clone()).or_insert_with(|| {
+                        all.symbols.push(text);
+                        next
+                    }));
+                }
+            }
+            if v2 {
+                all.of_series.push(refs);
+            } else {
+                all.labels.push(fields);
+            }
+        }
+        all
+    }
+
+    /// Requests of one row: every series once, at `at`.
+    pub fn row(&mut self, series: usize, row: usize, at: i64, mut send: impl FnMut(Vec<u8>, usize)) {
+        for from in (0..series).step_by(SAMPLES_PER_REQUEST) {
+            let to = (from + SAMPLES_PER_REQUEST).min(series);
+            self.raw.clear();
+            let mut raw = std::mem::take(&mut self.raw);
+            match self.v2 {
+                true => self.request_2(from, to, row, at, &mut raw),
+                false => self.request_1(from, to, row, at, &mut raw),
+            }
+            let packed = snap::raw::Encoder::new().compress_vec(&raw).unwrap_or_default();
+            self.raw = raw;
+            send(packed, to - from);
+        }
+    }
+
+    fn request_1(&self, from: usize, to: usize, row: usize, at: i64, into: &mut Vec<u8>) {
+        let mut one = Vec::new();
+        for i in from..to {
+            one.clear();
+            one.extend_from_slice(&self.labels[i]);
+            put_sample(value(i, row), at, &mut one);
+            put_bytes(1, &one, into);
+        }
+    }
+
+    fn request_2(&self, from: usize, to: usize, row: usize, at: i64, into: &mut Vec<u8>) {
+        // Each request has a table of its own, with the empty string first.
+        let mut numbers = std::collections::HashMap::new();
+        put_bytes(4, b"", into);
+        let mut series = Vec::new();
+        let (mut one, mut packed) = (Vec::new(), Vec::new());
+        for i in from..to {
+            one.clear();
+            packed.clear();
+            for symbol in &self.of_series[i] {
+                let next = numbers.len() as u64 + 1;
+                let number = *numbers.entry(*symbol).or_insert_with(|| {
+                    put_bytes(4, self.symbols[*symbol as usize].as_bytes(), into);
+                    next
+                });
+                put_varint(number, &mut packed);
+            }
+            put_bytes(1, &packed, &mut one);
+            put_sample(value(i, row), at, &mut one);
+            put_bytes(5, &one, &mut series);
+        }
+        into.extend_from_slice(&series);
+    }
+}
+
+/// One sample in a request of version 1, for tests of durability.
+pub fn single(name: &str, labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Vec<u8> {
+    let mut one = Vec::new();
+    for (name, value) in [("__name__", name)].iter().chain(labels) {
+        let mut label = Vec::new();
+        put_bytes(1, name.as_bytes(), &mut label);
+        put_bytes(2, value.as_bytes(), &mut label);
+        put_bytes(1, &label, &mut one);
+    }
+    for (at, value) in samples {
+        put_sample(*value, *at, &mut one);
+    }
+    let mut raw = Vec::new();
+    put_bytes(1, &one, &mut raw);
+    snap::raw::Encoder::new().compress_vec(&raw).unwrap_or_default()
+}
+
+fn put_sample(value: f64, at: i64, into: &mut Vec<u8>) {
+    let mut sample = Vec::with_capacity(16);
+    if value.to_bits() != 0 {
+        sample.push(0x09);
+        sample.extend_from_slice(&value.to_bits().to_le_bytes());
+    }
+    sample.push(0x10);
+    put_varint(at as u64, &mut sample);
+    put_bytes(2, &sample, into);
+}
+
+fn put_bytes(field: u8, bytes: &[u8], into: &mut Vec<u8>) {
+    into.push(field << 3 | 2);
+    put_varint(bytes.len() as u64, into);
+    into.extend_from_slice(bytes);
+}
+
+fn put_varint(mut n: u64, into: &mut Vec<u8>) {
+    while n >= 0x80 {
+        into.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    into.push(n as u8);
+}
+
+fn labels_of(i: usize) -> Vec<(&'static str, String)> {
+    let (node, k) = (i / NODE_SERIES, i % NODE_SERIES);
+    const METRICS: [&str; 10] = [
+        "node_cpu_seconds_total",
+        "node_disk_read_bytes_total",
+        "node_filesystem_avail_bytes",
+        "node_memory_Active_anon_bytes",
+        "node_netstat_Tcp_RetransSegs",
+        "node_network_receive_bytes_total",
+        "node_schedstat_running_seconds_total",
+        "node_softnet_processed_total",
+        "node_systemd_unit_state",
+        "node_vmstat_pgfault",
+    ];
+    let mut labels = vec![
+        ("__name__", format!("{}{}", METRICS[k % METRICS.len()], if k < 250 { "" } else { "_more" })),
+        ("cpu", (k / METRICS.len() % 16).to_string()),
+        ("device", format!("dev{}", k / 160)),
+        ("instance", format!("node-{node:05}.dc1.example.com:9100")),
+        ("job", "node".to_owned()),
+        ("mode", ["idle", "user", "system", "iowait", "irq"][k / 10 % 5].to_owned()),
+    ];
+    labels.push(("n", k.to_string()));
+    labels
+}
+
+/// Constants, counters, gauges with two places, some that are no decimals.
+fn value(series: usize, row: usize) -> f64 {
+    let noise = (series.wrapping_mul(2_654_435_761) ^ row.wrapping_mul(40_503)) % 1000;
+    match series % 10 {
+        0..=2 => (series % 13) as f64,
+        3..=5 => (row * (series % 977) + noise) as f64,
+        6..=8 => (5000 + noise) as f64 / 100.0,
+        _ => (noise as f64).sqrt(),
+    }
+}
