@@ -130,8 +130,8 @@ async fn other_answers_say_what_is_wrong() {
     .await;
     assert_eq!(fetch(&url, options(), 0).await.0, Err(ScrapeError::Status(503)));
     assert_eq!(fetch(&url, options(), 0).await.0, Err(ScrapeError::ContentType("text/html".to_owned())));
-    let fallback = Some(BodyFormat::Text(TextFormat::Prometheus));
-    assert_eq!(fetch(&url, HttpOptions { fallback, ..options() }, 0).await.0, Ok(fallback.unwrap()));
+    let text = BodyFormat::Text(TextFormat::Prometheus);
+    assert_eq!(fetch(&url, HttpOptions { fallback: Some(text), ..options() }, 0).await.0, Ok(text));
     let broken = fetch(&url, options(), 0).await.0.unwrap_err().to_string();
     assert!(broken.starts_with("the answer broke off"), "{broken}");
     let nobody = Url::parse("http://127.0.0.1:1/").unwrap();

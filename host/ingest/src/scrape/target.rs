@@ -164,7 +164,9 @@ fn url_of(job: &Job, labels: &LabelsBuilder, address: &str) -> Result<Url, Strin
     if params.values().any(|v| !v.is_empty()) {
         let mut query = url.query_pairs_mut();
         for (name, values) in &params {
-            values.iter().for_each(|value| drop(query.append_pair(name, value)));
+            for value in values {
+                query.append_pair(name, value);
+            }
         }
     }
     Ok(url)
