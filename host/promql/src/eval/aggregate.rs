@@ -1,18 +1,18 @@
 //! Aggregations that fold: each series is added to its group's accumulators, one per step, and forgotten.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use belfry_model::sample::ResetHint;
-use belfry_model::{Histogram, Labels};
+use belfry_model::Histogram;
+use belfry_model::sample::{ResetHint, is_stale};
 
+use super::keys::Keys;
 use super::notes::Notes;
 use super::range_calls::kahan;
 use super::vector::{Cell, Column, Frame, OutSeries};
 use super::{Evaluator, Result};
 use crate::histogram;
 use crate::plan::AggregatePlan;
-use crate::syntax::ast::{AggregateOp as Op, Grouping};
+use crate::syntax::ast::AggregateOp as Op;
 use crate::syntax::span::Span;
 
 /// One group at one step.
@@ -149,22 +149,135 @@ impl Acc {
     }
 }
 
-struct Group {
-    labels: Labels,
-    drop_name: bool,
-    steps: Vec<Acc>,
+/// A group over the steps while only floats have been seen: in columns, so that several steps are done at a time.
+struct Floats {
+    value: Vec<f64>,
+    compensation: Vec<f64>,
+    mean: Vec<f64>,
+    count: Vec<f64>,
 }
 
-/// The labels of the group that a series belongs to.
-pub(super) fn group_labels(labels: &Labels, grouping: &Grouping) -> Labels {
-    match grouping {
-        Grouping::None => Labels::empty(),
-        Grouping::By(names) => labels.only(&names.iter().map(String::as_str).collect::<Vec<_>>()),
-        Grouping::Without(names) => {
-            let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
-            names.push(belfry_model::METRIC_NAME);
-            labels.without(&names)
+impl Floats {
+    fn new(op: Op, n: usize) -> Self {
+        let value = match op {
+            // What is smaller, or larger, than nothing at all.
+            Op::Min | Op::Max => f64::NAN,
+            // Unlike zero, this is added without a trace.
+            Op::Sum | Op::Avg => -0.0,
+            _ => 0.0,
+        };
+        let used = |yes: bool| vec![0.0; if yes { n } else { 0 }];
+        Self {
+            value: vec![value; n],
+            compensation: used(matches!(op, Op::Sum | Op::Avg)),
+            mean: used(matches!(op, Op::Stddev | Op::Stdvar)),
+            count: vec![0.0; n],
         }
+    }
+
+    /// Adds a series. `false`: a mean's sum would overflow, and nothing was added.
+    fn add(&mut self, op: Op, column: &[f64]) -> bool {
+        if op == Op::Avg {
+            let overflows =
+                self.value.iter().zip(column).fold(false, |any, (v, f)| any | (!is_stale(*f) & (v + f).is_infinite()));
+            if overflows {
+                return false;
+            }
+        }
+        for (count, f) in self.count.iter_mut().zip(column) {
+            *count += f64::from(u8::from(!is_stale(*f)));
+        }
+        let present = |f: &f64| !is_stale(*f);
+        match op {
+            Op::Sum | Op::Avg => {
+                for ((sum, c), f) in self.value.iter_mut().zip(&mut self.compensation).zip(column) {
+                    let (s, k) = kahan(*f, *sum, *c);
+                    (*sum, *c) = if present(f) { (s, k) } else { (*sum, *c) };
+                }
+            }
+            Op::Max => {
+                for (v, f) in self.value.iter_mut().zip(column) {
+                    *v = if present(f) & ((*v < *f) | v.is_nan()) { *f } else { *v };
+                }
+            }
+            Op::Min => {
+                for (v, f) in self.value.iter_mut().zip(column) {
+                    *v = if present(f) & ((*v > *f) | v.is_nan()) { *f } else { *v };
+                }
+            }
+            Op::Stddev | Op::Stdvar => {
+                let accs = self.value.iter_mut().zip(&mut self.mean).zip(&self.count);
+                for (((value, mean), n), f) in accs.zip(column) {
+                    let delta = f - *mean;
+                    let next = *mean + delta / n;
+                    let squares = *value + delta * (f - next);
+                    (*mean, *value) = if present(f) { (next, squares) } else { (*mean, *value) };
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// The same, one accumulator per step.
+    fn spread(&self) -> Vec<Acc> {
+        let at = |v: &[f64], i: usize| v.get(i).copied().unwrap_or(0.0);
+        let acc = |(i, count): (usize, &f64)| Acc {
+            value: self.value[i],
+            mean: at(&self.mean, i),
+            compensation: at(&self.compensation, i),
+            count: *count,
+            floats: *count > 0.0,
+            ..Acc::default()
+        };
+        self.count.iter().enumerate().map(acc).collect()
+    }
+}
+
+enum Steps {
+    Floats(Floats),
+    Any(Vec<Acc>),
+}
+
+struct Group {
+    drop_name: bool,
+    steps: Steps,
+}
+
+impl Group {
+    fn add(&mut self, op: Op, s: &OutSeries, span: Span, notes: &mut Notes) {
+        self.drop_name |= s.drop_name;
+        if let Steps::Floats(floats) = &mut self.steps {
+            if !s.column.has_histograms() && floats.add(op, &s.column.floats) {
+                return;
+            }
+            self.steps = Steps::Any(floats.spread());
+        }
+        let Steps::Any(accs) = &mut self.steps else { return };
+        for (acc, f) in accs.iter_mut().zip(&s.column.floats) {
+            if !is_stale(*f) && !acc.incompatible {
+                acc.add_float(op, *f);
+            }
+        }
+        for (acc, h) in accs.iter_mut().zip(&s.column.histograms) {
+            if let Some(h) = h {
+                acc.add_histogram(op, h, s.labels.metric().unwrap_or(""), span, notes);
+            }
+        }
+    }
+
+    fn finish(self, op: Op, span: Span, notes: &mut Notes) -> Column {
+        let mut accs = match self.steps {
+            Steps::Floats(f) => f.spread(),
+            Steps::Any(accs) => accs,
+        };
+        let mut column = Column::absent(accs.len());
+        for (i, acc) in accs.iter_mut().enumerate() {
+            if let Some(cell) = acc.finish(op, span, notes) {
+                column.set(i, cell);
+            }
+        }
+        column
     }
 }
 
@@ -180,39 +293,23 @@ impl<'a> Evaluator<'a> {
 
     fn fold(&mut self, a: &AggregatePlan, frame: Frame) -> Result<Vec<OutSeries>> {
         let (op, span) = (a.op, a.expr.span);
-        let mut index: HashMap<Labels, usize> = HashMap::new();
+        let mut keys = Keys::grouping(&a.grouping);
         let mut groups: Vec<Group> = Vec::new();
         self.stream(&a.expr, frame, &mut |ev, s| {
-            let labels = group_labels(&s.labels, &a.grouping);
-            let at = *index.entry(labels).or_insert_with_key(|labels| {
-                let steps = vec![Acc::default(); frame.n];
-                groups.push(Group { labels: labels.clone(), drop_name: false, steps });
-                groups.len() - 1
-            });
-            let group = &mut groups[at];
-            group.drop_name |= s.drop_name;
-            for (acc, f) in group.steps.iter_mut().zip(&s.column.floats) {
-                if !belfry_model::sample::is_stale(*f) && !acc.incompatible {
-                    acc.add_float(op, *f);
-                }
+            let at = keys.number(&s.labels);
+            if at == groups.len() {
+                ev.check_held(at + 1, frame)?;
+                groups.push(Group { drop_name: false, steps: Steps::Floats(Floats::new(op, frame.n)) });
             }
-            for (acc, h) in group.steps.iter_mut().zip(&s.column.histograms) {
-                if let Some(h) = h {
-                    acc.add_histogram(op, h, s.labels.metric().unwrap_or(""), span, &mut ev.notes);
-                }
-            }
+            groups[at].add(op, &s, span, &mut ev.notes);
             Ok(())
         })?;
         let mut out = Vec::with_capacity(groups.len());
-        for mut g in groups {
-            let mut column = Column::absent(frame.n);
-            for (i, acc) in g.steps.iter_mut().enumerate() {
-                if let Some(cell) = acc.finish(op, span, &mut self.notes) {
-                    column.set(i, cell);
-                }
-            }
+        for (at, g) in groups.into_iter().enumerate() {
+            let drop_name = g.drop_name;
+            let column = g.finish(op, span, &mut self.notes);
             if !column.is_all_absent() {
-                out.push(OutSeries { labels: g.labels, drop_name: g.drop_name, column });
+                out.push(OutSeries { labels: keys.labels(at).clone(), drop_name, column });
             }
         }
         Ok(out)

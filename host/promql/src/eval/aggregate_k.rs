@@ -1,10 +1,9 @@
 //! Aggregations that need all values of a group together: the k largest, quantiles, counts of values.
 
-use std::collections::HashMap;
-
 use belfry_model::Labels;
+use belfry_model::sample::is_stale;
 
-use super::aggregate::group_labels;
+use super::keys::Keys;
 use super::range_calls::quantile;
 use super::vector::{Cell, Column, Frame, OutSeries};
 use super::{Evaluator, Result};
@@ -14,24 +13,18 @@ use crate::syntax::quote::{is_valid_utf8, quote};
 use crate::syntax::span::Span;
 use crate::{QueryError, histogram};
 
+/// Steps whose values are gathered together for a quantile.
+const STEPS_AT_A_TIME: usize = 16;
+
 fn fail<T>(text: impl Into<String>) -> Result<T> {
     Err(QueryError::Execution(text.into()))
 }
 
-/// Which group each series is in, and how many groups there are, numbered as they come.
-fn groups(series: &[OutSeries], grouping: &Grouping) -> (Vec<usize>, Vec<Labels>) {
-    let mut index: HashMap<Labels, usize> = HashMap::new();
-    let mut labels = Vec::new();
-    let of = series
-        .iter()
-        .map(|s| {
-            *index.entry(group_labels(&s.labels, grouping)).or_insert_with_key(|l| {
-                labels.push(l.clone());
-                labels.len() - 1
-            })
-        })
-        .collect();
-    (of, labels)
+/// Which group each series is in, and the groups, numbered as they come.
+fn groups(series: &[OutSeries], grouping: &Grouping) -> (Vec<usize>, Keys) {
+    let mut keys = Keys::grouping(grouping);
+    let of = series.iter().map(|s| keys.number(&s.labels)).collect();
+    (of, keys)
 }
 
 /// Where a series stands between 0 and 1 for `limit_ratio`: the same on every machine.
@@ -76,6 +69,9 @@ impl<'a> Evaluator<'a> {
                 return fail(format!("Scalar value {} overflows int64", super::format_g(high)));
             }
         }
+        if matches!(a.op, Op::Topk | Op::Bottomk) && high <= super::top::K_MAX {
+            return self.top(a, &k, span, frame);
+        }
         let mut series = self.vector(&a.expr, frame)?;
         let (group_of, group_list) = groups(&series, &a.grouping);
         let mut keep: Vec<bool> = vec![false; series.len()];
@@ -100,14 +96,8 @@ impl<'a> Evaluator<'a> {
                 match a.op {
                     Op::Topk | Op::Bottomk => {
                         let top = a.op == Op::Topk;
-                        // NaN is last either way; equals stay in their order.
                         let order = |(i, x): &(usize, f64), (j, y): &(usize, f64)| {
-                            let by_value = match (x.is_nan(), y.is_nan()) {
-                                (false, false) if top => y.total_cmp(x),
-                                (false, false) => x.total_cmp(y),
-                                (x, y) => x.cmp(&y),
-                            };
-                            by_value.then(i.cmp(j))
+                            super::top::order(top, *x, *y).then(i.cmp(j))
                         };
                         // Only what stays needs to be sorted.
                         if count < m.len() {
@@ -157,28 +147,32 @@ impl<'a> Evaluator<'a> {
             self.notes.invalid_quantile(param_span, low);
         }
         let series = self.vector(&a.expr, frame)?;
-        let (group_of, labels) = groups(&series, &a.grouping);
-        let mut out: Vec<OutSeries> = labels
-            .into_iter()
-            .map(|labels| OutSeries { labels, drop_name: false, column: Column::absent(frame.n) })
-            .collect();
-        let mut values: Vec<Vec<f64>> = vec![Vec::new(); out.len()];
-        for (i, q) in q.iter().enumerate() {
+        let (group_of, keys) = groups(&series, &a.grouping);
+        let new = |at| OutSeries { labels: keys.labels(at).clone(), drop_name: false, column: Column::absent(frame.n) };
+        let mut out: Vec<OutSeries> = (0..keys.len()).map(new).collect();
+        // Some steps at a time: a series' values lie side by side.
+        let mut values: Vec<Vec<f64>> = vec![Vec::new(); out.len() * STEPS_AT_A_TIME];
+        for from in (0..frame.n).step_by(STEPS_AT_A_TIME) {
             self.check_cancelled()?;
+            let to = frame.n.min(from + STEPS_AT_A_TIME);
             for (s, g) in series.iter().zip(&group_of) {
-                match s.column.get(i) {
-                    Some(Cell::Float(f)) => {
-                        values[*g].push(f);
+                let own = &mut values[g * STEPS_AT_A_TIME..];
+                for (v, f) in own.iter_mut().zip(&s.column.floats[from..to]) {
+                    if !is_stale(*f) {
+                        v.push(*f);
                         out[*g].drop_name |= s.drop_name;
                     }
-                    Some(Cell::Histogram(_)) => self.notes.histogram_ignored(a.expr.span, "quantile"),
-                    None => {}
+                }
+                if s.column.histograms.iter().skip(from).take(to - from).any(Option::is_some) {
+                    self.notes.histogram_ignored(a.expr.span, "quantile");
                 }
             }
-            for (v, s) in values.iter_mut().zip(&mut out) {
-                if !v.is_empty() {
-                    s.column.floats[i] = quantile(*q, v);
-                    v.clear();
+            for (own, s) in values.chunks_mut(STEPS_AT_A_TIME).zip(&mut out) {
+                for ((v, q), slot) in own.iter_mut().zip(&q[from..to]).zip(&mut s.column.floats[from..to]) {
+                    if !v.is_empty() {
+                        *slot = quantile(*q, v);
+                        v.clear();
+                    }
                 }
             }
         }
@@ -199,24 +193,44 @@ impl<'a> Evaluator<'a> {
             Grouping::By(names) => Grouping::By(names.iter().cloned().chain([name.clone()]).collect()),
             without => without.clone(),
         };
-        let mut index: HashMap<Labels, usize> = HashMap::new();
+        let mut keys = Keys::grouping(&grouping);
         let mut out: Vec<OutSeries> = Vec::new();
         for s in self.vector(&a.expr, frame)? {
+            self.check_cancelled()?;
+            let mut previous: Option<(u64, usize)> = None;
             for i in 0..frame.n {
-                let value = match s.column.get(i) {
+                let (value, bits) = match s.column.get(i) {
                     None => continue,
-                    Some(Cell::Float(f)) => crate::syntax::number(f),
-                    Some(Cell::Histogram(h)) => histogram::describe(&h),
+                    Some(Cell::Float(f)) => (f, Some(f.to_bits())),
+                    Some(Cell::Histogram(h)) => {
+                        let labels = s.labels.to_builder().set(name.as_str(), histogram::describe(&h)).build();
+                        counted(&mut out, keys.number(&labels), &keys, frame, i);
+                        self.check_held(out.len(), frame)?;
+                        continue;
+                    }
                 };
-                let labels = s.labels.to_builder().set(name.as_str(), value).build();
-                let at = *index.entry(group_labels(&labels, &grouping)).or_insert_with_key(|l| {
-                    out.push(OutSeries { labels: l.clone(), drop_name: false, column: Column::absent(frame.n) });
-                    out.len() - 1
-                });
-                let slot = &mut out[at].column.floats[i];
-                *slot = if belfry_model::sample::is_stale(*slot) { 1.0 } else { *slot + 1.0 };
+                // Most values are those of the step before: then so is the group.
+                let at = match previous {
+                    Some((b, at)) if Some(b) == bits => at,
+                    _ => {
+                        let labels = s.labels.to_builder().set(name.as_str(), crate::syntax::number(value)).build();
+                        keys.number(&labels)
+                    }
+                };
+                previous = bits.map(|b| (b, at));
+                counted(&mut out, at, &keys, frame, i);
+                self.check_held(out.len(), frame)?;
             }
         }
         Ok(out)
     }
+}
+
+/// One more at step `i` of group `at`.
+fn counted(out: &mut Vec<OutSeries>, at: usize, keys: &Keys, frame: Frame, i: usize) {
+    if at == out.len() {
+        out.push(OutSeries { labels: keys.labels(at).clone(), drop_name: false, column: Column::absent(frame.n) });
+    }
+    let slot = &mut out[at].column.floats[i];
+    *slot = if is_stale(*slot) { 1.0 } else { *slot + 1.0 };
 }

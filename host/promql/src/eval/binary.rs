@@ -6,6 +6,7 @@ use std::sync::Arc;
 use belfry_model::sample::is_stale;
 use belfry_model::{Histogram, Labels};
 
+use super::keys::Keys;
 use super::notes::Notes;
 use super::vector::{ABSENT, Cell, Column, Evaluated, Frame, OutSeries};
 use super::{Evaluator, METADATA_LABELS, Result};
@@ -114,6 +115,20 @@ fn elements(op: Op, a: &Cell, b: &Cell, span: Span, notes: &mut Notes) -> Option
     None
 }
 
+/// The operators whose result for two floats needs no further thought.
+fn plain(op: Op) -> bool {
+    op.is_comparison() || changes_schema(op)
+}
+
+/// As [`signature`], by number.
+fn signatures(m: &Matching) -> Keys {
+    if m.on {
+        Keys::only(&m.labels)
+    } else {
+        Keys::without(m.labels.iter().cloned().chain(METADATA_LABELS.map(str::to_owned)))
+    }
+}
+
 /// The labels that decide what matches what.
 fn signature(labels: &Labels, m: &Matching) -> Labels {
     let names: Vec<&str> = m.labels.iter().map(String::as_str).collect();
@@ -216,14 +231,11 @@ impl<'a> Evaluator<'a> {
         let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
         // As in Prometheus: `fill_left` stands for the "many" side even where that is on the right.
         let (fill_many, fill_one) = (m.fill_left, m.fill_right);
-        let mut groups: HashMap<Labels, usize> = HashMap::new();
-        let mut group_of = |labels: &Labels| {
-            let next = groups.len();
-            *groups.entry(signature(labels, m)).or_insert(next)
-        };
-        let many_groups: Vec<usize> = many.iter().map(|s| group_of(&s.labels)).collect();
-        let one_groups: Vec<usize> = one.iter().map(|s| group_of(&s.labels)).collect();
-        let count = groups.len();
+        let mut keys = signatures(m);
+        let many_groups: Vec<usize> = many.iter().map(|s| keys.number(&s.labels)).collect();
+        let one_groups: Vec<usize> = one.iter().map(|s| keys.number(&s.labels)).collect();
+        let count = keys.len();
+        let mut many = many;
         let mut one_by_group: Vec<Vec<usize>> = vec![Vec::new(); count];
         one_groups.iter().enumerate().for_each(|(i, g)| one_by_group[*g].push(i));
         // The "one" side's series of a group at each step.
@@ -234,6 +246,22 @@ impl<'a> Evaluator<'a> {
         many_groups.iter().enumerate().for_each(|(i, g)| many_by_group[*g].push(i));
         for g in 0..count {
             self.check_cancelled()?;
+            // One on the other side, nothing but floats: no step needs to be looked at by itself.
+            if let (&[j], None, None) = (&one_by_group[g][..], fill_one, fill_many)
+                && (out.many_to_one || many_by_group[g].len() == 1)
+                && plain(b.op)
+                && !one[j].column.has_histograms()
+                && many_by_group[g].iter().all(|k| !many[*k].column.has_histograms())
+            {
+                for k in &many_by_group[g] {
+                    let series = &mut many[*k];
+                    let drop = b.return_bool || (series.drop_name && !changes_schema(b.op));
+                    let labels = result_labels(&series.labels, &one[j].labels, b.op, m);
+                    let floats = std::mem::take(&mut series.column.floats);
+                    out.pair(labels, drop, b, floats, &one[j].column.floats, swapped)?;
+                }
+                continue;
+            }
             find_partners(&mut partner, &one, &one_by_group[g], m, swapped)?;
             matched.fill(false);
             for k in &many_by_group[g] {
@@ -375,6 +403,52 @@ impl Outputs {
         })
     }
 
+    /// A whole series: `floats` of the "many" side, whose memory the result takes, with those of its partner.
+    fn pair(
+        &mut self,
+        labels: Labels,
+        drop_name: bool,
+        b: &BinaryPlan,
+        mut floats: Vec<f64>,
+        other: &[f64],
+        swapped: bool,
+    ) -> Result<()> {
+        let both = |f: &f64, o: &f64| !is_stale(*f) && !is_stale(*o);
+        let mut matched = vec![false; if self.many_to_one { self.n } else { 0 }];
+        matched.iter_mut().zip(floats.iter().zip(other)).for_each(|(m, (f, o))| *m = both(f, o));
+        let op = b.op;
+        let filters = op.is_comparison() && !b.return_bool;
+        for (f, o) in floats.iter_mut().zip(other) {
+            let (x, y) = if swapped { (*o, *f) } else { (*f, *o) };
+            // A comparison keeps what stands on its left.
+            let value = if !filters {
+                scalars(op, x, y)
+            } else if compare(op, x, y) {
+                x
+            } else {
+                ABSENT
+            };
+            *f = if both(f, o) { value } else { ABSENT };
+        }
+        if !self.many_to_one && floats.iter().all(|f| is_stale(*f)) {
+            return Ok(());
+        }
+        let known = self.series.len();
+        let slot = self.slot(labels, drop_name);
+        if slot == known {
+            self.series[slot].column.floats = floats;
+            self.seen[slot] = matched;
+            return Ok(());
+        }
+        for (i, f) in floats.into_iter().enumerate() {
+            let keep = !is_stale(f);
+            if keep || matched.get(i) == Some(&true) {
+                self.put(slot, i, Cell::Float(f), keep, false)?;
+            }
+        }
+        Ok(())
+    }
+
     fn put(&mut self, slot: usize, i: usize, value: Cell, keep: bool, as_bool: bool) -> Result<()> {
         if self.many_to_one && std::mem::replace(&mut self.seen[slot][i], true) {
             return fail("multiple matches for labels: grouping labels must ensure unique matches");
@@ -395,35 +469,41 @@ impl Outputs {
 /// `and`, `or`, `unless`.
 fn sets(b: &BinaryPlan, lhs: Vec<OutSeries>, rhs: Vec<OutSeries>, n: usize) -> Vec<OutSeries> {
     let m = &b.matching;
-    let mark = |series: &[OutSeries]| {
-        let mut present: HashMap<Labels, Vec<bool>> = HashMap::new();
+    let mut keys = signatures(m);
+    // By key, and step by step: is there something?
+    let mut mark = |series: &[OutSeries]| {
+        let mut present: Vec<bool> = Vec::new();
         for s in series {
-            let steps = present.entry(signature(&s.labels, m)).or_insert_with(|| vec![false; n]);
-            steps.iter_mut().enumerate().for_each(|(i, p)| *p |= s.column.is_present(i));
+            let at = keys.number(&s.labels) * n;
+            present.resize(present.len().max(at + n), false);
+            for ((p, f), i) in present[at..].iter_mut().zip(&s.column.floats).zip(0..) {
+                *p |= !is_stale(*f) || s.column.histograms.get(i).is_some_and(Option::is_some);
+            }
         }
         present
     };
-    let filter = |series: Vec<OutSeries>, present: &HashMap<Labels, Vec<bool>>, keep: bool| -> Vec<OutSeries> {
-        let mut out = series;
-        for s in &mut out {
-            let steps = present.get(&signature(&s.labels, m));
-            for i in 0..n {
-                if steps.is_some_and(|s| s[i]) != keep {
-                    s.column.clear(i);
+    let (present, keep) = match b.op {
+        Op::And => (mark(&rhs), true),
+        Op::Unless => (mark(&rhs), false),
+        _ => (mark(&lhs), false),
+    };
+    let (mut out, mut filtered) = if b.op == Op::Or { (lhs, rhs) } else { (Vec::new(), lhs) };
+    for s in &mut filtered {
+        let at = keys.number(&s.labels) * n;
+        match present.get(at..at + n) {
+            None if keep => s.column = Column::absent(n),
+            None => {}
+            Some(present) if s.column.has_histograms() => {
+                (0..n).filter(|i| present[*i] != keep).for_each(|i| s.column.clear(i));
+            }
+            Some(present) => {
+                for (f, p) in s.column.floats.iter_mut().zip(present) {
+                    *f = if *p == keep { *f } else { ABSENT };
                 }
             }
         }
-        out.retain(|s| !s.column.is_all_absent());
-        out
-    };
-    match b.op {
-        Op::And => filter(lhs, &mark(&rhs), true),
-        Op::Unless => filter(lhs, &mark(&rhs), false),
-        _ => {
-            let present = mark(&lhs);
-            let mut out = lhs;
-            out.extend(filter(rhs, &present, false));
-            out
-        }
     }
+    filtered.retain(|s| !s.column.is_all_absent());
+    out.append(&mut filtered);
+    out
 }

@@ -9,11 +9,14 @@ mod binary;
 mod calls;
 mod histogram_calls;
 mod info;
+mod keys;
 mod label_calls;
 mod notes;
 mod range_calls;
 mod rate;
 mod select;
+mod slide;
+mod top;
 mod vector;
 
 pub(crate) use notes::format_g;

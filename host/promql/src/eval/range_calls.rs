@@ -9,7 +9,7 @@ use super::notes::Notes;
 use super::rate::{self, Subject};
 use super::select::Window;
 use super::vector::{Cell, Column, Frame, OutSeries};
-use super::{Evaluator, Result, Sink, labels_for_absent};
+use super::{Evaluator, Result, Sink, labels_for_absent, slide};
 use crate::plan::Plan;
 use crate::syntax::ast::{Extended, ValueType};
 use crate::syntax::functions::Function as F;
@@ -37,6 +37,29 @@ pub(crate) fn kahan(inc: f64, sum: f64, c: f64) -> (f64, f64) {
     (t, c)
 }
 
+/// By value; NaN first.
+pub(super) fn by_size(a: &f64, b: &f64) -> std::cmp::Ordering {
+    match (a.is_nan(), b.is_nan()) {
+        (false, false) => a.total_cmp(b),
+        (a, b) => b.cmp(&a),
+    }
+}
+
+/// The ranks beside the φ-quantile of `n` values, and how near it is to the upper one.
+fn ranks(q: f64, n: usize) -> (usize, usize, f64) {
+    let n = n as f64;
+    let rank = q * (n - 1.0);
+    let lower = rank.floor().max(0.0);
+    let upper = (lower + 1.0).min(n - 1.0);
+    (lower as usize, upper as usize, rank - rank.floor())
+}
+
+/// The φ-quantile of values in order of size; φ lies between 0 and 1.
+pub(super) fn quantile_of_sorted(q: f64, sorted: &[f64]) -> f64 {
+    let (lower, upper, weight) = ranks(q, sorted.len());
+    sorted[lower] * (1.0 - weight) + sorted[upper] * weight
+}
+
 /// The φ-quantile by linear interpolation; NaN sorts first.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
@@ -48,18 +71,12 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| match (a.is_nan(), b.is_nan()) {
-        (true, true) => std::cmp::Ordering::Equal,
-        (true, false) => std::cmp::Ordering::Less,
-        (false, true) => std::cmp::Ordering::Greater,
-        (false, false) => a.total_cmp(b),
-    });
-    let n = values.len() as f64;
-    let rank = q * (n - 1.0);
-    let lower = rank.floor().max(0.0);
-    let upper = (lower + 1.0).min(n - 1.0);
-    let weight = rank - rank.floor();
-    values[lower as usize] * (1.0 - weight) + values[upper as usize] * weight
+    let (lower, upper, weight) = ranks(q, values.len());
+    // Only two ranks matter: the rest need not be sorted.
+    let (_, low, above) = values.select_nth_unstable_by(lower, by_size);
+    let low = *low;
+    let high = if upper == lower { low } else { above.iter().copied().min_by(by_size).unwrap_or(low) };
+    low * (1.0 - weight) + high * weight
 }
 
 /// The arithmetic mean; falls back to an incremental one where the sum would overflow.
@@ -85,7 +102,7 @@ pub(crate) fn mean(values: &[f64]) -> f64 {
     mean.map_or(sum / count + c / count, |m| m + c)
 }
 
-fn variance(values: &[f64]) -> f64 {
+pub(super) fn variance(values: &[f64]) -> f64 {
     let (mut n, mut m, mut cm, mut aux, mut ca) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for f in values {
         n += 1.0;
@@ -283,10 +300,7 @@ fn apply(
     }
     only_floats(notes);
     float(match f {
-        F::SumOverTime => {
-            let (sum, c) = w.floats.iter().fold((0.0, 0.0), |(s, c), f| kahan(*f, s, c));
-            if sum.is_infinite() { sum } else { sum + c }
-        }
+        F::SumOverTime => slide::sum_of(w.floats),
         F::AvgOverTime => mean(w.floats),
         F::MaxOverTime => extreme(w, |a, b| a > b).1,
         F::MinOverTime => extreme(w, |a, b| a < b).1,
@@ -324,26 +338,29 @@ impl<'a> Evaluator<'a> {
         let lookback = self.lookback_ms();
         let mut present = vec![false; if f == F::AbsentOverTime { frame.n } else { 0 }];
         let mut step_args = vec![0.0; scalars.len()];
+        let mut scratch = slide::Scratch::default();
         self.each_points(matrix, frame, &mut |ev, labels, inner_drop, points, windows| {
             check_extended(f, windows.extended, !points.histograms.is_empty())?;
             let metric = labels.metric().unwrap_or("");
             let subject = Subject { metric, span: arg0 };
             let mut column = Column::absent(frame.n);
-            let mut any = false;
-            let mut notes = std::mem::take(&mut ev.notes);
-            let outcome = windows.each(points, frame, lookback, &mut |i, w| {
-                for (slot, s) in step_args.iter_mut().zip(&scalars) {
-                    *slot = s[i];
-                }
-                if let Some(cell) = apply(f, &w, &step_args, subject, arg0, &mut notes)? {
-                    column.set(i, cell);
-                    any = true;
-                }
-                Ok(())
-            });
-            ev.notes = notes;
-            outcome?;
-            if !any {
+            if slide::handles(f, points, windows, &scalars) {
+                slide::evaluate(f, points, windows, frame, &scalars, &mut scratch, &mut column.floats);
+            } else {
+                let mut notes = std::mem::take(&mut ev.notes);
+                let outcome = windows.each(points, frame, lookback, &mut |i, w| {
+                    for (slot, s) in step_args.iter_mut().zip(&scalars) {
+                        *slot = s[i];
+                    }
+                    if let Some(cell) = apply(f, &w, &step_args, subject, arg0, &mut notes)? {
+                        column.set(i, cell);
+                    }
+                    Ok(())
+                });
+                ev.notes = notes;
+                outcome?;
+            }
+            if column.is_all_absent() {
                 return Ok(());
             }
             if f == F::AbsentOverTime {

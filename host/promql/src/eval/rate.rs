@@ -50,7 +50,7 @@ pub(super) fn extrapolated(
     if w.histograms.is_empty() {
         value = w.floats[gaps] - w.floats[0];
         if counter {
-            value += reset_correction(w);
+            value = with_resets(w, value);
         }
         first_count = w.floats[0];
     } else {
@@ -91,28 +91,19 @@ pub(super) fn extrapolated(
     })
 }
 
-/// What the resets within the window took away.
-fn reset_correction(w: &Window<'_>) -> f64 {
-    let mut correction = 0.0;
-    if w.starts.is_empty() {
-        // Most counters: one look at the whole series spares one at every window.
-        if w.rising {
-            return 0.0;
-        }
-        for pair in w.floats.windows(2) {
-            if pair[1] < pair[0] {
-                correction += pair[0];
-            }
-        }
-        return correction;
+/// Gives back what the resets within the window took away.
+fn with_resets(w: &Window<'_>, mut value: f64) -> f64 {
+    // Most counters: one look at the whole series spares one at every window.
+    if w.starts.is_empty() && w.rising {
+        return value;
     }
     for i in 1..w.floats.len() {
-        let anew = started_anew(w.starts[i - 1], w.times[i - 1], w.starts[i], w.times[i]);
+        let anew = !w.starts.is_empty() && started_anew(w.starts[i - 1], w.times[i - 1], w.starts[i], w.times[i]);
         if w.floats[i] < w.floats[i - 1] || anew {
-            correction += w.floats[i - 1];
+            value += w.floats[i - 1];
         }
     }
-    correction
+    value
 }
 
 fn histogram_rate(

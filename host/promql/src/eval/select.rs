@@ -34,17 +34,19 @@ impl Points {
         self.rising = false;
     }
 
-    fn fill(&mut self, buf: &SampleBuf) {
+    /// Takes what `buf` holds; may leave its own old memory there.
+    fn fill(&mut self, buf: &mut SampleBuf) {
         self.fill_unchecked(buf);
-        self.rising = self.floats.windows(2).all(|p| p[0] <= p[1]);
+        // Without a way out in the middle: so it is done several at a time.
+        self.rising = !self.floats.windows(2).fold(false, |falls, p| falls | (p[1] < p[0]));
     }
 
-    fn fill_unchecked(&mut self, buf: &SampleBuf) {
+    fn fill_unchecked(&mut self, buf: &mut SampleBuf) {
         self.clear();
-        if buf.histograms.is_empty() && !buf.floats.iter().any(|v| is_stale(*v)) {
-            self.float_times.extend_from_slice(&buf.times);
-            self.floats.extend_from_slice(&buf.floats);
-            self.float_starts.extend_from_slice(&buf.starts);
+        if buf.histograms.is_empty() && !buf.floats.iter().fold(false, |any, v| any | is_stale(*v)) {
+            std::mem::swap(&mut self.float_times, &mut buf.times);
+            std::mem::swap(&mut self.floats, &mut buf.floats);
+            std::mem::swap(&mut self.float_starts, &mut buf.starts);
             return;
         }
         for i in 0..buf.len() {
@@ -180,7 +182,7 @@ impl<'a> Evaluator<'a> {
                 tell_resets(&mut buf);
             }
             let column = if select.extended == Some(Extended::Smoothed) {
-                smoothed_column(&buf, select, frame, self.lookback_ms())
+                smoothed_column(&mut buf, select, frame, self.lookback_ms())
             } else {
                 instant_column(&buf, select, frame, self.lookback_ms(), false)
             };
@@ -224,7 +226,7 @@ impl<'a> Evaluator<'a> {
                     if s.statistics {
                         tell_resets(&mut buf);
                     }
-                    points.fill(&buf);
+                    points.fill(&mut buf);
                     self.put_back(buf);
                     each(self, labels, false, &points, &windows)?;
                 }
@@ -284,6 +286,11 @@ impl<'a> Evaluator<'a> {
 }
 
 impl Windows {
+    /// The end of the window at evaluation time `t`.
+    pub fn end_at(&self, t: i64) -> i64 {
+        self.at.unwrap_or(t).saturating_sub(self.offset)
+    }
+
     /// Slides over the steps; steps whose window is empty are left out.
     pub fn each(
         &self,
@@ -300,7 +307,7 @@ impl Windows {
         };
         for i in 0..frame.n {
             let at = frame.time(i);
-            let end = self.at.unwrap_or(at).saturating_sub(self.offset);
+            let end = self.end_at(at);
             let start = end.saturating_sub(self.range);
             let (from, to) = (start.saturating_sub(before), end.saturating_add(after));
             let fr = fs.advance(&points.float_times, from, to);
@@ -366,7 +373,7 @@ fn instant_column(buf: &SampleBuf, select: &Select, frame: Frame, lookback: i64,
 }
 
 /// At every step the value on the line between the samples around it.
-fn smoothed_column(buf: &SampleBuf, select: &Select, frame: Frame, lookback: i64) -> Column {
+fn smoothed_column(buf: &mut SampleBuf, select: &Select, frame: Frame, lookback: i64) -> Column {
     let mut column = Column::absent(frame.n);
     let mut points = Points::default();
     points.fill(buf);
