@@ -81,6 +81,13 @@ pub(crate) struct BinaryPlan {
     pub return_bool: bool,
 }
 
+impl BinaryPlan {
+    /// A vector with a scalar: each series by itself.
+    pub fn is_with_scalar(&self) -> bool {
+        (self.lhs.value_type == ValueType::Scalar) != (self.rhs.value_type == ValueType::Scalar)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct AggregatePlan {
     pub op: AggregateOp,

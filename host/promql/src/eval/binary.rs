@@ -9,7 +9,7 @@ use belfry_model::{Histogram, Labels};
 use super::keys::Keys;
 use super::notes::Notes;
 use super::vector::{ABSENT, Cell, Column, Evaluated, Frame, OutSeries};
-use super::{Evaluator, METADATA_LABELS, Result};
+use super::{Evaluator, METADATA_LABELS, Result, Sink};
 use crate::plan::BinaryPlan;
 use crate::syntax::ast::{BinaryOp as Op, Cardinality, Matching};
 use crate::syntax::span::Span;
@@ -150,16 +150,6 @@ impl<'a> Evaluator<'a> {
                 let (l, r) = (self.scalar(&b.lhs, frame)?, self.scalar(&b.rhs, frame)?);
                 Ok(Evaluated::Scalar(l.iter().zip(&r).map(|(a, c)| scalars(b.op, *a, *c)).collect()))
             }
-            (ValueType::Vector, ValueType::Scalar) => {
-                let v = self.vector(&b.lhs, frame)?;
-                let s = self.scalar(&b.rhs, frame)?;
-                Ok(Evaluated::Vector(self.with_scalar(b, v, &s, false, span)))
-            }
-            (ValueType::Scalar, _) => {
-                let s = self.scalar(&b.lhs, frame)?;
-                let v = self.vector(&b.rhs, frame)?;
-                Ok(Evaluated::Vector(self.with_scalar(b, v, &s, true, span)))
-            }
             _ => {
                 let (l, r) = (self.vector(&b.lhs, frame)?, self.vector(&b.rhs, frame)?);
                 let out = if b.op.is_set() { sets(b, l, r, frame.n) } else { self.vectors(b, l, r, span, frame.n)? };
@@ -168,54 +158,24 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn with_scalar(
+    /// A vector and a scalar, series by series.
+    pub(super) fn stream_with_scalar(
         &mut self,
         b: &BinaryPlan,
-        mut v: Vec<OutSeries>,
-        s: &[f64],
-        swap: bool,
         span: Span,
-    ) -> Vec<OutSeries> {
-        let op = b.op;
-        for series in &mut v {
-            let column = &mut series.column;
-            if changes_schema(op) || b.return_bool {
-                series.drop_name = true;
+        frame: Frame,
+        sink: Sink<'_, 'a>,
+    ) -> Result<()> {
+        let swap = b.lhs.value_type == ValueType::Scalar;
+        let (scalar, vector) = if swap { (&b.lhs, &b.rhs) } else { (&b.rhs, &b.lhs) };
+        let scalar = self.scalar(scalar, frame)?;
+        self.stream(vector, frame, &mut |ev, mut s| {
+            if changes_schema(b.op) || b.return_bool {
+                s.drop_name = true;
             }
-            let plain = !column.has_histograms() && !matches!(op, Op::TrimUpper | Op::TrimLower);
-            if plain {
-                for (f, s) in column.floats.iter_mut().zip(s) {
-                    if is_stale(*f) {
-                        continue;
-                    }
-                    let (x, y) = if swap { (*s, *f) } else { (*f, *s) };
-                    if !op.is_comparison() || b.return_bool {
-                        *f = scalars(op, x, y);
-                    } else if !compare(op, x, y) {
-                        *f = ABSENT;
-                    }
-                }
-                continue;
-            }
-            for (i, s) in s.iter().enumerate() {
-                let Some(cell) = column.get(i) else { continue };
-                let scalar = Cell::Float(*s);
-                let result = if swap {
-                    elements(op, &scalar, &cell, span, &mut self.notes)
-                } else {
-                    elements(op, &cell, &scalar, span, &mut self.notes)
-                };
-                match result {
-                    None => column.clear(i),
-                    Some((_, keep)) if b.return_bool => column.set(i, Cell::Float(f64::from(u8::from(keep)))),
-                    Some((_, false)) => column.clear(i),
-                    Some((_, true)) if op.is_comparison() => {}
-                    Some((value, true)) => column.set(i, value),
-                }
-            }
-        }
-        v.retain(|s| !s.column.is_all_absent());
-        v
+            with_scalar(b, &mut s.column, &scalar, swap, span, &mut ev.notes);
+            if s.column.is_all_absent() { Ok(()) } else { sink(ev, s) }
+        })
     }
 
     fn vectors(
@@ -314,6 +274,38 @@ impl<'a> Evaluator<'a> {
         }
         out.series.retain(|s| !s.column.is_all_absent());
         Ok(out.series)
+    }
+}
+
+fn with_scalar(b: &BinaryPlan, column: &mut Column, s: &[f64], swap: bool, span: Span, notes: &mut Notes) {
+    let op = b.op;
+    if !column.has_histograms() && plain(op) {
+        let filters = op.is_comparison() && !b.return_bool;
+        for (f, s) in column.floats.iter_mut().zip(s) {
+            if is_stale(*f) {
+                continue;
+            }
+            let (x, y) = if swap { (*s, *f) } else { (*f, *s) };
+            if !filters {
+                *f = scalars(op, x, y);
+            } else if !compare(op, x, y) {
+                *f = ABSENT;
+            }
+        }
+        return;
+    }
+    for (i, s) in s.iter().enumerate() {
+        let Some(cell) = column.get(i) else { continue };
+        let scalar = Cell::Float(*s);
+        let result =
+            if swap { elements(op, &scalar, &cell, span, notes) } else { elements(op, &cell, &scalar, span, notes) };
+        match result {
+            None => column.clear(i),
+            Some((_, keep)) if b.return_bool => column.set(i, Cell::Float(f64::from(u8::from(keep)))),
+            Some((_, false)) => column.clear(i),
+            Some((_, true)) if op.is_comparison() => {}
+            Some((value, true)) => column.set(i, value),
+        }
     }
 }
 

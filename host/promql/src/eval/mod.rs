@@ -143,7 +143,7 @@ impl<'a> Evaluator<'a> {
             });
         }
         match &plan.kind {
-            PlanKind::Binary(b) => self.binary(b, plan.span, frame),
+            PlanKind::Binary(b) if !b.is_with_scalar() => self.binary(b, plan.span, frame),
             PlanKind::Negate(inner) => Ok(match self.eval(inner, frame)? {
                 Evaluated::Scalar(v) => Evaluated::Scalar(v.into_iter().map(|v| -v).collect()),
                 Evaluated::Vector(mut series) => {
@@ -154,7 +154,7 @@ impl<'a> Evaluator<'a> {
             }),
             PlanKind::Call(f, args) => self.call(*f, args, plan, frame),
             PlanKind::Aggregate(a) => Ok(Evaluated::Vector(self.aggregate(a, plan.span, frame)?)),
-            PlanKind::Select(_) => {
+            PlanKind::Select(_) | PlanKind::Binary(_) => {
                 let mut out = Vec::new();
                 self.stream(plan, frame, &mut |ev, s| {
                     out.push(s);
@@ -172,6 +172,9 @@ impl<'a> Evaluator<'a> {
         let by_series = !plan.invariant || frame.n <= 1;
         match &plan.kind {
             PlanKind::Select(select) if by_series => self.stream_select(select, frame, sink),
+            PlanKind::Binary(b) if by_series && b.is_with_scalar() => {
+                self.stream_with_scalar(b, plan.span, frame, sink)
+            }
             PlanKind::Call(f, args) if by_series && range_calls::takes_window(*f) => {
                 self.stream_range_call(*f, args, frame, sink)
             }

@@ -225,7 +225,7 @@ fn extreme(w: &Window<'_>, better: impl Fn(f64, f64) -> bool) -> (i64, f64) {
 }
 
 /// The value of `f` over one window; `args` are its scalars at this step.
-fn apply(
+pub(super) fn apply(
     f: F,
     w: &Window<'_>,
     args: &[f64],

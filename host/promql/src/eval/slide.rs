@@ -288,8 +288,9 @@ fn sums(floats: &[f64], scratch: &mut Scratch, average: bool, out: &mut [f64]) {
                 from = 1;
             }
             for j in from..len {
+                let row = row(floats, lo, j);
                 for k in 0..LANES {
-                    (sum[k], c[k]) = kahan_select(floats[lo[k] + j], sum[k], c[k]);
+                    (sum[k], c[k]) = kahan_plain(row[k], sum[k], c[k]);
                 }
             }
             for k in 0..LANES {
@@ -305,13 +306,13 @@ fn sums(floats: &[f64], scratch: &mut Scratch, average: bool, out: &mut [f64]) {
     );
 }
 
-/// [`kahan`] without a jump, for finite sums; a sum that is not is found at the end and made anew.
+/// [`kahan`] without a jump, for finite sums: what rounding lost, found as D. Knuth does ("TAOCP" 4.2.2, theorem B), is
+/// the same number to the bit. A sum that is not finite is seen at the end and made anew.
 #[inline(always)]
-fn kahan_select(inc: f64, sum: f64, c: f64) -> (f64, f64) {
+fn kahan_plain(inc: f64, sum: f64, c: f64) -> (f64, f64) {
     let t = sum + inc;
-    let larger = sum.abs() >= inc.abs();
-    let (a, b) = if larger { (sum, inc) } else { (inc, sum) };
-    (t, c + ((a - t) + b))
+    let added = t - sum;
+    (t, c + ((sum - (t - added)) + (inc - added)))
 }
 
 pub(super) fn sum_of(floats: &[f64]) -> f64 {
@@ -329,11 +330,12 @@ fn variances(floats: &[f64], spans: &Spans, out: &mut [f64]) {
             let mut n = 0.0;
             for j in 0..len {
                 n += 1.0;
+                let row = row(floats, lo, j);
                 for k in 0..LANES {
-                    let f = floats[lo[k] + j];
+                    let f = row[k];
                     let delta = f - (m[k] + cm[k]);
-                    (m[k], cm[k]) = kahan_select(delta / n, m[k], cm[k]);
-                    (aux[k], ca[k]) = kahan_select(delta * (f - (m[k] + cm[k])), aux[k], ca[k]);
+                    (m[k], cm[k]) = kahan_plain(delta / n, m[k], cm[k]);
+                    (aux[k], ca[k]) = kahan_plain(delta * (f - (m[k] + cm[k])), aux[k], ca[k]);
                 }
             }
             for k in 0..LANES {
@@ -343,6 +345,18 @@ fn variances(floats: &[f64], spans: &Spans, out: &mut [f64]) {
         },
         |lo, hi| variance(&floats[lo..hi]),
     );
+}
+
+/// The value at place `j` of each window.
+#[inline(always)]
+fn row(floats: &[f64], lo: &[usize; LANES], j: usize) -> [f64; LANES] {
+    // Where a step is as long as the distance of samples, they lie side by side.
+    if (1..LANES).all(|k| lo[k] == lo[0] + k)
+        && let Some(row) = floats.get(lo[0] + j..).and_then(|f| f.first_chunk())
+    {
+        return *row;
+    }
+    std::array::from_fn(|k| floats[lo[k] + j])
 }
 
 /// Gives runs of windows of one length to `together`, [`LANES`] at a time, and the others to `alone`.
@@ -437,3 +451,7 @@ fn quantiles(floats: &[f64], q: &[f64], scratch: &mut Scratch, out: &mut [f64]) 
         }
     }
 }
+
+#[cfg(test)]
+#[path = "slide_tests.rs"]
+mod tests;
