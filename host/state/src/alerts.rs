@@ -89,7 +89,7 @@ impl State {
     }
 }
 
-fn upsert_episode(c: &Connection, alert: &Alert) -> Result<(), StateError> {
+pub(crate) fn upsert_episode(c: &Connection, alert: &Alert) -> Result<(), StateError> {
     let (fingerprint, started) = (alert.fingerprint.to_string(), alert.active_since.0);
     if alert.state == AlertState::Inactive {
         // It never fired: nothing happened that a report should tell.

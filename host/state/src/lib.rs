@@ -14,6 +14,7 @@ mod notify;
 mod open;
 mod reports;
 mod retention;
+mod rule_files;
 mod worker;
 
 pub use alerts::{EPISODES_PER_QUERY_MAX, Episode};

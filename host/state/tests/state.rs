@@ -377,3 +377,18 @@ async fn an_answered_write_is_in_the_files() {
         assert!(reopened.notify_groups().await.unwrap().iter().any(|(k, _)| *k == key), "write {n}");
     }
 }
+
+#[tokio::test]
+async fn alerts_of_rule_files_and_the_times_of_their_groups_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(folder.path().join("state.db")).unwrap();
+    let row = |rule: &str, n: u64, body: &str| (rule.to_owned(), Fingerprint(n), body.to_owned());
+    state.persist_rule_alerts(vec![row("a", 1, "x"), row("a", 2, "y"), row("b", 1, "z")], Vec::new()).await.unwrap();
+    state.persist_rule_alerts(vec![row("a", 2, "w")], vec![("a".to_owned(), Fingerprint(1))]).await.unwrap();
+    state.rule_group_seen("g".to_owned(), TimestampMs(1)).await.unwrap();
+    state.rule_group_seen("g".to_owned(), TimestampMs(2)).await.unwrap();
+    drop(state);
+    let state = State::open(folder.path().join("state.db")).unwrap();
+    assert_eq!(state.rule_alerts().await.unwrap(), ["w", "z"]);
+    assert_eq!(state.rule_groups().await.unwrap(), [("g".to_owned(), TimestampMs(2))]);
+}
