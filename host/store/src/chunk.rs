@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use belfry_model::sample::Histogram;
 use belfry_model::{SampleBuf, TimeRange};
 
 use crate::codec::{Corrupt, Reader, put_f64, put_histogram, put_ivarint, put_uvarint, read_histogram};
@@ -74,19 +75,27 @@ impl Encoder {
             self.put_deltas(starts, &mut out);
         }
         if let Some(histograms) = histograms {
-            let mut prev: Option<&Arc<_>> = None;
-            for h in histograms {
-                out.push(u8::from(h.is_some()));
-                if let Some(h) = h {
-                    put_histogram(&mut out, h, prev.map(|p| &**p));
-                    prev = Some(h);
-                }
-            }
+            put_histograms(histograms, &mut out);
         }
         out
     }
 
-    fn put_deltas(&mut self, values: &[i64], out: &mut Vec<u8>) {
+    /// Appends what stands beside the values of version 2's chunks (start timestamps, histograms) and yields the flags.
+    pub fn put_beside(&mut self, buf: &SampleBuf, from: usize, to: usize, out: &mut Vec<u8>) -> u8 {
+        let mut flags = 0;
+        if let Some(starts) = buf.starts.get(from..to).filter(|s| s.iter().any(|s| *s != 0)) {
+            flags |= HAS_STARTS;
+            self.put_deltas(starts, out);
+        }
+        if let Some(histograms) = buf.histograms.get(from..to).filter(|h| h.iter().any(Option::is_some)) {
+            flags |= HAS_HISTOGRAMS;
+            put_histograms(histograms, out);
+        }
+        flags
+    }
+
+    /// Appends a column as its first number and differences.
+    pub fn put_deltas(&mut self, values: &[i64], out: &mut Vec<u8>) {
         put_ivarint(out, values[0]);
         self.deltas.clear();
         self.deltas.extend(values.windows(2).map(|w| w[1].wrapping_sub(w[0])));
@@ -139,7 +148,7 @@ pub fn scaled(v: f64, places: usize) -> Option<i64> {
 }
 
 /// The places that nearly all values need; `None` when too many are no decimals.
-fn decimal_places(values: &[f64]) -> Option<usize> {
+pub fn decimal_places(values: &[f64]) -> Option<usize> {
     let mut places = 0;
     let mut misses = 0;
     for v in values {
@@ -159,20 +168,22 @@ fn decimal_places(values: &[f64]) -> Option<usize> {
 /// Appends the samples of `chunk` within `range` to `into`, whose last time must be before them.
 pub fn decode(chunk: &[u8], range: TimeRange, into: &mut SampleBuf) -> Result<(), Corrupt> {
     let start = into.len();
-    let had = (into.histograms.len(), into.starts.len());
-    match decode_all(chunk, into) {
-        Ok(()) => {
-            trim(into, start, range);
-            Ok(())
-        }
-        Err(e) => {
-            into.times.truncate(start);
-            into.floats.truncate(start);
-            into.histograms.truncate(had.0);
-            into.starts.truncate(had.1);
-            Err(e)
-        }
+    or_nothing(into, |into| decode_all(chunk, into))?;
+    trim(into, start, range);
+    Ok(())
+}
+
+/// Takes back what `read` appended when it fails.
+pub fn or_nothing<E>(into: &mut SampleBuf, read: impl FnOnce(&mut SampleBuf) -> Result<(), E>) -> Result<(), E> {
+    let (start, histograms, starts) = (into.len(), into.histograms.len(), into.starts.len());
+    let outcome = read(into);
+    if outcome.is_err() {
+        into.times.truncate(start);
+        into.floats.truncate(start);
+        into.histograms.truncate(histograms);
+        into.starts.truncate(starts);
     }
+    outcome
 }
 
 fn decode_all(chunk: &[u8], into: &mut SampleBuf) -> Result<(), Corrupt> {
@@ -189,9 +200,14 @@ fn decode_all(chunk: &[u8], into: &mut SampleBuf) -> Result<(), Corrupt> {
         kind @ (VALUES_DELTA | VALUES_PLAIN) => read_decimals(&mut r, n, kind, &mut into.floats)?,
         _ => return Err(Corrupt("a chunk's values are of an unknown kind")),
     }
+    read_beside(&mut r, flags, start, n, into)
+}
+
+/// Appends what [`Encoder::put_beside`] wrote to samples `start..start + n`.
+pub fn read_beside(r: &mut Reader<'_>, flags: u8, start: usize, n: usize, into: &mut SampleBuf) -> Result<(), Corrupt> {
     if flags & HAS_STARTS != 0 {
         into.starts.resize(start, 0);
-        read_deltas(&mut r, n, &mut into.starts)?;
+        read_deltas(r, n, &mut into.starts)?;
     } else if !into.starts.is_empty() {
         into.starts.resize(start + n, 0);
     }
@@ -201,7 +217,7 @@ fn decode_all(chunk: &[u8], into: &mut SampleBuf) -> Result<(), Corrupt> {
         for _ in 0..n {
             let h = match r.u8()? {
                 0 => None,
-                _ => Some(Arc::new(read_histogram(&mut r, prev.as_deref())?)),
+                _ => Some(Arc::new(read_histogram(r, prev.as_deref())?)),
             };
             prev = h.clone().or(prev);
             into.histograms.push(h);
@@ -212,7 +228,19 @@ fn decode_all(chunk: &[u8], into: &mut SampleBuf) -> Result<(), Corrupt> {
     Ok(())
 }
 
-fn read_deltas(r: &mut Reader<'_>, n: usize, into: &mut Vec<i64>) -> Result<(), Corrupt> {
+fn put_histograms(histograms: &[Option<Arc<Histogram>>], out: &mut Vec<u8>) {
+    let mut prev: Option<&Arc<Histogram>> = None;
+    for h in histograms {
+        out.push(u8::from(h.is_some()));
+        if let Some(h) = h {
+            put_histogram(out, h, prev.map(|p| &**p));
+            prev = Some(h);
+        }
+    }
+}
+
+/// Appends the `n` numbers that [`Encoder::put_deltas`] wrote.
+pub fn read_deltas(r: &mut Reader<'_>, n: usize, into: &mut Vec<i64>) -> Result<(), Corrupt> {
     let mut last = r.ivarint()?;
     let start = into.len();
     into.push(last);
@@ -257,23 +285,30 @@ pub fn trim(buf: &mut SampleBuf, start: usize, range: TimeRange) {
     let lo = start + added.partition_point(|t| *t < range.start().0);
     let hi = start + added.partition_point(|t| *t < range.end().0);
     let hi = hi.max(lo);
-    fn cut<T>(v: &mut Vec<T>, start: usize, lo: usize, hi: usize) {
+    remove_span(buf, hi, buf.times.len());
+    remove_span(buf, start, lo);
+}
+
+/// Removes samples `from..to`.
+pub fn remove_span(buf: &mut SampleBuf, from: usize, to: usize) {
+    fn cut<T>(v: &mut Vec<T>, from: usize, to: usize) {
         if !v.is_empty() {
-            v.truncate(hi);
-            v.drain(start..lo);
+            v.drain(from..to);
         }
     }
-    cut(&mut buf.times, start, lo, hi);
-    cut(&mut buf.floats, start, lo, hi);
-    cut(&mut buf.histograms, start, lo, hi);
-    cut(&mut buf.starts, start, lo, hi);
+    if from < to {
+        cut(&mut buf.times, from, to);
+        cut(&mut buf.floats, from, to);
+        cut(&mut buf.histograms, from, to);
+        cut(&mut buf.starts, from, to);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use belfry_model::TimestampMs;
-    use belfry_model::sample::{Histogram, Sample, Value, stale_nan};
+    use belfry_model::sample::{Sample, Value, stale_nan};
     use proptest::prelude::*;
 
     fn round_trip(buf: &SampleBuf) -> SampleBuf {

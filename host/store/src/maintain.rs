@@ -1,27 +1,21 @@
-//! Keeping memory and disk bounded: the head becomes blocks, small blocks become larger ones, old ones go.
+//! Keeping memory and disk bounded: the head becomes blocks, old blocks go.
 //!
 //! Invariant: at every moment a sample is in the log, in a block, or in both; a log generation is deleted only once a
 //! durable block has all of it.
-//! Not here: a clock or a loop (the driver calls [`Store::maintain`] every few seconds), the form of a block.
+//! Not here: a clock or a loop (the driver calls [`Store::upkeep`] every few seconds), merging blocks (`compact`), the form of a block.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use belfry_model::{SampleBuf, TimeRange, TimestampMs};
+use belfry_model::TimestampMs;
 
 use crate::append::introduce;
-use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter};
-use crate::frozen::Frozen;
+use crate::block::{Block, BlockMeta, Sealed};
+use crate::compact::seal;
 use crate::head::HEAD_BYTES_MAX;
-use crate::series::merge;
-use crate::store::{Shared, State, Store};
-
-/// So many blocks of one level are merged into one of the next.
-pub const MERGE_BLOCKS: usize = 4;
-/// Blocks of this level are not merged further: with the default span they hold 32 hours, so that retention takes
-/// away little that is younger than it must be.
-pub const LEVEL_MAX: u32 = 3;
+use crate::store::{Shared, Store};
+use crate::values::Effort;
 
 /// What one call leaves to the next.
 pub(crate) struct Pending {
@@ -56,8 +50,8 @@ pub struct Maintained {
 impl Store {
     /// One round of upkeep at `now`: call it every few seconds from a thread that may block. It does little when
     /// nothing is due. After an error (a full disk) the store goes on, [`Store::health`] says so, and the next call
-    /// tries again.
-    pub fn maintain(&self, now: TimestampMs) -> io::Result<Maintained> {
+    /// tries again. Merging blocks is left to [`Store::compact`].
+    pub fn upkeep(&self, now: TimestampMs) -> io::Result<Maintained> {
         let shared = &*self.shared;
         let mut pending = shared.maintenance.lock();
         // A driver that syncs more often has left nothing to do. A failure is in the health, and a block makes up for it.
@@ -66,20 +60,21 @@ impl Store {
         }
         // Expiry first: it makes room for what follows.
         let mut done = Maintained { expired: shared.expire(now)?, ..Maintained::default() };
-        let outcome = shared.flush_if_due(&mut pending, Some(now)).and_then(|flushed| {
-            done.flushed = flushed;
-            while shared.merge_once()? {
-                done.merges += 1;
-            }
-            Ok(())
-        });
+        let outcome = shared.flush_if_due(&mut pending, Some(now)).map(|flushed| done.flushed = flushed);
         shared.note("a block", &outcome);
         outcome?;
         if shared.is_over(&mut pending.last_forget, now) {
             pending.last_forget = now;
             done.forgotten = shared.forget(now);
         }
+        shared.rest(now);
         Ok(done)
+    }
+
+    /// [`Store::upkeep`], then [`Store::compact`]: for those who have one thread for both.
+    pub fn maintain(&self, now: TimestampMs) -> io::Result<Maintained> {
+        let done = self.upkeep(now)?;
+        Ok(Maintained { merges: self.compact()?, ..done })
     }
 
     /// Writes everything in the head to a block now, whatever its age.
@@ -154,14 +149,17 @@ impl Shared {
         let frozen = self.frozen_in_order();
         let mut block = None;
         if let Some(frozen) = frozen.filter(|f| !f.is_empty()) {
-            let mut writer = self.begin_block()?;
+            let mut writer = self.begin_block(Effort::Quick)?;
             let outcome = frozen.try_for_each(|labels, samples| writer.add(labels, samples));
-            block = Some(finish(writer, outcome, BlockMeta { wal_generation: generation, ..BlockMeta::default() })?);
+            block = seal(writer, outcome, BlockMeta { wal_generation: generation, ..BlockMeta::default() })?;
         }
         let released = {
+            let _changes = self.block_work.changes.lock();
+            let block = block.map(Sealed::publish).transpose()?.map(Arc::new);
             let mut state = self.state.write();
-            state.blocks.extend(block.map(Arc::new));
-            state.release()
+            let released = state.head.release_frozen();
+            state.add_block(block);
+            released
         };
         // Much to free, and nobody has to wait for it.
         drop(released);
@@ -171,34 +169,6 @@ impl Shared {
         let removed = commit.wal.as_mut().map_or(Ok(()), |wal| wal.remove_before(generation + 1));
         self.note_wal(&commit);
         removed
-    }
-
-    /// Merges the first run of [`MERGE_BLOCKS`] neighbours of one level.
-    fn merge_once(&self) -> io::Result<bool> {
-        let blocks = self.state.read().blocks.clone();
-        let same_level = |w: &&[Arc<Block>]| {
-            w[0].meta().level < LEVEL_MAX && w.iter().all(|b| b.meta().level == w[0].meta().level && b.is_readable())
-        };
-        let Some(parts) = blocks.windows(MERGE_BLOCKS).find(same_level) else { return Ok(false) };
-        let mut writer = self.begin_block()?;
-        let outcome = merge_blocks(parts, &mut writer);
-        let meta = BlockMeta {
-            level: parts[0].meta().level + 1,
-            wal_generation: parts.iter().map(|b| b.meta().wal_generation).max().unwrap_or(0),
-            replaces: parts.iter().map(|b| b.id()).collect(),
-            ..BlockMeta::default()
-        };
-        let merged = Arc::new(finish(writer, outcome, meta)?);
-        {
-            let mut state = self.state.write();
-            let first = state.blocks.iter().position(|b| b.id() == parts[0].id()).unwrap_or(0);
-            state.blocks.retain(|b| !merged.meta().replaces.contains(&b.id()));
-            state.blocks.insert(first, merged);
-            state.blocks_changed();
-        }
-        self.counters.compactions.fetch_add(1, Ordering::Relaxed);
-        self.remove(parts)?;
-        Ok(true)
     }
 
     /// Deletes blocks that are older than the retention, then the oldest while everything is too large.
@@ -221,10 +191,11 @@ impl Shared {
         if gone.is_empty() {
             return Ok(0);
         }
+        let _changes = self.block_work.changes.lock();
         {
             let mut state = self.state.write();
             state.blocks.retain(|b| !gone.iter().any(|g| g.id() == b.id()));
-            state.blocks_changed();
+            state.add_block(None);
         }
         self.counters.blocks_expired.fetch_add(gone.len() as u64, Ordering::Relaxed);
         self.remove(&gone)?;
@@ -240,67 +211,4 @@ impl Shared {
         self.counters.series_forgotten.fetch_add(forgotten, Ordering::Relaxed);
         forgotten
     }
-
-    fn begin_block(&self) -> io::Result<BlockWriter> {
-        let id = self.next_block.fetch_add(1, Ordering::Relaxed);
-        BlockWriter::create(self.disk.clone(), &self.blocks_dir, id)
-    }
-
-    fn remove(&self, blocks: &[Arc<Block>]) -> io::Result<()> {
-        for b in blocks {
-            self.disk.remove(b.path())?;
-        }
-        self.disk.sync_dir(&self.blocks_dir)
-    }
-}
-
-impl State {
-    fn release(&mut self) -> Option<Arc<Frozen>> {
-        let frozen = self.head.release_frozen();
-        self.blocks_changed();
-        frozen
-    }
-
-    fn blocks_changed(&mut self) {
-        self.head.set_blocks(&self.blocks);
-    }
-}
-
-fn finish(writer: BlockWriter, outcome: io::Result<()>, meta: BlockMeta) -> io::Result<Block> {
-    match outcome {
-        Ok(()) => writer.finish(meta),
-        Err(e) => {
-            // The cause matters more than a file that the next start removes anyway.
-            let _ = writer.abort();
-            Err(e)
-        }
-    }
-}
-
-/// Walks the series of all parts side by side, in order of labels.
-fn merge_blocks(parts: &[Arc<Block>], writer: &mut BlockWriter) -> io::Result<()> {
-    let mut next = vec![0u32; parts.len()];
-    let read = |k: usize, i: u32| -> io::Result<Option<BlockSeries>> {
-        if i < parts[k].len() { parts[k].series(i).map(Some).map_err(io::Error::other) } else { Ok(None) }
-    };
-    let mut heads = (0..parts.len()).map(|k| read(k, 0)).collect::<io::Result<Vec<_>>>()?;
-    while let Some(labels) = heads.iter().flatten().map(|s| &s.labels).min().cloned() {
-        let mut decoded = Vec::new();
-        for (k, head) in heads.iter_mut().enumerate() {
-            if head.as_ref().is_none_or(|s| s.labels != labels) {
-                continue;
-            }
-            let mut buf = SampleBuf::default();
-            for c in head.iter().flat_map(|s| &s.chunks) {
-                parts[k].decode(c, TimeRange::ALL, &mut buf).map_err(io::Error::other)?;
-            }
-            decoded.push(buf);
-            next[k] += 1;
-            *head = read(k, next[k])?;
-        }
-        let mut merged = SampleBuf::default();
-        merge(&decoded, &mut merged);
-        writer.add(&labels, &merged)?;
-    }
-    Ok(())
 }

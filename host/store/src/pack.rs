@@ -25,13 +25,25 @@ pub fn pack_signed(values: &[i64], scratch: &mut Vec<i64>, out: &mut Vec<u8>) {
 
 /// Appends the `n` numbers that [`pack_signed`] wrote to `into`.
 pub fn unpack_signed(r: &mut Reader<'_>, n: usize, into: &mut Vec<i64>) -> Result<(), Corrupt> {
-    let base = r.ivarint()?;
     let start = into.len();
-    unpack(r, n, into)?;
+    let base = unpack_raw(r, n, into)?;
     for v in &mut into[start..] {
-        *v = base.wrapping_add(unzigzag(*v as u64));
+        *v = signed(base, *v);
     }
     Ok(())
+}
+
+/// The same, one step short: each number is what [`signed`] makes of it and the base that this yields. Whoever walks
+/// over the numbers anyway saves a walk.
+pub fn unpack_raw(r: &mut Reader<'_>, n: usize, into: &mut Vec<i64>) -> Result<i64, Corrupt> {
+    let base = r.ivarint()?;
+    unpack(r, n, into)?;
+    Ok(base)
+}
+
+/// See [`unpack_raw`].
+pub fn signed(base: i64, raw: i64) -> i64 {
+    base.wrapping_add(unzigzag(raw as u64))
 }
 
 fn pack(values: impl ExactSizeIterator<Item = u64> + Clone, out: &mut Vec<u8>) {

@@ -17,7 +17,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
 use crate::append::{self, Commit, Job};
-use crate::block::{self, Block, BlockError};
+use crate::block::{Block, folder};
+use crate::compact::BlockWork;
 use crate::config::{Backend, Damage, FsyncPolicy, OpenError, Recovery, StoreConfig};
 use crate::disk::{Disk, Lock, SimDisk};
 use crate::head::Head;
@@ -109,7 +110,7 @@ pub(crate) struct Counters {
 #[derive(Default)]
 pub(crate) struct State {
     pub head: Head,
-    /// In the order of their numbers.
+    /// In the order of their ranks.
     pub blocks: Vec<Arc<Block>>,
 }
 
@@ -126,6 +127,7 @@ pub(crate) struct Shared {
     pub dirty: AtomicBool,
     pub next_block: AtomicU64,
     pub maintenance: Mutex<Pending>,
+    pub block_work: BlockWork,
     _lock: Option<Box<dyn Send + Sync>>,
 }
 
@@ -159,7 +161,8 @@ impl Store {
             Lock::InUse { pid } => return Err(OpenError::InUse { path: root, pid }),
         };
         disk.sync_dir(&root).map_err(not_writable)?;
-        let next_block = open_blocks(&*disk, &blocks_dir, &mut state, &mut recovery)?;
+        let next_block;
+        (state.blocks, next_block) = folder::open_all(&*disk, &blocks_dir, &mut recovery)?;
         let mut wal = None;
         let mut generation = 1;
         if config.backend != Backend::Memory {
@@ -188,6 +191,7 @@ impl Store {
             dirty: AtomicBool::new(false),
             next_block: AtomicU64::new(next_block),
             maintenance: Mutex::new(Pending::new(now)),
+            block_work: BlockWork::default(),
             _lock: Some(lock),
             config,
         });
@@ -315,48 +319,6 @@ impl Shared {
 /// Out of space or quota.
 pub(crate) fn is_full(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
-}
-
-/// Opens the blocks and clears away what a crash left; yields the next free number.
-fn open_blocks(disk: &dyn Disk, dir: &Path, state: &mut State, recovery: &mut Recovery) -> Result<u64, OpenError> {
-    let failed = |file: &Path| {
-        let file = file.to_owned();
-        move |source| OpenError::Io { file, source }
-    };
-    let mut next = 1;
-    let mut blocks = Vec::new();
-    for name in disk.list(dir).map_err(failed(dir))? {
-        let path = dir.join(&name);
-        let Some(id) = block::parse_name(&name) else {
-            if name.ends_with(block::UNFINISHED) {
-                disk.remove(&path).map_err(failed(&path))?;
-            }
-            continue;
-        };
-        next = next.max(id + 1);
-        match Block::open(disk, &path, id) {
-            Ok(b) => blocks.push(Arc::new(b)),
-            Err(BlockError::Version(found)) => {
-                return Err(OpenError::Version { file: path, found, known: block::VERSION });
-            }
-            // One bad sector must not keep the rest from being read.
-            Err(e @ (BlockError::Damaged(_) | BlockError::Io(_))) => {
-                recovery.damage.push(Damage { file: path, offset: 0, what: e.to_string() });
-            }
-        }
-    }
-    // A crash between the birth of a merged block and the end of its parts leaves both.
-    let replaced: Vec<u64> = blocks.iter().flat_map(|b| b.meta().replaces.clone()).collect();
-    for b in blocks {
-        if replaced.contains(&b.id()) {
-            disk.remove(b.path()).map_err(failed(b.path()))?;
-        } else {
-            state.blocks.push(b);
-        }
-    }
-    state.blocks.sort_by_key(|b| b.id());
-    recovery.blocks = state.blocks.len() as u64;
-    Ok(next)
 }
 
 /// Reads the log into the head, leaving out what blocks have.

@@ -218,7 +218,9 @@ fn retention_by_size_deletes_the_oldest_first_and_four_blocks_become_one() {
     for round in 0..200i64 {
         let at = T0 + round * 10_000;
         let noise = |i: i64| {
-            f64::from_bits(0x3ff0_0000_0000_0000 | ((at + i) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12)
+            let mixed = ((at + i) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            f64::from_bits(0x3ff0_0000_0000_0000 | mixed >> 12)
         };
         append(&store, &(0..100).map(|i| (id, at + i * 100, noise(i))).collect::<Vec<_>>()).unwrap();
         store.maintain(TimestampMs(at + 10_000)).unwrap();

@@ -2,24 +2,33 @@
 //!
 //! Invariant: a file with a block's name is whole (it is written under another name, synced, then renamed); each part
 //! of it stands under a checksum that is looked at before the part is used.
-//! Not here: when blocks are made, merged or deleted (`maintain`).
+//! Not here: when blocks are made, merged or deleted (`maintain`, `compact`).
 
+mod cut;
+pub mod folder;
+mod gone;
+mod index;
 mod read;
 mod write;
 
 use crate::codec::{Corrupt, Reader};
 
+pub use gone::Gone;
 pub use read::{Block, BlockError, BlockSeries};
-pub use write::BlockWriter;
+pub use write::{BlockWriter, Sealed};
 
 /// Of finished blocks.
 pub const EXTENSION: &str = "block";
+/// Of what was deleted from a block.
+pub const GONE: &str = "gone";
 /// Of blocks that are being written.
 pub const UNFINISHED: &str = "unfinished";
 /// The format that this program writes, and the highest that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+/// Before version 2 each chunk had times of its own.
+const VERSION_SHARED_TIMES: u32 = 2;
 /// Samples in a chunk of a block, where there are that many.
-pub const CHUNK_SAMPLES: usize = 512;
+pub const CHUNK_SAMPLES: usize = 480;
 
 const MAGIC: &[u8; 8] = b"BELFBLK\n";
 const HEADER_BYTES: usize = 12;
@@ -27,6 +36,8 @@ const HEADER_BYTES: usize = 12;
 const TAIL_BYTES: usize = 16;
 /// Name, value, offset, length: four bytes each.
 const POSTING_BYTES: usize = 16;
+/// Of a column of times: offset (8), length, count (4 each), first, last time (8 each).
+const TIMES_BYTES: usize = 32;
 
 /// What a block says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +52,9 @@ pub struct BlockMeta {
     pub level: u32,
     /// The write-ahead log's generations up to this one are in blocks.
     pub wal_generation: u64,
+    /// Where two blocks have a sample at one time, that of the lower rank stands: it was there first. The number of the
+    /// oldest block that went into this one.
+    pub rank: u64,
     /// The blocks that this one takes the place of.
     pub replaces: Vec<u64>,
 }
@@ -53,22 +67,26 @@ struct Section {
     crc: u32,
 }
 
+#[derive(Debug)]
 struct Footer {
     meta: BlockMeta,
     symbols: Section,
     series: Section,
     postings: Section,
+    /// Empty before version 2.
+    times: Section,
 }
 
 impl Footer {
     fn write(&self, out: &mut Vec<u8>) {
-        for s in [self.symbols, self.series, self.postings] {
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        for s in [self.symbols, self.series, self.postings, self.times] {
             out.extend_from_slice(&s.offset.to_le_bytes());
             out.extend_from_slice(&s.len.to_le_bytes());
             out.extend_from_slice(&s.crc.to_le_bytes());
         }
         let m = &self.meta;
-        for v in [m.min as u64, m.max as u64, m.samples, m.wal_generation] {
+        for v in [m.min as u64, m.max as u64, m.samples, m.wal_generation, m.rank] {
             out.extend_from_slice(&v.to_le_bytes());
         }
         out.extend_from_slice(&m.level.to_le_bytes());
@@ -78,20 +96,26 @@ impl Footer {
         }
     }
 
-    fn read(bytes: &[u8]) -> Result<Self, Corrupt> {
+    /// Reads the footer of block `id`, a file of format `version`.
+    fn read(bytes: &[u8], version: u32, id: u64) -> Result<Self, Corrupt> {
         let mut r = Reader::new(bytes);
-        let mut sections = [Section::default(); 3];
-        for s in &mut sections {
-            *s = Section { offset: r.u64()?, len: r.u64()?, crc: r.u32()? };
+        let shared_times = version >= VERSION_SHARED_TIMES;
+        if shared_times && r.u32()? != version {
+            return Err(Corrupt("header and footer name different versions"));
         }
+        let mut section =
+            || -> Result<Section, Corrupt> { Ok(Section { offset: r.u64()?, len: r.u64()?, crc: r.u32()? }) };
+        let (symbols, series, postings) = (section()?, section()?, section()?);
+        let times = if shared_times { section()? } else { Section::default() };
         let (min, max, samples, wal_generation) = (r.u64()? as i64, r.u64()? as i64, r.u64()?, r.u64()?);
+        let rank = if shared_times { r.u64()? } else { id };
         let level = r.u32()?;
         let mut replaces = Vec::new();
         for _ in 0..r.u32()? {
             replaces.push(r.u64()?);
         }
-        let [symbols, series, postings] = sections;
-        Ok(Self { meta: BlockMeta { min, max, samples, level, wal_generation, replaces }, symbols, series, postings })
+        let meta = BlockMeta { min, max, samples, level, wal_generation, rank, replaces };
+        Ok(Self { meta, symbols, series, postings, times })
     }
 }
 
@@ -106,6 +130,10 @@ pub struct ChunkPlace {
     pub count: u32,
     offset: u64,
     len: u32,
+    /// The number of its column of times; not used before version 2.
+    times: u32,
+    /// Whose it is.
+    series: u32,
 }
 
 /// The file name of block `id`.
@@ -123,11 +151,12 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use belfry_model::{Labels, Matcher, SampleBuf, TimeRange};
+    use belfry_model::{Labels, Matcher, SampleBuf, TimeRange, TimestampMs};
 
     use super::*;
     use crate::disk::{Disk, SimDisk};
     use crate::index::resolve;
+    use crate::values::Effort;
 
     fn labels(i: u32) -> Labels {
         Labels::from_pairs([("__name__", "m".to_owned()), ("i", format!("{i:03}"))])
@@ -136,13 +165,13 @@ mod tests {
     fn written(disk: &SimDisk) -> Block {
         let dir = Path::new("/b");
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-        let mut w = BlockWriter::create(disk.clone(), dir, 4).unwrap();
+        let mut w = BlockWriter::create(disk.clone(), dir, 4, Effort::Small).unwrap();
         for i in 0..50 {
             let mut buf = SampleBuf::default();
-            (0..600).for_each(|t| buf.push_float(t * 10, (t * i64::from(i)) as f64));
+            (0..1500).for_each(|t| buf.push_float(t * 10, (t * i64::from(i)) as f64));
             w.add(&labels(i), &buf).unwrap();
         }
-        w.finish(BlockMeta { wal_generation: 3, ..BlockMeta::default() }).unwrap()
+        w.seal(BlockMeta { wal_generation: 3, ..BlockMeta::default() }).unwrap().publish().unwrap()
     }
 
     #[test]
@@ -150,19 +179,25 @@ mod tests {
         let disk = SimDisk::default();
         written(&disk);
         let block = Block::open(&disk, Path::new("/b/0000000004.block"), 4).unwrap();
-        assert_eq!((block.meta().min, block.meta().max, block.meta().samples), (0, 5990, 30_000));
+        assert_eq!((block.meta().min, block.meta().max, block.meta().samples), (0, 14_990, 75_000));
         assert_eq!(block.find(&labels(17)).unwrap(), Some(17));
         assert_eq!(block.find(&labels(77)).unwrap(), None);
         let hit = resolve(&block, &["i=~\"01.\"".parse::<Matcher>().unwrap()]).unwrap();
         assert_eq!(hit.into_iter().collect::<Vec<_>>(), (10..20).collect::<Vec<_>>());
         let series = block.series(12).unwrap();
         assert_eq!(series.labels, labels(12));
-        assert_eq!(series.chunks.iter().map(|c| c.count).collect::<Vec<_>>(), [512, 88]);
+        assert_eq!(series.chunks.iter().map(|c| c.count).sum::<u32>(), 1500);
+        assert!(series.chunks.iter().all(|c| c.count >= CHUNK_SAMPLES as u32) && series.chunks.len() > 1);
+        assert!(series.chunks.iter().zip(block.series(13).unwrap().chunks).all(|(a, b)| a.times == b.times), "shared");
         let mut buf = SampleBuf::default();
         for c in &series.chunks {
             block.decode(c, TimeRange::ALL, &mut buf).unwrap();
         }
-        assert_eq!((buf.len(), buf.floats[599]), (600, 599.0 * 12.0));
+        assert_eq!((buf.len(), buf.floats[1499]), (1500, 1499.0 * 12.0));
+        let mut part = SampleBuf::default();
+        let range = TimeRange::new(TimestampMs(995), TimestampMs(1010)).unwrap();
+        block.decode(&series.chunks[0], range, &mut part).unwrap();
+        assert_eq!((part.times, part.floats), (vec![1000], vec![1200.0]));
     }
 
     #[test]

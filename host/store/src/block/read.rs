@@ -1,30 +1,52 @@
-//! Reads a block where it lies: opening one costs a look at its footer.
+//! Reads a block where it lies: opening one costs a look at its footer, its index is read when it is first needed and
+//! given back when nobody has asked for a while.
 
-use std::cmp::Ordering;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use belfry_model::read::ReadError;
 use belfry_model::{Labels, SampleBuf, TimeRange};
+use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
-use super::{BlockMeta, ChunkPlace, Footer, HEADER_BYTES, MAGIC, POSTING_BYTES, Section, TAIL_BYTES, VERSION};
-use crate::chunk;
+use super::gone::Gone;
+use super::index::Index;
+use super::{BlockMeta, ChunkPlace, Footer, GONE, HEADER_BYTES, MAGIC, Section, TAIL_BYTES, VERSION};
+use crate::chunk::{self, or_nothing, read_beside, read_deltas, trim};
 use crate::codec::{Corrupt, Reader};
-use crate::disk::{Disk, FileBytes};
+use crate::disk::{Disk, DiskRead};
 use crate::index::Postings;
+use crate::values::ValueDecoder;
+
+/// Decoded columns of times that an open block keeps: a scan in order of labels comes back to those of the other targets
+/// before it is done with one. About 1 MB.
+const TIMES_KEPT: usize = 128;
 
 /// An open block.
 pub struct Block {
     id: u64,
     path: PathBuf,
-    bytes: FileBytes,
+    file: Arc<dyn DiskRead>,
+    version: u32,
     footer: Footer,
-    /// Set once the index has been checked against its checksums.
-    index_checked: OnceLock<Result<(), ReadError>>,
-    damage_met: AtomicBool,
+    held: RwLock<Option<Arc<Held>>>,
+    /// Has the index been asked for since [`Block::rest`]?
+    used: AtomicBool,
+    gone: RwLock<Arc<Gone>>,
+    /// The first damage that reading met.
+    damage: OnceLock<String>,
 }
+
+/// What is kept in memory while the block is read.
+struct Held {
+    index: Index,
+    times: [Mutex<Option<Column>>; TIMES_KEPT],
+}
+
+/// A decoded column of times and its number.
+type Column = (u32, Arc<[i64]>);
 
 /// A series of a block.
 #[derive(Clone, Debug)]
@@ -49,32 +71,71 @@ pub enum BlockError {
     Version(u32),
 }
 
+/// Why a part of a block cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum PartError {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Damaged(#[from] Corrupt),
+}
+
+#[derive(Default)]
+struct Scratch {
+    bytes: Vec<u8>,
+    values: ValueDecoder,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
 impl Block {
-    /// Opens a finished block.
+    /// Opens a finished block, and what was deleted from it.
     pub fn open(disk: &dyn Disk, path: &Path, id: u64) -> Result<Self, BlockError> {
-        let bytes = disk.read(path)?;
-        if bytes.len() < HEADER_BYTES + TAIL_BYTES || bytes[..8] != *MAGIC || bytes[bytes.len() - 8..] != *MAGIC {
-            return Err(Corrupt("the file is not a whole block").into());
+        let file = disk.open_read(path)?;
+        let not_whole = Corrupt("the file is not a whole block");
+        let end = file.size().checked_sub(TAIL_BYTES as u64).filter(|e| *e >= HEADER_BYTES as u64).ok_or(not_whole)?;
+        let (mut header, mut tail) = ([0; HEADER_BYTES], [0; TAIL_BYTES]);
+        file.read_at(0, &mut header)?;
+        file.read_at(end, &mut tail)?;
+        if header[..8] != *MAGIC || tail[TAIL_BYTES - 8..] != *MAGIC {
+            return Err(not_whole.into());
         }
-        let version = Reader::new(&bytes[8..]).u32()?;
-        if version > VERSION {
-            return Err(BlockError::Version(version));
-        }
-        let end = bytes.len() - TAIL_BYTES;
-        let mut tail = Reader::new(&bytes[end..]);
-        let (len, crc) = (tail.u32()? as usize, tail.u32()?);
+        let version = Reader::new(&header[8..]).u32()?;
+        let mut tail = Reader::new(&tail);
+        let (len, crc) = (u64::from(tail.u32()?), tail.u32()?);
         let start = end.checked_sub(len).ok_or(Corrupt("the footer is longer than the file"))?;
-        if crc32fast::hash(&bytes[start..end]) != crc {
+        let mut footer = vec![0; len as usize];
+        file.read_at(start, &mut footer)?;
+        let intact = crc32fast::hash(&footer) == crc;
+        if version > VERSION {
+            // The footer says it again, under a checksum.
+            let said = Reader::new(&footer).u32().is_ok_and(|v| v != version);
+            return Err(match intact && said {
+                true => Corrupt("header and footer name different versions").into(),
+                false => BlockError::Version(version),
+            });
+        }
+        if !intact {
             return Err(Corrupt("the footer's checksum does not match").into());
         }
-        let footer = Footer::read(&bytes[start..end])?;
+        let footer = Footer::read(&footer, version, id)?;
+        let gone = match disk.read(&path.with_extension(GONE)) {
+            Ok(bytes) => Gone::from_bytes(&bytes)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Gone::default(),
+            Err(e) => return Err(e.into()),
+        };
         Ok(Self {
             id,
             path: path.to_owned(),
-            bytes,
+            file,
+            version,
             footer,
-            index_checked: OnceLock::new(),
-            damage_met: AtomicBool::new(false),
+            held: RwLock::new(None),
+            used: AtomicBool::new(false),
+            gone: RwLock::new(Arc::new(gone)),
+            damage: OnceLock::new(),
         })
     }
 
@@ -95,7 +156,7 @@ impl Block {
 
     /// Length of the file.
     pub fn bytes(&self) -> u64 {
-        self.bytes.len() as u64
+        self.file.size()
     }
 
     /// Does it hold samples of this range?
@@ -105,137 +166,185 @@ impl Block {
 
     /// How many series. 0 when the index is damaged; reading says so.
     pub fn len(&self) -> u32 {
-        self.series_table().map_or(0, |t| t.len)
+        self.held().ok().and_then(|h| h.index.len().ok()).unwrap_or(0)
     }
 
-    /// Is its index whole, and has no damaged chunk been met?
-    pub fn is_readable(&self) -> bool {
-        self.series_table().is_ok() && !self.damage_met.load(Relaxed)
+    /// The first damage that was met, after a look at the index.
+    pub fn damage(&self) -> Option<&str> {
+        if self.damage.get().is_none() {
+            // What it meets it notes.
+            let _ = self.held();
+        }
+        self.noticed()
     }
 
-    /// The series with this number, below [`Block::len`].
+    /// The first damage that was met so far.
+    pub fn noticed(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
+    }
+
+    /// What was deleted from it.
+    pub fn gone(&self) -> Arc<Gone> {
+        self.gone.read().clone()
+    }
+
+    /// Reads leave this out from now on.
+    pub fn set_gone(&self, gone: Gone) {
+        *self.gone.write() = Arc::new(gone);
+    }
+
+    /// Gives back the index's memory when nobody has asked for it since the last call, or at once. Yields the bytes
+    /// that stay held.
+    pub fn rest(&self, at_once: bool) -> usize {
+        let mut held = self.held.write();
+        if !self.used.swap(false, Relaxed) || at_once {
+            *held = None;
+        }
+        held.as_ref().map_or(0, |h| h.index.bytes())
+    }
+
+    /// The series with this number, below [`Block::len`]. Chunks of which everything was deleted are left out.
     pub fn series(&self, i: u32) -> Result<BlockSeries, ReadError> {
-        let symbols = self.symbols()?;
-        let entry = self.series_table()?.get(i).map_err(|e| self.damaged(e))?;
-        self.read_series(&symbols, entry).map_err(|e| self.damaged(e))
+        let mut series = self.held()?.index.series(i).map_err(|e| self.damaged(e))?;
+        let gone = self.gone.read();
+        if !gone.is_empty() {
+            series.chunks.retain(|c| !gone.covers(i, c.min, c.max));
+        }
+        Ok(series)
     }
 
     /// The number of the series with these labels.
     pub fn find(&self, labels: &Labels) -> Result<Option<u32>, ReadError> {
-        let (symbols, series) = (self.symbols()?, self.series_table()?);
-        let compare = |i: u32| -> Result<Ordering, Corrupt> {
-            let mut r = Reader::new(series.get(i)?);
-            let n = r.count()?;
-            let mut wanted = labels.iter();
-            for _ in 0..n {
-                let (name, value) = (symbols.str(r.uvarint()?)?, symbols.str(r.uvarint()?)?);
-                let Some(l) = wanted.next() else { return Ok(Ordering::Greater) };
-                match name.cmp(&l.name).then_with(|| value.cmp(&l.value)) {
-                    Ordering::Equal => {}
-                    other => return Ok(other),
-                }
-            }
-            Ok(if wanted.next().is_some() { Ordering::Less } else { Ordering::Equal })
-        };
-        let (mut lo, mut hi) = (0, series.len);
-        while lo < hi {
-            let mid = lo + (hi - lo) / 2;
-            match compare(mid).map_err(|e| self.damaged(e))? {
-                Ordering::Less => lo = mid + 1,
-                Ordering::Greater => hi = mid,
-                Ordering::Equal => return Ok(Some(mid)),
-            }
-        }
-        Ok(None)
+        self.held()?.index.find(labels).map_err(|e| self.damaged(e))
     }
 
-    /// Appends the samples of a chunk within `range` to `into`.
+    /// Appends the samples of a chunk within `range` to `into`, without those that were deleted.
     pub fn decode(&self, place: &ChunkPlace, range: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError> {
-        let mut read = || -> Result<(), Corrupt> {
-            let rest = usize::try_from(place.offset).ok().and_then(|o| self.bytes.get(o..));
-            let mut r = Reader::new(rest.ok_or(Corrupt("a chunk stands outside the file"))?);
-            let crc = r.u32()?;
-            let bytes = r.bytes(place.len as usize)?;
-            if crc32fast::hash(bytes) != crc {
-                return Err(Corrupt("a chunk's checksum does not match"));
-            }
-            chunk::decode(bytes, range, into)
+        let start = into.len();
+        let outcome = or_nothing(into, |into| {
+            SCRATCH.with_borrow_mut(|scratch| match self.version {
+                1 => self.decode_1(place, range, scratch, into),
+                _ => self.decode_2(place, range, scratch, into),
+            })
+        });
+        outcome.map_err(|e| self.note(format!("{} at byte {}: {e}", self.path.display(), place.offset)))?;
+        let gone = self.gone.read();
+        if !gone.is_empty() {
+            gone.apply(place.series, start, into);
+        }
+        Ok(())
+    }
+
+    fn decode_1(
+        &self,
+        place: &ChunkPlace,
+        range: TimeRange,
+        scratch: &mut Scratch,
+        into: &mut SampleBuf,
+    ) -> Result<(), PartError> {
+        let bytes = self.checked(place.offset, place.len, &mut scratch.bytes)?;
+        Ok(chunk::decode(bytes, range, into)?)
+    }
+
+    fn decode_2(
+        &self,
+        place: &ChunkPlace,
+        range: TimeRange,
+        scratch: &mut Scratch,
+        into: &mut SampleBuf,
+    ) -> Result<(), PartError> {
+        let times = self.times(place.times, &mut scratch.bytes)?;
+        let mut r = Reader::new(self.checked(place.offset, place.len, &mut scratch.bytes)?);
+        let flags = r.u8()?;
+        let (start, n) = (into.len(), times.len());
+        into.times.extend_from_slice(&times);
+        scratch.values.read(&mut r, flags >> 4, n, &mut into.floats)?;
+        read_beside(&mut r, flags, start, n, into)?;
+        trim(into, start, range);
+        Ok(())
+    }
+
+    /// A column of times, decoded once for as long as it is kept.
+    fn times(&self, number: u32, bytes: &mut Vec<u8>) -> Result<Arc<[i64]>, PartError> {
+        let held = self.try_held()?;
+        let slot = &held.times[number as usize % TIMES_KEPT];
+        if let Some((kept, times)) = &*slot.lock()
+            && *kept == number
+        {
+            return Ok(times.clone());
+        }
+        let place = held.index.times(number)?;
+        let n = place.count as usize;
+        if n == 0 || n > chunk::CHUNK_SAMPLES_MAX {
+            return Err(Corrupt("a chunk's sample count is out of range").into());
+        }
+        let mut r = Reader::new(self.checked(place.offset, place.len, bytes)?);
+        let mut times = Vec::with_capacity(n);
+        read_deltas(&mut r, n, &mut times)?;
+        let times: Arc<[i64]> = times.into();
+        *slot.lock() = Some((number, times.clone()));
+        Ok(times)
+    }
+
+    /// Reads what stands under a checksum of its own.
+    fn checked<'a>(&self, offset: u64, len: u32, bytes: &'a mut Vec<u8>) -> Result<&'a [u8], PartError> {
+        let whole = u64::from(len) + 4;
+        if offset.checked_add(whole).is_none_or(|end| end > self.file.size()) {
+            return Err(Corrupt("a chunk stands outside the file").into());
+        }
+        bytes.resize(whole as usize, 0);
+        self.file.read_at(offset, bytes)?;
+        let mut r = Reader::new(bytes);
+        let crc = r.u32()?;
+        if crc32fast::hash(r.rest()) != crc {
+            return Err(Corrupt("a chunk's checksum does not match").into());
+        }
+        Ok(r.rest())
+    }
+
+    fn held(&self) -> Result<Arc<Held>, ReadError> {
+        self.try_held().map_err(|e| self.note(format!("{}: {e}", self.path.display())))
+    }
+
+    fn try_held(&self) -> Result<Arc<Held>, PartError> {
+        self.used.store(true, Relaxed);
+        if let Some(held) = &*self.held.read() {
+            return Ok(held.clone());
+        }
+        let f = &self.footer;
+        let index = Index {
+            version: self.version,
+            symbols: self.section(f.symbols)?,
+            series: self.section(f.series)?,
+            postings: self.section(f.postings)?,
+            times: self.section(f.times)?,
         };
-        read().map_err(|e| {
-            self.damage_met.store(true, Relaxed);
-            ReadError::Damaged(format!("{} at byte {}: {e}", self.path.display(), place.offset))
-        })
+        index.len()?;
+        let held = Arc::new(Held { index, times: [const { Mutex::new(None) }; TIMES_KEPT] });
+        *self.held.write() = Some(held.clone());
+        Ok(held)
+    }
+
+    /// The bytes of a section of the index.
+    fn section(&self, s: Section) -> Result<Vec<u8>, PartError> {
+        if s.offset.checked_add(s.len).is_none_or(|end| end > self.file.size()) {
+            return Err(Corrupt("the index stands outside the file").into());
+        }
+        let mut bytes = vec![0; s.len as usize];
+        self.file.read_at(s.offset, &mut bytes)?;
+        if crc32fast::hash(&bytes) != s.crc {
+            return Err(Corrupt("the index's checksum does not match").into());
+        }
+        Ok(bytes)
     }
 
     fn damaged(&self, e: Corrupt) -> ReadError {
-        ReadError::Damaged(format!("{}: {e}", self.path.display()))
+        self.note(format!("{}: {e}", self.path.display()))
     }
 
-    fn section(&self, s: Section) -> Result<&[u8], Corrupt> {
-        let range = usize::try_from(s.offset).ok().zip(usize::try_from(s.len).ok());
-        let bytes = range.and_then(|(o, l)| self.bytes.get(o..o.checked_add(l)?));
-        bytes.ok_or(Corrupt("the index stands outside the file"))
-    }
-
-    /// The bytes of a section, once all of the index has proved whole.
-    fn checked(&self, s: Section) -> Result<&[u8], ReadError> {
-        let f = &self.footer;
-        let check = || {
-            [f.symbols, f.series, f.postings].into_iter().try_for_each(|s| match self.section(s) {
-                Ok(bytes) if crc32fast::hash(bytes) == s.crc => Ok(()),
-                Ok(_) => Err(self.damaged(Corrupt("the index's checksum does not match"))),
-                Err(e) => Err(self.damaged(e)),
-            })
-        };
-        self.index_checked.get_or_init(check).clone()?;
-        self.section(s).map_err(|e| self.damaged(e))
-    }
-
-    fn symbols(&self) -> Result<Table<'_>, ReadError> {
-        Table::new(self.checked(self.footer.symbols)?).map_err(|e| self.damaged(e))
-    }
-
-    fn series_table(&self) -> Result<Table<'_>, ReadError> {
-        Table::new(self.checked(self.footer.series)?).map_err(|e| self.damaged(e))
-    }
-
-    fn read_series(&self, symbols: &Table<'_>, entry: &[u8]) -> Result<BlockSeries, Corrupt> {
-        let mut r = Reader::new(entry);
-        let n = r.count()?;
-        let mut pairs = Vec::with_capacity(n);
-        for _ in 0..n {
-            pairs.push((symbols.str(r.uvarint()?)?, symbols.str(r.uvarint()?)?));
-        }
-        let n = r.count()?;
-        let mut chunks = Vec::with_capacity(n);
-        let (mut last_max, mut end) = (0i64, 0u64);
-        for _ in 0..n {
-            let min = last_max.wrapping_add(r.ivarint()?);
-            let max = min.wrapping_add(r.uvarint()? as i64);
-            let count = r.uvarint()? as u32;
-            let offset = end.wrapping_add(r.uvarint()?);
-            let len = r.uvarint()? as u32;
-            chunks.push(ChunkPlace { min, max, count, offset, len });
-            (last_max, end) = (max, offset.wrapping_add(4 + u64::from(len)));
-        }
-        Ok(BlockSeries { labels: Labels::from_pairs(pairs), chunks })
-    }
-
-    fn postings(&self) -> Result<PostingsTable<'_>, ReadError> {
-        let section = self.checked(self.footer.postings)?;
-        let read = || -> Result<PostingsTable<'_>, Corrupt> {
-            let mut r = Reader::new(section);
-            let len = r.u32()? as usize;
-            let keys = r.bytes(len.checked_mul(POSTING_BYTES).ok_or(Corrupt("the index is too long"))?)?;
-            Ok(PostingsTable { len, keys, bitmaps: r.rest() })
-        };
-        read().map_err(|e| self.damaged(e))
-    }
-
-    fn label_numbers(&self, name: &str, value: &str) -> Result<Option<(u32, u32)>, ReadError> {
-        let symbols = self.symbols()?;
-        let find = || Ok(symbols.find(name)?.zip(symbols.find(value)?));
-        find().map_err(|e| self.damaged(e))
+    fn note(&self, what: String) -> ReadError {
+        self.damage.get_or_init(|| what.clone());
+        ReadError::Damaged(what)
     }
 }
 
@@ -243,113 +352,17 @@ impl Postings for Block {
     type Error = ReadError;
 
     fn all(&self) -> Result<RoaringBitmap, ReadError> {
+        let len = self.held()?.index.len().map_err(|e| self.damaged(e))?;
         let mut all = RoaringBitmap::new();
-        all.insert_range(0..self.series_table()?.len);
+        all.insert_range(0..len);
         Ok(all)
     }
 
     fn of(&self, name: &str, value: &str) -> Result<RoaringBitmap, ReadError> {
-        let Some(label) = self.label_numbers(name, value)? else { return Ok(RoaringBitmap::new()) };
-        let postings = self.postings()?;
-        let find = || -> Result<RoaringBitmap, Corrupt> {
-            let i = postings.lower_bound(label)?;
-            if i < postings.len && postings.label(i)? == label { postings.bitmap(i) } else { Ok(RoaringBitmap::new()) }
-        };
-        find().map_err(|e| self.damaged(e))
+        self.held()?.index.of(name, value).map_err(|e| self.damaged(e))
     }
 
     fn of_any(&self, name: &str, keep: &mut dyn FnMut(&str) -> bool) -> Result<RoaringBitmap, ReadError> {
-        let (symbols, postings) = (self.symbols()?, self.postings()?);
-        let mut find = || -> Result<RoaringBitmap, Corrupt> {
-            let mut out = RoaringBitmap::new();
-            let Some(name) = symbols.find(name)? else { return Ok(out) };
-            for i in postings.lower_bound((name, 0))?..postings.len {
-                let (n, value) = postings.label(i)?;
-                if n != name {
-                    break;
-                }
-                if keep(symbols.str(u64::from(value))?) {
-                    out |= postings.bitmap(i)?;
-                }
-            }
-            Ok(out)
-        };
-        find().map_err(|e| self.damaged(e))
-    }
-}
-
-/// Labels by the numbers of name and value, in order; each with the place of its bitmap.
-struct PostingsTable<'a> {
-    len: usize,
-    keys: &'a [u8],
-    bitmaps: &'a [u8],
-}
-
-impl PostingsTable<'_> {
-    fn field(&self, i: usize, field: usize) -> Result<u32, Corrupt> {
-        Reader::new(&self.keys[i * POSTING_BYTES + field * 4..]).u32()
-    }
-
-    fn label(&self, i: usize) -> Result<(u32, u32), Corrupt> {
-        Ok((self.field(i, 0)?, self.field(i, 1)?))
-    }
-
-    fn lower_bound(&self, label: (u32, u32)) -> Result<usize, Corrupt> {
-        let (mut lo, mut hi) = (0, self.len);
-        while lo < hi {
-            let mid = lo + (hi - lo) / 2;
-            if self.label(mid)? < label { lo = mid + 1 } else { hi = mid }
-        }
-        Ok(lo)
-    }
-
-    fn bitmap(&self, i: usize) -> Result<RoaringBitmap, Corrupt> {
-        let (at, len) = (self.field(i, 2)? as usize, self.field(i, 3)? as usize);
-        let bytes = self.bitmaps.get(at..at.saturating_add(len)).ok_or(Corrupt("postings are missing"))?;
-        RoaringBitmap::deserialize_from(bytes).map_err(|_| Corrupt("postings are damaged"))
-    }
-}
-
-/// A count, offsets, entries.
-struct Table<'a> {
-    len: u32,
-    offsets: &'a [u8],
-    entries: &'a [u8],
-}
-
-impl<'a> Table<'a> {
-    fn new(bytes: &'a [u8]) -> Result<Self, Corrupt> {
-        let mut r = Reader::new(bytes);
-        let len = r.u32()?;
-        let offsets = r.bytes((len as usize + 1).checked_mul(4).ok_or(Corrupt("a table is too long"))?)?;
-        Ok(Self { len, offsets, entries: r.rest() })
-    }
-
-    fn get(&self, i: u32) -> Result<&'a [u8], Corrupt> {
-        if i >= self.len {
-            return Err(Corrupt("a number is outside its table"));
-        }
-        let mut r = Reader::new(&self.offsets[i as usize * 4..]);
-        let (from, to) = (r.u32()? as usize, r.u32()? as usize);
-        self.entries.get(from..to).ok_or(Corrupt("an entry stands outside its table"))
-    }
-
-    fn str(&self, i: u64) -> Result<&'a str, Corrupt> {
-        let i = u32::try_from(i).map_err(|_| Corrupt("a number is outside its table"))?;
-        std::str::from_utf8(self.get(i)?).map_err(|_| Corrupt("a string is not UTF-8"))
-    }
-
-    /// The number of a string; the entries ascend.
-    fn find(&self, wanted: &str) -> Result<Option<u32>, Corrupt> {
-        let (mut lo, mut hi) = (0, self.len);
-        while lo < hi {
-            let mid = lo + (hi - lo) / 2;
-            match self.get(mid)?.cmp(wanted.as_bytes()) {
-                Ordering::Less => lo = mid + 1,
-                Ordering::Greater => hi = mid,
-                Ordering::Equal => return Ok(Some(mid)),
-            }
-        }
-        Ok(None)
+        self.held()?.index.of_any(name, keep).map_err(|e| self.damaged(e))
     }
 }

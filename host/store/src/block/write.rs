@@ -8,74 +8,129 @@ use std::sync::Arc;
 use belfry_model::{Labels, SampleBuf};
 use roaring::RoaringBitmap;
 
-use super::{
-    Block, BlockMeta, CHUNK_SAMPLES, ChunkPlace, EXTENSION, Footer, MAGIC, Section, UNFINISHED, VERSION, file_name,
-};
+use super::{Block, BlockMeta, EXTENSION, Footer, MAGIC, Section, TIMES_BYTES, UNFINISHED, VERSION, cut, file_name};
 use crate::chunk::Encoder;
 use crate::codec::{put_ivarint, put_uvarint};
 use crate::disk::{Disk, DiskFile};
+use crate::values::{Effort, ValueEncoder};
 
 /// Bytes are handed to the disk in pieces of about this size.
 const BUFFER_BYTES: usize = 1 << 20;
+/// Columns of times that later series may share are remembered up to so many bytes; then all are forgotten. 4 million
+/// times: 2,700 targets of two hours each.
+const TIMES_KNOWN_BYTES_MAX: usize = 32 << 20;
 
-/// A block in the making. Dropped before [`BlockWriter::finish`], it leaves a file that the next start removes.
+/// A block in the making. Dropped before [`BlockWriter::seal`], it leaves a file that the next start removes.
 pub struct BlockWriter {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     id: u64,
+    effort: Effort,
     file: Arc<dyn DiskFile>,
     buffer: Vec<u8>,
     offset: u64,
     encoder: Encoder,
-    series: Vec<(Labels, Vec<ChunkPlace>)>,
+    values: ValueEncoder,
+    scratch: Vec<i64>,
+    ends: Vec<usize>,
+    /// Labels and the end of its part of `chunks`, for each series.
+    series: Vec<(Labels, usize)>,
+    /// What the index says of the chunks, series by series.
+    chunks: Vec<u8>,
+    times: TimesTable,
     meta: BlockMeta,
+}
+
+/// A block that is written and durable under its first name.
+pub struct Sealed {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    id: u64,
+}
+
+/// The columns of times so far.
+#[derive(Default)]
+struct TimesTable {
+    count: u32,
+    /// The section of the index.
+    bytes: Vec<u8>,
+    /// By a hash of their times.
+    known: HashMap<u64, (u32, Box<[i64]>)>,
+    known_bytes: usize,
 }
 
 impl BlockWriter {
     /// Begins block `id` in `dir`.
-    pub fn create(disk: Arc<dyn Disk>, dir: &Path, id: u64) -> io::Result<Self> {
+    pub fn create(disk: Arc<dyn Disk>, dir: &Path, id: u64, effort: Effort) -> io::Result<Self> {
         let file = disk.create(&dir.join(file_name(id, UNFINISHED)))?;
         let mut buffer = MAGIC.to_vec();
         buffer.extend_from_slice(&VERSION.to_le_bytes());
         let offset = buffer.len() as u64;
-        let meta = BlockMeta { min: i64::MAX, max: i64::MIN, ..BlockMeta::default() };
-        let dir = dir.to_owned();
-        Ok(Self { disk, dir, id, file, buffer, offset, encoder: Encoder::default(), series: Vec::new(), meta })
+        Ok(Self {
+            disk,
+            dir: dir.to_owned(),
+            id,
+            effort,
+            file,
+            buffer,
+            offset,
+            encoder: Encoder::default(),
+            values: ValueEncoder::default(),
+            scratch: Vec::new(),
+            ends: Vec::new(),
+            series: Vec::new(),
+            chunks: Vec::new(),
+            times: TimesTable::default(),
+            meta: BlockMeta { min: i64::MAX, max: i64::MIN, ..BlockMeta::default() },
+        })
     }
 
     /// Adds a series; their labels must ascend. One without samples is left out.
     pub fn add(&mut self, labels: &Labels, samples: &SampleBuf) -> io::Result<()> {
         debug_assert!(self.series.last().is_none_or(|(l, _)| l < labels));
-        let n = samples.len();
-        let mut chunks = Vec::with_capacity(n.div_ceil(CHUNK_SAMPLES));
-        for from in (0..n).step_by(CHUNK_SAMPLES) {
-            let to = (from + CHUNK_SAMPLES).min(n);
-            let bytes = self.encoder.encode(samples, from, to);
-            let (min, max) = (samples.times[from], samples.times[to - 1]);
-            let place =
-                ChunkPlace { min, max, count: (to - from) as u32, offset: self.offset, len: bytes.len() as u32 };
-            self.put(&crc32fast::hash(&bytes).to_le_bytes());
-            self.put(&bytes);
-            self.meta.min = self.meta.min.min(min);
-            self.meta.max = self.meta.max.max(max);
-            self.meta.samples += (to - from) as u64;
-            chunks.push(place);
+        if samples.is_empty() {
+            return Ok(());
         }
-        if !chunks.is_empty() {
-            self.series.push((labels.clone(), chunks));
+        let mut ends = std::mem::take(&mut self.ends);
+        cut::cuts(&samples.times, &mut self.scratch, &mut ends);
+        put_uvarint(&mut self.chunks, ends.len() as u64);
+        let (mut from, mut column_before, mut end_before) = (0, 0i64, 0u64);
+        for to in &ends {
+            let column = self.put_times(&samples.times[from..*to]);
+            let mut chunk = vec![0];
+            let form = self.values.put(&samples.floats[from..*to], self.effort, &mut chunk);
+            chunk[0] = form << 4 | self.encoder.put_beside(samples, from, *to, &mut chunk);
+            let offset = self.put_checked(&chunk);
+            put_ivarint(&mut self.chunks, i64::from(column) - column_before);
+            put_uvarint(&mut self.chunks, offset - end_before);
+            put_uvarint(&mut self.chunks, chunk.len() as u64);
+            (from, column_before, end_before) = (*to, i64::from(column), self.offset);
         }
+        self.ends = ends;
+        self.meta.min = self.meta.min.min(samples.times[0]);
+        self.meta.max = self.meta.max.max(samples.times[samples.len() - 1]);
+        self.meta.samples += samples.len() as u64;
+        self.series.push((labels.clone(), self.chunks.len()));
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Writes index and footer, makes everything durable and gives the file its name. Of `meta` the times and the
-    /// sample count are filled in here.
-    pub fn finish(mut self, meta: BlockMeta) -> io::Result<Block> {
-        let (symbols, series, postings) = self.index();
+    /// Nothing was added?
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    /// Writes index and footer and makes everything durable. Of `meta` the times and the sample count are filled in
+    /// here, and the rank when it is 0.
+    pub fn seal(mut self, meta: BlockMeta) -> io::Result<Sealed> {
+        let (symbols, series, postings) = self.index()?;
+        let times = [&self.times.count.to_le_bytes()[..], &self.times.bytes].concat();
+        let rank = if meta.rank == 0 { self.id } else { meta.rank };
         let footer = Footer {
             symbols: self.section(&symbols)?,
             series: self.section(&series)?,
             postings: self.section(&postings)?,
-            meta: BlockMeta { min: self.meta.min, max: self.meta.max, samples: self.meta.samples, ..meta },
+            times: self.section(&times)?,
+            meta: BlockMeta { min: self.meta.min, max: self.meta.max, samples: self.meta.samples, rank, ..meta },
         };
         let mut bytes = Vec::new();
         footer.write(&mut bytes);
@@ -87,10 +142,7 @@ impl BlockWriter {
         self.put(MAGIC);
         self.flush()?;
         self.file.sync()?;
-        let path = self.dir.join(file_name(self.id, EXTENSION));
-        self.disk.rename(&self.dir.join(file_name(self.id, UNFINISHED)), &path)?;
-        self.disk.sync_dir(&self.dir)?;
-        Block::open(&*self.disk, &path, self.id).map_err(io::Error::other)
+        Ok(Sealed { disk: self.disk, dir: self.dir, id: self.id })
     }
 
     /// Removes what was written so far.
@@ -101,6 +153,30 @@ impl BlockWriter {
     fn put(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
         self.offset += bytes.len() as u64;
+    }
+
+    /// A checksum and what stands under it; yields where.
+    fn put_checked(&mut self, bytes: &[u8]) -> u64 {
+        let offset = self.offset;
+        self.put(&crc32fast::hash(bytes).to_le_bytes());
+        self.put(bytes);
+        offset
+    }
+
+    /// The number of a column with these times, written unless one is there.
+    fn put_times(&mut self, times: &[i64]) -> u32 {
+        let hash = hash(times);
+        if let Some((column, known)) = self.times.known.get(&hash)
+            && **known == *times
+        {
+            return *column;
+        }
+        let mut column = Vec::new();
+        self.encoder.put_deltas(times, &mut column);
+        let offset = self.put_checked(&column);
+        let number = self.times.add(offset, column.len(), times);
+        self.times.remember(hash, number, times);
+        number
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -116,59 +192,105 @@ impl BlockWriter {
         Ok(section)
     }
 
-    fn index(&self) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+    fn index(&self) -> io::Result<(Vec<u8>, Vec<u8>, Vec<u8>)> {
         let all = self.series.iter().flat_map(|(labels, _)| labels).flat_map(|l| [&*l.name, &*l.value]);
         let sorted: BTreeSet<&str> = all.collect();
         let numbers: HashMap<&str, u32> = sorted.iter().enumerate().map(|(i, s)| (*s, i as u32)).collect();
-        let symbols = table(sorted.iter().map(|s| s.as_bytes().to_vec()));
+        let symbols = table(sorted.iter(), |s, out| out.extend_from_slice(s.as_bytes()))?;
         let mut postings: BTreeMap<(u32, u32), RoaringBitmap> = BTreeMap::new();
-        let series = table(self.series.iter().enumerate().map(|(i, (labels, chunks))| {
-            let mut entry = Vec::new();
-            put_uvarint(&mut entry, labels.len() as u64);
+        let mut from = 0;
+        let series = table(self.series.iter().enumerate(), |(i, (labels, to)), out| {
+            put_uvarint(out, labels.len() as u64);
             for l in labels {
                 let key = (numbers[&*l.name], numbers[&*l.value]);
-                put_uvarint(&mut entry, u64::from(key.0));
-                put_uvarint(&mut entry, u64::from(key.1));
+                put_uvarint(out, u64::from(key.0));
+                put_uvarint(out, u64::from(key.1));
                 postings.entry(key).or_default().insert(i as u32);
             }
-            put_uvarint(&mut entry, chunks.len() as u64);
-            let (mut last_max, mut end) = (0i64, 0u64);
-            for c in chunks {
-                put_ivarint(&mut entry, c.min.wrapping_sub(last_max));
-                put_uvarint(&mut entry, c.max.wrapping_sub(c.min) as u64);
-                put_uvarint(&mut entry, u64::from(c.count));
-                put_uvarint(&mut entry, c.offset.wrapping_sub(end));
-                put_uvarint(&mut entry, u64::from(c.len));
-                (last_max, end) = (c.max, c.offset + 4 + u64::from(c.len));
-            }
-            entry
-        }));
+            out.extend_from_slice(&self.chunks[from..*to]);
+            from = *to;
+        })?;
         let mut keys = (postings.len() as u32).to_le_bytes().to_vec();
         let mut bitmaps = Vec::new();
         for ((name, value), bitmap) in &mut postings {
             bitmap.optimize();
-            let at = bitmaps.len() as u32;
-            // Writing to memory cannot fail.
-            let _ = bitmap.serialize_into(&mut bitmaps);
-            for v in [*name, *value, at, bitmaps.len() as u32 - at] {
+            let at = small(bitmaps.len())?;
+            bitmap.serialize_into(&mut bitmaps)?;
+            for v in [*name, *value, at, small(bitmaps.len())? - at] {
                 keys.extend_from_slice(&v.to_le_bytes());
             }
         }
         keys.extend_from_slice(&bitmaps);
-        (symbols, series, keys)
+        Ok((symbols, series, keys))
     }
 }
 
+impl Sealed {
+    /// Gives the file its name: from now on it is a block.
+    pub fn publish(self) -> io::Result<Block> {
+        let path = self.dir.join(file_name(self.id, EXTENSION));
+        self.disk.rename(&self.dir.join(file_name(self.id, UNFINISHED)), &path)?;
+        self.disk.sync_dir(&self.dir)?;
+        Block::open(&*self.disk, &path, self.id).map_err(io::Error::other)
+    }
+
+    /// Removes the file.
+    pub fn discard(self) -> io::Result<()> {
+        self.disk.remove(&self.dir.join(file_name(self.id, UNFINISHED)))
+    }
+}
+
+impl TimesTable {
+    fn add(&mut self, offset: u64, len: usize, times: &[i64]) -> u32 {
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(&offset.to_le_bytes());
+        self.bytes.extend_from_slice(&(len as u32).to_le_bytes());
+        self.bytes.extend_from_slice(&(times.len() as u32).to_le_bytes());
+        self.bytes.extend_from_slice(&times[0].to_le_bytes());
+        self.bytes.extend_from_slice(&times[times.len() - 1].to_le_bytes());
+        debug_assert_eq!(self.bytes.len() - before, TIMES_BYTES);
+        self.count += 1;
+        self.count - 1
+    }
+
+    fn remember(&mut self, hash: u64, number: u32, times: &[i64]) {
+        self.known_bytes += size_of_val(times);
+        if self.known_bytes > TIMES_KNOWN_BYTES_MAX {
+            self.known.clear();
+            self.known_bytes = size_of_val(times);
+        }
+        self.known.insert(hash, (number, times.into()));
+    }
+}
+
+/// Only to find candidates: equality is looked at.
+fn hash(times: &[i64]) -> u64 {
+    const K: u64 = 0x9e37_79b9_7f4a_7c15;
+    // Four lanes: one after the other would wait for each multiplication.
+    let mut lanes = [times.len() as u64, 1, 2, 3];
+    for four in times.chunks(4) {
+        for (lane, t) in lanes.iter_mut().zip(four) {
+            *lane = (*lane ^ *t as u64).wrapping_mul(K).rotate_left(29);
+        }
+    }
+    lanes.iter().fold(0, |h, l| (h ^ l).wrapping_mul(K).rotate_left(31))
+}
+
+fn small(n: usize) -> io::Result<u32> {
+    u32::try_from(n).map_err(|_| io::Error::other("the index of a block would be larger than 4 GiB"))
+}
+
 /// A count, the offsets of the entries and of their end, the entries.
-fn table(entries: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+fn table<T>(entries: impl Iterator<Item = T>, mut put: impl FnMut(T, &mut Vec<u8>)) -> io::Result<Vec<u8>> {
     let mut offsets = vec![0u32];
     let mut bytes = Vec::new();
     for e in entries {
-        bytes.extend_from_slice(&e);
-        offsets.push(bytes.len() as u32);
+        put(e, &mut bytes);
+        offsets.push(small(bytes.len())?);
     }
-    let mut out = (offsets.len() as u32 - 1).to_le_bytes().to_vec();
+    let mut out = Vec::with_capacity(4 + offsets.len() * 4 + bytes.len());
+    out.extend_from_slice(&(offsets.len() as u32 - 1).to_le_bytes());
     offsets.iter().for_each(|o| out.extend_from_slice(&o.to_le_bytes()));
     out.extend_from_slice(&bytes);
-    out
+    Ok(out)
 }

@@ -2,33 +2,30 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 
-use super::{Disk, DiskFile, FileBytes, Lock};
+use super::{Disk, DiskFile, DiskRead, FileBytes, Lock};
 
 /// Files as they are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
-/// A read-only mapping of a finished file.
-pub struct Mapping(memmap2::Mmap);
+struct FileReader {
+    file: File,
+    len: u64,
+}
 
-impl Mapping {
-    /// # Safety
-    /// Nobody may change or shorten the file while the mapping lives. The store keeps that: blocks are written under
-    /// another name, renamed when finished and then only ever removed, and the folder is locked to one process.
-    #[allow(unsafe_code)]
-    fn new(file: &File) -> io::Result<Self> {
-        // SAFETY: see above; the one place where the store needs `unsafe`.
-        unsafe { memmap2::Mmap::map(file) }.map(Self)
+impl DiskRead for FileReader {
+    fn size(&self) -> u64 {
+        self.len
     }
 
-    /// What is mapped.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(into, offset)
     }
 }
 
@@ -76,14 +73,24 @@ impl Disk for RealDisk {
     }
 
     fn read(&self, file: &Path) -> io::Result<FileBytes> {
-        let mut f = File::open(file)?;
-        // Write-ahead segments are read once and may be cut afterwards; only finished blocks are mapped.
-        if file.extension().is_some_and(|e| e == crate::block::EXTENSION) {
-            return Ok(FileBytes::Mapped(Arc::new(Mapping::new(&f)?)));
+        fs::read(file).map(Arc::new)
+    }
+
+    fn open_read(&self, file: &Path) -> io::Result<Arc<dyn DiskRead>> {
+        let file = File::open(file)?;
+        let len = file.metadata()?.len();
+        Ok(Arc::new(FileReader { file, len }))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match fs::hard_link(from, to) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound && e.kind() != io::ErrorKind::AlreadyExists => {
+                // Another file system, or one without links.
+                fs::copy(from, to)?;
+                File::open(to)?.sync_all()
+            }
+            outcome => outcome,
         }
-        let mut bytes = Vec::new();
-        f.read_to_end(&mut bytes)?;
-        Ok(FileBytes::Held(Arc::new(bytes)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile, FileBytes, Lock};
+use super::{Disk, DiskFile, DiskRead, FileBytes, Lock};
 
 /// Clones share one disk.
 #[derive(Clone, Default)]
@@ -169,6 +169,20 @@ impl Inner {
     }
 }
 
+struct SimRead(FileBytes);
+
+impl DiskRead for SimRead {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let from = usize::try_from(offset).ok().and_then(|o| self.0.get(o..o.checked_add(into.len())?));
+        into.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
 struct SimFile {
     disk: SimDisk,
     id: usize,
@@ -246,7 +260,24 @@ impl Disk for SimDisk {
 
     fn read(&self, file: &Path) -> io::Result<FileBytes> {
         let inner = self.0.lock();
-        Ok(FileBytes::Held(inner.files[inner.id(file)?].data.clone()))
+        Ok(inner.files[inner.id(file)?].data.clone())
+    }
+
+    fn open_read(&self, file: &Path) -> io::Result<Arc<dyn DiskRead>> {
+        Ok(Arc::new(SimRead(self.read(file)?)))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.0.lock();
+        if inner.change()? {
+            return Err(crash());
+        }
+        let id = inner.id(from)?;
+        if inner.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        inner.names.insert(to.to_owned(), id);
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

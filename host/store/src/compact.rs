@@ -1,0 +1,268 @@
+//! Small blocks become larger ones, and what was deleted leaves the disk.
+//!
+//! Invariant: at every moment a sample that is not deleted is in exactly one of the blocks that reads see; a merged block
+//! is durable before its parts go. Nothing here holds a lock that appends or reads wait for, but to put one list of
+//! blocks in the place of another.
+//! Not here: the head (`maintain`), a clock, a loop.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use belfry_model::{Labels, SampleBuf, TimeRange, TimestampMs};
+use parking_lot::Mutex;
+
+use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter, Gone, Sealed, folder};
+use crate::series::merge;
+use crate::store::{Shared, State, Store};
+use crate::values::Effort;
+
+/// So many blocks of a level make one of the next: half-hour blocks become 2 h, 12 h, 3 d.
+const MERGE_BLOCKS: [usize; 3] = [4, 6, 6];
+/// Blocks of this level are merged only where they overlap.
+pub const LEVEL_MAX: u32 = MERGE_BLOCKS.len() as u32;
+/// No merge yields a block that spans more than this part of the retention: retention deletes whole blocks.
+const RETENTION_PART: u32 = 5;
+/// No merge yields a block of more than this part of the allowed bytes.
+const BYTES_PART: u64 = 4;
+/// No merge of blocks with more bytes in all, so that a merge needs little room and ends in minutes.
+const MERGED_BYTES_MAX: u64 = 4 << 30;
+/// No merge of blocks that span more than 31 days, whatever the retention.
+const SPAN_MS_MAX: i64 = 31 * 86_400_000;
+/// So many blocks that lie over each other are merged at a time.
+const OVERLAPPING_MAX: usize = 16;
+/// Indexes of blocks held in memory beyond this are given back at once.
+const INDEX_BYTES_MAX: usize = 64 << 20;
+/// An index that nobody asked for in this time is given back.
+const INDEX_REST_MS: i64 = 60_000;
+
+/// What the work on blocks shares.
+#[derive(Default)]
+pub(crate) struct BlockWork {
+    /// Held while blocks are merged: one merge at a time.
+    compaction: Mutex<()>,
+    /// Held while the list of blocks, or what was deleted from one, changes on the disk.
+    pub changes: Mutex<()>,
+    /// When indexes were last given back.
+    rested: Mutex<Option<TimestampMs>>,
+}
+
+/// Blocks to be merged, the one with the lowest rank first, and the level of the result.
+struct Plan {
+    parts: Vec<Arc<Block>>,
+    level: u32,
+}
+
+impl Store {
+    /// Merges blocks as long as there are some to merge; yields how many merges that were. May take minutes: call it
+    /// from a thread of its own. Appends, reads and [`Store::upkeep`] go on meanwhile; a second call returns at once.
+    pub fn compact(&self) -> io::Result<u64> {
+        let shared = &*self.shared;
+        let Some(_alone) = shared.block_work.compaction.try_lock() else { return Ok(0) };
+        let mut merges = 0;
+        let outcome = (|| {
+            while let Some(plan) = shared.plan() {
+                // A deletion came in between: what it means for the parts is planned anew.
+                merges += u64::from(shared.merge(&plan)?);
+            }
+            Ok(())
+        })();
+        shared.note("a merged block", &outcome);
+        outcome.map(|()| merges)
+    }
+}
+
+impl Shared {
+    fn plan(&self) -> Option<Plan> {
+        let mut blocks: Vec<Arc<Block>> = self.state.read().blocks.clone();
+        blocks.retain(|b| b.damage().is_none());
+        if let Some(b) = blocks.iter().find(|b| !b.gone().is_empty()) {
+            return Some(Plan { parts: vec![b.clone()], level: b.meta().level });
+        }
+        blocks.sort_by_key(|b| (b.meta().min, b.id()));
+        let fits = |parts: &[Arc<Block>]| {
+            let min = parts.iter().map(|b| b.meta().min).min().unwrap_or(0);
+            let max = parts.iter().map(|b| b.meta().max).max().unwrap_or(0);
+            let bytes: u64 = parts.iter().map(|b| b.bytes()).sum();
+            max.saturating_sub(min) <= self.span_max() && bytes <= self.merged_bytes_max()
+        };
+        for (level, count) in MERGE_BLOCKS.iter().enumerate() {
+            let level = level as u32;
+            let of_level: Vec<_> = blocks.iter().filter(|b| b.meta().level == level).cloned().collect();
+            if let Some(parts) = of_level.windows(*count).find(|w| fits(w)) {
+                return Some(Plan::new(parts, level + 1));
+            }
+        }
+        let top: Vec<_> = blocks.into_iter().filter(|b| b.meta().level >= LEVEL_MAX).collect();
+        let parts = top.iter().enumerate().find_map(|(i, b)| {
+            let over: Vec<_> = top[i..].iter().filter(|o| lies_over(b, o)).take(OVERLAPPING_MAX).cloned().collect();
+            (over.len() > 1 && fits(&over)).then_some(over)
+        })?;
+        Some(Plan::new(&parts, LEVEL_MAX))
+    }
+
+    /// What the blocks of the highest level may span.
+    fn span_max(&self) -> i64 {
+        let part = self.config.retention.map_or(i64::MAX, |r| (r / RETENTION_PART).as_millis() as i64);
+        part.min(SPAN_MS_MAX)
+    }
+
+    fn merged_bytes_max(&self) -> u64 {
+        self.config.retention_bytes.map_or(MERGED_BYTES_MAX, |b| (b / BYTES_PART).min(MERGED_BYTES_MAX))
+    }
+
+    /// `false` when something was deleted meanwhile and the work was for nothing.
+    fn merge(&self, plan: &Plan) -> io::Result<bool> {
+        let parts = &plan.parts;
+        let gone: Vec<Arc<Gone>> = parts.iter().map(|b| b.gone()).collect();
+        let mut writer = self.begin_block(Effort::Small)?;
+        let outcome = merge_blocks(parts, &mut writer);
+        let all = |of: fn(&Block) -> u64| parts.iter().map(move |b| of(b));
+        let meta = BlockMeta {
+            level: plan.level,
+            wal_generation: all(|b| b.meta().wal_generation).max().unwrap_or(0),
+            rank: all(|b| b.meta().rank).min().unwrap_or(0),
+            replaces: all(Block::id).collect(),
+            ..BlockMeta::default()
+        };
+        let sealed = seal(writer, outcome, meta)?;
+        let _changes = self.block_work.changes.lock();
+        let here = |b: &Arc<Block>| self.state.read().blocks.iter().any(|o| o.id() == b.id());
+        let unchanged = parts.iter().zip(&gone).all(|(b, g)| *b.gone() == **g && here(b));
+        if !unchanged {
+            if let Some(sealed) = sealed {
+                sealed.discard()?;
+            }
+            return Ok(false);
+        }
+        let merged = sealed.map(Sealed::publish).transpose()?.map(Arc::new);
+        {
+            let mut state = self.state.write();
+            state.blocks.retain(|b| !parts.iter().any(|p| p.id() == b.id()));
+            state.add_block(merged);
+        }
+        self.counters.compactions.fetch_add(1, Ordering::Relaxed);
+        self.remove(parts)?;
+        Ok(true)
+    }
+
+    pub(crate) fn begin_block(&self, effort: Effort) -> io::Result<BlockWriter> {
+        let id = self.next_block.fetch_add(1, Ordering::Relaxed);
+        BlockWriter::create(self.disk.clone(), &self.blocks_dir, id, effort)
+    }
+
+    /// Deletes the files of blocks that no new read sees any more.
+    pub(crate) fn remove(&self, blocks: &[Arc<Block>]) -> io::Result<()> {
+        for b in blocks {
+            folder::remove(&*self.disk, &self.blocks_dir, b)?;
+        }
+        self.disk.sync_dir(&self.blocks_dir)
+    }
+
+    /// Gives back the memory of indexes that nobody needs.
+    pub(crate) fn rest(&self, now: TimestampMs) {
+        let mut rested = self.block_work.rested.lock();
+        let last = rested.get_or_insert(now);
+        // A clock that was put back starts anew.
+        *last = (*last).min(now);
+        let blocks = self.state.read().blocks.clone();
+        if now.0.saturating_sub(last.0) < INDEX_REST_MS {
+            return;
+        }
+        *last = now;
+        let held: usize = blocks.iter().map(|b| b.rest(false)).sum();
+        if held > INDEX_BYTES_MAX {
+            blocks.iter().for_each(|b| _ = b.rest(true));
+        }
+    }
+}
+
+impl Plan {
+    fn new(parts: &[Arc<Block>], level: u32) -> Self {
+        let mut parts = parts.to_vec();
+        parts.sort_by_key(|b| (b.meta().rank, b.id()));
+        Self { parts, level }
+    }
+}
+
+impl State {
+    /// Puts a block where its rank has it.
+    pub(crate) fn add_block(&mut self, block: Option<Arc<Block>>) {
+        self.blocks.extend(block);
+        self.blocks.sort_by_key(|b| (b.meta().rank, b.id()));
+        self.head.set_blocks(&self.blocks);
+    }
+}
+
+/// Do they share half of the shorter one's span? Blocks written one after the other share the out-of-order window at
+/// most.
+fn lies_over(a: &Block, b: &Block) -> bool {
+    let (a, b) = (a.meta(), b.meta());
+    let shared = a.max.min(b.max).saturating_sub(a.min.max(b.min)).saturating_add(1);
+    let shorter = a.max.saturating_sub(a.min).min(b.max.saturating_sub(b.min)).saturating_add(1);
+    shared > 0 && shared.saturating_mul(2) >= shorter
+}
+
+/// Makes a block durable, under its first name; nothing where it would be empty or the work failed.
+pub(crate) fn seal(writer: BlockWriter, outcome: io::Result<()>, meta: BlockMeta) -> io::Result<Option<Sealed>> {
+    match outcome {
+        Ok(()) if writer.is_empty() => writer.abort().map(|()| None),
+        Ok(()) => writer.seal(meta).map(Some),
+        Err(e) => {
+            // The cause matters more than a file that the next start removes anyway.
+            let _ = writer.abort();
+            Err(e)
+        }
+    }
+}
+
+/// Walks the series of all parts side by side, in order of labels.
+fn merge_blocks(parts: &[Arc<Block>], writer: &mut BlockWriter) -> io::Result<()> {
+    let mut next = vec![0u32; parts.len()];
+    let read = |k: usize, i: u32| -> io::Result<Option<BlockSeries>> {
+        if i < parts[k].len() { parts[k].series(i).map(Some).map_err(io::Error::other) } else { Ok(None) }
+    };
+    let mut heads = (0..parts.len()).map(|k| read(k, 0)).collect::<io::Result<Vec<_>>>()?;
+    let mut merged = SampleBuf::default();
+    while let Some(labels) = heads.iter().flatten().map(|s| &s.labels).min().cloned() {
+        let mut found: Vec<(usize, BlockSeries)> = Vec::new();
+        for (k, head) in heads.iter_mut().enumerate() {
+            if let Some(series) = head.take_if(|s| s.labels == labels) {
+                found.push((k, series));
+                next[k] += 1;
+                *head = read(k, next[k])?;
+            }
+        }
+        merged.clear();
+        add_up(parts, &found, &mut merged)?;
+        add(writer, &labels, &merged)?;
+    }
+    Ok(())
+}
+
+fn add(writer: &mut BlockWriter, labels: &Labels, samples: &SampleBuf) -> io::Result<()> {
+    if samples.is_empty() { Ok(()) } else { writer.add(labels, samples) }
+}
+
+/// The samples of one series of all parts that have it.
+fn add_up(parts: &[Arc<Block>], found: &[(usize, BlockSeries)], into: &mut SampleBuf) -> io::Result<()> {
+    let decode = |k: usize, series: &BlockSeries, into: &mut SampleBuf| {
+        let mut chunks = series.chunks.iter();
+        chunks.try_for_each(|c| parts[k].decode(c, TimeRange::ALL, into)).map_err(io::Error::other)
+    };
+    let mut in_time: Vec<&(usize, BlockSeries)> = found.iter().collect();
+    in_time.sort_by_key(|(_, s)| s.chunks.first().map(|c| c.min));
+    let ends_before =
+        |a: &BlockSeries, b: &BlockSeries| a.chunks.last().map(|c| c.max) < b.chunks.first().map(|c| c.min);
+    if in_time.windows(2).all(|w| ends_before(&w[0].1, &w[1].1)) {
+        return in_time.into_iter().try_for_each(|(k, s)| decode(*k, s, into));
+    }
+    let mut decoded = Vec::with_capacity(found.len());
+    for (k, series) in found {
+        let mut buf = SampleBuf::default();
+        decode(*k, series, &mut buf)?;
+        decoded.push(buf);
+    }
+    merge(&decoded, into);
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Deletion: gone at once, gone for good, and nothing else with it.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_model::{Matcher, SeriesRead, TimeRange, TimestampMs};
+use belfry_store::disk::SimDisk;
+use belfry_store::{Deleted, FsyncPolicy, Store, StoreConfig};
+use common::*;
+
+fn range(from: i64, to: i64) -> TimeRange {
+    TimeRange::new(TimestampMs(T0 + from), TimestampMs(T0 + to)).unwrap()
+}
+
+fn named(name: &str) -> [Matcher; 1] {
+    [Matcher::equal("__name__", name)]
+}
+
+/// Series `a` and `b` with a sample each 100 ms; the first half in a block, the second in the head.
+fn filled(disk: &SimDisk) -> Arc<Store> {
+    let (store, _) = open(disk);
+    for i in 0..20 {
+        for name in ["a", "b"] {
+            put(&store, name, T0 + i * 100, i as f64).unwrap();
+        }
+        if i == 9 {
+            store.flush().unwrap();
+        }
+    }
+    store
+}
+
+fn times(store: &Store, name: &str) -> Vec<i64> {
+    points(store, name).iter().map(|p| (p.0 - T0) / 100).collect()
+}
+
+#[test]
+fn what_is_deleted_is_gone_at_once_after_a_restart_and_after_a_merge() {
+    let disk = SimDisk::default();
+    let store = filled(&disk);
+    let left: Vec<i64> = (0..5).chain(15..20).collect();
+    assert_eq!(store.delete(&named("a"), range(500, 1500)).unwrap(), Deleted { blocks: 2, series: 2 });
+    assert_eq!(times(&store, "a"), left);
+    assert_eq!(times(&store, "b"), (0..20).collect::<Vec<_>>());
+    assert_eq!(store.delete(&named("a"), range(500, 1500)).unwrap(), Deleted::default(), "there is nothing left of it");
+
+    let store = open(&disk.killed()).0;
+    assert_eq!(times(&store, "a"), left);
+
+    let before = store.stats();
+    assert!(store.compact().unwrap() > 0);
+    let after = store.stats();
+    assert_eq!(times(&store, "a"), left);
+    assert_eq!((before.block_samples, after.block_samples), (40, 30), "the bytes are gone too");
+    assert_eq!(store.compact().unwrap(), 0);
+}
+
+#[test]
+fn a_deleted_time_can_be_written_again() {
+    let disk = SimDisk::default();
+    let store = filled(&disk);
+    store.delete(&named("a"), range(1000, 3000)).unwrap();
+    assert_eq!(put(&store, "a", T0 + 1500, 7.0).unwrap().accepted, 1);
+    assert_eq!(times(&store, "a"), (0..10).chain([15]).collect::<Vec<_>>());
+    store.flush().unwrap();
+    store.compact().unwrap();
+    assert_eq!(points(&store, "a").last(), Some(&(T0 + 1500, 7f64.to_bits())));
+}
+
+#[test]
+fn a_block_of_which_everything_is_deleted_leaves_no_file_and_no_name() {
+    let disk = SimDisk::default();
+    let store = filled(&disk);
+    store.delete(&named("a"), TimeRange::ALL).unwrap();
+    assert_eq!(block_on(store.label_values("__name__", &[], TimeRange::ALL, 0)).unwrap(), ["b"]);
+    store.delete(&named("b"), TimeRange::ALL).unwrap();
+    store.compact().unwrap();
+    assert_eq!(store.stats().blocks, 0);
+    let left: Vec<_> = disk.files().into_iter().filter(|f| f.starts_with("/data/blocks")).collect();
+    assert_eq!(left, Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn a_deletion_that_was_answered_survives_a_crash_at_any_disk_operation() {
+    let config = StoreConfig { fsync: FsyncPolicy::Always, block_span: Duration::from_secs(3600), ..config() };
+    for operation in 0.. {
+        let disk = SimDisk::crash_at(operation);
+        let mut answered = false;
+        let mut sent = 0;
+        if let Ok((store, _)) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)) {
+            for i in 0..12 {
+                for name in ["a", "b"] {
+                    sent += i64::from(put(&store, name, T0 + i * 100, i as f64).is_ok());
+                }
+                if i % 3 == 2 {
+                    let _ = store.flush();
+                }
+            }
+            answered = store.delete(&named("a"), range(300, 900)).is_ok();
+            let _ = store.compact();
+        }
+        for (disk, how) in [(disk.killed(), "kill"), (disk.power_loss(operation), "power loss")] {
+            let (store, recovery) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+            assert_eq!(recovery.damage, [], "{how} at {operation}");
+            let (a, b) = (times(&store, "a"), times(&store, "b"));
+            if answered {
+                assert_eq!(a, [0, 1, 2, 9, 10, 11], "{how} at {operation}");
+            }
+            if sent == 24 {
+                assert_eq!(b, (0..12).collect::<Vec<_>>(), "{how} at {operation}");
+                assert!([0, 1, 2, 9, 10, 11].iter().all(|t| a.contains(t)), "{how} at {operation}: {a:?}");
+            }
+            store.compact().unwrap();
+            assert_eq!((times(&store, "a"), times(&store, "b")), (a, b), "{how} at {operation}");
+        }
+        if !disk.crashed() {
+            assert!(answered && operation > 60, "{operation} operations");
+            break;
+        }
+    }
+}
