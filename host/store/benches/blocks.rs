@@ -1,4 +1,4 @@
-//! What blocks cost: bytes a sample by the data's shape and in all, time to write and to read them.
+//! What blocks cost: bytes a sample by the data's shape and in all, CPU time to write and to read them.
 //!
 //! `cargo bench -p belfry-store --bench blocks` (`-- SERIES SAMPLES`, 20,000 × 1,480 when not given).
 
@@ -8,7 +8,7 @@
 mod node;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use belfry_model::{Batch, Matcher, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Writer};
 use belfry_store::{FsyncPolicy, RealDisk, Store, StoreConfig};
@@ -68,13 +68,13 @@ fn run(name: &str, targets: usize, samples: usize, wanted: impl Fn(usize) -> boo
                 assert_eq!((refused.too_old, refused.duplicate), (0, 0));
             }
         }
-        let begin = Instant::now();
+        let begin = cpu();
         store.flush().unwrap();
-        flush += begin.elapsed();
+        flush += cpu() - begin;
     }
-    let begin = Instant::now();
+    let begin = cpu();
     store.maintain(now).unwrap();
-    let merge = begin.elapsed();
+    let merge = cpu() - begin;
     let stats = store.stats();
     assert_eq!((stats.blocks, stats.block_samples as f64), (1, total), "four blocks became one");
     let best = (0..3).map(|_| scan(&store, &runtime, total)).min().unwrap();
@@ -89,6 +89,12 @@ fn run(name: &str, targets: usize, samples: usize, wanted: impl Fn(usize) -> boo
     );
 }
 
+/// Of this thread: others use the machine too.
+fn cpu() -> Duration {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
+}
+
 /// Decodes every sample once, as a query over everything would.
 fn scan(store: &Store, runtime: &tokio::runtime::Runtime, total: f64) -> Duration {
     let limits = SelectLimits { series_max: usize::MAX, samples_max: u64::MAX };
@@ -98,14 +104,14 @@ fn scan(store: &Store, runtime: &tokio::runtime::Runtime, total: f64) -> Duratio
     let set = runtime.block_on(select).unwrap();
     let mut buf = SampleBuf::default();
     let (mut n, mut sum) = (0, 0.0);
-    let begin = Instant::now();
+    let begin = cpu();
     for s in &set.series {
         buf.clear();
         s.samples.decode(TimeRange::ALL, &mut buf).unwrap();
         n += buf.len();
         sum += buf.floats.last().copied().unwrap_or(0.0);
     }
-    let took = begin.elapsed();
+    let took = cpu() - begin;
     assert_eq!(n as f64, total);
     std::hint::black_box(sum);
     took

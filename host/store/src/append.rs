@@ -203,7 +203,7 @@ pub(crate) fn introduce(state: &mut State, commit: &mut Commit, id: u32) {
     }
 }
 
-fn check(labels: &Labels) -> Result<(), WriteError> {
+pub(crate) fn check(labels: &Labels) -> Result<(), WriteError> {
     let bad = |what: String| Err(WriteError::BadLabels(what));
     if labels.is_empty() {
         return bad("a series needs at least one label".into());

@@ -13,7 +13,7 @@ use belfry_model::sample::Histogram;
 use belfry_model::{SampleBuf, TimeRange};
 
 use crate::codec::{Corrupt, Reader, put_f64, put_histogram, put_ivarint, put_uvarint, read_histogram};
-use crate::pack::{pack_signed, unpack_signed};
+use crate::pack::{Exceptions, pack_signed, unpack_signed};
 use crate::xor;
 
 /// No chunk holds more; a larger count in a file is damage.
@@ -99,7 +99,7 @@ impl Encoder {
         put_ivarint(out, values[0]);
         self.deltas.clear();
         self.deltas.extend(values.windows(2).map(|w| w[1].wrapping_sub(w[0])));
-        pack_signed(&self.deltas, &mut self.scratch, out);
+        pack_signed(&self.deltas, Exceptions::First, &mut self.scratch, out);
     }
 
     /// Writes scaled values and yields how. A value that is no decimal stands aside, and its neighbour in its place.
@@ -127,7 +127,7 @@ impl Encoder {
         self.put_deltas(&ints, out);
         // Noise around a level is narrower as it stands than as differences.
         let mut plain = Vec::new();
-        pack_signed(&ints, &mut self.scratch, &mut plain);
+        pack_signed(&ints, Exceptions::First, &mut self.scratch, &mut plain);
         self.ints = ints;
         if plain.len() < out.len() - at {
             out.truncate(at);

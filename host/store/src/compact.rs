@@ -18,7 +18,7 @@ use crate::store::{Shared, State, Store};
 use crate::values::Effort;
 
 /// So many blocks of a level make one of the next: half-hour blocks become 2 h, 12 h, 3 d.
-const MERGE_BLOCKS: [usize; 3] = [4, 6, 6];
+pub(crate) const MERGE_BLOCKS: [usize; 3] = [4, 6, 6];
 /// Blocks of this level are merged only where they overlap.
 pub const LEVEL_MAX: u32 = MERGE_BLOCKS.len() as u32;
 /// No merge yields a block that spans more than this part of the retention: retention deletes whole blocks.

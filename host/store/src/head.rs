@@ -151,6 +151,11 @@ impl Head {
         self.blocks_max = blocks.iter().map(|b| b.meta().max).max().unwrap_or(i64::MIN);
     }
 
+    /// Blocks may hold newer samples of any series than the head has seen.
+    pub fn doubt_blocks(&mut self) {
+        self.slots.iter_mut().for_each(|s| s.knows_blocks = false);
+    }
+
     /// Takes a sample unless it is too old or contradicts another. A block that cannot be read contradicts nothing.
     pub fn insert(&mut self, id: u32, p: &Point<'_>, window_ms: i64, blocks: &[Arc<Block>]) -> Inserted {
         let Some(s) = self.slots.get_mut(id as usize) else { return Inserted::TooOld };

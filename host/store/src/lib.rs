@@ -27,6 +27,7 @@
 //! ```
 
 mod append;
+mod backfill;
 mod block;
 mod chunk;
 mod codec;
@@ -44,6 +45,7 @@ mod pack;
 mod read;
 mod record;
 mod series;
+mod snapshot;
 mod store;
 mod stream;
 mod tail;
@@ -51,9 +53,11 @@ mod values;
 mod wal;
 mod xor;
 
+pub use backfill::{Backfill, Backfilled};
 pub use config::{Backend, Damage, FsyncPolicy, OpenError, Recovery, StoreConfig};
 pub use delete::{DeleteError, Deleted};
 pub use disk::RealDisk;
 pub use folder::check_folder;
 pub use maintain::Maintained;
+pub use snapshot::Snapshot;
 pub use store::{Health, Stats, Store};

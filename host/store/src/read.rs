@@ -158,6 +158,17 @@ impl Shared {
         Ok(())
     }
 
+    /// What is readable of exactly one series.
+    pub(crate) fn samples_of(&self, labels: &Labels, range: TimeRange) -> Result<SampleBuf, ReadError> {
+        let matchers: Vec<Matcher> = labels.iter().map(|l| Matcher::equal(&*l.name, &*l.value)).collect();
+        let found = self.gather(&Wanted { matchers: &matchers, range, limit: usize::MAX, samples: true })?;
+        let mut samples = SampleBuf::default();
+        match found.series.into_iter().find(|(l, _)| l == labels) {
+            Some((_, parts)) => Source { parts, range }.decode(range, &mut samples).map(|()| samples),
+            None => Ok(samples),
+        }
+    }
+
     fn label_sets(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>, ReadError> {
         let wanted = Wanted { matchers, range, limit: usize::MAX, samples: false };
         Ok(self.gather(&wanted)?.series.into_iter().map(|(labels, _)| labels).collect())

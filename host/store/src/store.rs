@@ -27,8 +27,8 @@ use crate::record::{self, Entry};
 use crate::series::Point;
 use crate::wal::{self, ReplayError, Wal};
 
-const WAL_DIR: &str = "wal";
-const BLOCKS_DIR: &str = "blocks";
+pub(crate) const WAL_DIR: &str = "wal";
+pub(crate) const BLOCKS_DIR: &str = "blocks";
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
 /// Whether the store can take samples.

@@ -13,7 +13,7 @@ use pco::wrapped::{FileCompressor, FileDecompressor};
 
 use crate::chunk::{POW10, decimal_places, scaled};
 use crate::codec::{Corrupt, Reader, put_f64, put_ivarint, put_uvarint};
-use crate::pack::{pack_signed, signed, unpack_raw};
+use crate::pack::{Exceptions, pack_signed, signed, unpack_raw};
 use crate::xor;
 
 /// How much work goes into a small column.
@@ -37,8 +37,8 @@ const PCO_FLOATS: u8 = 7;
 /// `pco` takes some microseconds a column whatever its length, so it must save something: a column stays as it is unless
 /// `pco` makes it smaller than this share of it.
 const PCO_WORTH: f64 = 0.8;
-/// Columns of fewer bytes than a sample's eighth are not worth trying.
-const PCO_BITS_MIN: usize = 1;
+/// Columns of no more bits a sample are small enough: reading them from `pco` takes twice as long.
+const PCO_BITS_MIN: usize = 4;
 /// Shorter columns do not pay for `pco`'s table.
 const PCO_SAMPLES_MIN: usize = 128;
 /// More compression takes longer and yields next to nothing.
@@ -134,13 +134,13 @@ impl ValueEncoder {
             self.steps.iter_mut().for_each(|d| *d /= factor);
         }
         let at = out.len();
-        pack_signed(&self.steps, &mut self.scratch, out);
+        pack_signed(&self.steps, Exceptions::Last, &mut self.scratch, out);
         let mut best = DELTA;
         let mut other = Vec::with_capacity(out.len() - at);
         // Noise around a level is narrower as it stands than as differences.
         self.packed.clear();
         self.packed.extend(self.ints[1..].iter().map(|v| (v - base) / factor));
-        pack_signed(&self.packed, &mut self.scratch, &mut other);
+        pack_signed(&self.packed, Exceptions::Last, &mut self.scratch, &mut other);
         if other.len() < out.len() - at {
             out.truncate(at);
             out.extend_from_slice(&other);
@@ -151,7 +151,7 @@ impl ValueEncoder {
             put_ivarint(&mut other, self.steps[0]);
             self.packed.clear();
             self.packed.extend(self.steps.windows(2).map(|w| w[1] - w[0]));
-            pack_signed(&self.packed, &mut self.scratch, &mut other);
+            pack_signed(&self.packed, Exceptions::Last, &mut self.scratch, &mut other);
             if other.len() < out.len() - at {
                 out.truncate(at);
                 out.extend_from_slice(&other);
@@ -240,12 +240,12 @@ fn read_whole(
     first(base, into);
     match form {
         PLAIN => {
-            let middle = unpack_raw(r, n - 1, ints)?;
+            let middle = unpack_raw(r, n - 1, Exceptions::Last, ints)?;
             let values = ints.iter().map(|v| base.wrapping_add(signed(middle, *v).wrapping_mul(factor)));
             convert(values, places, scale, into);
         }
         DELTA => {
-            let middle = unpack_raw(r, n - 1, ints)?;
+            let middle = unpack_raw(r, n - 1, Exceptions::Last, ints)?;
             let mut last = base;
             let values = ints.iter().map(|v| {
                 last = last.wrapping_add(signed(middle, *v).wrapping_mul(factor));
@@ -260,7 +260,7 @@ fn read_whole(
             let mut step = r.ivarint()?;
             let mut last = base.wrapping_add(step.wrapping_mul(factor));
             first(last, into);
-            let middle = unpack_raw(r, n - 2, ints)?;
+            let middle = unpack_raw(r, n - 2, Exceptions::Last, ints)?;
             let values = ints.iter().map(|v| {
                 step = step.wrapping_add(signed(middle, *v));
                 last = last.wrapping_add(step.wrapping_mul(factor));

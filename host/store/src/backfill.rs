@@ -1,0 +1,210 @@
+//! Samples of any age, written to blocks directly: for imports and restores.
+//!
+//! Invariant: afterwards each time of a series has one value, the one that was there first; memory is bounded however
+//! much comes. What [`Backfill::finish`] returned for is on the disk.
+//! Not here: the log and the head (`append`), parsing what is imported.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use belfry_model::sample::Value;
+use belfry_model::{Labels, Sample, SampleBuf, TimeRange, TimestampMs, WriteError};
+
+use crate::append::check;
+use crate::block::{BlockMeta, Sealed};
+use crate::codec::same_histogram;
+use crate::compact::{MERGE_BLOCKS, seal};
+use crate::store::{Shared, Store};
+use crate::values::Effort;
+
+/// Samples held before they are written: some 100 MB.
+pub const BACKFILL_SAMPLES_MAX: usize = 1 << 20;
+/// A series takes as much memory as so many samples.
+const SERIES_WEIGHT: usize = 8;
+/// Blocks written at a time. Where that is too few for blocks of three days they span more.
+const BLOCKS_AT_A_TIME: i64 = 64;
+/// With so many blocks an import merges some before it goes on.
+const BLOCKS_MAX: usize = 512;
+
+/// What became of the samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backfilled {
+    /// Written, or there already with the same value.
+    pub accepted: u64,
+    /// Refused: another value stands at their time.
+    pub duplicate: u64,
+    /// Refused: before 1970, or older than the retention, so that they would be deleted at once.
+    pub too_old: u64,
+    /// Refused: later than now.
+    pub too_new: u64,
+}
+
+/// Takes samples of any age, in any order. Dropping it forgets what was not written yet.
+pub struct Backfill {
+    store: Arc<Store>,
+    now: i64,
+    oldest: i64,
+    series: HashMap<Labels, Vec<Sample>>,
+    held: usize,
+    done: Backfilled,
+}
+
+impl Store {
+    /// Begins an import at `now`. Each [`Backfill::push`] and [`Backfill::finish`] may write blocks: call them from a
+    /// thread that may block. Appends and reads go on; a block's samples are seen once it is whole.
+    pub fn backfill(self: &Arc<Self>, now: TimestampMs) -> Backfill {
+        let oldest = self.shared.config.retention.map_or(0, |r| now.minus(r).0.max(0));
+        let done = Backfilled::default();
+        Backfill { store: self.clone(), now: now.0, oldest, series: HashMap::new(), held: 0, done }
+    }
+}
+
+impl Backfill {
+    /// Takes a sample.
+    pub fn push(&mut self, labels: &Labels, sample: Sample) -> Result<(), WriteError> {
+        if sample.at.0 < self.oldest {
+            self.done.too_old += 1;
+            return Ok(());
+        }
+        if sample.at.0 > self.now {
+            self.done.too_new += 1;
+            return Ok(());
+        }
+        match self.series.get_mut(labels) {
+            Some(samples) => samples.push(sample),
+            None => {
+                check(labels)?;
+                self.held += SERIES_WEIGHT;
+                self.series.insert(labels.clone(), vec![sample]);
+            }
+        }
+        self.held += 1;
+        if self.held >= BACKFILL_SAMPLES_MAX { self.write() } else { Ok(()) }
+    }
+
+    /// Writes what is left and says what became of all.
+    pub fn finish(mut self) -> Result<Backfilled, WriteError> {
+        self.write()?;
+        Ok(self.done)
+    }
+
+    fn write(&mut self) -> Result<(), WriteError> {
+        let shared = self.store.shared.clone();
+        self.held = 0;
+        let mut series: Vec<(Labels, Vec<Sample>)> = self.series.drain().collect();
+        series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        for (_, samples) in &mut series {
+            // Stable: of two at one time the first stays first.
+            samples.sort_by_key(|s| s.at);
+        }
+        let outcome = shared.write_backfill(&series, &mut self.done);
+        shared.note("an import", &outcome);
+        outcome.map_err(|e| WriteError::Io(e.to_string()))?;
+        if shared.state.read().blocks.len() > BLOCKS_MAX {
+            // Whatever hinders it is in the health; the samples are written.
+            let _ = self.store.compact();
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn write_backfill(&self, series: &[(Labels, Vec<Sample>)], done: &mut Backfilled) -> io::Result<()> {
+        let first = series.iter().filter_map(|(_, s)| s.first()).map(|s| s.at.0).min();
+        let last = series.iter().filter_map(|(_, s)| s.last()).map(|s| s.at.0).max();
+        let (Some(first), Some(last)) = (first, last) else { return Ok(()) };
+        let mut span = self.level_span(MERGE_BLOCKS.len());
+        while (last / span) - (first / span) >= BLOCKS_AT_A_TIME {
+            span *= 2;
+        }
+        let mut at = vec![0; series.len()];
+        for window in first / span..=last / span {
+            let Some(range) = TimeRange::new(TimestampMs(window * span), TimestampMs((window + 1) * span)) else {
+                continue;
+            };
+            self.write_window(series, &mut at, range, done)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the samples before the end of `range` that were not written yet to one block.
+    fn write_window(
+        &self,
+        series: &[(Labels, Vec<Sample>)],
+        at: &mut [usize],
+        range: TimeRange,
+        done: &mut Backfilled,
+    ) -> io::Result<()> {
+        let part = |at: usize, samples: &[Sample]| at + samples[at..].partition_point(|s| s.at < range.end());
+        let mut work = series.iter().zip(&*at).filter(|((_, s), at)| part(**at, s) > **at).peekable();
+        if work.peek().is_none() {
+            return Ok(());
+        }
+        let mut writer = self.begin_block(Effort::Small)?;
+        let mut new = SampleBuf::default();
+        let (mut min, mut max) = (i64::MAX, i64::MIN);
+        let mut counted = *done;
+        let outcome = work.try_for_each(|((labels, samples), from)| {
+            let samples = &samples[*from..part(*from, samples)];
+            let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Ok(()) };
+            let span = TimeRange::inclusive(first.at, last.at).unwrap_or(range);
+            let there = self.samples_of(labels, span).map_err(io::Error::other)?;
+            new.clear();
+            add_new(samples, &there, &mut new, &mut counted);
+            if let (Some(first), Some(last)) = (new.times.first(), new.times.last()) {
+                (min, max) = (min.min(*first), max.max(*last));
+                writer.add(labels, &new)?;
+            }
+            Ok(())
+        });
+        let level = (0..MERGE_BLOCKS.len()).rev().find(|l| max.saturating_sub(min) > self.level_span(l + 1) / 2);
+        let level = level.map_or(0, |l| l as u32 + 1);
+        let sealed = seal(writer, outcome, BlockMeta { level, ..BlockMeta::default() })?;
+        {
+            let _changes = self.block_work.changes.lock();
+            let block = sealed.map(Sealed::publish).transpose()?.map(Arc::new);
+            let mut state = self.state.write();
+            state.add_block(block);
+            state.head.doubt_blocks();
+        }
+        *done = counted;
+        for ((_, samples), at) in series.iter().zip(at) {
+            *at = part(*at, samples);
+        }
+        Ok(())
+    }
+
+    /// What blocks of a level span, about.
+    fn level_span(&self, level: usize) -> i64 {
+        let factor: usize = MERGE_BLOCKS[..level].iter().product();
+        (self.config.block_span.as_millis() as i64).max(1).saturating_mul(factor as i64).min(1 << 40)
+    }
+}
+
+/// Leaves out what stands in the store, and all but the first of several at one time.
+fn add_new(samples: &[Sample], there: &SampleBuf, new: &mut SampleBuf, counted: &mut Backfilled) {
+    for s in samples {
+        let standing = match there.times.binary_search(&s.at.0) {
+            Ok(i) => there.get(i),
+            Err(_) if new.times.last() == Some(&s.at.0) => new.get(new.len() - 1),
+            Err(_) => None,
+        };
+        match standing {
+            None => {
+                counted.accepted += 1;
+                new.push(s);
+            }
+            Some(known) if same(&known.value, &s.value) => counted.accepted += 1,
+            Some(_) => counted.duplicate += 1,
+        }
+    }
+}
+
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
+        (Value::Histogram(a), Value::Histogram(b)) => same_histogram(a, b),
+        _ => false,
+    }
+}

@@ -1,0 +1,126 @@
+//! Backfill: any age, any order, and what was there first stays.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_model::sample::Value;
+use belfry_model::{Sample, TimeRange, TimestampMs};
+use belfry_store::disk::SimDisk;
+use belfry_store::{Backfilled, Store, StoreConfig};
+use common::*;
+
+fn float(at: i64, v: f64) -> Sample {
+    Sample { at: TimestampMs(at), value: Value::Float(v), start: None }
+}
+
+fn forever(disk: &SimDisk) -> Arc<Store> {
+    let config = StoreConfig { retention: None, block_span: Duration::from_secs(1800), ..config() };
+    Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap().0
+}
+
+#[test]
+fn samples_from_1970_on_come_in_any_order_and_survive() {
+    let disk = SimDisk::default();
+    let store = forever(&disk);
+    put(&store, "a", T0, 1.0).unwrap();
+    let mut fill = store.backfill(TimestampMs(T0));
+    let year = 365 * 86_400_000i64;
+    let mut expected = vec![(T0, 1f64.to_bits())];
+    // From the newest to the oldest, one a week over 53 years.
+    for i in (0..53 * 52).rev() {
+        let at = i * (year / 52);
+        fill.push(&labels("a"), float(at, i as f64)).unwrap();
+        expected.push((at, (i as f64).to_bits()));
+    }
+    fill.push(&labels("a"), float(-1, 0.0)).unwrap();
+    fill.push(&labels("a"), float(T0 + 1, 0.0)).unwrap();
+    let done = fill.finish().unwrap();
+    assert_eq!(done, Backfilled { accepted: 53 * 52, duplicate: 0, too_old: 1, too_new: 1 });
+    expected.sort();
+    assert_eq!(points(&store, "a"), expected);
+    let store = forever(&disk.killed());
+    assert_eq!(points(&store, "a"), expected);
+    store.compact().unwrap();
+    assert_eq!(points(&store, "a"), expected);
+    assert!(store.stats().blocks <= 64);
+}
+
+#[test]
+fn the_value_that_was_there_first_stays_and_the_other_is_counted() {
+    let disk = SimDisk::default();
+    let store = forever(&disk);
+    put(&store, "a", T0 - 300, 1.0).unwrap();
+    store.flush().unwrap();
+    put(&store, "a", T0 - 200, 2.0).unwrap();
+    let mut fill = store.backfill(TimestampMs(T0));
+    for (at, v) in [(-200, 2.0), (-300, 9.0), (-100, 3.0), (-100, 9.0), (-400, 0.5), (-100, 3.0)] {
+        fill.push(&labels("a"), float(T0 + at, v)).unwrap();
+    }
+    assert_eq!(fill.finish().unwrap(), Backfilled { accepted: 4, duplicate: 2, too_old: 0, too_new: 0 });
+    let values = |store: &Store| points(store, "a").iter().map(|p| f64::from_bits(p.1)).collect::<Vec<_>>();
+    assert_eq!(values(&store), [0.5, 1.0, 2.0, 3.0]);
+    // The live path knows what the import brought.
+    assert_eq!(put(&store, "a", T0 - 100, 7.0).unwrap().duplicate, 1);
+    assert_eq!(put(&store, "a", T0 - 100, 3.0).unwrap().accepted, 1);
+    store.flush().unwrap();
+    store.compact().unwrap();
+    assert_eq!(values(&store), [0.5, 1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn imports_over_one_another_become_one_block() {
+    let disk = SimDisk::default();
+    let store = forever(&disk);
+    let day = 86_400_000;
+    for k in 0..6i64 {
+        let mut fill = store.backfill(TimestampMs(T0));
+        for i in 0..500 {
+            fill.push(&labels("a"), float(T0 - 3 * day + i * 500_000 + k, k as f64)).unwrap();
+        }
+        fill.finish().unwrap();
+    }
+    let before = (store.stats().blocks, points(&store, "a"));
+    store.compact().unwrap();
+    assert!(store.stats().blocks <= 2 && before.0 >= 6, "{} of {}", store.stats().blocks, before.0);
+    assert_eq!(points(&store, "a"), before.1);
+    assert_eq!(before.1.len(), 3000);
+}
+
+#[test]
+fn what_retention_would_delete_at_once_is_refused() {
+    let disk = SimDisk::default();
+    let config = StoreConfig { retention: Some(Duration::from_secs(3600)), ..config() };
+    let (store, _) = Store::open(config, Arc::new(disk), TimestampMs(T0)).unwrap();
+    let mut fill = store.backfill(TimestampMs(T0));
+    for at in [T0 - 3_600_001, T0 - 3_600_000] {
+        fill.push(&labels("a"), float(at, 1.0)).unwrap();
+    }
+    assert_eq!(fill.finish().unwrap(), Backfilled { accepted: 1, too_old: 1, ..Backfilled::default() });
+    assert_eq!(select(&store, &["__name__=a"], TimeRange::ALL)[0].1.times, [T0 - 3_600_000]);
+}
+
+#[test]
+fn a_finished_import_survives_power_loss_and_an_unfinished_one_leaves_nothing_broken() {
+    for operation in 0.. {
+        let disk = SimDisk::crash_at(operation);
+        let mut finished = false;
+        let config = StoreConfig { retention: None, ..config() };
+        if let Ok((store, _)) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)) {
+            let mut fill = store.backfill(TimestampMs(T0));
+            (0..20).for_each(|i| fill.push(&labels("a"), float(T0 - i * 600_000, i as f64)).unwrap());
+            finished = fill.finish().is_ok();
+            let _ = store.compact();
+        }
+        for disk in [disk.killed(), disk.power_loss(operation)] {
+            let (store, recovery) = Store::open(config.clone(), Arc::new(disk), TimestampMs(T0)).unwrap();
+            assert_eq!(recovery.damage, [], "operation {operation}");
+            assert!(!finished || points(&store, "a").len() == 20, "operation {operation}");
+        }
+        if !disk.crashed() {
+            assert!(finished);
+            break;
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Snapshots: a data folder of its own, whatever the store does meanwhile and afterwards.
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
+
+use belfry_model::{Matcher, TimeRange, TimestampMs};
+use belfry_store::disk::SimDisk;
+use belfry_store::{RealDisk, Store, StoreConfig};
+use common::*;
+
+fn open_at(disk: &SimDisk, folder: &str) -> Arc<Store> {
+    let config = StoreConfig { backend: belfry_store::Backend::Folder(folder.into()), ..config() };
+    let (store, recovery) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    assert_eq!((recovery.damage, recovery.torn_bytes), (vec![], 0));
+    store
+}
+
+fn times(store: &Store, name: &str) -> Vec<i64> {
+    points(store, name).iter().map(|p| (p.0 - T0) / 100).collect()
+}
+
+#[test]
+fn a_snapshot_holds_blocks_deletions_and_the_log_and_stays_as_it_is() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    for i in 0..30 {
+        put(&store, "a", T0 + i * 100, i as f64).unwrap();
+        if i == 9 {
+            store.flush().unwrap();
+            let range = TimeRange::new(TimestampMs(T0), TimestampMs(T0 + 300)).unwrap();
+            store.delete(&[Matcher::equal("__name__", "a")], range).unwrap();
+        }
+    }
+    let done = store.snapshot(Path::new("/backup")).unwrap();
+    assert!(done.blocks == 1 && done.wal_bytes > 0, "{done:?}");
+    put(&store, "a", T0 + 3000, 30.0).unwrap();
+    store.flush().unwrap();
+    store.compact().unwrap();
+    store.delete(&[], TimeRange::ALL).unwrap();
+    store.compact().unwrap();
+
+    let copy = open_at(&disk, "/backup");
+    assert_eq!(times(&copy, "a"), (3..30).collect::<Vec<_>>());
+    put(&copy, "a", T0 + 9000, 1.0).unwrap();
+    copy.flush().unwrap();
+    assert_eq!(times(&store, "a"), Vec::<i64>::new(), "neither knows of the other");
+    assert!(store.snapshot(Path::new("/backup")).is_err(), "a folder with data is not written over");
+}
+
+#[test]
+fn a_snapshot_that_returned_survives_power_loss() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    for i in 0..20 {
+        put(&store, "a", T0 + i * 100, i as f64).unwrap();
+        if i == 9 {
+            store.flush().unwrap();
+        }
+    }
+    store.snapshot(Path::new("/backup")).unwrap();
+    for seed in 0..5 {
+        assert_eq!(times(&open_at(&disk.power_loss(seed), "/backup"), "a").len(), 20);
+    }
+}
+
+#[test]
+fn each_snapshot_of_a_busy_store_holds_what_was_acknowledged_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = StoreConfig { retention: None, ..StoreConfig::folder(folder.path().join("data")) };
+    let (store, _) = Store::open(config, Arc::new(RealDisk), TimestampMs(T0)).unwrap();
+    let (written, done) = (AtomicI64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(SeqCst) {
+                let i = written.load(SeqCst);
+                put(&store, "a", T0 + i, i as f64).unwrap();
+                written.store(i + 1, SeqCst);
+            }
+        });
+        scope.spawn(|| {
+            while !done.load(SeqCst) {
+                store.flush().unwrap();
+                store.compact().unwrap();
+            }
+        });
+        let _end = OnDrop(|| done.store(true, SeqCst));
+        for n in 0..8 {
+            let into = folder.path().join(format!("backup-{n}"));
+            let before = written.load(SeqCst);
+            store.snapshot(&into).unwrap();
+            let config = StoreConfig { retention: None, ..StoreConfig::folder(&into) };
+            let (copy, recovery) = Store::open(config, Arc::new(RealDisk), TimestampMs(T0)).unwrap();
+            assert_eq!((recovery.damage, recovery.torn_bytes), (vec![], 0));
+            let found = points(&copy, "a");
+            assert!(found.len() as i64 >= before, "{} of {before} samples", found.len());
+            assert!(found.iter().enumerate().all(|(i, p)| p.0 == T0 + i as i64), "without a gap");
+        }
+    });
+}
+
+#[test]
+fn a_store_in_memory_says_that_it_has_no_snapshots() {
+    let (store, _) = Store::open(StoreConfig::memory(), Arc::new(RealDisk), TimestampMs(T0)).unwrap();
+    assert_eq!(store.snapshot(Path::new("/backup")).unwrap_err().kind(), std::io::ErrorKind::Unsupported);
+}
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
