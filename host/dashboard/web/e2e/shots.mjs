@@ -1,16 +1,17 @@
-// Screenshots of every page: wide in light and dark, and phone. `node e2e/shots.mjs [OUT]` against BASE_URL or the mock.
+// Screenshots of every page at three widths, in light and dark. `node e2e/shots.mjs [OUT]` against BASE_URL or the mock.
 import { mkdir } from "node:fs/promises";
 import { open, PAGES } from "./browser.mjs";
 
 const out = process.argv[2] ?? new URL("./out/", import.meta.url).pathname;
 await mkdir(out, { recursive: true });
 const { browser, base, close } = await open();
-const looks = [
-  ["light", { width: 1440, height: 900 }, "light"],
-  ["dark", { width: 1440, height: 900 }, "dark"],
-  ["phone", { width: 390, height: 844 }, "light"],
-];
-const more = { "alerts-open": "#/alerts", "alerts-rules": "#/alerts", "alerts-channels": "#/alerts", "plugin": "#/plugins/host", "source": "#/sources/host", "explored": "#/explore?q=system_cpu_usage_percent", "report": "#/reports/9" };
+const WIDTHS = { wide: [1440, 900], tablet: [820, 1100], phone: [390, 844] };
+const looks = Object.entries(WIDTHS).flatMap(([name, [width, height]]) => ["light", "dark"].map((scheme) => [`${name}-${scheme}`, { width, height }, scheme]));
+// Whatever is there: the first plugin and source that measure, the newest report.
+const first = async (path, key, wanted) => ((await (await fetch(`${base}${path}`)).json()).find(wanted ?? (() => true)) ?? {})[key];
+const measures = (x) => ["host", "system"].includes(x.name);
+const [plugin, source, report] = [await first("/api/plugins", "name", measures), await first("/api/sources", "name", measures), await first("/api/reports/archive", "id")];
+const more = { "alerts-open": "#/alerts", "alerts-rules": "#/alerts", "alerts-channels": "#/alerts", "plugin": `#/plugins/${plugin}`, "source": `#/sources/${source}`, "explored": "#/explore?q=system_cpu_usage_percent", "report": `#/reports/${report}` };
 for (const [name, viewport, colorScheme] of looks) {
   const context = await browser.newContext({ viewport, colorScheme });
   const page = await context.newPage();
@@ -22,7 +23,7 @@ for (const [name, viewport, colorScheme] of looks) {
     if (id === "alerts-rules") await page.getByRole("tab", { name: "Rules" }).click();
     if (id === "alerts-channels") await page.getByRole("tab", { name: "Channels" }).click();
     await page.waitForTimeout(1300);
-    await page.screenshot({ path: `${out}/${id}-${name}.png`, fullPage: name === "phone" && !["plugin", "source"].includes(id) });
+    await page.screenshot({ path: `${out}/${id}-${name}.png`, fullPage: name.startsWith("phone") && !["plugin", "source"].includes(id) });
   }
   await context.close();
 }
