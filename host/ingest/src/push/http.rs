@@ -37,7 +37,7 @@ pub fn routes(push: Arc<Push>) -> Router {
     Router::new().route("/api/v1/write", post(write)).with_state(push)
 }
 
-async fn write(State(push): State<Arc<Push>>, request: Request) -> Response {
+pub(super) async fn write(State(push): State<Arc<Push>>, request: Request) -> Response {
     let version = match version(request.headers()) {
         Ok(version) => version,
         Err(failure) => return refuse(&failure, Version::One),

@@ -16,6 +16,8 @@ mod http;
 mod intake;
 mod key;
 mod labels;
+#[cfg(test)]
+mod messages;
 mod outcome;
 mod resolve;
 mod v1;
@@ -151,3 +153,6 @@ impl Push {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,486 @@
+use std::sync::atomic::AtomicBool;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::Request;
+use axum::response::Response;
+use belfry_model::write::{SeriesRef, WriteError, Writer};
+use belfry_model::{
+    Appended, Batch, Histogram, Matcher, MetricKind, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange,
+};
+use belfry_store::{RealDisk, Store, StoreConfig};
+use belfry_testkit::SimClock;
+use http_body_util::BodyExt as _;
+use proptest::prelude::*;
+
+use super::messages::{self as m, Table, labels, sample, snappy};
+use super::*;
+use crate::IngestLimits;
+
+const NOW: i64 = 1_700_000_000_000;
+const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+
+/// The store, which can be told to fail or to forget.
+struct Moody {
+    store: Arc<Store>,
+    full: AtomicBool,
+    forgets: AtomicBool,
+}
+
+#[async_trait]
+impl Writer for Moody {
+    fn open(&self, labels: &Labels) -> Result<SeriesRef, WriteError> {
+        self.store.open(labels)
+    }
+
+    async fn append(&self, mut batch: Batch) -> Result<Appended, WriteError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(WriteError::DiskFull("no space left".to_owned()));
+        }
+        if self.forgets.swap(false, Ordering::SeqCst) {
+            batch.refs.iter_mut().for_each(|r| r.0 ^= 0x7777 << 32);
+        }
+        self.store.append(batch).await
+    }
+
+    fn declare(&self, metadata: belfry_model::MetricMetadata) {
+        self.store.declare(metadata);
+    }
+}
+
+struct World {
+    push: Arc<Push>,
+    writer: Arc<Moody>,
+}
+
+fn world_of(series_max: Option<u64>) -> World {
+    let (store, _) = Store::open(StoreConfig::memory(), Arc::new(RealDisk), TimestampMs(NOW)).unwrap();
+    let writer = Arc::new(Moody { store, full: AtomicBool::default(), forgets: AtomicBool::default() });
+    let ingest = Arc::new(Ingest::new(writer.clone(), IngestLimits::default()));
+    let clock = Arc::new(SimClock::at(TimestampMs(NOW)));
+    World { push: Arc::new(Push::new(ingest, clock, series_max)), writer }
+}
+
+fn world() -> World {
+    world_of(None)
+}
+
+impl World {
+    async fn send(&self, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, String, axum::http::HeaderMap) {
+        let mut request = Request::builder().method("POST").uri("/api/v1/write");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body)).unwrap();
+        let response: Response = http::write(State(self.push.clone()), request).await;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (head.status.as_u16(), String::from_utf8(body.to_vec()).unwrap(), head.headers)
+    }
+
+    async fn v1(&self, request: &m::WriteRequest) -> (u16, String) {
+        let headers = [("content-type", "application/x-protobuf"), ("content-encoding", "snappy")];
+        let (status, said, _) = self.send(&headers, snappy(request)).await;
+        (status, said)
+    }
+
+    /// Status, text, and the three numbers that are written in the headers.
+    async fn v2(&self, request: &m::Request) -> (u16, String, [u64; 3]) {
+        let (status, said, headers) = self.send(&[("content-type", V2)], snappy(request)).await;
+        let number = |what: &str| {
+            let name = format!("x-prometheus-remote-write-{what}-written");
+            headers[name].to_str().unwrap().parse().unwrap()
+        };
+        (status, said, [number("samples"), number("histograms"), number("exemplars")])
+    }
+
+    /// Every series with its samples.
+    async fn read(&self) -> Vec<(String, SampleBuf)> {
+        let any = [Matcher::new("__name__", belfry_model::MatchOp::NotEqual, "").unwrap()];
+        let limits = SelectLimits::default();
+        let set = self.writer.store.select(&any, TimeRange::ALL, &SelectHints::default(), limits).await.unwrap();
+        let decode = |s: &belfry_model::Series| {
+            let mut buf = SampleBuf::default();
+            s.samples.decode(TimeRange::ALL, &mut buf).unwrap();
+            (s.labels.to_string(), buf)
+        };
+        set.series.iter().map(decode).collect()
+    }
+
+    async fn floats(&self) -> Vec<(String, Vec<(i64, f64)>)> {
+        let all = self.read().await.into_iter();
+        all.map(|(l, b)| (l, b.times.iter().copied().zip(b.floats).collect())).collect()
+    }
+}
+
+fn series(pairs: &[(&str, &str)], samples: &[(i64, f64)]) -> m::TimeSeries {
+    let samples = samples.iter().map(|(at, v)| sample(NOW + at, *v)).collect();
+    m::TimeSeries { labels: labels(pairs), samples, ..m::TimeSeries::default() }
+}
+
+fn request(timeseries: Vec<m::TimeSeries>) -> m::WriteRequest {
+    m::WriteRequest { timeseries, metadata: Vec::new() }
+}
+
+#[tokio::test]
+async fn what_is_sent_is_there_again_with_its_labels_times_and_values() {
+    let w = world();
+    let up = [("__name__", "up"), ("instance", "a:9100"), ("job", "node"), ("source", "theirs")];
+    let one = request(vec![
+        series(&up, &[(-15_000, 1.0), (0, 0.0)]),
+        series(&[("__name__", "t"), ("job", "node")], &[(-7_000, -0.5)]),
+    ]);
+    assert_eq!(w.v1(&one).await, (204, String::new()));
+    assert_eq!(w.v1(&request(vec![series(&up, &[(5_000, f64::INFINITY)])])).await.0, 204);
+    let up = r#"up{instance="a:9100", job="node", source="theirs"}"#.to_owned();
+    assert_eq!(
+        w.floats().await,
+        [
+            (r#"t{job="node"}"#.to_owned(), vec![(NOW - 7_000, -0.5)]),
+            (up, vec![(NOW - 15_000, 1.0), (NOW, 0.0), (NOW + 5_000, f64::INFINITY)]),
+        ]
+    );
+    let stats = w.push.ingest.producer_stats(REMOTE_WRITE).unwrap();
+    assert_eq!((stats.series, stats.samples.accepted, stats.batches), (2, 4, 2));
+    assert_eq!(w.push.stats().requests, 2);
+}
+
+#[tokio::test]
+async fn sending_the_same_again_changes_nothing_and_is_no_error() {
+    let w = world();
+    let one = request(vec![series(&[("__name__", "up")], &[(0, 1.0), (1, 2.0)])]);
+    for _ in 0..3 {
+        assert_eq!(w.v1(&one).await.0, 204);
+    }
+    assert_eq!(w.floats().await, [("up".to_owned(), vec![(NOW, 1.0), (NOW + 1, 2.0)])]);
+}
+
+#[tokio::test]
+async fn the_good_is_written_and_the_bad_is_told() {
+    let w = world();
+    let good = [("__name__", "good")];
+    assert_eq!(w.v1(&request(vec![series(&good, &[(0, 1.0)])])).await.0, 204);
+    let hour = 3_600_000;
+    let mixed = request(vec![
+        series(&[("job", "nameless")], &[(0, 1.0)]),
+        series(&[("__name__", "twice"), ("a", "1"), ("a", "2")], &[(0, 1.0)]),
+        series(&good, &[(0, 2.0), (-2 * hour, 1.0), (hour, 1.0), (1, 3.0)]),
+    ]);
+    let (status, said) = w.v1(&mixed).await;
+    assert_eq!(status, 400);
+    assert_eq!(
+        said,
+        "refused 1 samples older than the out-of-order window, 1 samples whose series has another value at their time, \
+         1 samples more than 10 minutes ahead of the clock, 2 series with labels that cannot be kept; the rest was \
+         written; for example: {job=\"nameless\"} has no metric name\n"
+    );
+    assert_eq!(w.floats().await, [("good".to_owned(), vec![(NOW, 1.0), (NOW + 1, 3.0)])]);
+    let stats = w.push.ingest.producer_stats(REMOTE_WRITE).unwrap();
+    assert_eq!((stats.samples.too_old, stats.samples.duplicate, stats.series_refused), (1, 1, 2));
+    assert_eq!((w.push.stats().ahead, w.push.stats().partial), (1, 1));
+}
+
+#[tokio::test]
+async fn the_order_of_labels_and_fields_makes_no_other_series() {
+    use prost::Message as _;
+    let w = world();
+    let sorted = series(&[("__name__", "up"), ("a", "1"), ("b", "2")], &[(0, 1.0)]);
+    let turned = series(&[("b", "2"), ("__name__", "up"), ("a", "1")], &[(1, 2.0)]);
+    assert_eq!(w.v1(&request(vec![sorted, turned])).await.0, 204);
+    // Fields between each other, as no encoder does it and every decoder must take it.
+    let mut odd = Vec::new();
+    for part in [series(&[("__name__", "up")], &[]), series(&[], &[(2, 3.0)]), series(&[("a", "1"), ("b", "2")], &[])] {
+        odd.extend(part.encode_to_vec());
+    }
+    let mut raw = vec![0x0a, odd.len() as u8];
+    raw.extend(odd);
+    let body = snap::raw::Encoder::new().compress_vec(&raw).unwrap();
+    assert_eq!(w.send(&[], body).await.0, 204);
+    let want = vec![(NOW, 1.0), (NOW + 1, 2.0), (NOW + 2, 3.0)];
+    assert_eq!(w.floats().await, [(r#"up{a="1", b="2"}"#.to_owned(), want)]);
+}
+
+#[tokio::test]
+async fn version_2_brings_metadata_exemplars_histograms_and_start_times() {
+    let w = world();
+    let mut t = Table::default();
+    let integer = m::Histogram {
+        count_int: Some(6),
+        sum: 18.4,
+        schema: 1,
+        zero_threshold: 0.001,
+        zero_count_int: Some(1),
+        positive_spans: vec![m::BucketSpan { offset: 0, length: 2 }, m::BucketSpan { offset: 1, length: 1 }],
+        positive_deltas: vec![1, 1, -1],
+        negative_spans: vec![m::BucketSpan { offset: -1, length: 1 }],
+        negative_deltas: vec![1],
+        reset_hint: 2,
+        timestamp: NOW,
+        start_timestamp: NOW - 70,
+        ..m::Histogram::default()
+    };
+    let custom = m::Histogram {
+        count_float: Some(4.5),
+        sum: 3.0,
+        schema: -53,
+        positive_spans: vec![m::BucketSpan { offset: 1, length: 2 }],
+        positive_counts: vec![1.5, 3.0],
+        custom_values: vec![0.1, 1.0, 10.0],
+        timestamp: NOW,
+        ..m::Histogram::default()
+    };
+    let counter = m::TimeSeries2 {
+        labels_refs: t.labels(&[("__name__", "requests_total"), ("job", "web")]),
+        samples: vec![m::Sample { value: 5.0, timestamp: NOW, start_timestamp: NOW - 60 }],
+        exemplars: vec![m::Exemplar2 { labels_refs: t.labels(&[("trace_id", "abc")]), value: 1.0, timestamp: NOW }],
+        metadata: Some(m::Metadata2 { kind: 1, help_ref: t.number("Requests."), unit_ref: 0 }),
+        ..m::TimeSeries2::default()
+    };
+    let older = m::TimeSeries2 {
+        labels_refs: t.labels(&[("__name__", "older_total")]),
+        samples: vec![sample(NOW, 7.0)],
+        created_timestamp: NOW - 90,
+        ..m::TimeSeries2::default()
+    };
+    let of = |labels_refs, h: &m::Histogram| m::TimeSeries2 {
+        labels_refs,
+        histograms: vec![h.clone()],
+        ..m::TimeSeries2::default()
+    };
+    let exponential = of(t.labels(&[("__name__", "latency")]), &integer);
+    let nhcb = of(t.labels(&[("__name__", "size")]), &custom);
+    let sent = m::Request { timeseries: vec![counter, older, exponential, nhcb], symbols: t.0 };
+    assert_eq!(w.v2(&sent).await, (204, String::new(), [2, 2, 1]));
+
+    let all = w.read().await;
+    let histogram = |name: &str| {
+        let (_, buf) = all.iter().find(|(l, _)| l == name).unwrap();
+        buf.histograms[0].clone().unwrap()
+    };
+    let h = histogram("latency");
+    assert_eq!((h.schema, h.count, h.sum, h.zero_count, h.integer), (1, 6.0, 18.4, 1.0, true));
+    assert_eq!((h.positive_counts.clone(), h.negative_counts.clone()), (vec![1.0, 2.0, 1.0], vec![1.0]));
+    assert_eq!((h.positive_spans.len(), h.positive_spans[1].offset), (2, 1));
+    let h = histogram("size");
+    assert_eq!((h.schema, h.integer, h.custom_bounds.clone()), (Histogram::CUSTOM_BOUNDS, false, vec![0.1, 1.0, 10.0]));
+    assert_eq!(h.positive_counts, [1.5, 3.0]);
+    let starts: Vec<_> = all.iter().map(|(l, b)| (l.as_str(), b.starts.first().copied())).collect();
+    let want = [
+        ("latency", Some(NOW - 70)),
+        ("older_total", Some(NOW - 90)),
+        (r#"requests_total{job="web"}"#, Some(NOW - 60)),
+        ("size", None),
+    ];
+    assert_eq!(starts, want);
+
+    let known = w.writer.store.metadata(Some("requests_total")).await.unwrap();
+    assert_eq!((known[0].kind, known[0].help.as_str()), (MetricKind::Counter, "Requests."));
+    let any = [Matcher::equal("__name__", "requests_total")];
+    let exemplars = w.writer.store.exemplars(&any, TimeRange::ALL).await.unwrap();
+    assert_eq!(exemplars[0].1[0].labels.get("trace_id"), Some("abc"));
+}
+
+#[tokio::test]
+async fn a_histogram_that_contradicts_itself_is_refused_alone() {
+    let w = world();
+    let bad = m::Histogram { count_int: Some(9), timestamp: NOW, ..m::Histogram::default() };
+    let mut one = series(&[("__name__", "h")], &[]);
+    one.histograms = vec![bad];
+    let (status, said) = w.v1(&request(vec![one, series(&[("__name__", "good")], &[(0, 1.0)])])).await;
+    assert_eq!(status, 400);
+    assert!(said.contains("the buckets hold 0 observations, the histogram 9"), "{said}");
+    assert_eq!(w.floats().await.len(), 1);
+}
+
+#[tokio::test]
+async fn metadata_of_version_1_is_kept() {
+    let w = world();
+    let metadata = vec![m::MetricMetadata {
+        kind: 2,
+        metric_family_name: "temperature_celsius".into(),
+        help: "How warm it is.".into(),
+        unit: "celsius".into(),
+    }];
+    assert_eq!(w.v1(&m::WriteRequest { timeseries: Vec::new(), metadata }).await.0, 204);
+    let known = w.writer.store.metadata(Some("temperature_celsius")).await.unwrap();
+    assert_eq!((known[0].kind, known[0].unit.as_str()), (MetricKind::Gauge, "celsius"));
+}
+
+#[tokio::test]
+async fn the_message_is_told_by_its_content_type() {
+    let w = world();
+    let body = snappy(&request(vec![series(&[("__name__", "up")], &[(0, 1.0)])]));
+    for (headers, status) in [
+        (&[][..], 204),
+        (&[("content-type", "application/x-protobuf")], 204),
+        (&[("content-type", "application/x-protobuf; proto=prometheus.WriteRequest")], 204),
+        (&[("content-type", V2)], 204),
+        (&[("content-type", "application/x-protobuf;proto=io.prometheus.write.v3.Request")], 415),
+        (&[("content-type", "application/json")], 415),
+        (&[("content-encoding", "zstd")], 415),
+        (&[("content-encoding", "SNAPPY")], 204),
+    ] {
+        assert_eq!(w.send(headers, body.clone()).await.0, status, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn bombs_and_rubbish_are_refused_before_they_cost_anything() {
+    let w = world();
+    let length = |n: u64| {
+        let mut bytes = Vec::new();
+        prost::encoding::encode_varint(n, &mut bytes);
+        bytes
+    };
+    let over = DECODED_BYTES_MAX as u64 + 1;
+    let broken = snap::raw::Encoder::new().compress_vec(&[0x0a, 0x7f, 1]).unwrap();
+    for (body, status, said) in [
+        (length(over), 413, "unfolds to"),
+        (length(u64::from(u32::MAX)), 413, "unfolds to"),
+        (length(1000), 400, "cannot unfold"),
+        (vec![0xff; 40], 400, "snappy"),
+        (Vec::new(), 400, "snappy"),
+        (broken, 400, "ends within a field"),
+        (vec![0; BODY_BYTES_MAX + 1], 413, "longer than"),
+    ] {
+        let (got, text, _) = w.send(&[], body).await;
+        assert!(got == status && text.contains(said), "{got} {text}");
+    }
+    assert_eq!(w.floats().await, []);
+    let all = IN_FLIGHT_BYTES_MAX >> 10;
+    assert_eq!(w.push.room.available_permits(), all, "room is given back");
+}
+
+#[tokio::test]
+async fn without_room_or_disk_the_sender_is_asked_to_come_again() {
+    let w = world();
+    let one = request(vec![series(&[("__name__", "up")], &[(0, 1.0)])]);
+    let held = w.push.room.acquire_many((IN_FLIGHT_BYTES_MAX >> 10) as u32).await.unwrap();
+    let (status, _, headers) = w.send(&[], snappy(&one)).await;
+    assert_eq!((status, headers["retry-after"].to_str().unwrap()), (503, "1"));
+    assert_eq!(w.push.stats().shed, 1);
+    drop(held);
+
+    w.writer.full.store(true, Ordering::SeqCst);
+    let (status, said, headers) = w.send(&[("content-type", V2)], snappy(&m::Request::default())).await;
+    assert_eq!((status, said), (204, String::new()), "nothing to write needs no disk");
+    assert_eq!(headers["x-prometheus-remote-write-samples-written"], "0");
+    let (status, said) = w.v1(&one).await;
+    assert_eq!((status, said.as_str()), (503, "the disk is full: no space left\n"));
+    assert_eq!(w.push.ingest.producer_stats(REMOTE_WRITE).unwrap().samples_lost, 1);
+    w.writer.full.store(false, Ordering::SeqCst);
+    assert_eq!(w.v1(&one).await.0, 204);
+}
+
+#[tokio::test]
+async fn series_that_the_store_forgot_are_opened_again() {
+    let w = world();
+    let one = |at| request(vec![series(&[("__name__", "up")], &[(at, 1.0)])]);
+    assert_eq!(w.v1(&one(0)).await.0, 204);
+    w.writer.forgets.store(true, Ordering::SeqCst);
+    assert_eq!(w.v1(&one(1)).await, (204, String::new()));
+    assert_eq!(w.floats().await, [("up".to_owned(), vec![(NOW, 1.0), (NOW + 1, 1.0)])]);
+    assert_eq!(w.push.ingest.producer_stats(REMOTE_WRITE).unwrap().series, 1);
+}
+
+#[tokio::test]
+async fn a_limit_sheds_new_series_and_never_old_ones_until_places_are_free() {
+    let w = world_of(Some(2));
+    let of = |name: &'static str, at, v| series(&[("__name__", name)], &[(at, v)]);
+    assert_eq!(w.v1(&request(vec![of("a", 0, 1.0), of("b", 0, 1.0)])).await.0, 204);
+    let (status, said) = w.v1(&request(vec![of("a", 1, 1.0), of("c", 1, 1.0)])).await;
+    assert_eq!(status, 400);
+    assert!(said.starts_with("refused 1 series beyond a limit; the rest was written; for example: c: "), "{said}");
+    let stats = w.push.ingest.producer_stats(REMOTE_WRITE).unwrap();
+    assert_eq!(
+        (stats.series, stats.series_shed),
+        (2, 2),
+        "tried again after the places of ended series were looked for"
+    );
+    assert_eq!(w.v1(&request(vec![of("b", 2, belfry_model::sample::stale_nan())])).await.0, 204);
+    assert_eq!(w.v1(&request(vec![of("c", 3, 1.0)])).await.0, 204);
+    assert_eq!(w.push.ingest.producer_stats(REMOTE_WRITE).unwrap().series, 2);
+}
+
+fn any_request() -> impl Strategy<Value = (m::WriteRequest, m::Request)> {
+    let label = ("[a-z_]{0,4}", "[a-z]{0,4}");
+    let one = (proptest::collection::vec(label, 0..4), proptest::collection::vec((any::<i64>(), any::<f64>()), 0..4));
+    proptest::collection::vec(one, 0..6).prop_map(|all| {
+        let mut table = Table::default();
+        let mut two = m::Request::default();
+        let mut first = m::WriteRequest::default();
+        for (pairs, samples) in all {
+            let pairs: Vec<_> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let samples: Vec<_> = samples.into_iter().map(|(at, v)| sample(at, v)).collect();
+            let h = m::Histogram {
+                count_int: Some(3),
+                positive_spans: vec![m::BucketSpan { offset: 1, length: 2 }],
+                positive_deltas: vec![1, 1],
+                ..m::Histogram::default()
+            };
+            two.timeseries.push(m::TimeSeries2 {
+                labels_refs: table.labels(&pairs),
+                samples: samples.clone(),
+                histograms: vec![h.clone()],
+                metadata: Some(m::Metadata2 { kind: 1, help_ref: table.number("help"), unit_ref: 0 }),
+                ..m::TimeSeries2::default()
+            });
+            first.timeseries.push(m::TimeSeries {
+                labels: labels(&pairs),
+                samples,
+                histograms: vec![h],
+                ..m::TimeSeries::default()
+            });
+        }
+        two.symbols = table.0;
+        (first, two)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_body_panics(
+        (one, two) in any_request(),
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..6),
+        cut in any::<proptest::sample::Index>(),
+        rubbish in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        use prost::Message as _;
+        fuzz::remote_write_1(&rubbish);
+        fuzz::remote_write_2(&rubbish);
+        fuzz::remote_write_body(&rubbish);
+        for (door, mut bytes) in [
+            (fuzz::remote_write_1 as fn(&[u8]), one.encode_to_vec()),
+            (fuzz::remote_write_2, two.encode_to_vec()),
+            (fuzz::remote_write_body, snappy(&one)),
+        ] {
+            if bytes.is_empty() {
+                continue;
+            }
+            for (at, byte) in &changes {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            door(&bytes);
+            bytes.truncate(cut.index(bytes.len()));
+            door(&bytes);
+        }
+    }
+
+    #[test]
+    fn both_versions_say_the_same((one, two) in any_request()) {
+        use prost::Message as _;
+        let keys = key::Keys::default();
+        let (mut a, mut b) = (decoded::Decoded::default(), decoded::Decoded::default());
+        v1::decode(&one.encode_to_vec(), &keys, &mut a).unwrap();
+        v2::decode(&two.encode_to_vec(), &keys, &mut v2::Symbols::default(), &mut b).unwrap();
+        let bits = |d: &decoded::Decoded| d.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(&a), bits(&b));
+        prop_assert_eq!(&a.times, &b.times);
+        prop_assert_eq!(a.series.iter().map(|s| s.samples_end).collect::<Vec<_>>(), b.series.iter().map(|s| s.samples_end).collect::<Vec<_>>());
+        prop_assert_eq!(a.histograms.len(), b.histograms.len());
+    }
+}
