@@ -12,6 +12,7 @@ mod read;
 mod schema;
 mod show;
 mod spec;
+mod targets;
 mod tree;
 pub mod types;
 mod view;
@@ -20,4 +21,5 @@ pub use load::{Inspect, LoadInput, Loaded, Places, Refused, SetByFlag, load_drop
 pub use problem::{Level, Place, Problem, Problems};
 pub use read::rule_files;
 pub use schema::schema;
+pub use targets::{target_files, targets_from_file, targets_from_json};
 pub use types::{Config, LogFormat, OtlpProtocol, Telemetry};

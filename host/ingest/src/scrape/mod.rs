@@ -6,11 +6,13 @@
 //! Not here: loops and clocks (the driver in `belfry` asks [`Pace`] and sleeps).
 
 pub mod client;
+pub mod discovery;
 mod lines;
 mod number;
 mod pace;
 mod scraper;
 mod slots;
+mod status;
 mod target;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use crate::relabel::Relabel;
 pub(crate) use number::openmetrics_float;
 pub use pace::Pace;
 pub use scraper::{Answer, BodyFormat, LABELS_SCRAPED_MAX, Outcome, Scraper};
+pub use status::{ActiveTarget, JobStatus, TargetHealth};
 pub use target::{Group, Placed, Target, Targets, place};
 
 /// Bounds of a job; 0 is "none", as in Prometheus.
