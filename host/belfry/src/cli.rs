@@ -24,6 +24,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Ask a running Belfry in PromQL.
     Query(QueryArgs),
+    /// Rule files: check, test, backtest and mutate them.
+    #[command(subcommand)]
+    Rules(crate::commands::rules::RulesCommand),
     /// Plugins: inspect a component, list or reload those of a running Belfry.
     #[command(subcommand)]
     Plugin(PluginCommand),

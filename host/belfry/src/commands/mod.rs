@@ -4,6 +4,7 @@ mod ask;
 mod check;
 mod config;
 mod inspect;
+pub mod rules;
 mod run;
 mod start;
 
@@ -22,6 +23,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(arguments) => run::demo(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Query(arguments) => ask::query(&arguments),
+        Command::Rules(command) => rules::run(&command),
         Command::Plugin(command) => ask_or_inspect(command),
         Command::Report(command) => ask::report(command),
         Command::Config(command) => config::config(command),

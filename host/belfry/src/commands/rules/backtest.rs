@@ -1,0 +1,371 @@
+//! `belfry rules backtest`
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use belfry_model::duration::{format_duration, parse_duration};
+use belfry_model::read::Cancel;
+use belfry_model::{Clock as _, Labels, TimestampMs};
+use belfry_promql::{MatrixRow, PointValue, Query, QueryLimits, QueryTime, QueryValue};
+use belfry_rules::backtest::{Backtest, EVALUATIONS_MAX, Steps, backtest as replay};
+use belfry_rules::file::{self, Rule, RuleFile, RuleKind};
+use belfry_store::{RealDisk, Store, StoreConfig};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{BacktestArgs, files};
+use crate::cli::{Output, ServerArgs};
+use crate::client::{ask, escape};
+use crate::say;
+
+/// Steps of one question: Prometheus refuses more than 11,000.
+const STEPS_PER_QUESTION: u64 = 10_000;
+/// Firings that are listed for people; JSON has all.
+const LISTED_MAX: usize = 20;
+
+/// Where the data is.
+enum Source {
+    Server(ServerArgs),
+    Folder(Arc<Store>),
+}
+
+/// A rule with what became of it.
+struct Replayed {
+    group: String,
+    rule: String,
+    expr: String,
+    result: Backtest,
+    live: Live,
+}
+
+/// The version that is live now.
+enum Live {
+    /// Nobody could be asked.
+    Unknown,
+    /// There is none of this name.
+    None,
+    /// It is the same.
+    Same,
+    Other {
+        expr: String,
+        result: Box<Backtest>,
+    },
+}
+
+pub(super) fn backtest(arguments: &BacktestArgs) -> Result<ExitCode> {
+    let now = crate::clock::SystemClock::new().now();
+    let (from, to) = (time(&arguments.from, now)?, time(&arguments.to, now)?);
+    let interval = parse_duration(&arguments.interval).context("--interval")?;
+    if from > to || interval.is_zero() {
+        bail!(
+            "nothing to replay from {from} to {to} every {}\n  help: --from comes before --to",
+            format_duration(interval)
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let source = source(arguments, now)?;
+        let live = live_rules(&source).await;
+        let rule_files = if arguments.files.is_empty() {
+            match &live {
+                Some(file) => vec![file.clone()],
+                None => bail!("no rule file is given and the live rules cannot be asked for\n  help: name a rule file"),
+            }
+        } else {
+            read(&arguments.files)?
+        };
+        let given = !arguments.files.is_empty();
+        let mut all = Vec::new();
+        let mut skipped = 0;
+        for file in &rule_files {
+            for (g, group) in file.groups.iter().enumerate() {
+                for (r, rule) in group.rules.iter().enumerate() {
+                    if arguments.rule.as_ref().is_some_and(|n| n != rule.name.as_str()) {
+                        continue;
+                    }
+                    if rule.kind == RuleKind::Record {
+                        skipped += 1;
+                        continue;
+                    }
+                    let interval = group.interval.map(|i| i.value).filter(|d| !d.is_zero()).unwrap_or(interval);
+                    let offset = group.query_offset.map_or(Duration::ZERO, |o| o.value);
+                    let steps = Steps { from, to, interval };
+                    let result = one(&source, file, g, r, steps, offset).await?;
+                    let live = match live.as_ref().filter(|_| given) {
+                        None => Live::Unknown,
+                        Some(live) => compare(&source, live, rule, steps).await?,
+                    };
+                    all.push(Replayed {
+                        group: group.name.as_str().to_owned(),
+                        rule: rule.name.as_str().to_owned(),
+                        expr: rule.query.to_string(),
+                        result,
+                        live,
+                    });
+                }
+            }
+        }
+        if all.is_empty() {
+            let named = arguments.rule.as_ref().map(|n| format!(" called {n}")).unwrap_or_default();
+            bail!("there is no alerting rule{named} to replay\n  help: recording rules never fire");
+        }
+        match arguments.output {
+            Output::Json => say!("{}", in_json(&all, from, to)),
+            Output::Text => print(&all, from, to, skipped),
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn read(arguments: &[String]) -> Result<Vec<RuleFile>> {
+    let mut all = Vec::new();
+    for path in files::named(arguments)? {
+        let read = files::rules(&path)?;
+        match read.parsed {
+            Ok(file) => all.push(file),
+            Err(problems) => bail!("{}", files::told(&read.name, &problems)),
+        }
+    }
+    Ok(all)
+}
+
+/// `now`, `-7d`, seconds since the epoch or RFC 3339.
+fn time(text: &str, now: TimestampMs) -> Result<TimestampMs> {
+    if text == "now" {
+        return Ok(now);
+    }
+    if let Some(ago) = text.strip_prefix('-').and_then(|t| parse_duration(t).ok()) {
+        return Ok(now - ago);
+    }
+    let seconds = text.parse::<f64>().ok().filter(|v| v.abs() < 1e12).map(TimestampMs::from_secs_f64);
+    seconds
+        .or_else(|| TimestampMs::from_rfc3339(text))
+        .with_context(|| format!("`{text}` is no time\n  help: write it like 2026-01-31T00:00:00Z, -7d or now"))
+}
+
+fn source(arguments: &BacktestArgs, now: TimestampMs) -> Result<Source> {
+    let Some(folder) = &arguments.data else {
+        let (server, token) = (arguments.server.clone(), arguments.token.clone());
+        return Ok(Source::Server(ServerArgs { server, token, output: Output::Json }));
+    };
+    if !folder.is_dir() {
+        bail!("there is no data folder {}\n  help: --data names the folder of `[storage] path`", folder.display());
+    }
+    // Nothing may be deleted by looking at it.
+    let config = StoreConfig { retention: None, retention_bytes: None, ..StoreConfig::folder(folder) };
+    let (store, _) = Store::open(config, Arc::new(RealDisk), now).context("the data folder cannot be opened")?;
+    Ok(Source::Folder(store))
+}
+
+async fn one(
+    source: &Source,
+    file: &RuleFile,
+    group: usize,
+    rule: usize,
+    steps: Steps,
+    offset: Duration,
+) -> Result<Backtest> {
+    if steps.count() > EVALUATIONS_MAX {
+        bail!(
+            "{} evaluations are more than {EVALUATIONS_MAX}\n  help: look at less time, or give a longer --interval",
+            steps.count()
+        );
+    }
+    let Some(spec) = file.groups.get(group).and_then(|g| g.rules.get(rule)) else { bail!("no such rule") };
+    let mut rows: Vec<MatrixRow> = Vec::new();
+    let mut first = 0;
+    while first < steps.count() {
+        let last = (first + STEPS_PER_QUESTION).min(steps.count()) - 1;
+        let at = |i: u64| TimestampMs(steps.from.0 + i as i64 * steps.interval.as_millis() as i64) - offset;
+        let part = range(source, &spec.query.to_string(), at(first), at(last), steps.interval).await;
+        let part = part.with_context(|| format!("{} cannot be evaluated", spec.name.as_str()))?;
+        merge(&mut rows, part, offset);
+        first = last + 1;
+    }
+    Ok(replay(file, group, rule, &rows, steps))
+}
+
+/// Points come in order of time; evaluation times are what the offset is added back to.
+fn merge(rows: &mut Vec<MatrixRow>, part: Vec<MatrixRow>, offset: Duration) {
+    for mut row in part {
+        row.points.iter_mut().for_each(|(t, _)| *t = *t + offset);
+        match rows.iter_mut().find(|r| r.labels == row.labels) {
+            Some(there) => there.points.append(&mut row.points),
+            None => rows.push(row),
+        }
+    }
+}
+
+async fn range(
+    source: &Source,
+    expr: &str,
+    from: TimestampMs,
+    to: TimestampMs,
+    step: Duration,
+) -> Result<Vec<MatrixRow>> {
+    match source {
+        Source::Folder(store) => {
+            let time = QueryTime::Range { start: from, end: to, step };
+            let query = Query::parse(expr, time, QueryLimits::default())?;
+            match query.fetch(&**store).await?.evaluate(&Cancel::default())?.value {
+                QueryValue::Matrix(rows) => Ok(rows),
+                _ => bail!("the expression gives no series"),
+            }
+        }
+        Source::Server(server) => {
+            let path = format!(
+                "/api/v1/query_range?query={}&start={}&end={}&step={}",
+                escape(expr),
+                from.as_secs_f64(),
+                to.as_secs_f64(),
+                step.as_secs_f64()
+            );
+            let answer = ask(server, Method::GET, &path).await?;
+            let rows = answer["data"]["result"].as_array().context("the answer has no result")?;
+            rows.iter().map(row).collect()
+        }
+    }
+}
+
+fn row(value: &Value) -> Result<MatrixRow> {
+    let labels = value["metric"].as_object().into_iter().flatten();
+    let labels = Labels::from_pairs(labels.filter_map(|(n, v)| Some((n.clone(), v.as_str()?.to_owned()))));
+    let mut points = Vec::new();
+    for point in value["values"].as_array().into_iter().flatten() {
+        let at = point[0].as_f64().map(TimestampMs::from_secs_f64).context("a point without a time")?;
+        let text = point[1].as_str().unwrap_or("NaN");
+        points.push((at, PointValue::Float(text.trim_start_matches('+').parse().unwrap_or(f64::NAN))));
+    }
+    for point in value["histograms"].as_array().into_iter().flatten() {
+        let at = point[0].as_f64().map(TimestampMs::from_secs_f64).context("a point without a time")?;
+        // Only that there is one matters for an alert.
+        points.push((at, PointValue::Float(point[1]["sum"].as_str().and_then(|s| s.parse().ok()).unwrap_or(f64::NAN))));
+    }
+    points.sort_by_key(|(t, _)| *t);
+    Ok(MatrixRow { labels, points })
+}
+
+/// The rules that are live, written as a rule file; `None` when nobody can be asked.
+async fn live_rules(source: &Source) -> Option<RuleFile> {
+    let Source::Server(server) = source else { return None };
+    let answer = ask(server, Method::GET, "/api/v1/rules").await.ok()?;
+    let mut groups = Vec::new();
+    for (i, group) in answer["data"]["groups"].as_array()?.iter().enumerate() {
+        let mut rules = Vec::new();
+        for rule in group["rules"].as_array().into_iter().flatten().filter(|r| r["type"] == "alerting") {
+            let seconds = |name: &str| format!("{}ms", (rule[name].as_f64().unwrap_or(0.0) * 1000.0).max(0.0) as u64);
+            rules.push(json!({
+                "alert": rule["name"], "expr": rule["query"], "labels": rule["labels"],
+                "for": seconds("duration"), "keep_firing_for": seconds("keepFiringFor"),
+            }));
+        }
+        // Names are unique within a file only, and these come from several.
+        let name = format!("{}#{i}", group["name"].as_str().unwrap_or(""));
+        let interval = format!("{}ms", (group["interval"].as_f64().unwrap_or(60.0) * 1000.0).max(1.0) as u64);
+        groups.push(json!({"name": name, "interval": interval, "rules": rules}));
+    }
+    // JSON is YAML.
+    file::parse(&json!({"groups": groups}).to_string(), "live rules").ok()
+}
+
+fn same(a: &Rule, b: &Rule) -> bool {
+    let length = |d: Option<belfry_rules::file::Located<Duration>>| d.map_or(Duration::ZERO, |d| d.value);
+    a.query.to_string() == b.query.to_string()
+        && length(a.hold) == length(b.hold)
+        && length(a.keep_firing_for) == length(b.keep_firing_for)
+}
+
+/// The live rule of the same name and labels, or of the name if there is only one.
+async fn compare(source: &Source, live: &RuleFile, rule: &Rule, steps: Steps) -> Result<Live> {
+    let of_name: Vec<(usize, usize, &Rule)> = live
+        .groups
+        .iter()
+        .enumerate()
+        .flat_map(|(g, group)| group.rules.iter().enumerate().map(move |(r, rule)| (g, r, rule)))
+        .filter(|(_, _, l)| l.name == rule.name)
+        .collect();
+    if of_name.iter().any(|(_, _, l)| same(l, rule)) {
+        return Ok(Live::Same);
+    }
+    let labels = |r: &Rule| {
+        let mut all: Vec<_> =
+            r.labels.iter().map(|p| (p.name.as_str().to_owned(), p.value.as_str().to_owned())).collect();
+        all.sort();
+        all
+    };
+    let alike =
+        of_name.iter().find(|(_, _, l)| labels(l) == labels(rule)).or(of_name.first().filter(|_| of_name.len() == 1));
+    let Some((g, r, other)) = alike else { return Ok(Live::None) };
+    let result = Box::new(one(source, live, *g, *r, steps, Duration::ZERO).await?);
+    Ok(Live::Other { expr: other.query.to_string(), result })
+}
+
+fn seconds(s: f64) -> String {
+    format_duration(Duration::from_secs_f64(s.max(0.0).min(1e12).round()))
+}
+
+fn print(all: &[Replayed], from: TimestampMs, to: TimestampMs, skipped: usize) {
+    say!("from {from} to {to}");
+    let head = ["rule", "fired", "series", "longest", "firing for", "breached"].map(str::to_owned).to_vec();
+    let line = |name: String, b: &Backtest| {
+        let count = b.firings.len() as u64 + b.further;
+        vec![
+            name,
+            count.to_string(),
+            b.series.to_string(),
+            seconds(b.seconds_longest),
+            seconds(b.seconds_firing),
+            b.breached.to_string(),
+        ]
+    };
+    let mut rows = vec![head];
+    for r in all {
+        rows.push(line(r.rule.clone(), &r.result));
+        match &r.live {
+            Live::Other { result, .. } => rows.push(line("  live now".to_owned(), result)),
+            Live::Same => rows.push(vec!["  live now: the same".to_owned()]),
+            Live::None => rows.push(vec!["  live now: none".to_owned()]),
+            Live::Unknown => {}
+        }
+    }
+    let width = |i: usize| rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0);
+    for row in &rows {
+        let cells: Vec<String> = row.iter().enumerate().map(|(i, c)| format!("{c:<0$}", width(i))).collect();
+        say!("{}", cells.join("  ").trim_end());
+    }
+    for r in all {
+        for f in r.result.firings.iter().take(LISTED_MAX) {
+            let end =
+                f.to.map_or("still firing".to_owned(), |t| format!("until {t} ({})", format_duration(t.since(f.from))));
+            say!("{}  {} {end}  {}", f.from, r.rule, f.labels.without(&["alertname"]));
+        }
+        let more = r.result.firings.len().saturating_sub(LISTED_MAX) as u64 + r.result.further;
+        if more > 0 {
+            say!("  and {more} further times: see --output json");
+        }
+        for (reason, n) in &r.result.failures {
+            say!("{}: {n} evaluations failed: {reason}", r.rule);
+        }
+    }
+    if skipped > 0 {
+        say!("note: {skipped} recording rules were not replayed; alerts see what was recorded then");
+    }
+}
+
+fn in_json(all: &[Replayed], from: TimestampMs, to: TimestampMs) -> Value {
+    let rules: Vec<Value> = all
+        .iter()
+        .map(|r| {
+            let live = match &r.live {
+                Live::Unknown => Value::Null,
+                Live::None => json!({"state": "none"}),
+                Live::Same => json!({"state": "same"}),
+                Live::Other { expr, result } => json!({"state": "other", "expr": expr, "result": result}),
+            };
+            json!({"group": r.group, "rule": r.rule, "expr": r.expr, "result": r.result, "live": live})
+        })
+        .collect();
+    json!({"from": from, "to": to, "rules": rules})
+}

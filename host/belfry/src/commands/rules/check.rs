@@ -1,0 +1,85 @@
+//! `belfry rules check`
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use belfry_rules::check::{self, Facts};
+use serde_json::json;
+
+use super::{CheckArgs, files};
+use crate::cli::{ConfigArgs, Output, ServerArgs};
+use crate::say;
+
+pub(super) fn check(arguments: &CheckArgs) -> Result<ExitCode> {
+    let mut read = Vec::new();
+    for path in files::named(&arguments.files)? {
+        read.push(files::rules(&path)?);
+    }
+    let (facts, notes) = facts(arguments)?;
+    let errors: Vec<(String, &belfry_rules::file::Problem)> =
+        read.iter().flat_map(|r| r.parsed.as_ref().err().into_iter().flatten().map(|p| (r.name.clone(), p))).collect();
+    let (good, texts): (Vec<_>, Vec<_>) =
+        read.iter().filter_map(|r| r.parsed.as_ref().ok().map(|f| (f.clone(), r.text.as_str()))).unzip();
+    let findings = check::check(&good, &texts, &facts);
+    let warnings: Vec<(&str, &check::Finding)> =
+        good.iter().zip(&findings).flat_map(|(f, all)| all.iter().map(|w| (f.name.as_str(), w))).collect();
+    let rules: usize = good.iter().flat_map(|f| &f.groups).map(|g| g.rules.len()).sum();
+    let ok = errors.is_empty() && !(arguments.strict && !warnings.is_empty());
+    match arguments.output {
+        Output::Json => {
+            let errors: Vec<_> = errors
+                .iter()
+                .map(|(file, p)| json!({"file": file, "line": p.line, "column": p.column, "message": p.message, "help": p.help}))
+                .collect();
+            let warnings: Vec<_> = warnings
+                .iter()
+                .map(|(file, w)| {
+                    json!({"file": file, "line": w.at.line, "column": w.at.column, "lint": w.lint, "message": w.message, "help": w.help})
+                })
+                .collect();
+            say!(
+                "{}",
+                json!({"ok": ok, "files": read.len(), "rules": rules, "errors": errors, "warnings": warnings, "notes": notes})
+            );
+        }
+        Output::Text => {
+            errors.iter().for_each(|(file, p)| say!("{}", p.in_file(file)));
+            warnings.iter().for_each(|(file, w)| say!("{}", w.in_file(file)));
+            notes.iter().for_each(|n| say!("note: {n}"));
+            let counts =
+                format!("{} files, {rules} rules, {} errors, {} warnings", read.len(), errors.len(), warnings.len());
+            say!("{}: {counts}", if ok { "ok" } else { "failed" });
+        }
+    }
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What can be known, and what was left out for want of it.
+fn facts(arguments: &CheckArgs) -> Result<(Facts, Vec<String>)> {
+    let mut facts = Facts::default();
+    let mut notes = Vec::new();
+    match &arguments.config {
+        Some(path) => {
+            let config = ConfigArgs { config: Some(path.clone()), ..ConfigArgs::default() };
+            let input = crate::commands::config::input(&config, &[]);
+            let loaded = belfry_config::Config::load(&input).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+            facts.scrape_interval = Some(loaded.config.collection.interval);
+        }
+        None => notes.push("windows are measured against the group's interval only: give --config".to_owned()),
+    }
+    match &arguments.server {
+        Some(server) => facts.metrics = Some(metrics(server, arguments.token.clone())?),
+        None => notes.push("unknown metrics are not looked for: give --server".to_owned()),
+    }
+    Ok((facts, notes))
+}
+
+fn metrics(server: &str, token: Option<String>) -> Result<BTreeSet<String>> {
+    let server = ServerArgs { server: server.to_owned(), token, output: Output::Json };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let path = "/api/v1/label/__name__/values";
+    let answer = runtime.block_on(crate::client::ask(&server, http::Method::GET, path))?;
+    let names = answer["data"].as_array().with_context(|| format!("{} answered no list of metrics", server.server))?;
+    Ok(names.iter().filter_map(|n| n.as_str()).map(str::to_owned).collect())
+}
