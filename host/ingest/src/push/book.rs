@@ -113,7 +113,7 @@ impl SeriesBook {
     pub fn sweep(&mut self, now: Tick, short: bool) {
         // A clock that went back must not stop the sweeping for the length of the jump.
         let due = now < self.swept || now.0 - self.swept.0 >= SWEEP_EVERY_TICKS;
-        if !due && !(short && self.ended > 0) {
+        if !(due || short && self.ended > 0) {
             return;
         }
         let idle = (SERIES_IDLE.as_millis() as i64 / TICK_MS) as u32;
@@ -121,9 +121,9 @@ impl SeriesBook {
         let mut ended = 0;
         self.table.retain(|e| {
             let is_ended = e.seen & ENDED != 0;
-            let keep = !(due && (e.seen & !ENDED) < horizon) && !(short && is_ended);
-            ended += usize::from(keep && is_ended);
-            keep
+            let gone = due && (e.seen & !ENDED) < horizon || short && is_ended;
+            ended += usize::from(!gone && is_ended);
+            !gone
         });
         self.ended = ended;
         if due {

@@ -14,6 +14,9 @@ pub const PUSHED_NAME_BYTES_MAX: usize = 1024;
 /// Bytes of a pushed label's value.
 pub const PUSHED_VALUE_BYTES_MAX: usize = 8192;
 
+/// Names and values.
+pub(crate) type Pairs<'a> = Vec<(&'a [u8], &'a [u8])>;
+
 /// A label set from pairs in any order, or what is wrong with it. An empty value means that the label is not there.
 /// Prometheus sorts what comes unsorted, and so do we.
 pub(crate) fn checked<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Result<Labels, String> {
@@ -56,7 +59,7 @@ pub(crate) fn checked_series<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a 
 }
 
 /// Name and value of each `Label` message among the fields numbered `number`; others are passed over.
-pub(crate) fn pairs_v1(bytes: &[u8], number: u32) -> Result<Vec<(&[u8], &[u8])>, Malformed> {
+pub(crate) fn pairs_v1(bytes: &[u8], number: u32) -> Result<Pairs<'_>, Malformed> {
     let mut pairs = Vec::new();
     let mut r = Reader::new(bytes);
     while let Some((n, field)) = r.field()? {
@@ -104,7 +107,7 @@ mod tests {
             check(&[("job", "node"), ("__name__", "up"), ("instance", "a:1"), ("gone", "")]),
             Ok(r#"up{instance="a:1", job="node"}"#.to_owned())
         );
-        assert_eq!(check(&[("__name__", "süß.metric")]).is_ok(), true);
+        assert!(check(&[("__name__", "süß.metric")]).is_ok());
     }
 
     #[test]

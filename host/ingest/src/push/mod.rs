@@ -63,6 +63,7 @@ pub struct Push {
     producer: Arc<str>,
     book: Mutex<SeriesBook>,
     room: Semaphore,
+    #[allow(clippy::vec_box, reason = "they are handed on, through futures too: a box is cheaper to move")]
     kept: Mutex<Vec<Box<Scratch>>>,
     counts: Counts,
 }

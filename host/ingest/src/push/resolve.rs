@@ -9,7 +9,7 @@ use belfry_model::{Batch, Exemplar, Labels, MetricKind, MetricMetadata, SeriesRe
 use super::book::Tick;
 use super::decoded::{Decoded, LabelsAt, MetadataAt, SeriesPart};
 use super::intake::{Scratch, Version};
-use super::labels::{checked, checked_series, metric_of, pairs_v1};
+use super::labels::{Pairs, checked, checked_series, metric_of, pairs_v1};
 use super::outcome::Refusals;
 use super::v1::kind_of;
 use super::wire::Malformed;
@@ -38,7 +38,7 @@ struct Message<'a> {
 }
 
 impl Message<'_> {
-    fn pairs(&self, at: LabelsAt) -> Result<Vec<(&[u8], &[u8])>, Malformed> {
+    fn pairs(&self, at: LabelsAt) -> Result<Pairs<'_>, Malformed> {
         let body = self.scratch.bytes.get(..self.scratch.length).unwrap_or_default();
         let from = if at.gathered { self.scratch.decoded.gathered.as_slice() } else { body };
         let named = from.get(at.range()).unwrap_or_default();

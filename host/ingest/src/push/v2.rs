@@ -6,6 +6,7 @@
 use super::decoded::{Decoded, LabelsAt, MetadataAt};
 use super::histogram;
 use super::key::Keys;
+use super::labels::{PUSHED_LABELS_MAX, Pairs};
 use super::v1::sample;
 use super::wire::{Field, Malformed, Reader};
 
@@ -51,10 +52,10 @@ impl Symbols {
     }
 
     /// Names and values that packed references name.
-    pub fn pairs<'a>(&self, body: &'a [u8], refs: &[u8]) -> Result<Vec<(&'a [u8], &'a [u8])>, Malformed> {
+    pub fn pairs<'a>(&self, body: &'a [u8], refs: &[u8]) -> Result<Pairs<'a>, Malformed> {
         let mut r = Reader::new(refs);
         let mut pairs = Vec::new();
-        while !r.is_at_end() && pairs.len() <= super::labels::PUSHED_LABELS_MAX {
+        while !r.is_at_end() && pairs.len() <= PUSHED_LABELS_MAX {
             let (name, value) = (r.varint()?, r.varint().map_err(|_| Malformed::OddLabels)?);
             let text = |n| self.text(body, n).ok_or(Malformed::Symbol(n));
             pairs.push((text(name)?, text(value)?));
