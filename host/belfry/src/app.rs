@@ -88,6 +88,8 @@ pub struct App {
     pub state: Arc<State>,
     /// The way into the store.
     pub ingest: Arc<Ingest>,
+    /// Targets that are scraped.
+    pub scraping: crate::driver::scrape::Scraping,
     /// What others push.
     pub push: Arc<belfry_ingest::push::Push>,
     /// PromQL.
@@ -170,6 +172,7 @@ impl App {
         };
         state.journal_append(now, vec![entry]).await?;
         let app = Self {
+            scraping: crate::driver::scrape::Scraping::new(ingest.clone(), clock.clone(), changes.clone()),
             started: now,
             external_url: format!("http://{address}"),
             loaded: ArcSwap::from_pointee(loaded),

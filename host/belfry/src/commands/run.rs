@@ -154,6 +154,7 @@ async fn serve_with(
     stop.cancel();
     let drained = tokio::time::timeout(DRAIN, async {
         while tasks.join_next().await.is_some() {}
+        app.scraping.close().await;
         app.plugins.close().await;
         let _ = http.await;
     });

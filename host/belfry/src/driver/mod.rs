@@ -8,6 +8,7 @@ pub mod maintain;
 pub mod notify;
 pub mod reports;
 pub mod rules;
+pub mod scrape;
 
 use std::sync::Arc;
 use std::time::Duration;

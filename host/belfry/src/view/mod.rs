@@ -10,5 +10,6 @@ mod plugins;
 pub mod publisher;
 mod push;
 mod reports;
+mod scrape;
 mod series;
 mod sources;

@@ -45,5 +45,6 @@ pub fn sources(app: &App) -> Vec<dto::Source> {
             }
         })
         .chain(super::push::source(app))
+        .chain(super::scrape::sources(app))
         .collect()
 }

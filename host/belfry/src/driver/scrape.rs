@@ -1,0 +1,374 @@
+//! Scraping's loops: one task a job, one a discovery, one a target.
+//!
+//! Invariant: a slow or dead target delays no other; a reload leaves what did not change alone, and series that a change
+//! takes away end; at the end of the process nothing ends, since the targets go on.
+//! Not here: what a scrape means (`ingest::scrape`).
+
+mod discover;
+mod spec;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_config::types::scrape::Scrape;
+use belfry_ingest::Ingest;
+use belfry_ingest::scrape::client::{ACCEPT_TEXT, Ask, JobClient, accept_native};
+use belfry_ingest::scrape::{
+    ActiveTarget, Answer, Group, Job, JobStatus, Outcome, Pace, ScrapeError, Scraper, Target, TargetHealth, Targets,
+};
+use belfry_model::{Clock, Labels, TimestampMs};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::changes::{Changed, Changes};
+
+/// Series open at a time of one target unless its job says otherwise: ten times what a large exporter has.
+const SERIES_PER_TARGET: u64 = 100_000;
+/// The clock can be set while we sleep: we look at it at least this often.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// News from discoveries that wait for their job: it reads them all before it acts.
+const NEWS_MAX: usize = 16;
+
+/// What runs and what is known of it.
+pub struct Scraping {
+    shared: Shared,
+    jobs: tokio::sync::Mutex<BTreeMap<String, Running>>,
+    /// By job.
+    status: Statuses,
+    /// By job.
+    targets: Mutex<BTreeMap<String, JobTargets>>,
+}
+
+type JobTargets = Arc<Mutex<BTreeMap<u64, TargetStatus>>>;
+
+type Statuses = Arc<Mutex<BTreeMap<String, JobStatus>>>;
+type TargetStatus = Arc<Mutex<ActiveTarget>>;
+
+#[derive(Clone)]
+struct Shared {
+    ingest: Arc<Ingest>,
+    clock: Arc<dyn Clock>,
+    changes: Changes,
+}
+
+struct Running {
+    config: Scrape,
+    stop: CancellationToken,
+    task: JoinHandle<Left>,
+}
+
+/// What a job that was stopped leaves: its targets' memory, by key.
+type Left = BTreeMap<u64, Scraper>;
+
+impl Scraping {
+    /// Nothing is scraped yet.
+    pub fn new(ingest: Arc<Ingest>, clock: Arc<dyn Clock>, changes: Changes) -> Self {
+        let shared = Shared { ingest, clock, changes };
+        Self { shared, jobs: tokio::sync::Mutex::default(), status: Statuses::default(), targets: Mutex::default() }
+    }
+
+    /// Makes what runs follow the config.
+    pub async fn apply(&self, wanted: &[Scrape]) {
+        let mut jobs = self.jobs.lock().await;
+        let gone: Vec<String> = jobs.keys().filter(|j| !wanted.iter().any(|w| w.job == **j)).cloned().collect();
+        for job in gone {
+            if let Some(running) = jobs.remove(&job) {
+                let left = halt(running).await;
+                self.shared.end(left).await;
+                self.status.lock().remove(&job);
+                self.targets.lock().remove(&job);
+            }
+        }
+        for config in wanted {
+            if jobs.get(&config.job).is_some_and(|r| r.config == *config && !r.task.is_finished()) {
+                continue;
+            }
+            let left = match jobs.remove(&config.job) {
+                Some(running) => halt(running).await,
+                None => Left::new(),
+            };
+            match self.start(config, left) {
+                Ok(running) => drop(jobs.insert(config.job.clone(), running)),
+                Err((left, error)) => {
+                    self.targets.lock().remove(&config.job);
+                    tracing::error!(job = config.job, error, "the job is not scraped");
+                    let status = JobStatus { job: config.job.clone(), errors: vec![error], ..JobStatus::default() };
+                    self.status.lock().insert(config.job.clone(), status);
+                    self.shared.end(left).await;
+                }
+            }
+        }
+        self.shared.changes.tell(Changed::Sources);
+    }
+
+    fn start(&self, config: &Scrape, left: Left) -> Result<Running, (Left, String)> {
+        let made = spec::job(config).and_then(|job| Ok((job, JobClient::new(spec::http(&config.http, Some(config)))?)));
+        let (job, client) = match made {
+            Ok(made) => made,
+            Err(error) => return Err((left, error)),
+        };
+        let stop = CancellationToken::new();
+        let targets = JobTargets::default();
+        let name = config.job.clone();
+        self.targets.lock().insert(name.clone(), targets.clone());
+        self.status.lock().insert(name.clone(), JobStatus { job: name, ..JobStatus::default() });
+        let work = JobWork {
+            shared: self.shared.clone(),
+            job: Arc::new(job),
+            client,
+            series_max: config.limits.series.unwrap_or(SERIES_PER_TARGET),
+            status: self.status.clone(),
+            targets,
+            running: BTreeMap::new(),
+            left,
+        };
+        let task = tokio::spawn(work.run(config.clone(), stop.clone()));
+        Ok(Running { config: config.clone(), stop, task })
+    }
+
+    /// How everything is now, by job.
+    pub fn snapshot(&self) -> Vec<JobStatus> {
+        let mut all = self.status.lock().clone();
+        for (name, targets) in self.targets.lock().iter() {
+            if let Some(status) = all.get_mut(name) {
+                status.active = targets.lock().values().map(|t| t.lock().clone()).collect();
+            }
+        }
+        all.into_values().collect()
+    }
+
+    /// Stops; series do not end, for the process will be back.
+    pub async fn close(&self) {
+        let jobs = std::mem::take(&mut *self.jobs.lock().await);
+        for running in jobs.into_values() {
+            halt(running).await;
+        }
+    }
+}
+
+async fn halt(running: Running) -> Left {
+    running.stop.cancel();
+    running.task.await.unwrap_or_default()
+}
+
+impl Shared {
+    async fn end(&self, left: Left) {
+        for scraper in left.into_values() {
+            if let Err(error) = scraper.end(&self.ingest, self.clock.now()).await {
+                tracing::warn!(%error, "the end of a target's series was not written");
+            }
+        }
+    }
+}
+
+struct JobWork {
+    shared: Shared,
+    job: Arc<Job>,
+    client: JobClient,
+    series_max: u64,
+    status: Statuses,
+    targets: JobTargets,
+    running: BTreeMap<u64, (CancellationToken, JoinHandle<Scraper>)>,
+    /// From before a reload, until the discoveries have told which targets go on.
+    left: Left,
+}
+
+impl JobWork {
+    async fn run(mut self, config: Scrape, stop: CancellationToken) -> Left {
+        let (tell, mut told) = mpsc::channel(NEWS_MAX);
+        let mut discoveries = JoinSet::new();
+        for (i, discovery) in config.discoveries.iter().enumerate() {
+            discoveries.spawn(discover::run(i, discovery.clone(), tell.clone(), stop.clone()));
+        }
+        drop(tell);
+        let fixed: Vec<Group> = config.groups.iter().map(spec::group).collect();
+        let mut found: Vec<Option<Vec<Group>>> = vec![None; config.discoveries.len()];
+        let mut errors: Vec<Option<String>> = vec![None; config.discoveries.len()];
+        loop {
+            self.sync(&fixed, &found, &errors).await;
+            let news = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(news) = told.recv() => news,
+                else => {
+                    stop.cancelled().await;
+                    break;
+                }
+            };
+            let mut next = Some(news);
+            while let Some((i, news)) = next {
+                if let (Some(found), Some(error)) = (found.get_mut(i), errors.get_mut(i)) {
+                    match news {
+                        Ok(groups) => (*found, *error) = (Some(groups), None),
+                        Err(reason) => *error = Some(reason),
+                    }
+                }
+                next = told.try_recv().ok();
+            }
+        }
+        for (stop, _) in self.running.values() {
+            stop.cancel();
+        }
+        for (key, (_, task)) in std::mem::take(&mut self.running) {
+            if let Ok(scraper) = task.await {
+                self.left.insert(key, scraper);
+            }
+        }
+        self.left
+    }
+
+    /// Starts and stops targets until those run that there are.
+    async fn sync(&mut self, fixed: &[Group], found: &[Option<Vec<Group>>], errors: &[Option<String>]) {
+        let groups: Vec<Group> = fixed.iter().chain(found.iter().flatten().flatten()).cloned().collect();
+        let mut targets = Targets::of(&self.job, &groups);
+        let mut errors: Vec<String> = errors.iter().flatten().cloned().collect();
+        if targets.too_many(&self.job) {
+            let error = ScrapeError::TooManyTargets(self.job.limits.targets);
+            tracing::warn!(job = self.job.name, %error, "no target of the job is scraped");
+            errors.push(error.to_string());
+            targets.active.clear();
+        }
+        let wanted: BTreeMap<u64, Arc<Target>> = targets.active.into_iter().map(|t| (t.key(), t)).collect();
+        let all_known = found.iter().all(Option::is_some);
+        let mut ended = Left::new();
+        if all_known {
+            let gone: Vec<u64> = self.running.keys().copied().filter(|k| !wanted.contains_key(k)).collect();
+            for key in gone {
+                self.targets.lock().remove(&key);
+                if let Some((stop, task)) = self.running.remove(&key) {
+                    stop.cancel();
+                    ended.extend(task.await.ok().map(|scraper| (key, scraper)));
+                }
+            }
+        }
+        for (key, target) in wanted {
+            if !self.running.contains_key(&key) {
+                self.start(key, target);
+            }
+        }
+        if all_known {
+            ended.append(&mut self.left);
+        }
+        self.shared.end(ended).await;
+        if let Some(status) = self.status.lock().get_mut(&self.job.name) {
+            (status.dropped, status.failed, status.errors) = (targets.dropped, targets.failed, errors);
+        }
+        self.shared.changes.tell(Changed::Sources);
+    }
+
+    fn start(&mut self, key: u64, target: Arc<Target>) {
+        // The key keeps targets apart that differ only in path or parameters.
+        let instance = target.labels.get("instance").unwrap_or_default();
+        let producer = format!("scrape/{}/{instance}#{:08x}", self.job.name, key as u32);
+        let scraper = match self.left.remove(&key) {
+            Some(mut scraper) => {
+                scraper.reconfigure(self.job.clone(), target.clone());
+                scraper
+            }
+            None => Scraper::new(self.job.clone(), target.clone(), producer.as_str()),
+        };
+        self.shared.ingest.register(&producer, Labels::empty(), Some(self.series_max));
+        let status = Arc::new(Mutex::new(ActiveTarget {
+            job: self.job.name.clone(),
+            discovered_labels: target.discovered.clone(),
+            labels: target.labels.clone(),
+            scrape_url: target.url.to_string(),
+            health: TargetHealth::Unknown,
+            last_error: String::new(),
+            last_scrape: None,
+            last_duration: None,
+            interval: target.interval,
+            timeout: target.timeout,
+            health_since: None,
+            last_samples: 0,
+            scrapes: 0,
+            failures: 0,
+            producer,
+        }));
+        self.targets.lock().insert(key, status.clone());
+        let stop = CancellationToken::new();
+        let work = TargetWork {
+            shared: self.shared.clone(),
+            job: self.job.clone(),
+            target,
+            client: self.client.clone(),
+            scraper,
+            status,
+        };
+        let task = tokio::spawn(work.run(stop.clone()));
+        self.running.insert(key, (stop, task));
+    }
+}
+
+struct TargetWork {
+    shared: Shared,
+    job: Arc<Job>,
+    target: Arc<Target>,
+    client: JobClient,
+    scraper: Scraper,
+    status: TargetStatus,
+}
+
+impl TargetWork {
+    async fn run(mut self, stop: CancellationToken) -> Scraper {
+        let clock = self.shared.clock.clone();
+        let pace = Pace::new(self.target.interval, self.target.key());
+        let accept = if self.job.native_histograms { accept_native() } else { ACCEPT_TEXT.to_owned() };
+        let mut body = Vec::new();
+        let mut due = pace.next_due(clock.now());
+        loop {
+            let now = clock.now();
+            if now < due {
+                let pause = due.since(now).min(SLEEP_MAX);
+                // A clock that was set back must not stop the scraping for the length of the jump.
+                due = due.min(pace.next_due(now));
+                tokio::select! {
+                    () = stop.cancelled() => return self.scraper,
+                    () = tokio::time::sleep(pause) => continue,
+                }
+            }
+            let begin = clock.monotonic();
+            let ask = Ask {
+                url: &self.target.url,
+                timeout: self.target.timeout,
+                body_bytes_max: self.job.limits.body_bytes,
+                accept: &accept,
+            };
+            let fetched = tokio::select! {
+                () = stop.cancelled() => return self.scraper,
+                fetched = self.client.fetch(ask, &mut body) => fetched,
+            };
+            let took = clock.monotonic().saturating_sub(begin);
+            let answer = fetched.map(|format| Answer { body: &body, format });
+            let outcome = self.scraper.scraped(&self.shared.ingest, pace.stamp(due, now), took, answer).await;
+            self.tell(now, took, &outcome);
+            due = pace.next_due(clock.now().max(due));
+        }
+    }
+
+    fn tell(&self, at: TimestampMs, took: Duration, outcome: &Outcome) {
+        if let Some(error) = &outcome.lost {
+            tracing::warn!(job = self.job.name, %error, "what a scrape brought was not written");
+        }
+        let mut status = self.status.lock();
+        let health = if outcome.error.is_some() { TargetHealth::Down } else { TargetHealth::Up };
+        let error = outcome.error.as_ref().map(ScrapeError::to_string).unwrap_or_default();
+        if status.health != health {
+            status.health_since = Some(at);
+            let instance = self.target.labels.get("instance").unwrap_or_default();
+            match health {
+                TargetHealth::Down => tracing::warn!(job = self.job.name, instance, error, "target is down"),
+                _ => tracing::info!(job = self.job.name, instance, "target is up"),
+            }
+        }
+        status.failures += u64::from(outcome.error.is_some());
+        status.scrapes += 1;
+        (status.health, status.last_error) = (health, error);
+        (status.last_scrape, status.last_duration, status.last_samples) = (Some(at), Some(took), outcome.kept);
+        drop(status);
+        self.shared.changes.tell(Changed::Sources);
+    }
+}

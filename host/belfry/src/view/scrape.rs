@@ -1,0 +1,51 @@
+//! Scrape targets among the sources.
+
+use std::collections::BTreeMap;
+
+use belfry_dashboard::dto::{Health, Source};
+use belfry_ingest::scrape::{ActiveTarget, TargetHealth};
+
+use crate::app::App;
+
+/// Every target that is scraped, in order of job.
+pub fn sources(app: &App) -> Vec<Source> {
+    app.scraping.snapshot().into_iter().flat_map(|j| j.active).map(|t| source(app, t)).collect()
+}
+
+fn source(app: &App, t: ActiveTarget) -> Source {
+    let counts = app.ingest.producer_stats(&t.producer).unwrap_or_default();
+    let rejected = [
+        ("too_old", counts.samples.too_old),
+        ("duplicate", counts.samples.duplicate),
+        ("lost", counts.samples_lost),
+        ("series_shed", counts.series_shed),
+        ("series_refused", counts.series_refused),
+    ];
+    let rejected: BTreeMap<String, u64> =
+        rejected.into_iter().filter(|(_, n)| *n > 0).map(|(r, n)| (r.to_owned(), n)).collect();
+    let instance = t.labels.get("instance").unwrap_or_default();
+    Source {
+        name: t.producer.clone(),
+        kind: "scrape".to_owned(),
+        title: format!("{} {instance}", t.job),
+        plugin: None,
+        health: match t.health {
+            TargetHealth::Unknown => Health::Unknown,
+            TargetHealth::Up => Health::Up,
+            TargetHealth::Down => Health::Down,
+        },
+        reason: t.last_error,
+        health_since_ms: t.health_since,
+        last_pull_ms: t.last_scrape,
+        last_duration_seconds: t.last_duration.map(|d| d.as_secs_f64()),
+        interval_seconds: t.interval.as_secs_f64(),
+        last_samples: t.last_samples,
+        series: counts.series,
+        pulls_total: t.scrapes,
+        errors_total: t.failures,
+        samples_total: counts.samples.accepted,
+        rejected,
+        recent_pull_seconds: Vec::new(),
+        labels: t.labels,
+    }
+}
