@@ -90,6 +90,8 @@ pub struct App {
     pub ingest: Arc<Ingest>,
     /// Targets that are scraped.
     pub scraping: crate::driver::scrape::Scraping,
+    /// Rule files, and who evaluates them.
+    pub rule_files: Arc<crate::rule_files::RuleFiles>,
     /// What others push.
     pub push: Arc<belfry_ingest::push::Push>,
     /// PromQL.
@@ -116,6 +118,8 @@ pub struct App {
     pub notices: Mutex<BTreeMap<String, Notice>>,
     /// For the overview.
     pub rates: crate::view::overview::Rates,
+    /// When the config of now was read.
+    pub config_read: Mutex<TimestampMs>,
     /// One reload at a time.
     pub reloading: tokio::sync::Mutex<()>,
 }
@@ -163,7 +167,9 @@ impl App {
             reports: Arc::new(Mutex::new(Reports::new())),
         };
         // What rules and notify remember may differ by what was between the two when the process ended.
-        let known = remembered.iter().map(|a| a.fingerprint).collect();
+        let rule_files = Arc::new(crate::rule_files::RuleFiles::open(&state).await?);
+        let of_files = rule_files.remembered().iter().copied();
+        let known = remembered.iter().map(|a| a.fingerprint).chain(of_files).collect();
         inputs.notify.send(NotifyInput::Remembered(known)).await;
         let (live, _) = broadcast::channel(LIVE_EVENTS_QUEUED_MAX);
         let entry = JournalEntry::Started {
@@ -180,6 +186,7 @@ impl App {
             making: Arc::default(),
             notices: Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
+            config_read: Mutex::new(now),
             rates: Default::default(),
             clock,
             load_input,
@@ -187,6 +194,7 @@ impl App {
             state,
             ingest,
             push,
+            rule_files,
             queries,
             plugins,
             sources,

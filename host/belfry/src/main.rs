@@ -18,6 +18,7 @@ mod plugins;
 mod process;
 mod queries;
 mod reload;
+mod rule_files;
 mod sources;
 mod spec;
 mod telemetry;

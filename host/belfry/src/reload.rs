@@ -22,7 +22,7 @@ use crate::plugins::{Wanted, name_of};
 use crate::spec;
 
 /// Code of the notice about a refused config.
-const REFUSED: &str = "config_refused";
+pub const REFUSED: &str = "config_refused";
 /// Code of the notice about what waits for a restart.
 const WAITS: &str = "config_waits";
 
@@ -39,6 +39,7 @@ pub async fn reload(app: &Arc<App>) -> Result<(), String> {
             }
             let waits = waits_for_restart(&app.loaded.load().config, &loaded.config);
             app.loaded.store(Arc::new(loaded));
+            *app.config_read.lock() = now;
             app.no_notice(REFUSED);
             match waits.is_empty() {
                 true => app.no_notice(WAITS),
@@ -107,6 +108,7 @@ pub async fn apply(app: &Arc<App>) {
     }
     let rules = config.rules.iter().map(spec::rule).collect();
     app.inputs.rules.send(RulesInput::Configure(rules)).await;
+    crate::rule_files::apply(app).await;
     let mut reports = Vec::new();
     for report in &config.reports {
         let last = app.state.report_last_due(&report.name).await.unwrap_or_else(|error| {

@@ -229,7 +229,7 @@ config = { period = "24h" }
     let report = &config.reports[0];
     assert_eq!(report.formats, [ReportFormat::Html, ReportFormat::Json]);
     assert_eq!((report.sections[0].title.as_str(), report.deliver[0].as_str()), ("Metrics", "ops"));
-    assert_eq!(loaded.warnings.len(), 1, "rule files wait for their reader");
+    assert!(loaded.warnings.is_empty());
 }
 
 #[test]

@@ -3,8 +3,11 @@
 //! Invariant: at most [`RECORD_CACHE_SERIES_MAX`] references are kept; one that is dropped is opened again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use belfry_model::{Labels, SeriesRef};
+use belfry_model::{Appended, Batch, Histogram, Labels, SeriesRef, TimestampMs};
+
+use crate::writer::{AppendError, HOST_PRODUCER, Ingest};
 
 /// References kept, about 3 MB with their labels: Belfry's own metrics and the alerts of a large installation.
 pub const RECORD_CACHE_SERIES_MAX: usize = 20_000;
@@ -41,6 +44,25 @@ impl RefCache {
 
     pub fn len(&self) -> usize {
         self.young.len() + self.old.len()
+    }
+}
+
+impl Ingest {
+    /// Like [`Ingest::record`], for native histograms: rules that record them. They are few, so their series are looked
+    /// up each time.
+    pub async fn record_histograms(
+        &self,
+        at: TimestampMs,
+        samples: Vec<(Labels, Arc<Histogram>)>,
+    ) -> Result<Appended, AppendError> {
+        let mut batch = Batch::at(HOST_PRODUCER, at);
+        for (labels, histogram) in samples {
+            match self.writer.open(&labels) {
+                Ok(series) => batch.histograms.push((series, at, None, histogram)),
+                Err(error) => tracing::debug!(%labels, %error, "a series of the host's own was not opened"),
+            }
+        }
+        self.append(batch).await
     }
 }
 

@@ -227,6 +227,8 @@ fn start_organs(app: &Arc<App>, outputs: Outputs, stop: &CancellationToken) -> J
         belfry_config::types::Fsync::Every(every) => Some(every),
         _ => None,
     };
+    tasks.spawn(crate::rule_files::evaluate(app.clone(), stop.clone()));
+    tasks.spawn(crate::rule_files::watch(app.clone(), stop.clone()));
     let upkeep = driver::maintain::Upkeep { store: app.store.clone(), state: app.state.clone(), sync_every };
     tasks.spawn(driver::maintain::run(upkeep, clock.clone(), stop.clone()));
     tasks

@@ -4,6 +4,7 @@
 //! Not here: decisions.
 
 pub mod collect;
+pub mod groups;
 pub mod maintain;
 pub mod notify;
 pub mod reports;

@@ -8,6 +8,8 @@ mod organ;
 mod spec;
 mod state;
 
+/// What templates ask and see.
+pub use belfry_template::{NoQueries, QueryFunc, QuerySample};
 pub use organ::{GroupSnapshot, Groups, GroupsEffect, GroupsInput, Health, Job, RuleView};
 pub use spec::{Defaults, GroupSpec, Row, RuleSpec, Words, severity_of};
 pub use state::{ALERTS_PER_FILE_RULE_MAX, Active, StoredAlert};

@@ -1,0 +1,268 @@
+//! Rule files: read at the start, at every reload and when they change.
+//!
+//! Invariant: a file that cannot be read keeps its last good version, and is named in the log, as a notice, among the
+//! rules and in readiness until it is mended or gone.
+//! Not here: what is in them (`belfry_rules::file`), when they are evaluated (`belfry_rules::groups`).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use belfry_config::types::RuleSettings;
+use belfry_dashboard::dto::{Notice, NoticeLevel};
+use belfry_model::Fingerprint;
+use belfry_rules::file::{self, RuleFile};
+use belfry_rules::groups::{Defaults, GroupSnapshot, GroupSpec, Groups, GroupsInput, StoredAlert};
+use belfry_state::State;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::changes::Changed;
+use crate::driver::{self, Letters, Mailbox, mailbox};
+
+/// How often the files are looked at. Folders of mounted volumes send no events, so looking is what always works.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What is known of the rule files, and who evaluates them.
+pub struct RuleFiles {
+    organ: Arc<Mutex<Groups>>,
+    inputs: Mailbox<GroupsInput>,
+    letters: Mutex<Option<Letters<GroupsInput>>>,
+    files: Mutex<BTreeMap<PathBuf, Known>>,
+    remembered: Vec<Fingerprint>,
+}
+
+/// One file.
+#[derive(Debug, Default)]
+struct Known {
+    good: Option<RuleFile>,
+    refused: Option<String>,
+    text: String,
+}
+
+/// A file that is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The file.
+    pub file: String,
+    /// All its problems.
+    pub problems: String,
+    /// An older version of it is evaluated.
+    pub has_good: bool,
+}
+
+impl RuleFiles {
+    /// With what was kept of their alerts.
+    pub async fn open(state: &State) -> Result<Self> {
+        let mut kept: Vec<StoredAlert> = Vec::new();
+        for body in state.rule_alerts().await? {
+            match serde_json::from_str(&body) {
+                Ok(alert) => kept.push(alert),
+                Err(error) => tracing::warn!(%error, "an alert's row cannot be read"),
+            }
+        }
+        let remembered = kept.iter().map(|k| k.alert.fingerprint).collect();
+        let organ = Groups::new(kept, state.rule_groups().await?);
+        let (inputs, letters) = mailbox();
+        Ok(Self {
+            organ: Arc::new(Mutex::new(organ)),
+            inputs,
+            letters: Mutex::new(Some(letters)),
+            files: Mutex::default(),
+            remembered,
+        })
+    }
+
+    /// Alerts that were kept over the restart.
+    pub fn remembered(&self) -> &[Fingerprint] {
+        &self.remembered
+    }
+
+    /// Every group as it stands.
+    pub fn snapshot(&self) -> Vec<GroupSnapshot> {
+        self.organ.lock().snapshot()
+    }
+
+    /// Files that are refused now.
+    pub fn refused(&self) -> Vec<Refused> {
+        let refused = |(path, known): (&PathBuf, &Known)| {
+            let problems = known.refused.clone()?;
+            Some(Refused { file: path.display().to_string(), problems, has_good: known.good.is_some() })
+        };
+        self.files.lock().iter().filter_map(refused).collect()
+    }
+}
+
+/// Reads the files of the config of now. Called under the lock of reloads.
+pub async fn apply(app: &App) {
+    let loaded = app.loaded.load_full();
+    let settings = loaded.config.rule_settings.clone();
+    let texts = tokio::task::spawn_blocking(move || read_all(&settings.patterns)).await.unwrap_or_default();
+    for path in app.rule_files.forget_others(&texts) {
+        app.no_notice(&notice_code(&path));
+    }
+    for (path, text) in texts {
+        let Some(news) = app.rule_files.take(&path, text) else { continue };
+        let file = path.display().to_string();
+        match news {
+            Ok(warnings) => {
+                tracing::info!(file, "rule file read");
+                warnings.iter().for_each(|w| tracing::warn!("{w}"));
+                app.no_notice(&notice_code(&path));
+            }
+            Err(refused) => {
+                let goes_on = if refused.has_good { "; its last good version goes on" } else { "" };
+                tracing::error!("rule file {file} is refused{goes_on}:\n{}", refused.problems);
+                app.notice(Notice {
+                    code: notice_code(&path),
+                    level: NoticeLevel::Error,
+                    title: format!("Rule file {file} is refused{goes_on}"),
+                    text: refused.problems,
+                    help: Some("mend it: it is read again when it changes".to_owned()),
+                    since_ms: app.clock.now(),
+                });
+            }
+        }
+    }
+    let (groups, unread) = app.rule_files.groups(&defaults(&loaded.config.rule_settings, &app.external_url));
+    app.rule_files.inputs.send(GroupsInput::Configure { groups, unread }).await;
+    app.changes.tell(Changed::Alerts);
+}
+
+fn notice_code(path: &Path) -> String {
+    format!("rule_file_{}", path.display())
+}
+
+fn defaults(settings: &RuleSettings, external_url: &str) -> Defaults {
+    Defaults {
+        interval: settings.interval,
+        query_offset: settings.query_offset,
+        external_labels: settings.external_labels.clone(),
+        external_url: external_url.to_owned(),
+    }
+}
+
+type Texts = Vec<(PathBuf, Result<String, String>)>;
+
+fn read_all(patterns: &[PathBuf]) -> Texts {
+    let read = |path: &Path| {
+        let length = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
+        if length > file::FILE_BYTES_MAX as u64 {
+            return Err(format!("it has more than {} bytes", file::FILE_BYTES_MAX));
+        }
+        std::fs::read_to_string(path).map_err(|e| e.to_string())
+    };
+    belfry_config::rule_files(patterns).into_iter().map(|path| (path.clone(), read(&path))).collect()
+}
+
+impl RuleFiles {
+    /// Forgets the files that are not among these; which they were.
+    fn forget_others(&self, texts: &Texts) -> Vec<PathBuf> {
+        let mut files = self.files.lock();
+        let gone: Vec<PathBuf> = files.keys().filter(|k| texts.iter().all(|(path, _)| path != *k)).cloned().collect();
+        for path in &gone {
+            tracing::info!(file = %path.display(), "rule file gone");
+            files.remove(path);
+        }
+        gone
+    }
+
+    /// Takes a file as it is now. `None` when it says what it said before; else its warnings, or why it is refused.
+    fn take(&self, path: &Path, text: Result<String, String>) -> Option<Result<Vec<String>, Refused>> {
+        let mut files = self.files.lock();
+        let new = !files.contains_key(path);
+        let known = files.entry(path.to_owned()).or_default();
+        let name = path.display().to_string();
+        let outcome = match text {
+            Ok(text) if !new && text == known.text => return None,
+            Ok(text) => {
+                let read = file::parse(&text, &name);
+                known.text = text;
+                read.map_err(|problems| problems.iter().map(|p| p.in_file(&name)).collect::<Vec<_>>().join("\n"))
+            }
+            Err(error) => {
+                let problem = format!("{name}: cannot be read: {error}");
+                if known.refused.as_ref() == Some(&problem) {
+                    return None;
+                }
+                known.text.clear();
+                Err(problem)
+            }
+        };
+        Some(match outcome {
+            Ok(good) => {
+                let warnings = good.warnings.iter().map(|w| w.in_file(&name)).collect();
+                known.good = Some(good);
+                known.refused = None;
+                Ok(warnings)
+            }
+            Err(problems) => {
+                known.refused = Some(problems.clone());
+                Err(Refused { file: name, problems, has_good: known.good.is_some() })
+            }
+        })
+    }
+
+    /// What is evaluated, and the files of which nothing can be.
+    fn groups(&self, defaults: &Defaults) -> (Vec<GroupSpec>, Vec<String>) {
+        let files = self.files.lock();
+        let groups = files.values().filter_map(|k| k.good.as_ref()).flat_map(|f| GroupSpec::of_file(f, defaults));
+        let unread = files.iter().filter(|(_, k)| k.good.is_none()).map(|(path, _)| path.display().to_string());
+        (groups.collect(), unread.collect())
+    }
+}
+
+/// Evaluates the groups until `stop`.
+pub async fn evaluate(app: Arc<App>, stop: CancellationToken) {
+    let Some(letters) = app.rule_files.letters.lock().take() else { return };
+    let hands = Arc::new(driver::groups::GroupHands {
+        queries: app.queries.clone(),
+        ingest: app.ingest.clone(),
+        state: app.state.clone(),
+        inputs: app.rule_files.inputs.clone(),
+        notify: app.inputs.notify.clone(),
+        changes: app.changes.clone(),
+        clock: app.clock.clone(),
+        places: driver::groups::places(),
+    });
+    driver::drive(app.rule_files.organ.clone(), letters, hands, app.clock.clone(), stop).await;
+}
+
+type Marks = Vec<(PathBuf, Option<SystemTime>, u64)>;
+
+fn marks(patterns: &[PathBuf]) -> Marks {
+    let mark = |path: PathBuf| {
+        let meta = std::fs::metadata(&path).ok();
+        let length = meta.as_ref().map_or(0, std::fs::Metadata::len);
+        (path, meta.and_then(|m| m.modified().ok()), length)
+    };
+    belfry_config::rule_files(patterns).into_iter().map(mark).collect()
+}
+
+/// Reads the files again when they change, until `stop`. A change counts once it stands still from one look to the next:
+/// half a file is not read.
+pub async fn watch(app: Arc<App>, stop: CancellationToken) {
+    let mut applied: Option<Marks> = None;
+    let mut before: Option<Marks> = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let patterns = app.loaded.load().config.rule_settings.patterns.clone();
+        if patterns.is_empty() && applied.as_ref().is_none_or(Vec::is_empty) {
+            continue;
+        }
+        let Ok(now) = tokio::task::spawn_blocking(move || marks(&patterns)).await else { continue };
+        let still = before.as_ref() == Some(&now);
+        if still && applied.as_ref() != Some(&now) {
+            let _one = app.reloading.lock().await;
+            apply(&app).await;
+            applied = Some(now.clone());
+        }
+        before = Some(now);
+    }
+}
