@@ -43,6 +43,9 @@ pub(crate) struct Commit {
     pub wal: Option<Wal>,
     /// The log's generation.
     pub generation: u64,
+    /// What was introduced before this began must be introduced again: with each generation, and when a part of the
+    /// log may not be durable.
+    pub epoch: u64,
     /// The head must be written to a block: part of the log may not be durable.
     pub flush_soon: bool,
     pub builder: RecordBuilder,
@@ -50,7 +53,7 @@ pub(crate) struct Commit {
 
 impl Commit {
     pub fn new(wal: Option<Wal>, generation: u64) -> Self {
-        Self { wal, generation, flush_soon: false, builder: RecordBuilder::default() }
+        Self { wal, generation, epoch: 1, flush_soon: false, builder: RecordBuilder::default() }
     }
 
     /// Ends the record being built and queues it for [`Commit::write`].
@@ -71,6 +74,7 @@ impl Commit {
     /// written instead.
     pub fn sync_failed(&mut self) {
         self.flush_soon = true;
+        self.epoch += 1;
         if let Some(wal) = &mut self.wal {
             wal.abandon_segment();
         }
@@ -135,7 +139,12 @@ fn apply(shared: &Shared, commit: &mut Commit, batch: &Batch) -> Appended {
         commit.builder.metadata(&m);
     }
     let window = i64::try_from(shared.config.out_of_order_window.as_millis()).unwrap_or(i64::MAX);
-    for (i, (reference, value)) in batch.refs.iter().zip(&batch.values).enumerate() {
+    let as_row = take_row(&mut state, commit, batch);
+    if as_row {
+        out.accepted += batch.refs.len() as u64;
+    }
+    let alone = if as_row { 0 } else { batch.refs.len() };
+    for (i, (reference, value)) in batch.refs.iter().zip(&batch.values).enumerate().take(alone) {
         let at = match &batch.times {
             Times::One(t) => t.0,
             Times::Each(times) => match times.get(i) {
@@ -170,6 +179,36 @@ fn apply(shared: &Shared, commit: &mut Commit, batch: &Batch) -> Appended {
     out
 }
 
+/// Takes the floats of a batch as a row, if they are one: series that came together before, at one time that is the
+/// newest for all of them.
+fn take_row(state: &mut State, commit: &mut Commit, batch: &Batch) -> bool {
+    let at = match &batch.times {
+        Times::One(at) => at.0,
+        Times::Each(times) => match times.first() {
+            Some(first) if times.len() == batch.refs.len() && times.iter().all(|t| t == first) => first.0,
+            _ => return false,
+        },
+    };
+    if batch.refs.len() != batch.values.len() || batch.starts.iter().any(|s| *s != 0) {
+        return false;
+    }
+    let Some(number) = state.head.group_of(&batch.refs) else { return false };
+    if !state.head.takes_row(number, at) {
+        return false;
+    }
+    state.head.push_row(number, at, &batch.values);
+    if commit.wal.is_some() {
+        if state.head.group_mut(number).is_some_and(|g| g.introduced != commit.epoch as u32) {
+            state.head.group_ids(number).into_iter().for_each(|id| introduce(state, commit, id));
+        }
+        let epoch = commit.epoch;
+        if let Some(group) = state.head.group_mut(number) {
+            commit.builder.row(group, at, &batch.values, epoch);
+        }
+    }
+    true
+}
+
 fn take(state: &mut State, commit: &mut Commit, window: i64, of: SeriesRef, p: &Point<'_>, out: &mut Appended) {
     let Some(id) = state.head.resolve(of) else {
         out.unknown_series += 1;
@@ -196,9 +235,9 @@ fn take(state: &mut State, commit: &mut Commit, window: i64, of: SeriesRef, p: &
     }
 }
 
-/// Makes sure that the log's generation says what series `id` is.
+/// Makes sure that the log says what series `id` is.
 pub(crate) fn introduce(state: &mut State, commit: &mut Commit, id: u32) {
-    if state.head.introduce(id, commit.generation) {
+    if state.head.introduce(id, commit.epoch) {
         commit.builder.series(id, &state.head.index.labels(id));
     }
 }

@@ -12,6 +12,8 @@ use crate::codec::Corrupt;
 use crate::own::Own;
 use crate::store::Shared;
 
+/// Groups whose rows move on under one lock.
+const GROUPS_PER_LOCK: u32 = 16;
 /// Series looked up under one lock.
 const SERIES_PER_LOCK: usize = 10_000;
 
@@ -49,6 +51,22 @@ pub struct InOrder {
 }
 
 impl Shared {
+    /// Hands rows to their series, some groups at a time, so that setting the head aside has little left to do while
+    /// everybody waits.
+    pub fn move_rows_on(&self) {
+        let mut from = 0;
+        loop {
+            let mut state = self.state.write();
+            let end = state.head.groups_end();
+            if from >= end {
+                return;
+            }
+            let to = end.min(from + GROUPS_PER_LOCK);
+            (from..to).for_each(|g| state.head.move_on(g));
+            from = to;
+        }
+    }
+
     /// What was set aside of the head. No series may be forgotten meanwhile: the caller does the upkeep.
     pub fn frozen_in_order(&self) -> Option<InOrder> {
         let (frozen, labels) = {

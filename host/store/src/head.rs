@@ -3,7 +3,7 @@
 //! Invariant: a sample is in the head or in a block, and wherever it is, the same samples are accepted and refused.
 //! Not here: files (`wal`, `block`), threads and locks (`store`).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use belfry_model::read::ReadError;
@@ -15,6 +15,7 @@ use crate::chunk::Encoder;
 use crate::frozen::Frozen;
 use crate::index::MemIndex;
 use crate::own::Own;
+use crate::rows::{ALONE, Groups};
 use crate::series::{Point, Standing};
 
 /// Exemplars kept in all; the oldest go first. About 10 MB.
@@ -39,17 +40,19 @@ pub enum Inserted {
 }
 
 /// One open series. Its labels are in the index.
-struct Slot {
+pub(crate) struct Slot {
     /// Time of its newest sample, wherever that is; `i64::MIN` for none.
-    newest: i64,
-    /// What came for it alone since the head was last frozen.
-    own: Option<Box<Own>>,
+    pub newest: i64,
+    /// What came for it since the head was last frozen; rows of its group aside.
+    pub own: Option<Box<Own>>,
+    /// Its group, or [`ALONE`].
+    pub group: u32,
     /// Part of its references; 0 when the slot is free.
     serial: u32,
-    /// The write-ahead log's generation that introduced it last, cut to 32 bits.
+    /// The write-ahead log's epoch that introduced it last, cut to 32 bits.
     introduced: u32,
     /// `newest` covers the blocks.
-    knows_blocks: bool,
+    pub knows_blocks: bool,
     has_exemplars: bool,
     /// Rounds of upkeep that found it without a sample ever.
     unused_rounds: u8,
@@ -63,12 +66,13 @@ const UNUSED_ROUNDS_MAX: u8 = 3;
 pub struct Head {
     /// Which series have which labels.
     pub index: MemIndex,
-    slots: Vec<Slot>,
+    pub(crate) slots: Vec<Slot>,
     free: Vec<u32>,
+    pub(crate) groups: Groups,
     frozen: Option<Arc<Frozen>>,
     exemplars: HashMap<u32, Vec<Exemplar>>,
     /// About how much memory the samples take that came since the last freeze.
-    live_bytes: usize,
+    pub(crate) live_bytes: usize,
     next_serial: u32,
     encoder: Encoder,
     /// Whose exemplar came when: the order in which they go.
@@ -77,8 +81,8 @@ pub struct Head {
     /// Metadata that the log's generation does not have yet.
     new_metadata: Vec<MetricMetadata>,
     /// Time of the newest sample of any block; `i64::MIN` for none.
-    blocks_max: i64,
-    has_live: bool,
+    pub(crate) blocks_max: i64,
+    pub(crate) has_live: bool,
 }
 
 impl Head {
@@ -92,6 +96,7 @@ impl Head {
         let slot = Slot {
             newest: i64::MIN,
             own: None,
+            group: ALONE,
             serial: self.next_serial,
             introduced: 0,
             knows_blocks: false,
@@ -123,8 +128,13 @@ impl Head {
         self.index.len()
     }
 
-    fn slot(&self, id: u32) -> Option<&Slot> {
+    pub(crate) fn slot(&self, id: u32) -> Option<&Slot> {
         self.slots.get(id as usize).filter(|s| s.serial != 0)
+    }
+
+    /// The reference of the open series of this number.
+    pub fn reference(&self, id: u32) -> SeriesRef {
+        reference(self.slot(id).map_or(0, |s| s.serial), id)
     }
 
     /// The number behind a reference; `None` when the series was forgotten.
@@ -138,11 +148,11 @@ impl Head {
         self.slot(id)?.own.as_deref()
     }
 
-    /// Notes that the log's generation knows the series; `true` when it did not yet.
-    pub fn introduce(&mut self, id: u32, generation: u64) -> bool {
-        let generation = generation as u32;
-        let Some(s) = self.slots.get_mut(id as usize).filter(|s| s.introduced != generation) else { return false };
-        s.introduced = generation;
+    /// Notes that the log's epoch knows the series; `true` when it did not yet.
+    pub fn introduce(&mut self, id: u32, epoch: u64) -> bool {
+        let epoch = epoch as u32;
+        let Some(s) = self.slots.get_mut(id as usize).filter(|s| s.introduced != epoch) else { return false };
+        s.introduced = epoch;
         true
     }
 
@@ -158,6 +168,20 @@ impl Head {
 
     /// Takes a sample unless it is too old or contradicts another. A block that cannot be read contradicts nothing.
     pub fn insert(&mut self, id: u32, p: &Point<'_>, window_ms: i64, blocks: &[Arc<Block>]) -> Inserted {
+        let group = self.slot(id).map_or(ALONE, |s| s.group);
+        if group != ALONE {
+            self.move_on(group);
+        }
+        let inserted = self.insert_alone(id, p, window_ms, blocks);
+        if group != ALONE
+            && let (Some(g), Some(s)) = (self.groups.get_mut(group), self.slots.get(id as usize))
+        {
+            g.newest = g.newest.max(s.newest);
+        }
+        inserted
+    }
+
+    fn insert_alone(&mut self, id: u32, p: &Point<'_>, window_ms: i64, blocks: &[Arc<Block>]) -> Inserted {
         let Some(s) = self.slots.get_mut(id as usize) else { return Inserted::TooOld };
         if !s.knows_blocks && p.at <= self.blocks_max {
             let labels = self.index.labels(id);
@@ -187,6 +211,11 @@ impl Head {
 
     /// Takes a sample that was accepted before the process was restarted.
     pub fn restore(&mut self, id: u32, p: &Point<'_>) -> bool {
+        let group = self.slot(id).map_or(ALONE, |s| s.group);
+        if let Some(g) = self.groups.get_mut(group) {
+            g.newest = g.newest.max(p.at);
+            self.move_on(group);
+        }
         let Some(s) = self.slots.get_mut(id as usize) else { return false };
         self.has_live = true;
         let own = s.own.get_or_insert_default();
@@ -264,6 +293,7 @@ impl Head {
     /// Sets aside what is in the head, to be written to a block. What was set aside before must have been released.
     pub fn freeze(&mut self) {
         debug_assert!(self.frozen.is_none());
+        (0..self.groups.end()).for_each(|g| self.move_on(g));
         self.has_live = false;
         self.live_bytes = 0;
         let set_aside = |(id, s): (usize, &mut Slot)| Some((id as u32, s.own.take()?));
@@ -286,9 +316,15 @@ impl Head {
     pub fn forget_idle(&mut self, now: i64, idle_ms: i64) -> usize {
         let before = now.saturating_sub(idle_ms);
         let mut forgotten = 0;
+        let mut groups_gone = BTreeSet::new();
         for (id, s) in self.slots.iter_mut().enumerate().filter(|(_, s)| s.serial != 0) {
             let id = id as u32;
-            if s.own.is_some() || s.has_exemplars || self.frozen.as_ref().is_some_and(|f| f.find(id).is_some()) {
+            let has_rows = self.groups.get(s.group).is_some_and(|g| !g.rows.is_empty());
+            if s.own.is_some()
+                || has_rows
+                || s.has_exemplars
+                || self.frozen.as_ref().is_some_and(|f| f.find(id).is_some())
+            {
                 continue;
             }
             if s.newest == i64::MIN {
@@ -296,11 +332,13 @@ impl Head {
             }
             if s.unused_rounds > UNUSED_ROUNDS_MAX || (s.newest != i64::MIN && s.newest < before) {
                 s.serial = 0;
+                groups_gone.insert(std::mem::replace(&mut s.group, ALONE));
                 self.index.remove(id);
                 self.free.push(id);
                 forgotten += 1;
             }
         }
+        groups_gone.into_iter().for_each(|g| self.dissolve(g));
         if forgotten > 0 {
             // The highest numbers go, so that the table can become shorter again; low ones are used first.
             while self.slots.last().is_some_and(|s| s.serial == 0) {

@@ -118,12 +118,14 @@ impl Shared {
 
     /// Sets the head aside and begins a new generation of the log with what only the log knows.
     fn freeze(&self, pending: &mut Pending) -> io::Result<()> {
+        self.move_rows_on();
         let mut commit = self.commit.lock();
         let old = commit.generation;
         commit.generation = match &mut commit.wal {
             Some(wal) => wal.begin_generation()?,
             None => old + 1,
         };
+        commit.epoch += 1;
         commit.flush_soon = false;
         let mut state = self.state.write();
         state.head.freeze();

@@ -19,6 +19,7 @@ use crate::frozen::Frozen;
 use crate::head::Head;
 use crate::index::resolve;
 use crate::own::Own;
+use crate::rows::{Column, Row};
 use crate::series::{estimate, merge};
 use crate::store::{Shared, Store};
 
@@ -28,6 +29,7 @@ struct Parts {
     blocks: Vec<(Arc<Block>, Vec<ChunkPlace>)>,
     frozen: Option<(Arc<Frozen>, u32)>,
     live: Option<Box<Own>>,
+    rows: Option<Column>,
 }
 
 struct Source {
@@ -40,6 +42,7 @@ struct Source {
 enum Part<'a> {
     Block(&'a Block, &'a [ChunkPlace]),
     Head(&'a Own),
+    Rows(&'a Column),
 }
 
 impl Part<'_> {
@@ -48,6 +51,7 @@ impl Part<'_> {
         match self {
             Self::Block(_, places) => Some((places.first()?.min, places.last()?.max)),
             Self::Head(own) => own.min().zip(own.max()),
+            Self::Rows(column) => column.span(),
         }
     }
 
@@ -55,6 +59,7 @@ impl Part<'_> {
         match self {
             Self::Block(_, places) => places.iter().map(|c| estimate(c.min, c.max, c.count, range)).sum(),
             Self::Head(own) => own.estimate(range),
+            Self::Rows(column) => column.count(range),
         }
     }
 
@@ -65,6 +70,10 @@ impl Part<'_> {
                 places.iter().filter(wanted).try_for_each(|c| block.decode(c, range, into))
             }
             Self::Head(own) => own.decode(range, into).map_err(in_memory),
+            Self::Rows(column) => {
+                column.append_to(range, into);
+                Ok(())
+            }
         }
     }
 }
@@ -78,7 +87,8 @@ impl Parts {
     fn all(&self) -> impl Iterator<Item = Part<'_>> {
         let blocks = self.blocks.iter().map(|(b, places)| Part::Block(b, places));
         let frozen = self.frozen.iter().filter_map(|(f, at)| f.own(*at as usize)).map(Part::Head);
-        blocks.chain(frozen).chain(self.live.as_deref().map(Part::Head))
+        let live = self.live.as_deref().map(Part::Head);
+        blocks.chain(frozen).chain(live).chain(self.rows.as_ref().map(Part::Rows))
     }
 }
 
@@ -179,6 +189,7 @@ impl Shared {
 fn gather_head(head: &Head, wanted: &Wanted<'_>, found: &mut Found) -> Result<(), ReadError> {
     let range = wanted.range;
     let Ok(ids) = resolve(&head.index, wanted.matchers);
+    let mut rows = RowsSeen { range, groups: HashMap::new() };
     for id in ids {
         let own = head.own(id);
         let frozen = head.frozen().and_then(|f| Some((f, f.find(id)?)));
@@ -188,16 +199,51 @@ fn gather_head(head: &Head, wanted: &Wanted<'_>, found: &mut Found) -> Result<()
                 blocks: Vec::new(),
                 frozen: frozen.map(|(f, at)| (f.clone(), at as u32)),
                 live: own.and_then(|own| own.snapshot(range)).map(Box::new),
+                rows: rows.column(head, id),
             }
         } else {
             Parts::default()
         };
-        if frozen.is_some() || parts.live.is_some() || (!wanted.samples && own.is_some_and(|own| own.overlaps(range))) {
+        let hit = match wanted.samples {
+            true => parts.live.is_some() || parts.rows.is_some(),
+            false => own.is_some_and(|own| own.overlaps(range)) || rows.column(head, id).is_some(),
+        };
+        if frozen.is_some() || hit {
             over(found.series.len() + 1, wanted.limit)?;
             found.series.push((head.index.labels(id), parts));
         }
     }
     Ok(())
+}
+
+/// The rows of the groups that a snapshot met: each is copied once.
+struct RowsSeen {
+    range: TimeRange,
+    groups: HashMap<u32, Option<GroupSeen>>,
+}
+
+struct GroupSeen {
+    rows: Arc<[Row]>,
+    /// A series' number and its column, in order.
+    columns: Vec<(u32, u32)>,
+}
+
+impl RowsSeen {
+    fn column(&mut self, head: &Head, id: u32) -> Option<Column> {
+        let (number, rows) = head.rows(id)?;
+        let range = self.range;
+        let seen = self.groups.entry(number).or_insert_with(|| {
+            let hit = rows.iter().any(|r| range.start().0 <= r.at && r.at < range.end().0);
+            hit.then(|| {
+                let mut columns: Vec<_> = head.group_ids(number).into_iter().zip(0..).collect();
+                columns.sort_unstable();
+                GroupSeen { rows: head.rows_of(number), columns }
+            })
+        });
+        let seen = seen.as_ref()?;
+        let at = seen.columns.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(Column::new(seen.rows.clone(), seen.columns.get(at)?.1))
+    }
 }
 
 fn over(series: usize, limit: usize) -> Result<(), ReadError> {

@@ -1,6 +1,6 @@
 //! What a record of the write-ahead log says: one batch, as far as it was accepted.
 //!
-//! Invariant: a record stands alone; reading it needs no other record but those that introduced its series.
+//! Invariant: a record stands alone but for rows: reading it needs no other record but those that introduced its series.
 //! Not here: framing and checksums (`wal`), whether a sample is acceptable (`head`).
 
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use belfry_model::{Exemplar, Labels, MetricKind, MetricMetadata, TimestampMs};
 use crate::codec::{
     Corrupt, Reader, put_f64, put_histogram, put_ivarint, put_labels, put_str, put_uvarint, read_histogram,
 };
+use crate::row_record::{ReadRow, RowReader, put_group, put_row};
+use crate::rows::Group;
 
 const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
@@ -18,6 +20,8 @@ const SAMPLE_WITH_START: u8 = 3;
 const HISTOGRAM: u8 = 4;
 const EXEMPLAR: u8 = 5;
 const METADATA: u8 = 6;
+const GROUP: u8 = 7;
+const ROW: u8 = 8;
 
 const KINDS: [MetricKind; 7] = [
     MetricKind::Unknown,
@@ -30,8 +34,7 @@ const KINDS: [MetricKind; 7] = [
 ];
 
 /// One thing that a record says. Series numbers hold within a generation of the log.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Entry {
+pub enum Entry<'a> {
     /// From here on `id` means this series.
     Series(u32, Labels),
     /// A float: series, time, value, start timestamp (0 for "not known").
@@ -42,6 +45,10 @@ pub enum Entry {
     Exemplar(u32, Exemplar),
     /// What a metric is.
     Metadata(MetricMetadata),
+    /// From here on rows of this number are of these series.
+    Group(u32, &'a [u32]),
+    /// A row of a group.
+    Row(u32, ReadRow<'a>),
 }
 
 /// Builds one record. Reuse it.
@@ -52,6 +59,8 @@ pub struct RecordBuilder {
     run_samples: u64,
     run_time: i64,
     run_last: u32,
+    /// How many groups the log was told of.
+    groups: u32,
 }
 
 impl RecordBuilder {
@@ -99,6 +108,19 @@ impl RecordBuilder {
         self.place(id, exemplar.at.0);
         put_f64(&mut self.out, exemplar.value);
         put_labels(&mut self.out, &exemplar.labels);
+    }
+
+    /// A row of a group. The first one in an epoch of the log says what the group is.
+    pub fn row(&mut self, group: &mut Group, at: i64, values: &[f64], epoch: u64) {
+        self.end_run();
+        if group.introduced != epoch as u32 {
+            self.groups = self.groups.wrapping_add(1);
+            (group.introduced, group.log_number, group.logged) = (epoch as u32, self.groups, 0);
+            self.out.push(GROUP);
+            put_group(&mut self.out, group);
+        }
+        self.out.push(ROW);
+        put_row(&mut self.out, group, at, values);
     }
 
     /// What a metric is.
@@ -149,8 +171,9 @@ impl RecordBuilder {
     }
 }
 
-/// Hands the entries of a record to `on_entry`, in order.
-pub fn read(record: &[u8], mut on_entry: impl FnMut(Entry)) -> Result<(), Corrupt> {
+/// Hands the entries of a record to `on_entry`, in order. `rows` is what the generation's records before it said of
+/// groups.
+pub fn read(record: &[u8], rows: &mut RowReader, mut on_entry: impl FnMut(Entry<'_>)) -> Result<(), Corrupt> {
     let mut r = Reader::new(record);
     while !r.is_empty() {
         let tag = r.u8()?;
@@ -168,6 +191,16 @@ pub fn read(record: &[u8], mut on_entry: impl FnMut(Entry)) -> Result<(), Corrup
             let name = r.str()?.to_owned();
             let kind = KINDS.get(usize::from(r.u8()?)).copied().unwrap_or_default();
             on_entry(Entry::Metadata(MetricMetadata { name, kind, unit: r.str()?.into(), help: r.str()?.into() }));
+            continue;
+        }
+        if tag == GROUP {
+            let (number, ids) = rows.group(&mut r)?;
+            on_entry(Entry::Group(number, ids));
+            continue;
+        }
+        if tag == ROW {
+            let (number, row) = rows.row(&mut r)?;
+            on_entry(Entry::Row(number, row));
             continue;
         }
         let id = series_id(r.uvarint()?)?;
@@ -201,6 +234,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn said(e: Entry<'_>) -> String {
+        match e {
+            Entry::Series(id, labels) => format!("series {id} {labels}"),
+            Entry::Float(id, at, v, start) => format!("float {id} {at} {v} {start}"),
+            Entry::Histogram(id, at, h, start) => format!("histogram {id} {at} {h:?} {start}"),
+            Entry::Exemplar(id, e) => format!("exemplar {id} {e:?}"),
+            Entry::Metadata(m) => format!("metadata {m:?}"),
+            Entry::Group(n, ids) => format!("group {n} {ids:?}"),
+            Entry::Row(n, row) => format!("row {n} {} {:?}", row.at, row.values),
+        }
+    }
+
     #[test]
     fn what_is_written_is_read_with_series_before_their_samples() {
         let labels = Labels::from_pairs([("__name__", "up")]);
@@ -215,19 +260,17 @@ mod tests {
         b.exemplar(9, &exemplar);
         b.metadata(&meta);
         let mut entries = Vec::new();
-        read(b.finish(), |e| entries.push(e)).unwrap();
-        assert_eq!(
-            entries,
-            [
-                Entry::Series(9, labels),
-                Entry::Float(7, 1000, 1.0, 0),
-                Entry::Float(9, 1000, 2.5, 0),
-                Entry::Float(7, 1001, 3.0, -5),
-                Entry::Histogram(9, 1002, Arc::new(Histogram::default()), 0),
-                Entry::Exemplar(9, exemplar),
-                Entry::Metadata(meta),
-            ]
-        );
+        read(b.finish(), &mut RowReader::default(), |e| entries.push(said(e))).unwrap();
+        let expected = [
+            Entry::Series(9, labels),
+            Entry::Float(7, 1000, 1.0, 0),
+            Entry::Float(9, 1000, 2.5, 0),
+            Entry::Float(7, 1001, 3.0, -5),
+            Entry::Histogram(9, 1002, Arc::new(Histogram::default()), 0),
+            Entry::Exemplar(9, exemplar),
+            Entry::Metadata(meta),
+        ];
+        assert_eq!(entries, expected.map(said));
     }
 
     #[test]
@@ -241,7 +284,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = read(&bytes, |_| ());
+            let _ = read(&bytes, &mut RowReader::default(), |_| ());
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::disk::{Disk, Lock, SimDisk};
 use crate::head::Head;
 use crate::maintain::Pending;
 use crate::record::{self, Entry};
+use crate::row_record::{ReadRow, RowReader};
 use crate::series::Point;
 use crate::wal::{self, ReplayError, Wal};
 
@@ -332,12 +333,16 @@ fn replay(
     let mut ids: HashMap<u32, u32, BuildHasherDefault<IdHasher>> = HashMap::default();
     let mut lost = 0u64;
     let mut generation_before = 0;
+    let mut rows = RowReader::default();
+    let mut groups: HashMap<u32, u32> = HashMap::new();
     let replayed = wal::replay(disk, dir, covered, |generation, bytes| {
         if generation != generation_before {
             ids.clear();
+            rows.clear();
+            groups.clear();
             generation_before = generation;
         }
-        record::read(bytes, |entry| {
+        record::read(bytes, &mut rows, |entry| {
             let (id, point) = match &entry {
                 Entry::Series(id, labels) => {
                     ids.insert(*id, head.open(labels).0 as u32);
@@ -350,6 +355,19 @@ fn replay(
                 Entry::Exemplar(id, e) => {
                     if let Some(id) = ids.get(id) {
                         head.add_exemplar(*id, e);
+                    }
+                    return;
+                }
+                Entry::Group(number, of) => {
+                    groups.remove(number);
+                    let known = of.iter().map(|id| Some(head.reference(*ids.get(id)?))).collect::<Option<Vec<_>>>();
+                    groups.extend(known.and_then(|refs| head.form_group(&refs)).map(|g| (*number, g)));
+                    return;
+                }
+                Entry::Row(number, row) => {
+                    match row.values {
+                        Some(values) => restore_row(head, &ids, groups.get(number), row, values, recovery, &mut lost),
+                        None => lost += row.ids.len() as u64,
                     }
                     return;
                 }
@@ -374,10 +392,37 @@ fn replay(
     recovery.torn_bytes = replayed.torn_bytes;
     recovery.damage.extend(replayed.damage);
     if lost > 0 {
-        let what = format!("{lost} samples belong to series whose introduction is in a damaged record");
+        let what = format!("{lost} samples belong to series or rows whose beginning is in a damaged record");
         recovery.damage.push(Damage { file: dir.to_owned(), offset: 0, what });
     }
     Ok(replayed.segments)
+}
+
+/// Brings a row back: in one go where it is the newest of its series, as it nearly always is.
+fn restore_row(
+    head: &mut Head,
+    ids: &HashMap<u32, u32, BuildHasherDefault<IdHasher>>,
+    group: Option<&u32>,
+    row: &ReadRow<'_>,
+    values: &[f64],
+    recovery: &mut Recovery,
+    lost: &mut u64,
+) {
+    let is_whole = |g: &&u32| head.group_ids(**g).iter().eq(row.ids.iter().filter_map(|id| ids.get(id)));
+    if let Some(g) = group.filter(is_whole).copied()
+        && head.takes_row(g, row.at)
+    {
+        head.push_row(g, row.at, values);
+        recovery.samples += values.len() as u64;
+        return;
+    }
+    for (id, value) in row.ids.iter().zip(values) {
+        let point = Point { at: row.at, value: *value, start: 0, histogram: None };
+        match ids.get(id) {
+            Some(id) => recovery.samples += u64::from(head.restore(*id, &point)),
+            None => *lost += 1,
+        }
+    }
 }
 
 /// Series numbers are given out one after the other: spreading them is all there is to hashing them.

@@ -20,7 +20,7 @@ pub const SEGMENT_BYTES_MAX: u64 = 32 << 20;
 /// No record is longer; a larger length in a file is damage.
 pub const RECORD_BYTES_MAX: usize = 256 << 20;
 /// The format that this program writes, and the highest that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"BELFWAL\n";
 const HEADER_BYTES: usize = 16;

@@ -27,6 +27,8 @@ enum V {
 enum Op {
     /// Series, offset to the present, value.
     Append(Vec<(usize, i64, V)>),
+    /// All series from this one on at one time: offset to the present, and what the values come from.
+    Row(usize, i64, u32),
     /// The present moves on.
     Pass(i64),
     Flush,
@@ -47,10 +49,13 @@ fn value() -> impl Strategy<Value = V> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let sample = (0usize..4, prop_oneof![3 => 0i64..2_000, 1 => -30_000i64..2_000], value());
+    let series = prop_oneof![4 => 0..ALONE, 1 => ALONE..SERIES];
+    let row = (prop_oneof![8 => Just(ALONE), 1 => Just(ALONE + 1)], prop_oneof![8 => 0i64..2_000, 1 => -30_000i64..0]);
+    let sample = (series, prop_oneof![3 => 0i64..2_000, 1 => -30_000i64..2_000], value());
     prop_oneof![
         12 => proptest::collection::vec(sample, 1..40).prop_map(Op::Append),
-        4 => (0i64..30_000).prop_map(Op::Pass),
+        16 => (row, 0u32..4).prop_map(|((from, at), seed)| Op::Row(from, at, seed)),
+        6 => (0i64..30_000).prop_map(Op::Pass),
         2 => Just(Op::Flush),
         3 => Just(Op::Maintain),
         1 => proptest::option::of(any::<u64>()).prop_map(Op::Restart),
@@ -58,10 +63,14 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// These come alone; those behind them also as rows, all together.
+const ALONE: usize = 4;
+const SERIES: usize = ALONE + 10;
+
 /// What the store should be.
 #[derive(Default)]
 struct Oracle {
-    series: [BTreeMap<i64, V>; 4],
+    series: [BTreeMap<i64, V>; SERIES],
 }
 
 impl Oracle {
@@ -117,6 +126,14 @@ impl Run {
         block_on(self.store.append(batch)).unwrap()
     }
 
+    /// One time for all, as a scrape has.
+    fn append_row(&self, from: usize, at: i64, values: &[f64]) -> Appended {
+        let mut batch = Batch::at("rows", TimestampMs(at));
+        batch.refs = (from..SERIES).map(|s| self.store.open(&labels(&format!("m{s}"))).unwrap()).collect();
+        batch.values = values.to_vec();
+        block_on(self.store.append(batch)).unwrap()
+    }
+
     fn check(&self, oracle: &Oracle, range: TimeRange) {
         for (s, expected) in oracle.series.iter().enumerate() {
             let found = select(&self.store, &[&format!("__name__=m{s}")], range);
@@ -138,7 +155,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_answers_as_the_oracle_does(ops in proptest::collection::vec(op(), 1..60)) {
+    fn the_store_answers_as_the_oracle_does(ops in proptest::collection::vec(op(), 1..120)) {
         let disk = SimDisk::default();
         let config = StoreConfig {
             out_of_order_window: Duration::from_millis(WINDOW_MS as u64),
@@ -156,6 +173,14 @@ proptest! {
                     let mut at: Vec<_> = samples.into_iter().map(|(s, t, v)| (s, run.now + t, v)).collect();
                     at.sort_by_key(|(_, _, v)| matches!(v, V::Histogram(_)));
                     prop_assert_eq!(run.append(&at), oracle.append(&at));
+                }
+                Op::Row(from, offset, seed) => {
+                    let at = run.now + offset;
+                    let value = |s: usize| if seed == 3 && s == 8 { stale_nan() } else { (s as u32 * seed) as f64 / 3.0 };
+                    let values: Vec<f64> = (from..SERIES).map(value).collect();
+                    let samples: Vec<_> =
+                        (from..SERIES).map(|s| (s, at, V::Float(values[s - from].to_bits()))).collect();
+                    prop_assert_eq!(run.append_row(from, at, &values), oracle.append(&samples));
                 }
                 Op::Pass(ms) => run.now += ms,
                 Op::Flush => run.store.flush().unwrap(),
