@@ -164,6 +164,7 @@ impl Head {
     /// Blocks may hold newer samples of any series than the head has seen.
     pub fn doubt_blocks(&mut self) {
         self.slots.iter_mut().for_each(|s| s.knows_blocks = false);
+        self.groups.doubt_blocks();
     }
 
     /// Takes a sample unless it is too old or contradicts another. A block that cannot be read contradicts nothing.

@@ -82,6 +82,11 @@ impl Groups {
         self.groups.get_mut(number as usize)?.as_deref_mut()
     }
 
+    /// What a group's newest sample is must be looked up in the blocks again.
+    pub fn doubt_blocks(&mut self) {
+        self.groups.iter_mut().flatten().for_each(|g| g.knows_blocks = false);
+    }
+
     /// All numbers in use are below this.
     pub fn end(&self) -> u32 {
         self.groups.len() as u32
