@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use belfry_model::{SeriesRead, TimestampMs};
+use belfry_model::{Matcher, SeriesRead, TimeRange, TimestampMs};
 use belfry_promql::{Answer, QueryTime};
 use tokio::sync::broadcast;
 
@@ -91,6 +91,37 @@ pub struct DocumentBytes {
     pub data: bytes::Bytes,
 }
 
+/// The program itself, for `/api/v1/status/…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Of Belfry.
+    pub version: String,
+    /// Of the machine.
+    pub hostname: String,
+    /// The address it listens at.
+    pub listen: String,
+    /// When the process began.
+    pub started: TimestampMs,
+    /// When the config of now was read.
+    pub config_read: TimestampMs,
+    /// Why a later one was refused.
+    pub config_error: Option<String>,
+    /// The config of now, secrets redacted.
+    pub config: String,
+    /// How long samples are kept: `15d`, `forever`.
+    pub retention: String,
+    /// Open series.
+    pub series: u64,
+    /// Chunks in memory.
+    pub head_chunks: u64,
+    /// Time of the oldest sample, where known.
+    pub oldest: Option<TimestampMs>,
+    /// Time of the newest sample, where known.
+    pub newest: Option<TimestampMs>,
+    /// Files that are damaged.
+    pub damaged_files: u64,
+}
+
 /// The program, as the dashboard sees it.
 #[async_trait]
 pub trait Backend: Send + Sync {
@@ -162,6 +193,15 @@ pub trait Backend: Send + Sync {
 
     /// For `/api/v1/series`, `labels`, `label/*/values` and `metadata`.
     fn reader(&self) -> Arc<dyn SeriesRead>;
+
+    /// The program itself.
+    fn about(&self) -> About;
+
+    /// Deletes the samples within `range` of the series that satisfy all `matchers`.
+    async fn delete_series(&self, matchers: Vec<Matcher>, range: TimeRange) -> Result<(), BackendError>;
+
+    /// Makes a snapshot of the store below the data folder; the answer is its name there.
+    async fn snapshot(&self) -> Result<String, BackendError>;
 
     /// Live events from now on; a channel of [`LIVE_EVENTS_QUEUED_MAX`].
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent>;

@@ -110,7 +110,7 @@ fn need(method: &Method, path: &str) -> Need {
         "/-/reload" => return Need::Manage,
         _ => {}
     }
-    if path.starts_with("/api/admin/") {
+    if path.starts_with("/api/admin/") || path.starts_with("/api/v1/admin/") {
         return Need::Manage;
     }
     let is_api = path.starts_with("/api/") || path == "/metrics";

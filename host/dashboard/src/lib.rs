@@ -15,6 +15,7 @@ mod openapi;
 mod operate;
 mod params;
 mod prometheus;
+mod prometheus_status;
 mod reply;
 
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub fn router(
         .merge(operate::routes())
         .merge(openapi::routes())
         .nest("/api/v1", prometheus::routes())
+        .nest("/api/v1", prometheus_status::routes())
         .merge(receivers.with_state(()))
         .fallback(assets::serve)
         .layer(axum::extract::DefaultBodyLimit::max(REQUEST_BODY_BYTES_MAX))

@@ -80,8 +80,11 @@ fn operation(generator: &mut SchemaGenerator, route: &Route, method: &str) -> Va
             "202" => "Begun.",
             _ => "Done.",
         };
-        let content = json!({route.media_type: {"schema": answer}});
-        responses.insert((*status).to_owned(), json!({"description": description, "content": content}));
+        let mut response = json!({"description": description});
+        if *status != "204" {
+            response["content"] = json!({route.media_type: {"schema": answer}});
+        }
+        responses.insert((*status).to_owned(), response);
     }
     responses.insert(
         "default".to_owned(),

@@ -14,7 +14,7 @@ use belfry_promql::{PointValue, QueryTime, QueryValue};
 use serde_json::{Map, Value, json};
 
 use crate::App;
-use crate::backend::QueryFailure;
+use crate::backend::{BackendError, QueryFailure};
 use crate::params;
 
 /// Steps of a range query: Prometheus' bound.
@@ -31,10 +31,10 @@ pub(crate) fn routes() -> Router<App> {
 }
 
 /// Parameters of the query string and, for POST, of the form; names may repeat (`match[]`).
-struct Parameters(Vec<(String, String)>);
+pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    async fn of(request: Request) -> Result<Self, ApiError> {
+    pub async fn of(request: Request) -> Result<Self, ApiError> {
         let mut all = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri())
             .map(|q| q.0)
             .map_err(|e| ApiError::bad_data(format!("bad query string: {e}")))?;
@@ -47,23 +47,23 @@ impl Parameters {
         Ok(Self(all))
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
     }
 
-    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    fn instant(&self, name: &str) -> Result<Option<TimestampMs>, ApiError> {
+    pub fn instant(&self, name: &str) -> Result<Option<TimestampMs>, ApiError> {
         self.get(name).map(|text| params::instant(text).ok_or_else(|| bad_time(name, text))).transpose()
     }
 
-    fn needed_instant(&self, name: &str) -> Result<TimestampMs, ApiError> {
+    pub fn needed_instant(&self, name: &str) -> Result<TimestampMs, ApiError> {
         self.instant(name)?.ok_or_else(|| bad_time(name, ""))
     }
 
-    fn limit(&self) -> Result<usize, ApiError> {
+    pub fn limit(&self) -> Result<usize, ApiError> {
         let Some(text) = self.get("limit") else { return Ok(0) };
         text.parse().map_err(|_| ApiError::bad_data(format!("invalid parameter \"limit\": cannot parse {text:?}")))
     }
@@ -82,15 +82,19 @@ fn bad_time(name: &str, text: &str) -> ApiError {
 
 /// What Prometheus answers when it has no data: `errorType` and `error`.
 #[derive(Debug)]
-struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     kind: &'static str,
     message: String,
 }
 
 impl ApiError {
-    fn bad_data(message: impl Into<String>) -> Self {
+    pub fn bad_data(message: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, kind: "bad_data", message: message.into() }
+    }
+
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", message: message.into() }
     }
 }
 
@@ -103,6 +107,19 @@ impl From<QueryFailure> for ApiError {
             QueryFailure::Timeout(_) => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             QueryFailure::Cancelled => (StatusCode::SERVICE_UNAVAILABLE, "canceled"),
             QueryFailure::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        Self { status, kind, message }
+    }
+}
+
+impl From<BackendError> for ApiError {
+    fn from(error: BackendError) -> Self {
+        let message = error.to_string();
+        let (status, kind) = match error {
+            BackendError::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            BackendError::Invalid { .. } | BackendError::Conflict { .. } => (StatusCode::BAD_REQUEST, "bad_data"),
+            BackendError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            BackendError::Failed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self { status, kind, message }
     }
@@ -121,7 +138,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-fn success(data: Value) -> Response {
+pub(crate) fn success(data: Value) -> Response {
     Json(json!({"status": "success", "data": data})).into_response()
 }
 
@@ -223,12 +240,12 @@ fn matrix_row(row: &belfry_promql::MatrixRow) -> Value {
 }
 
 /// Seconds with milliseconds, a whole number where it is one.
-fn seconds(at: TimestampMs) -> Value {
+pub(crate) fn seconds(at: TimestampMs) -> Value {
     if at.0 % 1_000 == 0 { json!(at.0 / 1_000) } else { json!(at.as_secs_f64()) }
 }
 
 /// As Go's `strconv.FormatFloat` writes it: the shortest text that is read back the same.
-fn number(v: f64) -> String {
+pub(crate) fn number(v: f64) -> String {
     if v.is_nan() {
         return "NaN".to_owned();
     }
@@ -304,7 +321,7 @@ fn custom(bounds: &[f64], spans: &[belfry_model::sample::Span], counts: &[f64]) 
 }
 
 /// `match[]`, `start` and `end`. Without matchers every series is meant.
-fn selection(p: &Parameters, needed: bool) -> Result<(Vec<Vec<Matcher>>, TimeRange), ApiError> {
+pub(crate) fn selection(p: &Parameters, needed: bool) -> Result<(Vec<Vec<Matcher>>, TimeRange), ApiError> {
     let mut sets = Vec::new();
     for text in p.all("match[]") {
         sets.push(

@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use belfry_dashboard::backend::{Backend, BackendError, DocumentBytes, QueryFailure};
+use belfry_dashboard::backend::{About, Backend, BackendError, DocumentBytes, QueryFailure};
 use belfry_dashboard::dto::{
     Accepted, AlertEpisodeView, Alerts, ArchiveQuery, ArchivedReport, ChannelView, CheckStatus, CurrentMetrics,
     LiveEvent, MetricsQuery, Overview, PluginView, Readiness, ReadinessCheck, ReportView, RuleView, Source, TimeSeries,
     TimeSeriesRequest,
 };
-use belfry_model::{JournalEntry, SeriesRead, Severity, TimeRange, TimestampMs};
+use belfry_model::{JournalEntry, Matcher, SeriesRead, Severity, TimeRange, TimestampMs};
 use belfry_promql::{Answer, QueryError, QueryTime};
 use belfry_reports::ReportsInput;
 use belfry_store::Health;
 use tokio::sync::broadcast;
 
-use super::{alerts, metrics, overview, plugins, reports, series, sources};
+use super::{alerts, metrics, overview, plugins, prometheus, reports, series, sources};
 use crate::app::App;
 use crate::changes::Changed;
 use crate::queries::QueryFault;
@@ -154,6 +154,18 @@ impl Backend for Dashboard {
 
     fn reader(&self) -> Arc<dyn SeriesRead> {
         self.0.store_reader()
+    }
+
+    fn about(&self) -> About {
+        prometheus::about(&self.0)
+    }
+
+    async fn delete_series(&self, matchers: Vec<Matcher>, range: TimeRange) -> Result<(), BackendError> {
+        prometheus::delete_series(&self.0, matchers, range).await
+    }
+
+    async fn snapshot(&self) -> Result<String, BackendError> {
+        prometheus::snapshot(&self.0).await
     }
 
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {

@@ -7,6 +7,7 @@ pub mod backend;
 pub mod metrics;
 pub mod overview;
 mod plugins;
+mod prometheus;
 pub mod publisher;
 mod push;
 mod reports;

@@ -40,6 +40,11 @@ impl JsonSchema for PrometheusAnswer {
     }
 }
 
+/// The envelope; what `data` is, Prometheus' documents say.
+pub(super) fn answer(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<PrometheusAnswer>()
+}
+
 pub(super) fn query_result(generator: &mut SchemaGenerator) -> Schema {
     success(
         generator,

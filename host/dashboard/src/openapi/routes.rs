@@ -130,6 +130,35 @@ pub(super) const ROUTES: &[Route] = &[
         Parameter::query("metric", "Only this one."),
         Parameter::query("limit", "At most this many metrics; 0 for all.").value(Integer),
     ]),
+    Route::get("/api/v1/query_exemplars", "prometheus", "Exemplars of a query's series.", prometheus::answer)
+        .with(&[PROMQL, START, END])
+        .takes_form(),
+    Route::get("/api/v1/format_query", "prometheus", "A query, written as it is usually written.", prometheus::answer)
+        .with(&[PROMQL])
+        .takes_form(),
+    Route::get("/api/v1/status/buildinfo", "prometheus", "Which program this is.", prometheus::answer),
+    Route::get("/api/v1/status/runtimeinfo", "prometheus", "How it runs.", prometheus::answer),
+    Route::get(
+        "/api/v1/status/flags",
+        "prometheus",
+        "Settings, by the names of Prometheus' flags.",
+        prometheus::answer,
+    ),
+    Route::get("/api/v1/status/config", "prometheus", "The config, secrets redacted.", prometheus::answer),
+    Route::get("/api/v1/status/tsdb", "prometheus", "Where the many series come from.", prometheus::answer)
+        .with(&[Parameter::query("limit", "Lines of each table; default 10.").value(Integer)]),
+    Route::manage("post", "/api/v1/admin/tsdb/delete_series", "prometheus", "Delete samples.", plain::any)
+        .with(NEEDED_SELECTION)
+        .statuses(&["204"]),
+    Route::manage("put", "/api/v1/admin/tsdb/delete_series", "prometheus", "As POST.", plain::any)
+        .with(NEEDED_SELECTION)
+        .statuses(&["204"]),
+    Route::manage("post", "/api/v1/admin/tsdb/clean_tombstones", "prometheus", "Nothing to do here.", plain::any)
+        .statuses(&["204"]),
+    Route::manage("put", "/api/v1/admin/tsdb/clean_tombstones", "prometheus", "As POST.", plain::any)
+        .statuses(&["204"]),
+    Route::manage("post", "/api/v1/admin/tsdb/snapshot", "prometheus", "Copy the store.", prometheus::answer),
+    Route::manage("put", "/api/v1/admin/tsdb/snapshot", "prometheus", "As POST.", prometheus::answer),
     Route::get("/health", "operate", "The process answers.", of::<Alive>),
     Route::get("/-/healthy", "operate", "As /health.", of::<Alive>),
     Route::get("/ready", "operate", "Ready, by dependency; 503 when not.", of::<Readiness>).statuses(&["200", "503"]),

@@ -1,0 +1,71 @@
+//! What Prometheus' API says of the program, and what its administration does.
+
+use std::sync::Arc;
+
+use belfry_dashboard::backend::{About, BackendError};
+use belfry_model::duration::format_duration;
+use belfry_model::{Matcher, TimeRange};
+
+use crate::app::App;
+use crate::process;
+
+/// Snapshots stand here, in the data folder.
+const SNAPSHOTS: &str = "snapshots";
+
+/// The program itself.
+pub fn about(app: &App) -> About {
+    let loaded = app.loaded.load();
+    let config = &loaded.config;
+    let stats = app.store.stats();
+    let refused = app.notices.lock().get(crate::reload::REFUSED).map(|n| n.text.clone());
+    About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        hostname: process::host_name(),
+        listen: app.external_url.trim_start_matches("http://").to_owned(),
+        started: app.started,
+        config_read: *app.config_read.lock(),
+        config_error: refused,
+        config: loaded.shown.clone(),
+        retention: config.storage.retention.map_or_else(|| "forever".to_owned(), format_duration),
+        series: stats.series,
+        head_chunks: stats.head_chunks,
+        oldest: None,
+        newest: None,
+        damaged_files: 0,
+    }
+}
+
+/// Deletes samples; what is in memory is written to a block for it, so aside of the reactor.
+pub async fn delete_series(app: &App, matchers: Vec<Matcher>, range: TimeRange) -> Result<(), BackendError> {
+    let store = app.store.clone();
+    let done = tokio::task::spawn_blocking(move || store.delete(&matchers, range)).await;
+    match done {
+        Ok(Ok(deleted)) => {
+            tracing::info!(series = deleted.series, blocks = deleted.blocks, "deleted samples");
+            Ok(())
+        }
+        Ok(Err(error)) => Err(failed(&error)),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// Makes a snapshot below the data folder.
+pub async fn snapshot(app: &Arc<App>) -> Result<String, BackendError> {
+    // A name that sorts by time and that file systems take.
+    let name = app.clock.now().to_string().replace(':', "");
+    let into = app.loaded.load().config.storage.path.join(SNAPSHOTS).join(&name);
+    let store = app.store.clone();
+    let done = tokio::task::spawn_blocking(move || store.snapshot(&into)).await;
+    match done {
+        Ok(Ok(_)) => Ok(name),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::Unsupported => {
+            Err(BackendError::Invalid { message: error.to_string(), help: None })
+        }
+        Ok(Err(error)) => Err(failed(&error)),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> BackendError {
+    BackendError::Failed { message: error.to_string(), help: None }
+}
