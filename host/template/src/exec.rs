@@ -312,7 +312,26 @@ impl<'a> Executor<'a> {
         match &answer {
             Err(why) if why.starts_with(ARITY) => self.at = c.args.first().map_or(Place::Nowhere, Place::Expr),
             Err(why) if !is_type_error(why) => self.at = Place::Command(c),
-            _ => {}
+            Err(why) => {
+                // What is written out is checked as it is read, with words of its own.
+                let wrong = c
+                    .args
+                    .iter()
+                    .skip(1)
+                    .zip(&args)
+                    .find(|(e, v)| is_literal(e) && why.ends_with(&format!("; got {}", v.go_type())));
+                if let Some((e, _)) = wrong {
+                    self.at = Place::Expr(e);
+                    let expected = why.trim_start_matches("wrong type for value; expected ");
+                    let expected = expected.split(';').next().unwrap_or(expected);
+                    let found = print::expr(e);
+                    return Err(self.error(match expected {
+                        "string" => format!("expected string; found {found}"),
+                        other => format!("can't handle {found} for arg of type {other}"),
+                    }));
+                }
+            }
+            Ok(_) => {}
         }
         self.answered(name, answer)
     }
@@ -454,6 +473,10 @@ impl<'a> Executor<'a> {
             None => Err(self.error(format!("can't evaluate field {name} in type {}", value.go_type()))),
         }
     }
+}
+
+fn is_literal(e: &Expr) -> bool {
+    matches!(e, Expr::String(..) | Expr::Number(..) | Expr::Bool(..))
 }
 
 fn is_type_error(why: &str) -> bool {

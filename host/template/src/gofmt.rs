@@ -68,7 +68,8 @@ pub(crate) fn sprintf(format: &str, args: &[Value]) -> Result<String, String> {
     call(&PRINTF, all.collect())
 }
 
-/// `gotmpl` prints `%v` of a float without an exponent, and infinities in small letters. Those become texts here.
+/// `gotmpl` prints `%v` of a float without an exponent, infinities in small letters, and takes `%d` for a float. Those
+/// become texts here.
 fn float_directives(format: &str, args: &[Value], plain_args: &mut [Go]) -> Result<String, String> {
     let mut out = String::with_capacity(format.len());
     let mut chars = format.chars().peekable();
@@ -91,15 +92,19 @@ fn float_directives(format: &str, args: &[Value], plain_args: &mut [Go]) -> Resu
         // Explicit indexes and widths from arguments are too rare to be worth following.
         let simple = !spec.contains(['*', '[']);
         next += spec.matches('*').count();
-        let special = match (verb, args.get(next)) {
-            (Some('v'), Some(Value::Float(v))) if simple && !spec.contains('#') => Some(*v),
-            (Some('e' | 'E' | 'f' | 'F' | 'g' | 'G'), Some(Value::Float(v))) if simple && !v.is_finite() => Some(*v),
+        let text = match (verb, args.get(next)) {
+            (Some(verb), Some(arg)) if simple && !fits(verb, arg) => {
+                Some(format!("%!{verb}({}={})", arg.go_type(), display(arg)))
+            }
+            (Some('v'), Some(Value::Float(v))) if simple && !spec.contains('#') => Some(float(*v)),
+            (Some(_), Some(Value::Float(v))) if simple && !v.is_finite() => Some(float(*v)),
             _ => None,
         };
-        match (special, plain_args.get_mut(next)) {
-            (Some(v), Some(slot)) => {
-                *slot = Go::String(float(v).into());
-                let width = spec.split('.').next().unwrap_or("");
+        match (text, plain_args.get_mut(next)) {
+            (Some(text), Some(slot)) => {
+                // A wrong verb is printed without its width.
+                let width = if text.starts_with("%!") { "" } else { spec.split('.').next().unwrap_or("") };
+                *slot = Go::String(text.into());
                 out.push_str(width.trim_start_matches(['0', '+', ' ']));
                 out.push('s');
             }
@@ -113,6 +118,18 @@ fn float_directives(format: &str, args: &[Value], plain_args: &mut [Go]) -> Resu
         }
     }
     Ok(out)
+}
+
+/// Does Go print such a value with this verb?
+fn fits(verb: char, value: &Value) -> bool {
+    let verbs = match value {
+        Value::Float(_) => "vTbeEfFgGxX",
+        Value::Int(_) => "vTbcdoOqUxX",
+        Value::String(_) => "vTsxXq",
+        Value::Bool(_) => "vTt",
+        _ => return true,
+    };
+    verb == '%' || !verb.is_ascii_alphabetic() || verbs.contains(verb)
 }
 
 /// `fmt.Sprint`: a space between neighbours of which neither is a text.

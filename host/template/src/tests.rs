@@ -103,6 +103,20 @@ fn errors_have_prometheus_words_and_places() {
 }
 
 #[test]
+fn verbs_that_do_not_fit_and_literals_of_the_wrong_type_are_told_as_go_tells_them() {
+    gives("{{ printf \"%d|%s|%5d|%t|%%\" 1.5 2 \"x\" 1 }}", "%!d(float64=1.5)|%!s(int=2)|%!d(string=x)|%!t(int=1)|%");
+    gives("{{ printf \"%5d|%-4s|%q|%x\" 12 \"a\" \"b\" 255 }}", "   12|a   |\"b\"|ff");
+    fails(
+        "{{ label \"a\" 5 }}",
+        "error executing template test: template: test:1:13: executing \"test\" at <5>: can't handle 5 for arg of type *template.sample",
+    );
+    fails(
+        "{{ toUpper 5 }}",
+        "error executing template test: template: test:1:11: executing \"test\" at <5>: expected string; found 5",
+    );
+}
+
+#[test]
 fn humanize_as_documented() {
     let h = "{{ range . }}{{ humanize . }}:{{ end }}";
     over(h, floats(&[0.0, 1.0, 1_234_567.0, 0.12]), "0:1:1.235M:120m:");
