@@ -4,6 +4,7 @@
 //! and its fix. Keys, types, defaults, `config show` and the JSON schema come from one table (`keys`).
 //! Not here: anything that acts on the config; a clock; the process's own environment (it is an argument).
 
+mod import;
 mod keys;
 mod load;
 mod overrides;
@@ -17,6 +18,7 @@ mod tree;
 pub mod types;
 mod view;
 
+pub use import::{Imported, import_prometheus};
 pub use load::{Inspect, LoadInput, Loaded, Places, Refused, SetByFlag, load_dropped};
 pub use problem::{Level, Place, Problem, Problems};
 pub use read::rule_files;
