@@ -150,6 +150,9 @@ pub trait Backend: Send + Sync {
     async fn rules(&self) -> Vec<RuleView>;
 
     /// All channels in the order of the config.
+    /// All rule groups: a copy of what they are now.
+    fn rule_groups(&self) -> Vec<crate::rule_groups::RuleGroup>;
+
     async fn channels(&self) -> Vec<ChannelView>;
 
     /// All plugins in order of name, without `detail`.

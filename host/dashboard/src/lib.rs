@@ -15,8 +15,10 @@ mod openapi;
 mod operate;
 mod params;
 mod prometheus;
+mod prometheus_rules;
 mod prometheus_status;
 mod reply;
+pub mod rule_groups;
 
 use std::sync::Arc;
 
@@ -56,6 +58,7 @@ pub fn router(
         .merge(openapi::routes())
         .nest("/api/v1", prometheus::routes())
         .nest("/api/v1", prometheus_status::routes())
+        .nest("/api/v1", prometheus_rules::routes())
         .merge(receivers.with_state(()))
         .fallback(assets::serve)
         .layer(axum::extract::DefaultBodyLimit::max(REQUEST_BODY_BYTES_MAX))

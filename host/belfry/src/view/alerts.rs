@@ -16,26 +16,27 @@ use crate::app::App;
 pub fn alerts(app: &App) -> Alerts {
     let rules = app.organs.rules.lock().snapshot();
     let told = app.organs.notify.lock().snapshot();
-    let mut alerts = Vec::new();
-    for r in &rules {
+    let thresholds = rules.iter().flat_map(|r| {
         let condition = format!("{} {}", r.rule.condition.operator(), r.rule.threshold);
-        for a in &r.alerts {
-            alerts.push(AlertView {
-                fingerprint: a.fingerprint,
-                rule: a.rule.clone(),
-                severity: a.severity,
-                state: a.state,
-                value: dto::finite(a.value),
-                condition: condition.clone(),
-                active_since_ms: a.active_since,
-                fired_ms: a.fired_at,
-                resolved_ms: a.resolved_at,
-                labels: a.labels.clone(),
-                annotations: a.annotations.clone(),
-                deliveries: deliveries_of(&told, a),
-            });
-        }
-    }
+        r.alerts.iter().map(move |a| (a.clone(), condition.clone()))
+    });
+    let mut alerts: Vec<AlertView> = thresholds
+        .chain(super::rules::alerts_of_files(app))
+        .map(|(a, condition)| AlertView {
+            fingerprint: a.fingerprint,
+            severity: a.severity,
+            state: a.state,
+            value: dto::finite(a.value),
+            condition,
+            active_since_ms: a.active_since,
+            fired_ms: a.fired_at,
+            resolved_ms: a.resolved_at,
+            deliveries: deliveries_of(&told, &a),
+            rule: a.rule,
+            labels: a.labels,
+            annotations: a.annotations,
+        })
+        .collect();
     let rank = |s: AlertState| match s {
         AlertState::Firing => 0,
         AlertState::Pending => 1,
@@ -71,8 +72,14 @@ fn delivery(d: &RecentDelivery) -> DeliveryView {
     }
 }
 
-/// All rules in the order of the config.
+/// All rules: thresholds in the order of the config, then those of rule files.
 pub fn rules(app: &App) -> Vec<RuleView> {
+    let mut all = thresholds(app);
+    all.extend(super::rules::of_files(app));
+    all
+}
+
+fn thresholds(app: &App) -> Vec<RuleView> {
     let by_name: BTreeMap<String, _> =
         app.organs.rules.lock().snapshot().into_iter().map(|r| (r.rule.name.clone(), r)).collect();
     let loaded = app.loaded.load();

@@ -73,6 +73,10 @@ impl Backend for Dashboard {
     }
 
     async fn channels(&self) -> Vec<ChannelView> {
+    fn rule_groups(&self) -> Vec<belfry_dashboard::rule_groups::RuleGroup> {
+        super::rules::groups(&self.0)
+    }
+
         alerts::channels(&self.0)
     }
 

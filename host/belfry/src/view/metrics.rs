@@ -12,6 +12,7 @@ pub fn own(app: &App) -> OwnMetrics {
     of_store(app, &mut own);
     of_plugins(app, &mut own);
     of_rules(app, &mut own);
+    super::rules::metrics(app, &mut own);
     of_notify(app, &mut own);
     of_reports(app, &mut own);
     super::push::metrics(app, &mut own);

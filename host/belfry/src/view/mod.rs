@@ -11,6 +11,7 @@ mod prometheus;
 pub mod publisher;
 mod push;
 mod reports;
+mod rules;
 mod scrape;
 mod series;
 mod sources;

@@ -101,7 +101,7 @@ pub async fn overview(app: &App, whole: bool) -> Overview {
         sources: sources(app),
         alerts: alerts(app, now),
         plugins: plugins(app),
-        rules: loaded.config.rules.len() as u64,
+        rules: (loaded.config.rules.len() + super::rules::of_files(app).len()) as u64,
         reports: loaded.config.reports.len() as u64,
         notices: notices(app, now),
         points: points(app, &charts, now).await,
@@ -125,17 +125,16 @@ fn sources(app: &App) -> HealthCounts {
 fn alerts(app: &App, now: TimestampMs) -> AlertCounts {
     let hour_ago = now.minus(std::time::Duration::from_secs(3600));
     let mut c = AlertCounts::default();
-    for r in app.organs.rules.lock().snapshot() {
-        for a in &r.alerts {
-            match a.state {
-                AlertState::Pending => c.pending += 1,
-                AlertState::Firing => {
-                    c.firing += 1;
-                    *c.firing_by_severity.entry(a.severity.as_str().to_owned()).or_default() += 1;
-                }
-                AlertState::Resolved if a.resolved_at.is_some_and(|t| t >= hour_ago) => c.resolved_recent += 1,
-                AlertState::Resolved | AlertState::Inactive => {}
+    let thresholds = app.organs.rules.lock().snapshot().into_iter().flat_map(|r| r.alerts);
+    for a in thresholds.chain(super::rules::alerts_of_files(app).into_iter().map(|(alert, _)| alert)) {
+        match a.state {
+            AlertState::Pending => c.pending += 1,
+            AlertState::Firing => {
+                c.firing += 1;
+                *c.firing_by_severity.entry(a.severity.as_str().to_owned()).or_default() += 1;
             }
+            AlertState::Resolved if a.resolved_at.is_some_and(|t| t >= hour_ago) => c.resolved_recent += 1,
+            AlertState::Resolved | AlertState::Inactive => {}
         }
     }
     c

@@ -136,6 +136,17 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/api/v1/format_query", "prometheus", "A query, written as it is usually written.", prometheus::answer)
         .with(&[PROMQL])
         .takes_form(),
+    Route::get("/api/v1/rules", "prometheus", "Rule groups with their rules and alerts.", prometheus::answer).with(&[
+        Parameter::query("type", "Only `alert` or `record` rules."),
+        Parameter::query("rule_name[]", "Only rules of these names; may repeat."),
+        Parameter::query("rule_group[]", "Only groups of these names; may repeat."),
+        Parameter::query("file[]", "Only groups of these files; may repeat."),
+        Parameter::query("match[]", "Only rules whose labels one of these selectors takes; may repeat."),
+        Parameter::query("exclude_alerts", "`true`: without alerts."),
+        Parameter::query("group_limit", "At most this many groups.").value(Integer),
+        Parameter::query("group_next_token", "From the answer before: the next groups."),
+    ]),
+    Route::get("/api/v1/alerts", "prometheus", "Pending and firing alerts.", prometheus::answer),
     Route::get("/api/v1/status/buildinfo", "prometheus", "Which program this is.", prometheus::answer),
     Route::get("/api/v1/status/runtimeinfo", "prometheus", "How it runs.", prometheus::answer),
     Route::get(

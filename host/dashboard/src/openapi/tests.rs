@@ -17,6 +17,7 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("operate", "", include_str!("../operate.rs")),
     ("openapi", "", include_str!("../openapi.rs")),
     ("prometheus", "/api/v1", include_str!("../prometheus.rs")),
+    ("prometheus_rules", "/api/v1", include_str!("../prometheus_rules.rs")),
     ("prometheus_status", "/api/v1", include_str!("../prometheus_status.rs")),
 ];
 

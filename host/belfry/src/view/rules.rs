@@ -1,0 +1,191 @@
+//! Rules: those of files and thresholds, as Prometheus' API and the dashboard tell of them.
+
+use std::time::Duration;
+
+use belfry_dashboard::dto::RuleView;
+use belfry_dashboard::rule_groups::{Alerting, GroupAlert, GroupRule, RuleGroup};
+use belfry_model::{Alert, AlertState, Labels, Severity};
+use belfry_rules::RuleSnapshot;
+use belfry_rules::file::RuleKind;
+use belfry_rules::groups::{self, GroupSnapshot, Health, Words};
+
+use crate::app::App;
+use crate::telemetry::own::OwnMetrics;
+
+/// Group and file under which thresholds appear.
+const THRESHOLDS: (&str, &str) = ("rule", "belfry.toml");
+
+/// All groups, thresholds as a group of their own.
+pub fn groups(app: &App) -> Vec<RuleGroup> {
+    let mut all: Vec<RuleGroup> = app.rule_files.snapshot().iter().map(group).collect();
+    all.extend(thresholds(&app.organs.rules.lock().snapshot()));
+    all
+}
+
+fn group(g: &GroupSnapshot) -> RuleGroup {
+    RuleGroup {
+        name: g.name.clone(),
+        file: g.file.to_string(),
+        interval: g.interval,
+        limit: g.limit,
+        evaluation_time: g.evaluation_time,
+        last_evaluation: g.last_evaluation,
+        rules: g.rules.iter().map(rule).collect(),
+    }
+}
+
+fn rule(r: &groups::RuleView) -> GroupRule {
+    let alerting = |r: &groups::RuleView| Alerting {
+        state: r.state,
+        hold: r.spec.hold,
+        keep_firing_for: r.spec.keep_firing_for,
+        annotations: texts(&r.spec.annotations),
+        alerts: r
+            .alerts
+            .iter()
+            .filter(|a| is_active(&a.alert))
+            .map(|a| GroupAlert { keep_firing_since: a.keep_firing_since, ..active(&a.alert) })
+            .collect(),
+    };
+    GroupRule {
+        name: r.spec.name.to_string(),
+        query: r.spec.query.clone(),
+        labels: texts(&r.spec.labels),
+        health: match &r.health {
+            Health::Unknown => None,
+            Health::Ok => Some(Ok(())),
+            Health::Bad(reason) => Some(Err(reason.clone())),
+        },
+        evaluation_time: r.evaluation_time,
+        last_evaluation: r.last_evaluation,
+        alerting: (r.spec.kind == RuleKind::Alert).then(|| alerting(r)),
+    }
+}
+
+fn texts(pairs: &[(std::sync::Arc<str>, Words)]) -> Labels {
+    Labels::from_pairs(pairs.iter().map(|(name, words)| (name.clone(), words.text())))
+}
+
+fn is_active(alert: &Alert) -> bool {
+    matches!(alert.state, AlertState::Pending | AlertState::Firing)
+}
+
+fn active(a: &Alert) -> GroupAlert {
+    GroupAlert {
+        labels: a.labels.clone(),
+        annotations: a.annotations.clone(),
+        state: a.state,
+        active_at: a.active_since,
+        keep_firing_since: None,
+        value: a.value,
+    }
+}
+
+fn thresholds(rules: &[RuleSnapshot]) -> Option<RuleGroup> {
+    let first = rules.first()?;
+    let of = |r: &RuleSnapshot| {
+        let mut labels = r.rule.labels.to_builder();
+        labels.set("severity", r.rule.severity.as_str());
+        GroupRule {
+            name: r.rule.name.clone(),
+            query: r.rule.query(),
+            labels: labels.build(),
+            health: r.last_evaluation.map(|_| r.last_error.clone().map_or(Ok(()), Err)),
+            evaluation_time: r.last_duration.unwrap_or_default(),
+            last_evaluation: r.last_evaluation,
+            alerting: Some(Alerting {
+                state: r.state,
+                hold: r.rule.duration,
+                keep_firing_for: Duration::ZERO,
+                annotations: r.rule.annotations.clone(),
+                alerts: r.alerts.iter().filter(|a| is_active(a)).map(active).collect(),
+            }),
+        }
+    };
+    Some(RuleGroup {
+        name: THRESHOLDS.0.to_owned(),
+        file: THRESHOLDS.1.to_owned(),
+        interval: first.rule.interval,
+        limit: 0,
+        evaluation_time: rules.iter().filter_map(|r| r.last_duration).sum(),
+        last_evaluation: rules.iter().filter_map(|r| r.last_evaluation).max(),
+        rules: rules.iter().map(of).collect(),
+    })
+}
+
+/// Rules of files for the dashboard, and files that are refused: they stand first, with their problems as the error.
+pub fn of_files(app: &App) -> Vec<RuleView> {
+    let refused = app.rule_files.refused().into_iter().map(|r| RuleView {
+        name: r.file,
+        kind: "file".to_owned(),
+        enabled: r.has_good,
+        description: match r.has_good {
+            true => "This rule file is refused; its last good version goes on.".to_owned(),
+            false => "This rule file is refused; nothing of it is evaluated.".to_owned(),
+        },
+        query: String::new(),
+        duration_seconds: 0.0,
+        severity: Severity::Error,
+        labels: Labels::empty(),
+        state: AlertState::Inactive,
+        active: 0,
+        last_evaluation_ms: None,
+        last_duration_seconds: None,
+        last_error: Some(r.problems),
+    });
+    let groups = app.rule_files.snapshot();
+    let rules = groups.iter().flat_map(|g| g.rules.iter().map(move |r| (g, r))).map(|(g, r)| RuleView {
+        name: r.spec.name.to_string(),
+        kind: if r.spec.kind == RuleKind::Alert { "alerting" } else { "recording" }.to_owned(),
+        enabled: true,
+        description: format!("Group {} of {}", g.name, g.file),
+        query: r.spec.query.clone(),
+        duration_seconds: r.spec.hold.as_secs_f64(),
+        severity: r.spec.severity(),
+        labels: texts(&r.spec.labels),
+        state: r.state,
+        active: r.alerts.iter().filter(|a| is_active(&a.alert)).count() as u64,
+        last_evaluation_ms: r.last_evaluation,
+        last_duration_seconds: r.last_evaluation.map(|_| r.evaluation_time.as_secs_f64()),
+        last_error: match &r.health {
+            Health::Bad(reason) => Some(reason.clone()),
+            Health::Unknown | Health::Ok => None,
+        },
+    });
+    refused.chain(rules).collect()
+}
+
+/// Alerts of rule files with the condition of their rule.
+pub fn alerts_of_files(app: &App) -> Vec<(Alert, String)> {
+    let groups = app.rule_files.snapshot();
+    let rules = groups.iter().flat_map(|g| &g.rules);
+    rules.flat_map(|r| r.alerts.iter().map(|a| (a.alert.clone(), r.spec.query.clone()))).collect()
+}
+
+/// Per-group metrics.
+pub fn metrics(app: &App, own: &mut OwnMetrics) {
+    for g in app.rule_files.snapshot() {
+        let group = [("rule_group", &*g.key)];
+        own.counter("belfry_rule_group_iterations", "Evaluations due, by group.").set(&group, g.iterations as f64);
+        own.counter("belfry_rule_group_iterations_missed", "Evaluations left out, by group.")
+            .set(&group, g.missed as f64);
+        let sum = |f: fn(&groups::RuleView) -> u64| g.rules.iter().map(f).sum::<u64>() as f64;
+        own.counter("belfry_rule_group_evaluations", "Rules evaluated, by group.").set(&group, sum(|r| r.evaluations));
+        own.counter("belfry_rule_group_failures", "Rules that failed, by group.").set(&group, sum(|r| r.failures));
+        own.gauge("belfry_rule_group_rules", "Rules, by group.").set(&group, g.rules.len() as f64);
+        own.gauge("belfry_rule_group_interval_seconds", "How often it is evaluated.")
+            .set(&group, g.interval.as_secs_f64());
+        own.gauge("belfry_rule_group_lag_seconds", "How late the last evaluation began.")
+            .set(&group, g.lag.as_secs_f64());
+        if let Some(at) = g.last_evaluation {
+            own.gauge("belfry_rule_group_last_evaluation_timestamp_seconds", "Time of the last evaluation.")
+                .set(&group, at.as_secs_f64());
+            own.gauge("belfry_rule_group_last_duration_seconds", "How long the last evaluation took.")
+                .set(&group, g.evaluation_time.as_secs_f64());
+            own.gauge("belfry_rule_group_last_evaluation_samples", "Samples that it wrote.")
+                .set(&group, g.samples as f64);
+        }
+    }
+    let refused = app.rule_files.refused().len();
+    own.gauge("belfry_rule_files_refused", "Rule files that cannot be read.").set(&[], refused as f64);
+}
