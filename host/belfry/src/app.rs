@@ -94,6 +94,8 @@ pub struct App {
     pub rule_files: Arc<crate::rule_files::RuleFiles>,
     /// What others push.
     pub push: Arc<belfry_ingest::push::Push>,
+    /// What others import.
+    pub import: Arc<belfry_ingest::push::Import>,
     /// PromQL.
     pub queries: Arc<Queries>,
     /// What runs.
@@ -140,6 +142,8 @@ impl App {
         let limits = IngestLimits { series_total: config.storage.series_limit, ..IngestLimits::default() };
         let ingest = Arc::new(Ingest::new(store.clone(), limits));
         let push = Arc::new(belfry_ingest::push::Push::new(ingest.clone(), clock.clone(), None));
+        let backfill = crate::adapters::backfill::of(store.clone());
+        let import = Arc::new(belfry_ingest::push::Import::new(ingest.clone(), clock.clone(), Some(backfill)));
         let services = HostServices {
             clock: clock.clone(),
             series: Arc::new(IngestSeries(ingest.clone())),
@@ -194,6 +198,7 @@ impl App {
             state,
             ingest,
             push,
+            import,
             rule_files,
             queries,
             plugins,

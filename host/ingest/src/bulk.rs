@@ -61,6 +61,14 @@ impl Ingest {
         }
     }
 
+    /// Counts samples that were written past the live path.
+    pub(crate) fn count(&self, producer: &str, done: Appended, newest: TimestampMs) {
+        if let Some(entry) = lock(&self.producers).get_mut(producer) {
+            entry.appended(done);
+            entry.seen(newest, std::iter::empty());
+        }
+    }
+
     /// Writes a batch and counts it, without looking at which series it has.
     pub async fn append_as_is(&self, batch: Batch, newest: TimestampMs) -> Result<Appended, AppendError> {
         let producer = batch.producer.clone();

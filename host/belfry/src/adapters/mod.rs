@@ -1,5 +1,6 @@
 //! Short adapters that join one crate's trait to another's type. No logic of their own.
 
+pub mod backfill;
 pub mod deliver;
 pub mod host_services;
 pub mod producer;

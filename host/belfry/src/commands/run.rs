@@ -128,7 +128,7 @@ async fn serve_with(
         Arc::new(Dashboard(app.clone())),
         policy,
         closing.clone(),
-        belfry_ingest::push::routes(app.push.clone()),
+        belfry_ingest::push::routes(app.push.clone()).merge(belfry_ingest::push::import_routes(app.import.clone())),
     );
     let mut closed = closing.clone();
     let http = tokio::spawn(async move {

@@ -17,12 +17,12 @@ use axum::routing::post;
 use http_body_util::BodyExt as _;
 use tokio::sync::SemaphorePermit;
 
-use super::intake::{Scratch, Version, unfolded_length};
+use super::intake::{Version, unfolded_length};
 use super::outcome::{Failure, Refusals, Written};
 use super::{BODY_BYTES_MAX, Push};
 
 /// A body must have come within this: a slow one holds room that others need.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
+pub(super) const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of the longest answer: senders log it.
 const ANSWER_BYTES_MAX: usize = 1024;
 /// After so many seconds a sender that was sent away may come again.
@@ -59,11 +59,11 @@ async fn receive(push: &Arc<Push>, version: Version, request: Request) -> Result
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     let most = announced.unwrap_or(BODY_BYTES_MAX);
     if most > BODY_BYTES_MAX {
-        return Err(too_large());
+        return Err(too_large(BODY_BYTES_MAX));
     }
     let mut permit = room(push, most)?;
     let mut scratch = push.scratch();
-    let read = tokio::time::timeout(BODY_WITHIN, read(request.into_body(), &mut scratch)).await;
+    let read = tokio::time::timeout(BODY_WITHIN, read(request.into_body(), &mut scratch.body, BODY_BYTES_MAX)).await;
     let checked = read.unwrap_or(Err(Failure::TooSlow)).and_then(|()| {
         // The bytes themselves, and about as much again for their columns.
         let unfolded = unfolded_length(&scratch.body)?;
@@ -86,20 +86,21 @@ fn room(push: &Push, bytes: usize) -> Result<SemaphorePermit<'_>, Failure> {
     push.room.try_acquire_many(kib).map_err(|_| Failure::Busy)
 }
 
-async fn read(mut body: Body, into: &mut Scratch) -> Result<(), Failure> {
+/// Reads a body of at most `most` bytes.
+pub(super) async fn read(mut body: Body, into: &mut Vec<u8>, most: usize) -> Result<(), Failure> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| Failure::BrokeOff(e.to_string()))?;
         let Some(data) = frame.data_ref() else { continue };
-        if into.body.len() + data.len() > BODY_BYTES_MAX {
-            return Err(too_large());
+        if into.len() + data.len() > most {
+            return Err(too_large(most));
         }
-        into.body.extend_from_slice(data);
+        into.extend_from_slice(data);
     }
     Ok(())
 }
 
-fn too_large() -> Failure {
-    Failure::TooLarge(format!("the body is longer than {BODY_BYTES_MAX} bytes; send smaller ones"))
+pub(super) fn too_large(most: usize) -> Failure {
+    Failure::TooLarge(format!("the body is longer than {most} bytes; send smaller ones"))
 }
 
 /// Which message the headers announce. Senders of the first hour announce nothing.
@@ -147,9 +148,13 @@ fn tell(version: Version, written: Written, headers: &mut HeaderMap) {
     }
 }
 
-fn refuse(failure: &Failure, version: Version) -> Response {
+pub(super) fn refuse(failure: &Failure, version: Version) -> Response {
     let status = match failure {
-        Failure::Malformed(_) | Failure::NotSnappy(_) | Failure::BrokeOff(_) => StatusCode::BAD_REQUEST,
+        Failure::Malformed(_)
+        | Failure::NotSnappy(_)
+        | Failure::NotGzip(_)
+        | Failure::BadQuery(_)
+        | Failure::BrokeOff(_) => StatusCode::BAD_REQUEST,
         Failure::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Failure::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Failure::TooSlow => StatusCode::REQUEST_TIMEOUT,

@@ -13,6 +13,8 @@ mod decoded;
 pub mod fuzz;
 mod histogram;
 mod http;
+pub mod import;
+mod import_http;
 mod intake;
 mod key;
 mod labels;
@@ -32,6 +34,8 @@ use tokio::sync::Semaphore;
 
 pub use decoded::{REQUEST_BUCKETS_MAX, REQUEST_EXEMPLARS_MAX, REQUEST_METADATA_MAX, REQUEST_SAMPLES_MAX};
 pub use http::routes;
+pub use import::Import;
+pub use import_http::import_routes;
 pub use labels::{PUSHED_LABELS_MAX, PUSHED_NAME_BYTES_MAX, PUSHED_VALUE_BYTES_MAX};
 pub use v2::REQUEST_SYMBOLS_MAX;
 

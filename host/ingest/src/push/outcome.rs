@@ -83,9 +83,15 @@ pub(crate) enum Failure {
     /// Drop it: it is no snappy block.
     #[error("the body is no block of snappy: {0}")]
     NotSnappy(String),
+    /// Drop it: it is not gzip.
+    #[error("the body is not gzip: {0}")]
+    NotGzip(String),
     /// Send smaller ones.
     #[error("{0}")]
     TooLarge(String),
+    /// Ask rightly.
+    #[error("{0} is no parameter of an import; there are timestamp=MILLISECONDS and extra_label=NAME=VALUE")]
+    BadQuery(String),
     /// Send another kind.
     #[error("{0}")]
     Unsupported(String),

@@ -484,3 +484,107 @@ proptest! {
         prop_assert_eq!(a.histograms.len(), b.histograms.len());
     }
 }
+
+mod import {
+    use axum::extract::Query;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::push::import::{Backfill, Backfilled, BeginBackfill, Import};
+    use crate::push::import_http::take;
+
+    /// What would be written to blocks.
+    type Old = Arc<Mutex<Vec<(String, i64, f64)>>>;
+
+    struct Blocks(Old, u64);
+
+    impl Backfill for Blocks {
+        fn push(&mut self, labels: &Labels, sample: belfry_model::Sample) -> Result<(), WriteError> {
+            let belfry_model::Value::Float(v) = sample.value else { panic!("a float") };
+            lock(&self.0).push((labels.to_string(), sample.at.0, v));
+            self.1 += 1;
+            Ok(())
+        }
+
+        fn finish(self: Box<Self>) -> Result<Backfilled, WriteError> {
+            Ok(Backfilled { accepted: self.1, ..Backfilled::default() })
+        }
+    }
+
+    async fn send(
+        w: &World,
+        old: &Old,
+        query: &[(&str, &str)],
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> (u16, Json) {
+        let blocks = old.clone();
+        let begin: BeginBackfill = Box::new(move |_| Box::new(Blocks(blocks.clone(), 0)));
+        let import = Arc::new(Import::new(w.push.ingest.clone(), w.push.clock.clone(), Some(begin)));
+        let mut request = Request::builder().method("POST").uri("/api/v1/import/prometheus");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let query = query.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let response = take(State(import), Query(query), request.body(Body::from(body)).unwrap()).await;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap_or_else(|_| json!(String::from_utf8_lossy(&body))))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn new_samples_go_the_way_of_all_and_old_ones_to_blocks() {
+        let (w, old) = (world(), Old::default());
+        let year = 31_536_000_000;
+        let text = format!(
+            "# HELP t Warmth.\n# TYPE t gauge\nt{{room=\"a\"}} 20 {}\nt{{room=\"a\"}} 21 {NOW}\nt{{room=\"b\"}} 22\n",
+            NOW - year
+        );
+        let (status, report) = send(&w, &old, &[("extra_label", "site=x")], &[], text.into_bytes()).await;
+        assert_eq!((status, &report["written"]), (200, &json!(3)), "{report}");
+        assert_eq!(*lock(&old), [(r#"t{room="a", site="x"}"#.to_owned(), NOW - year, 20.0)]);
+        assert_eq!(
+            w.floats().await,
+            [
+                (r#"t{room="a", site="x"}"#.to_owned(), vec![(NOW, 21.0)]),
+                (r#"t{room="b", site="x"}"#.to_owned(), vec![(NOW, 22.0)])
+            ]
+        );
+        assert_eq!(w.writer.store.metadata(Some("t")).await.unwrap()[0].help, "Warmth.");
+        let stats = w.push.ingest.producer_stats("import").unwrap();
+        assert_eq!((stats.samples.accepted, stats.series), (3, 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn bad_lines_are_told_with_their_numbers_and_cost_no_other() {
+        let (w, old) = (world(), Old::default());
+        let (ahead, long) = (NOW + 3_600_000, "x".repeat(PUSHED_VALUE_BYTES_MAX + 1));
+        let text = format!("a 1\nb{{x=1}} 2\nc 3\nd nothing\nf{{x=\"{long}\"}} 1\ne 1 {ahead}\n");
+        let (status, report) = send(&w, &old, &[], &[], text.into_bytes()).await;
+        assert_eq!(status, 400);
+        assert_eq!((&report["written"], &report["bad_lines"], &report["ahead"]), (&json!(2), &json!(2), &json!(1)));
+        assert_eq!((&report["errors"][0]["line"], &report["errors"][1]["line"]), (&json!(2), &json!(4)), "{report}");
+        assert_eq!(report["series_refused"], 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn gzip_is_taken_and_its_bombs_are_not() {
+        use std::io::Write as _;
+        let (w, old) = (world(), Old::default());
+        let gzip = |text: &[u8], times: usize| {
+            let mut e = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            (0..times).for_each(|_| e.write_all(text).unwrap());
+            e.finish().unwrap()
+        };
+        let header = [("content-encoding", "gzip")];
+        assert_eq!(send(&w, &old, &[], &header, gzip(b"a 1\n", 1)).await.0, 200);
+        assert_eq!(send(&w, &old, &[], &header, b"a 1\n".to_vec()).await.0, 400);
+        let bomb = gzip(&[b'#'; 1 << 20], 1 + (crate::push::import::IMPORT_TEXT_BYTES_MAX >> 20));
+        let (status, said) = send(&w, &old, &[], &header, bomb).await;
+        assert_eq!(status, 413, "{said}");
+        assert_eq!(send(&w, &old, &[], &[("content-encoding", "br")], Vec::new()).await.0, 415);
+        let (status, said) = send(&w, &old, &[("timestamp", "yesterday")], &[], Vec::new()).await;
+        assert_eq!(status, 400);
+        assert!(said.as_str().unwrap().contains("timestamp=MILLISECONDS"), "{said}");
+    }
+}
