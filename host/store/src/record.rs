@@ -8,6 +8,7 @@ use std::sync::Arc;
 use belfry_model::sample::Histogram;
 use belfry_model::{Exemplar, Labels, MetricKind, MetricMetadata, TimestampMs};
 
+use crate::chunk::{POW10, scaled};
 use crate::codec::{
     Corrupt, Reader, put_f64, put_histogram, put_ivarint, put_labels, put_str, put_uvarint, read_histogram,
 };
@@ -22,6 +23,11 @@ const EXEMPLAR: u8 = 5;
 const METADATA: u8 = 6;
 const GROUP: u8 = 7;
 const ROW: u8 = 8;
+const TIMED_SAMPLES: u8 = 9;
+
+/// Numbers are tried as decimals of up to so many places; the others stand as they are.
+const PLACES_TRIED: usize = 3;
+const NO_DECIMAL: u8 = 0xff;
 
 const KINDS: [MetricKind; 7] = [
     MetricKind::Unknown,
@@ -59,6 +65,10 @@ pub struct RecordBuilder {
     run_samples: u64,
     run_time: i64,
     run_last: u32,
+    /// Each sample of the run has its own time.
+    run_is_timed: bool,
+    /// The run's first time and value.
+    run_first: (i64, f64),
     /// How many groups the log was told of.
     groups: u32,
 }
@@ -72,7 +82,7 @@ impl RecordBuilder {
         put_labels(&mut self.out, labels);
     }
 
-    /// A float. Samples of one time in a row share it.
+    /// A float. Samples of one time in a row share it; where the second has another, each has its own.
     pub fn float(&mut self, id: u32, at: i64, value: f64, start: i64) {
         if start != 0 {
             self.end_run();
@@ -82,14 +92,35 @@ impl RecordBuilder {
             put_ivarint(&mut self.out, at.wrapping_sub(start));
             return;
         }
-        if self.run_samples > 0 && self.run_time != at {
-            self.end_run();
+        if self.run_samples > 0 && !self.run_is_timed && self.run_time != at {
+            if self.run_samples == 1 {
+                let ((first, value), id) = (self.run_first, self.run_last);
+                self.run.clear();
+                (self.run_is_timed, self.run_last, self.run_time) = (true, 0, first);
+                self.put_timed(id, first, value);
+            } else {
+                self.end_run();
+            }
+        }
+        if self.run_samples == 0 {
+            (self.run_is_timed, self.run_first) = (false, (at, value));
         }
         self.run_samples += 1;
+        if self.run_is_timed {
+            self.put_timed(id, at, value);
+            return;
+        }
         self.run_time = at;
         put_ivarint(&mut self.run, i64::from(id) - i64::from(self.run_last));
         self.run_last = id;
         put_f64(&mut self.run, value);
+    }
+
+    fn put_timed(&mut self, id: u32, at: i64, value: f64) {
+        put_ivarint(&mut self.run, i64::from(id) - i64::from(self.run_last));
+        put_ivarint(&mut self.run, at.wrapping_sub(self.run_time));
+        put_number(&mut self.run, value);
+        (self.run_last, self.run_time) = (id, at);
     }
 
     /// A native histogram.
@@ -150,6 +181,7 @@ impl RecordBuilder {
         self.run.clear();
         self.run_samples = 0;
         self.run_last = 0;
+        self.run_is_timed = false;
     }
 
     fn place(&mut self, id: u32, at: i64) {
@@ -161,13 +193,37 @@ impl RecordBuilder {
         if self.run_samples == 0 {
             return;
         }
-        self.out.push(SAMPLES);
-        put_ivarint(&mut self.out, self.run_time);
+        self.out.push(if self.run_is_timed { TIMED_SAMPLES } else { SAMPLES });
+        put_ivarint(&mut self.out, self.run_first.0);
         put_uvarint(&mut self.out, self.run_samples);
         self.out.extend_from_slice(&self.run);
         self.run.clear();
         self.run_samples = 0;
         self.run_last = 0;
+    }
+}
+
+/// A float as a decimal of few places, else its bits.
+fn put_number(out: &mut Vec<u8>, value: f64) {
+    match (0..=PLACES_TRIED).find_map(|p| Some((p, scaled(value, p)?))) {
+        Some((places, n)) => {
+            out.push(places as u8);
+            put_ivarint(out, n);
+        }
+        None => {
+            out.push(NO_DECIMAL);
+            out.extend_from_slice(&value.to_bits().to_le_bytes());
+        }
+    }
+}
+
+fn read_number(r: &mut Reader<'_>) -> Result<f64, Corrupt> {
+    match r.u8()? {
+        NO_DECIMAL => r.u64().map(f64::from_bits),
+        places => {
+            let scale = POW10.get(usize::from(places)).ok_or(Corrupt("a number's scale is out of range"))?;
+            Ok(r.ivarint()? as f64 / scale)
+        }
     }
 }
 
@@ -184,6 +240,17 @@ pub fn read(record: &[u8], rows: &mut RowReader, mut on_entry: impl FnMut(Entry<
             for _ in 0..n {
                 id = id.wrapping_add(r.ivarint()?);
                 on_entry(Entry::Float(series_id(id as u64)?, at, r.f64()?, 0));
+            }
+            continue;
+        }
+        if tag == TIMED_SAMPLES {
+            let mut at = r.ivarint()?;
+            let n = r.count()?;
+            let mut id = 0i64;
+            for _ in 0..n {
+                id = id.wrapping_add(r.ivarint()?);
+                at = at.wrapping_add(r.ivarint()?);
+                on_entry(Entry::Float(series_id(id as u64)?, at, read_number(&mut r)?, 0));
             }
             continue;
         }
@@ -271,6 +338,33 @@ mod tests {
             Entry::Metadata(meta),
         ];
         assert_eq!(entries, expected.map(said));
+    }
+
+    #[test]
+    fn samples_with_times_of_their_own_read_back_bit_for_bit() {
+        let values = [0.0, -0.0, 1.5, -271.828, 0.1 + 0.2, 1e300, f64::NAN, f64::INFINITY, 9e15, 123.0];
+        let samples: Vec<_> = (0..100u32)
+            .map(|i| (i * 7 % 50, 1_700_000_000_000 + i64::from(i * i % 977), values[i as usize % values.len()]))
+            .collect();
+        for n in [1, 2, 3, 100] {
+            let mut b = RecordBuilder::default();
+            for (id, at, v) in &samples[..n] {
+                b.float(*id, *at, *v, 0);
+            }
+            let mut found = Vec::new();
+            let on_entry = |e: Entry<'_>| {
+                let Entry::Float(id, at, v, 0) = e else { panic!("{}", said(e)) };
+                found.push((id, at, v.to_bits()));
+            };
+            read(b.finish(), &mut RowReader::default(), on_entry).unwrap();
+            assert!(
+                found.iter().eq(samples[..n]
+                    .iter()
+                    .map(|(id, at, v)| (*id, *at, v.to_bits()))
+                    .collect::<Vec<_>>()
+                    .iter())
+            );
+        }
     }
 
     #[test]

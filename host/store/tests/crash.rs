@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
-use belfry_model::TimestampMs;
+use belfry_model::{Appended, Batch, TimestampMs, WriteError, Writer};
 use belfry_store::disk::SimDisk;
 use belfry_store::{FsyncPolicy, Store, StoreConfig};
 use common::*;
 
 const SERIES: [&str; 3] = ["a", "b", "c"];
+/// These come together.
+const ROW: [&str; 8] = ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"];
 
 type Samples = BTreeMap<(&'static str, i64), u64>;
 
@@ -32,6 +34,12 @@ fn work(disk: &SimDisk, config: &StoreConfig) -> (Samples, Samples) {
                 acknowledged.insert((name, at), value.to_bits());
             }
         }
+        let at = T0 + i * 5_000;
+        let value = |k: usize| (i * (k as i64 % 4)) as f64 / 3.0;
+        sent.extend((0..ROW.len()).map(|k| ((ROW[k], at), value(k).to_bits())));
+        if put_row(&store, at, value).is_ok() {
+            acknowledged.extend((0..ROW.len()).map(|k| ((ROW[k], at), value(k).to_bits())));
+        }
         if i % 6 == 5 {
             // Errors are the crash; the store must cope with being called on.
             let _ = store.flush();
@@ -48,6 +56,15 @@ fn work(disk: &SimDisk, config: &StoreConfig) -> (Samples, Samples) {
     (sent, acknowledged)
 }
 
+fn put_row(store: &Store, at: i64, value: impl Fn(usize) -> f64) -> Result<Appended, WriteError> {
+    let mut batch = Batch::at("rows", TimestampMs(at));
+    for (k, name) in ROW.iter().enumerate() {
+        batch.refs.push(store.open(&labels(name))?);
+        batch.values.push(value(k));
+    }
+    block_on(store.append(batch))
+}
+
 fn check(disk: &SimDisk, config: &StoreConfig, sent: &Samples, acknowledged: &Samples, when: &str) {
     let opened = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0));
     let (store, recovery) = opened.unwrap_or_else(|e| panic!("{when}: {e}"));
@@ -55,7 +72,7 @@ fn check(disk: &SimDisk, config: &StoreConfig, sent: &Samples, acknowledged: &Sa
     let held = store.stats().block_samples + recovery.samples;
     assert!(held <= sent.len() as u64, "{when}: {held} samples are kept, more than were sent");
     let mut found = Samples::new();
-    for name in SERIES {
+    for name in SERIES.into_iter().chain(ROW) {
         found.extend(points(&store, name).into_iter().map(|(t, v)| ((name, t), v)));
     }
     for (key, value) in acknowledged {

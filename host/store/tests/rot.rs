@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use belfry_model::{Matcher, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs};
+use belfry_model::{Batch, Matcher, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Writer};
 use belfry_store::disk::{Disk, SimDisk};
 use belfry_store::{OpenError, Store};
 use common::*;
 
-const SERIES: [&str; 2] = ["a", "b"];
+const SERIES: [&str; 10] = ["a", "b", "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"];
+/// The first ones come alone, the others together.
+const ALONE: usize = 2;
 
 /// Two blocks and a log, and what is in them.
 fn filled() -> (SimDisk, BTreeMap<(&'static str, i64), u64>) {
@@ -19,11 +21,18 @@ fn filled() -> (SimDisk, BTreeMap<(&'static str, i64), u64>) {
     let (store, _) = open(&disk);
     let mut sent = BTreeMap::new();
     for i in 0..90i64 {
-        for name in SERIES {
+        for name in &SERIES[..ALONE] {
             let value = if i % 3 == 0 { i as f64 } else { (i as f64).sqrt() };
             put(&store, name, T0 + i * 100, value).unwrap();
-            sent.insert((name, T0 + i * 100), value.to_bits());
+            sent.insert((*name, T0 + i * 100), value.to_bits());
         }
+        let mut row = Batch::at("rows", TimestampMs(T0 + i * 100));
+        for (k, name) in SERIES[ALONE..].iter().enumerate() {
+            row.refs.push(store.open(&labels(name)).unwrap());
+            row.values.push((i * (k as i64 % 4)) as f64 / 3.0);
+            sent.insert((*name, T0 + i * 100), row.values[k].to_bits());
+        }
+        block_on(store.append(row)).unwrap();
         if i == 30 || i == 60 {
             store.flush().unwrap();
         }
