@@ -69,7 +69,7 @@ impl Has {
         match self {
             Self::Only(set) if set.is_empty() => "no labels at all".to_owned(),
             Self::Only(set) => format!("only {}", listed(set.iter().map(String::as_str))),
-            Self::AllBut(set) => format!("not {}", listed(set.iter().map(String::as_str))),
+            Self::AllBut(set) => format!("no {}", listed(set.iter().map(String::as_str)).replace(" and ", " or ")),
         }
     }
 }

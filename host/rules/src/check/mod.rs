@@ -80,8 +80,10 @@ impl Subject<'_> {
         self.rule.expr.place(span.start as usize)
     }
 
-    pub fn source(&self, span: Span) -> &str {
-        self.rule.expr.get(span.start as usize..span.end as usize).unwrap_or("")
+    /// What is written there, on one line.
+    pub fn source(&self, span: Span) -> String {
+        let text = self.rule.expr.get(span.start as usize..span.end as usize).unwrap_or("");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     pub fn interval(&self) -> Option<Duration> {
