@@ -231,6 +231,9 @@ impl App {
     }
 }
 
+/// The state's file in the data folder.
+pub const STATE_FILE: &str = "state.sqlite";
+
 /// What is kept.
 pub type Opened = (Arc<Store>, Arc<State>);
 
@@ -244,7 +247,7 @@ pub async fn open_data(config: &Config, now: TimestampMs) -> Result<Opened> {
         }
         let state = match storage.backend {
             belfry_config::types::Backend::Memory => State::in_memory()?,
-            belfry_config::types::Backend::Disk => State::open(storage.path.join("state.sqlite"))?,
+            belfry_config::types::Backend::Disk => State::open(storage.path.join(STATE_FILE))?,
         };
         Ok((store, Arc::new(state)))
     });

@@ -22,6 +22,10 @@ pub enum Command {
     Demo(DemoArgs),
     /// Say everything that would stop a start, without starting.
     Check(CheckArgs),
+    /// Write a copy of all data of a running Belfry to a new folder.
+    Backup(BackupArgs),
+    /// Put a backup where the data folder is to be; the Belfry of that folder must not run.
+    Restore(RestoreArgs),
     /// Ask a running Belfry in PromQL.
     Query(QueryArgs),
     /// Rule files: check, test, backtest and mutate them.
@@ -121,6 +125,28 @@ pub enum Output {
     Text,
     /// For programs.
     Json,
+}
+
+/// Arguments of `backup`.
+#[derive(Clone, Debug, Args)]
+pub struct BackupArgs {
+    /// The folder to write to, on the machine of that Belfry; it must be absent or empty.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Where to ask.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// Arguments of `restore`.
+#[derive(Clone, Debug, Args)]
+pub struct RestoreArgs {
+    /// The backup.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// As `run` will be started.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// Arguments of `query`.

@@ -4,6 +4,7 @@
 //! [`Backend::reload_plugin`]; nothing here is called under a lock of the routes.
 //! Not here: HTTP, who may call (the routes check tokens first), how an organ works.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -149,10 +150,10 @@ pub trait Backend: Send + Sync {
     /// All rules in the order of the config.
     async fn rules(&self) -> Vec<RuleView>;
 
-    /// All channels in the order of the config.
     /// All rule groups: a copy of what they are now.
     fn rule_groups(&self) -> Vec<crate::rule_groups::RuleGroup>;
 
+    /// All channels in the order of the config.
     async fn channels(&self) -> Vec<ChannelView>;
 
     /// All plugins in order of name, without `detail`.
@@ -203,8 +204,11 @@ pub trait Backend: Send + Sync {
     /// Deletes the samples within `range` of the series that satisfy all `matchers`.
     async fn delete_series(&self, matchers: Vec<Matcher>, range: TimeRange) -> Result<(), BackendError>;
 
-    /// Makes a snapshot of the store below the data folder; the answer is its name there.
+    /// Makes a copy of all data below the data folder; the answer is its name there.
     async fn snapshot(&self) -> Result<String, BackendError>;
+
+    /// Makes a copy of all data in a folder that is absent or empty.
+    async fn backup(&self, folder: PathBuf) -> Result<Accepted, BackendError>;
 
     /// Live events from now on; a channel of [`LIVE_EVENTS_QUEUED_MAX`].
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent>;

@@ -18,6 +18,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/api/plugins/{name}/reload", post(reload_plugin))
         .route("/api/reports/{name}/run", post(run_report))
         .route("/api/admin/log-level", get(log_level).put(set_log_level))
+        .route("/api/admin/backup", post(backup))
         .route("/-/reload", post(reload_config).put(reload_config))
 }
 
@@ -44,6 +45,22 @@ async fn set_log_level(
     app.backend.set_log_level(&wanted.level)?;
     app.backend.journal_action(USER, "set_log_level", &wanted.level).await;
     Ok(Json(LogLevel { level: app.backend.log_level() }))
+}
+
+/// Of `backup`.
+#[derive(serde::Deserialize)]
+struct BackupInto {
+    folder: std::path::PathBuf,
+}
+
+async fn backup(
+    State(app): State<App>,
+    extract::Query(into): extract::Query<BackupInto>,
+) -> Result<Json<Accepted>, Failure> {
+    let subject = into.folder.display().to_string();
+    let done = app.backend.backup(into.folder).await?;
+    app.backend.journal_action(USER, "backup", &subject).await;
+    Ok(Json(done))
 }
 
 async fn reload_config(State(app): State<App>) -> Result<Json<Accepted>, Failure> {

@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod ask;
+mod backup;
 mod check;
 mod config;
 mod inspect;
@@ -22,6 +23,8 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Run(arguments) => run::run(&arguments),
         Command::Demo(arguments) => run::demo(&arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
         Command::Query(arguments) => ask::query(&arguments),
         Command::Rules(command) => rules::run(&command),
         Command::Plugin(command) => ask_or_inspect(command),

@@ -1,5 +1,6 @@
 //! The dashboard's `Backend`, answered by the views.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,11 +73,11 @@ impl Backend for Dashboard {
         alerts::rules(&self.0)
     }
 
-    async fn channels(&self) -> Vec<ChannelView> {
     fn rule_groups(&self) -> Vec<belfry_dashboard::rule_groups::RuleGroup> {
         super::rules::groups(&self.0)
     }
 
+    async fn channels(&self) -> Vec<ChannelView> {
         alerts::channels(&self.0)
     }
 
@@ -170,6 +171,10 @@ impl Backend for Dashboard {
 
     async fn snapshot(&self) -> Result<String, BackendError> {
         prometheus::snapshot(&self.0).await
+    }
+
+    async fn backup(&self, folder: PathBuf) -> Result<Accepted, BackendError> {
+        prometheus::backup(&self.0, folder).await
     }
 
     fn subscribe(&self) -> broadcast::Receiver<LiveEvent> {

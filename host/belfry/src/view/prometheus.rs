@@ -1,12 +1,15 @@
 //! What Prometheus' API says of the program, and what its administration does.
 
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use belfry_dashboard::backend::{About, BackendError};
+use belfry_dashboard::dto::Accepted;
 use belfry_model::duration::format_duration;
 use belfry_model::{Matcher, TimeRange};
 
-use crate::app::App;
+use crate::app::{App, STATE_FILE};
 use crate::process;
 
 /// Snapshots stand here, in the data folder.
@@ -49,21 +52,35 @@ pub async fn delete_series(app: &App, matchers: Vec<Matcher>, range: TimeRange) 
     }
 }
 
-/// Makes a snapshot below the data folder.
+/// Makes a copy below the data folder.
 pub async fn snapshot(app: &Arc<App>) -> Result<String, BackendError> {
     // A name that sorts by time and that file systems take.
     let name = app.clock.now().to_string().replace(':', "");
-    let into = app.loaded.load().config.storage.path.join(SNAPSHOTS).join(&name);
-    let store = app.store.clone();
-    let done = tokio::task::spawn_blocking(move || store.snapshot(&into)).await;
-    match done {
-        Ok(Ok(_)) => Ok(name),
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::Unsupported => {
-            Err(BackendError::Invalid { message: error.to_string(), help: None })
-        }
-        Ok(Err(error)) => Err(failed(&error)),
-        Err(error) => Err(failed(&error)),
+    let folder = app.loaded.load().config.storage.path.join(SNAPSHOTS).join(&name);
+    backup(app, std::path::absolute(folder).map_err(|e| failed(&e))?).await?;
+    Ok(name)
+}
+
+/// Makes a copy of store and state that a Belfry can be started on.
+pub async fn backup(app: &Arc<App>, folder: PathBuf) -> Result<Accepted, BackendError> {
+    if !folder.is_absolute() {
+        let message = format!("`{}` is not an absolute path", folder.display());
+        return Err(BackendError::Invalid { message, help: None });
     }
+    let store = app.store.clone();
+    let into = folder.clone();
+    let copied = tokio::task::spawn_blocking(move || store.snapshot(&into)).await.map_err(|e| failed(&e))?;
+    let copied = copied.map_err(|error| match error.kind() {
+        ErrorKind::Unsupported | ErrorKind::AlreadyExists | ErrorKind::NotADirectory => BackendError::Invalid {
+            message: error.to_string(),
+            help: Some("name a folder that is absent or empty".to_owned()),
+        },
+        _ => failed(&error),
+    })?;
+    app.state.backup(folder.join(STATE_FILE)).await.map_err(|e| failed(&e))?;
+    let message =
+        format!("{} blocks and {} bytes of the log are in {}", copied.blocks, copied.wal_bytes, folder.display());
+    Ok(Accepted { message })
 }
 
 fn failed(error: &dyn std::error::Error) -> BackendError {

@@ -177,6 +177,8 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/-/ready", "operate", "As /ready.", of::<Readiness>).statuses(&["200", "503"]),
     Route::get("/metrics", "operate", "Belfry's own metrics (OpenMetrics).", plain::text)
         .media_type("application/openmetrics-text"),
+    Route::manage("post", "/api/admin/backup", "operate", "Copy all data to a new folder.", of::<Accepted>)
+        .with(&[Parameter::query("folder", "An absolute path, absent or empty, on Belfry's machine.").needed()]),
     Route::manage("post", "/-/reload", "operate", "Read the config again.", of::<Accepted>),
     Route::manage("put", "/-/reload", "operate", "As POST.", of::<Accepted>),
     Route::get("/api/openapi.json", "operate", "This document.", plain::any),

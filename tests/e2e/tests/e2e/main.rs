@@ -1,6 +1,7 @@
 //! The built program with real peers. One binary, so that its tests run side by side; one file a topic.
 
 mod alerts;
+mod backup;
 mod collect;
 mod defaults;
 mod durability;
@@ -11,6 +12,7 @@ mod operate;
 mod otlp;
 mod reload;
 mod reports;
+mod rules_files;
 mod secrets;
 
 /// This machine, twice a second.

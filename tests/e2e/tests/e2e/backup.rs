@@ -1,0 +1,41 @@
+//! A copy of all data, made while it is written, and a Belfry started on it.
+
+use belfry_e2e::{Home, SOON, wait_until};
+
+use crate::SYSTEM;
+
+#[tokio::test]
+async fn a_backup_is_made_while_it_runs_and_a_belfry_starts_on_what_was_restored() {
+    let home = Home::new(SYSTEM);
+    let belfry = home.start().await;
+    let many = r"count_over_time(system_uptime_seconds[10m]) > 3";
+    wait_until("some samples", SOON, async || belfry.one(many).await).await;
+    let cutoff = "system_uptime_seconds[10m]";
+    let before = belfry.one(cutoff).await.expect("samples").samples;
+    let (url, token) = (belfry.url().to_owned(), belfry.token());
+
+    let stranger = home.run(&["backup", "copy", "--server", &url, "--token", "guess"]).await;
+    assert_eq!(stranger.code, Some(1), "{stranger:?}");
+    assert!(!home.path("copy").exists());
+    let backup = ["backup", "copy", "--server", &url, "--token", &token];
+    let made = home.run(&backup).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let again = home.run(&backup).await;
+    assert_eq!(again.code, Some(1), "it writes over nothing: {again:?}");
+    assert!(!home.path("copy/admin-token").exists(), "a token is no data");
+
+    let over = home.run(&["restore", "copy", "--config", "belfry.toml"]).await;
+    assert!(over.code == Some(1) && over.stderr.contains("holds data already"), "{over:?}");
+    let no_backup = home.run(&["restore", ".", "--config", "belfry.toml", "--data", "restored"]).await;
+    assert!(no_backup.code == Some(1) && no_backup.stderr.contains("is no backup"), "{no_backup:?}");
+    belfry.signal("TERM").await;
+    belfry.ended().await;
+
+    let restored = home.run(&["restore", "copy", "--config", "belfry.toml", "--data", "restored"]).await;
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    std::fs::rename(home.path("data"), home.path("old")).expect("moved away");
+    std::fs::rename(home.path("restored"), home.path("data")).expect("moved");
+    let belfry = home.start().await;
+    let after = belfry.one(cutoff).await.expect("samples").samples;
+    assert_eq!(after[..before.len()], before, "what was there before the backup is there again");
+}
