@@ -1,0 +1,177 @@
+//! Prometheus rule files: recorded series, alerts with their `for` clock over a crash, reloads.
+
+use belfry_e2e::{Belfry, Home, Receiver, SOON, wait_until};
+use serde_json::Value;
+
+const RULES: &str = r#"
+groups:
+- name: site
+  interval: 300ms
+  labels: {team: web}
+  rules:
+  - record: site:down
+    expr: 1 - http_probe_up
+  - alert: SiteDown
+    expr: site:down > 0
+    for: FOR
+    labels: {severity: page}
+    annotations:
+      summary: '{{ $labels.target }} is down ({{ $value }}), {{ with query "count(http_probe_up)" }}{{ . | first | value }}{{ end }} watched'
+- name: always
+  interval: 300ms
+  rules:
+  - alert: Watchdog
+    expr: vector(1)
+    for: 1h
+"#;
+
+struct World {
+    home: Home,
+    site: Receiver,
+    pager: Receiver,
+}
+
+impl World {
+    async fn new(hold: &str) -> Self {
+        let (site, pager) = (Receiver::start().await, Receiver::start().await);
+        let (at, to) = (site.origin(), pager.origin());
+        let home = Home::new(&format!(
+            r#"
+[[plugin]]
+name = "probe"
+source = "builtin:collector-http"
+interval = "300ms"
+timeout = "300ms"
+config = {{ targets = [{{ name = "site", url = "{at}/" }}] }}
+grants = {{ http = ["{at}"] }}
+
+[[channel]]
+name = "pager"
+handler = "builtin:handler-webhook"
+config = {{ url = "{to}/alerts" }}
+grants = {{ http = ["{to}"] }}
+
+[route]
+channel = "pager"
+group_wait = "200ms"
+group_interval = "500ms"
+
+[rules]
+files = ["rules/*.yml"]
+"#
+        ));
+        std::fs::create_dir_all(home.path("rules")).expect("a folder");
+        let world = Self { home, site, pager };
+        world.write(&RULES.replace("FOR", hold));
+        world
+    }
+
+    fn write(&self, rules: &str) {
+        std::fs::write(self.home.path("rules/site.yml"), rules).expect("the rules are written");
+    }
+}
+
+async fn alert(belfry: &Belfry, name: &str) -> Option<Value> {
+    let answer = belfry.json("/api/v1/alerts").await;
+    let all = answer["data"]["alerts"].as_array().expect("alerts");
+    all.iter().find(|a| a["labels"]["alertname"] == name).cloned()
+}
+
+async fn alert_is(belfry: &Belfry, name: &str, state: &str) -> Value {
+    wait_until(&format!("{name} is {state}"), SOON, async || alert(belfry, name).await.filter(|a| a["state"] == state))
+        .await
+}
+
+#[tokio::test]
+async fn a_rule_file_records_alerts_and_takes_back() {
+    let world = World::new("500ms").await;
+    let belfry = world.home.start().await;
+    wait_until("the site is recorded", SOON, async || belfry.one("site:down == 0").await).await;
+    world.site.answer(500);
+    let firing = alert_is(&belfry, "SiteDown", "firing").await;
+    assert_eq!(firing["labels"]["severity"], "page");
+    assert_eq!((&firing["labels"]["team"], &firing["value"]), (&"web".into(), &"1e+00".into()), "{firing}");
+    assert_eq!(firing["annotations"]["summary"], "site is down (1), 1 watched");
+    wait_until("ALERTS", SOON, async || belfry.one(r#"ALERTS{alertname="SiteDown",alertstate="firing"}"#).await).await;
+    let told = wait_until("the pager is told", SOON, async || world.pager.taken("firing")).await;
+    assert_eq!(told.json()["alerts"][0]["labels"]["alertname"], "SiteDown");
+
+    let rules = belfry.json("/api/v1/rules?rule_group[]=site").await;
+    let group = &rules["data"]["groups"][0];
+    assert_eq!((&group["name"], &group["interval"]), (&"site".into(), &0.3.into()), "{rules}");
+    let kinds: Vec<&Value> = group["rules"].as_array().expect("rules").iter().map(|r| &r["type"]).collect();
+    assert_eq!(kinds, ["recording", "alerting"]);
+    assert!(group["rules"].as_array().expect("rules").iter().all(|r| r["health"] == "ok"), "{rules}");
+    let seen = belfry.named("/api/rules", "SiteDown").await.expect("on the alerts page, too");
+    assert_eq!((&seen["kind"], &seen["state"], &seen["active"]), (&"alerting".into(), &"firing".into(), &1.into()));
+    let metrics = belfry.get("/metrics").await.expect(200).body;
+    assert!(
+        metrics.contains("belfry_rule_group_iterations_total{rule_group=\"rules/site.yml;site\"}")
+            || metrics.contains("site.yml;site\"}"),
+        "{metrics}"
+    );
+
+    world.site.answer(200);
+    wait_until("the pager is told of the end", SOON, async || world.pager.taken("resolved")).await;
+    assert!(alert(&belfry, "SiteDown").await.is_none());
+    wait_until("ALERTS ends", SOON, async || {
+        belfry.query(r#"ALERTS{alertname="SiteDown"}"#).await.is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_for_clock_goes_on_after_a_crash() {
+    let world = World::new("4s").await;
+    world.site.answer(500);
+    let belfry = world.home.start().await;
+    let pending = alert_is(&belfry, "SiteDown", "pending").await;
+    let watchdog = alert_is(&belfry, "Watchdog", "pending").await;
+    belfry.kill().await;
+
+    let belfry = world.home.start().await;
+    let after = alert(&belfry, "Watchdog").await.expect("remembered from the first moment on");
+    assert_eq!((&after["activeAt"], &after["state"]), (&watchdog["activeAt"], &"pending".into()));
+    let firing = alert_is(&belfry, "SiteDown", "firing").await;
+    // Both are RFC 3339 in UTC: they compare as texts.
+    let (began, moved_to) =
+        (pending["activeAt"].as_str().expect("a time"), firing["activeAt"].as_str().expect("a time"));
+    assert!(moved_to >= began, "the time away is not counted: {began} {moved_to}");
+    belfry.kill().await;
+
+    let belfry = world.home.start().await;
+    let still = alert(&belfry, "SiteDown").await.expect("remembered");
+    assert_eq!((&still["state"], &still["activeAt"]), (&"firing".into(), &firing["activeAt"]));
+}
+
+#[tokio::test]
+async fn a_bad_file_keeps_its_last_good_version_and_is_named_until_it_is_mended() {
+    let world = World::new("1h").await;
+    world.site.answer(500);
+    let belfry = world.home.start().await;
+    let before = alert_is(&belfry, "SiteDown", "pending").await;
+
+    world.write(&RULES.replace("FOR", "1h").replace("site:down > 0", "site:down >"));
+    let named = wait_until("the file is named", SOON, async || {
+        let rules = belfry.json("/api/rules").await;
+        rules.as_array()?.iter().find(|r| r["kind"] == "file").cloned()
+    })
+    .await;
+    let error = named["last_error"].as_str().expect("problems");
+    assert!(error.contains("site.yml:") && error.contains("could not parse expression"), "{error}");
+    assert!(belfry.log().contains("is refused; its last good version goes on"), "{}", belfry.log());
+    let ready = belfry.get("/ready").await;
+    assert!(ready.body.contains("site.yml"), "{}", ready.body);
+    assert_eq!(alert(&belfry, "SiteDown").await.expect("it goes on")["activeAt"], before["activeAt"]);
+
+    // Mended, with another expression: the alert is the same.
+    world.write(&RULES.replace("FOR", "0s").replace("site:down > 0", "site:down >= 1"));
+    let firing = alert_is(&belfry, "SiteDown", "firing").await;
+    assert_eq!(firing["activeAt"], before["activeAt"], "state is kept by name and labels");
+    let rules = belfry.json("/api/rules").await;
+    assert!(rules.as_array().expect("rules").iter().all(|r| r["kind"] != "file"));
+
+    std::fs::remove_file(world.home.path("rules/site.yml")).expect("removed");
+    wait_until("its alerts end", SOON, async || alert(&belfry, "SiteDown").await.is_none().then_some(())).await;
+    wait_until("its series end", SOON, async || belfry.query("site:down").await.is_empty().then_some(())).await;
+}
