@@ -209,13 +209,7 @@ impl Planner {
                 let plan = AggregatePlan { op: a.op, param, expr, grouping: a.grouping.clone() };
                 (PlanKind::Aggregate(Box::new(plan)), invariant)
             }
-            ExprKind::Binary(b) => {
-                let (lhs, rhs) = (self.plan(&b.lhs)?, self.plan(&b.rhs)?);
-                let invariant = lhs.invariant && rhs.invariant;
-                let matching = b.matching.clone().unwrap_or_default();
-                let plan = BinaryPlan { op: b.op, lhs, rhs, matching, return_bool: b.return_bool };
-                (PlanKind::Binary(Box::new(plan)), invariant)
-            }
+            ExprKind::Binary(_) => return self.chain(e),
             ExprKind::Unary(op, inner) => {
                 let plan = self.plan(inner)?;
                 if *op == UnaryOp::Plus {
@@ -227,6 +221,27 @@ impl Planner {
             ExprKind::Missing => return Err(QueryError::BadData("the expression is incomplete".into())),
         };
         Ok(Plan { kind, span, value_type, invariant })
+    }
+
+    /// Operators in a row lean to the left and may be many: they are planned in a loop, not one within the other.
+    fn chain(&mut self, e: &Expr) -> Result<Plan, QueryError> {
+        let mut operators = Vec::new();
+        let mut at = e;
+        while let ExprKind::Binary(b) = &at.kind {
+            operators.push((at.span, b));
+            at = &b.lhs;
+        }
+        let mut plan = self.plan(at)?;
+        for (span, b) in operators.into_iter().rev() {
+            let (lhs, rhs) = (plan, self.plan(&b.rhs)?);
+            let scalar = lhs.value_type == ValueType::Scalar && rhs.value_type == ValueType::Scalar;
+            let value_type = if scalar { ValueType::Scalar } else { ValueType::Vector };
+            let invariant = lhs.invariant && rhs.invariant;
+            let matching = b.matching.clone().unwrap_or_default();
+            let binary = BinaryPlan { op: b.op, lhs, rhs, matching, return_bool: b.return_bool };
+            plan = Plan { kind: PlanKind::Binary(Box::new(binary)), span, value_type, invariant };
+        }
+        Ok(plan)
     }
 
     /// The info metrics are read at the times of the first selector of the series they are joined to.

@@ -1,6 +1,8 @@
 //! A query on its way: planned → fetched → evaluated. Only fetching is asynchronous; evaluation is pure and runs on the
 //! caller's CPU pool.
 
+use std::sync::Arc;
+
 use belfry_model::read::Cancel;
 use belfry_model::read::ReadError;
 use belfry_model::{SelectLimits, SeriesRead, SeriesSet, TimestampMs};
@@ -46,8 +48,8 @@ impl From<ReadError> for QueryError {
 /// A planned query: durations are computed, times are fixed, what to read is known.
 #[derive(Clone, Debug)]
 pub struct Query {
-    plan: Plan,
-    selections: Vec<Selection>,
+    plan: Arc<Plan>,
+    selections: Arc<[Selection]>,
     frame: Frame,
     time: QueryTime,
     limits: QueryLimits,
@@ -76,14 +78,14 @@ impl Query {
         }
         let mut planner = Planner::new(frame, time, &limits);
         let plan = planner.plan(expr)?;
-        Ok(Self { plan, selections: planner.selections, frame, time, limits, text })
+        Ok(Self { plan: Arc::new(plan), selections: planner.selections.into(), frame, time, limits, text })
     }
 
     /// Reads every series the query needs: the only part that waits.
     pub async fn fetch(&self, reader: &dyn SeriesRead) -> Result<Fetched, QueryError> {
         let mut sets: Vec<SeriesSet> = Vec::with_capacity(self.selections.len());
         let mut left = self.limits.series_max;
-        for s in &self.selections {
+        for s in &*self.selections {
             let limits = SelectLimits { series_max: left, samples_max: self.limits.samples_max };
             let set = reader.select(&s.matchers, s.range, &s.hints, limits).await?;
             left = left.checked_sub(set.series.len()).ok_or_else(|| {

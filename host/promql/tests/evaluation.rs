@@ -291,3 +291,16 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn a_thousand_terms_in_a_row_are_added() {
+    for (term, terms, sum) in [("temperature", 1_000, 21_000.0), ("1 + temperature", 500, 11_000.0)] {
+        let text = format!("sum(vector(0) + on() ({}))", vec![term; terms].join(" + "));
+        assert_eq!(vector(&text, at(30)).await, [("{}".to_owned(), sum)], "{term}");
+    }
+    let text = format!("vector({})", vec!["1"; 1_000].join(" + "));
+    assert_eq!(vector(&text, at(30)).await, [("{}".to_owned(), 1_000.0)]);
+    let minute = QueryTime::Range { start: TimestampMs(0), end: TimestampMs(60_000), step: Duration::from_secs(30) };
+    let text = vec!["temperature"; 1_000].join(" + ");
+    assert!(ask(&text, minute, QueryLimits::default()).await.is_ok());
+}

@@ -195,3 +195,13 @@ fn a_sign_binds_weaker_than_a_power() {
     let Some(DurationKind::Paren(inner)) = offset("x offset (-2 ^ 2)") else { panic!("no parentheses") };
     assert!(matches!(inner.kind, DurationKind::Unary(..)), "{inner:?}");
 }
+
+/// As Prometheus does: what tools generate is long, not nested.
+#[test]
+fn a_thousand_terms_in_a_row_are_taken() {
+    let text = vec!["up"; 1_000].join(" + ");
+    let expr = parse(&text).expect("a long sum");
+    assert_eq!(expr.to_string(), text);
+    let nested = format!("{}up{}", "(".repeat(1_000), ")".repeat(1_000));
+    assert!(parse(&nested).is_err(), "brackets within brackets are bounded");
+}

@@ -10,10 +10,13 @@ use super::keys::Keys;
 use super::notes::Notes;
 use super::vector::{ABSENT, Cell, Column, Evaluated, Frame, OutSeries};
 use super::{Evaluator, METADATA_LABELS, Result, Sink};
-use crate::plan::BinaryPlan;
+use crate::plan::{BinaryPlan, Plan, PlanKind};
 use crate::syntax::ast::{BinaryOp as Op, Cardinality, Matching};
 use crate::syntax::span::Span;
 use crate::{QueryError, ValueType, histogram};
+
+/// Operators in a row that pass series on one by one.
+const OPERATORS_NESTED_MAX: usize = 8;
 
 fn fmod(a: f64, b: f64) -> f64 {
     a % b
@@ -115,6 +118,16 @@ fn elements(op: Op, a: &Cell, b: &Cell, span: Span, notes: &mut Notes) -> Option
     None
 }
 
+/// More operators in a row than are worth a level of the stack each.
+pub(super) fn is_long(plan: &Plan) -> bool {
+    let mut at = plan;
+    for _ in 0..OPERATORS_NESTED_MAX {
+        let PlanKind::Binary(b) = &at.kind else { return false };
+        at = &b.lhs;
+    }
+    true
+}
+
 /// The operators whose result for two floats needs no further thought.
 fn plain(op: Op) -> bool {
     op.is_comparison() || changes_schema(op)
@@ -143,19 +156,47 @@ fn signature(labels: &Labels, m: &Matching) -> Labels {
 }
 
 impl<'a> Evaluator<'a> {
-    pub(super) fn binary(&mut self, b: &BinaryPlan, span: Span, frame: Frame) -> Result<Evaluated> {
-        let types = (b.lhs.value_type, b.rhs.value_type);
-        match types {
-            (ValueType::Scalar, ValueType::Scalar) => {
-                let (l, r) = (self.scalar(&b.lhs, frame)?, self.scalar(&b.rhs, frame)?);
-                Ok(Evaluated::Scalar(l.iter().zip(&r).map(|(a, c)| scalars(b.op, *a, *c)).collect()))
-            }
-            _ => {
-                let (l, r) = (self.vector(&b.lhs, frame)?, self.vector(&b.rhs, frame)?);
-                let out = if b.op.is_set() { sets(b, l, r, frame.n) } else { self.vectors(b, l, r, span, frame.n)? };
-                Ok(Evaluated::Vector(out))
-            }
+    /// Operators in a row, from the left: in a loop, as they may be many.
+    pub(super) fn chain(&mut self, plan: &Plan, frame: Frame) -> Result<Evaluated> {
+        let mut operators = Vec::new();
+        let mut at = plan;
+        while let PlanKind::Binary(b) = &at.kind
+            && (operators.is_empty() || !at.invariant || frame.n <= 1)
+        {
+            operators.push((at.span, b));
+            at = &b.lhs;
         }
+        let mut value = self.eval(at, frame)?;
+        for (span, b) in operators.into_iter().rev() {
+            self.check_cancelled()?;
+            let other = self.eval(&b.rhs, frame)?;
+            value = self.binary(b, span, frame, value, other)?;
+        }
+        Ok(value)
+    }
+
+    fn binary(&mut self, b: &BinaryPlan, span: Span, frame: Frame, l: Evaluated, r: Evaluated) -> Result<Evaluated> {
+        Ok(match (l, r) {
+            (Evaluated::Scalar(l), Evaluated::Scalar(r)) => {
+                Evaluated::Scalar(l.iter().zip(&r).map(|(a, c)| scalars(b.op, *a, *c)).collect())
+            }
+            (Evaluated::Vector(l), Evaluated::Vector(r)) => Evaluated::Vector(if b.op.is_set() {
+                sets(b, l, r, frame.n)
+            } else {
+                self.vectors(b, l, r, span, frame)?
+            }),
+            (Evaluated::Vector(mut v), Evaluated::Scalar(s)) => {
+                v.iter_mut().for_each(|v| with_scalar(b, v, &s, false, span, &mut self.notes));
+                v.retain(|s| !s.column.is_all_absent());
+                Evaluated::Vector(v)
+            }
+            (Evaluated::Scalar(s), Evaluated::Vector(mut v)) => {
+                v.iter_mut().for_each(|v| with_scalar(b, v, &s, true, span, &mut self.notes));
+                v.retain(|s| !s.column.is_all_absent());
+                Evaluated::Vector(v)
+            }
+            _ => return fail("an operator needs numbers on both sides"),
+        })
     }
 
     /// A vector and a scalar, series by series.
@@ -170,10 +211,7 @@ impl<'a> Evaluator<'a> {
         let (scalar, vector) = if swap { (&b.lhs, &b.rhs) } else { (&b.rhs, &b.lhs) };
         let scalar = self.scalar(scalar, frame)?;
         self.stream(vector, frame, &mut |ev, mut s| {
-            if changes_schema(b.op) || b.return_bool {
-                s.drop_name = true;
-            }
-            with_scalar(b, &mut s.column, &scalar, swap, span, &mut ev.notes);
+            with_scalar(b, &mut s, &scalar, swap, span, &mut ev.notes);
             if s.column.is_all_absent() { Ok(()) } else { sink(ev, s) }
         })
     }
@@ -184,8 +222,9 @@ impl<'a> Evaluator<'a> {
         lhs: Vec<OutSeries>,
         rhs: Vec<OutSeries>,
         span: Span,
-        n: usize,
+        frame: Frame,
     ) -> Result<Vec<OutSeries>> {
+        let n = frame.n;
         let m = &b.matching;
         let swapped = m.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
@@ -219,6 +258,7 @@ impl<'a> Evaluator<'a> {
                     let labels = result_labels(&series.labels, &one[j].labels, b.op, m);
                     let floats = std::mem::take(&mut series.column.floats);
                     out.pair(labels, drop, b, floats, &one[j].column.floats, swapped)?;
+                    self.check_held(out.series.len(), frame)?;
                 }
                 continue;
             }
@@ -259,6 +299,7 @@ impl<'a> Evaluator<'a> {
                     matched[i] = true;
                     out.put(slot, i, value, keep, b.return_bool)?;
                 }
+                self.check_held(out.series.len(), frame)?;
             }
             let Some(fill) = fill_many else { continue };
             for i in 0..n {
@@ -277,8 +318,10 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-fn with_scalar(b: &BinaryPlan, column: &mut Column, s: &[f64], swap: bool, span: Span, notes: &mut Notes) {
+fn with_scalar(b: &BinaryPlan, series: &mut OutSeries, s: &[f64], swap: bool, span: Span, notes: &mut Notes) {
     let op = b.op;
+    series.drop_name |= changes_schema(op) || b.return_bool;
+    let column = &mut series.column;
     if !column.has_histograms() && plain(op) {
         let filters = op.is_comparison() && !b.return_bool;
         for (f, s) in column.floats.iter_mut().zip(s) {

@@ -143,7 +143,7 @@ impl<'a> Evaluator<'a> {
             });
         }
         match &plan.kind {
-            PlanKind::Binary(b) if !b.is_with_scalar() => self.binary(b, plan.span, frame),
+            PlanKind::Binary(b) if !b.is_with_scalar() || binary::is_long(plan) => self.chain(plan, frame),
             PlanKind::Negate(inner) => Ok(match self.eval(inner, frame)? {
                 Evaluated::Scalar(v) => Evaluated::Scalar(v.into_iter().map(|v| -v).collect()),
                 Evaluated::Vector(mut series) => {

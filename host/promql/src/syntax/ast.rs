@@ -489,7 +489,14 @@ impl Expr {
     /// Calls `f` for every expression in the tree, outer ones first.
     pub fn walk<'a>(&'a self, f: &mut impl FnMut(&'a Expr)) {
         f(self);
-        match &self.kind {
+        // Operators in a row lean to the left and may be many.
+        let (mut at, mut operators) = (self, Vec::new());
+        while let ExprKind::Binary(b) = &at.kind {
+            operators.push(&b.rhs);
+            at = &b.lhs;
+            f(at);
+        }
+        match &at.kind {
             ExprKind::Subquery(s) => s.expr.walk(f),
             ExprKind::Call(c) => c.args.iter().for_each(|a| a.walk(f)),
             ExprKind::Aggregate(a) => {
@@ -498,17 +505,15 @@ impl Expr {
                 }
                 a.expr.walk(f);
             }
-            ExprKind::Binary(b) => {
-                b.lhs.walk(f);
-                b.rhs.walk(f);
-            }
             ExprKind::Unary(_, e) | ExprKind::Paren(e) => e.walk(f),
-            ExprKind::Number(_)
+            ExprKind::Binary(_)
+            | ExprKind::Number(_)
             | ExprKind::String(_)
             | ExprKind::Vector(_)
             | ExprKind::Matrix(_)
             | ExprKind::Missing => {}
         }
+        operators.into_iter().rev().for_each(|rhs| rhs.walk(f));
     }
 
     /// The selectors of the tree, from left to right.

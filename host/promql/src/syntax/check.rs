@@ -7,6 +7,9 @@ use super::span::Span;
 
 /// Checks the tree and settles what depends on types: the cardinality of set operators, no matching with scalars.
 pub(super) fn check(e: &mut Expr, report: &mut dyn FnMut(Span, String)) -> ValueType {
+    if matches!(e.kind, ExprKind::Binary(_)) {
+        return check_chain(e, report);
+    }
     let span = e.span;
     match &mut e.kind {
         ExprKind::Aggregate(a) => {
@@ -15,7 +18,6 @@ pub(super) fn check(e: &mut Expr, report: &mut dyn FnMut(Span, String)) -> Value
                 expect(p, want, "aggregation parameter", report);
             }
         }
-        ExprKind::Binary(b) => check_binary(b, span, report),
         ExprKind::Call(c) => {
             let spec = c.function.spec();
             let (wanted, got) = (spec.args.len(), c.args.len());
@@ -77,7 +79,7 @@ pub(super) fn check(e: &mut Expr, report: &mut dyn FnMut(Span, String)) -> Value
         }
         ExprKind::Vector(v) => check_selector(v, span, report),
         ExprKind::Matrix(m) => check_selector(&m.selector, m.selector_span, report),
-        ExprKind::Number(_) | ExprKind::String(_) | ExprKind::Missing => {}
+        ExprKind::Number(_) | ExprKind::String(_) | ExprKind::Missing | ExprKind::Binary(_) => {}
     }
     e.value_type()
 }
@@ -101,8 +103,29 @@ fn check_selector(v: &super::ast::VectorSelector, span: Span, report: &mut dyn F
     }
 }
 
-fn check_binary(b: &mut Binary, span: Span, report: &mut dyn FnMut(Span, String)) {
-    let (lt, rt) = (check(&mut b.lhs, report), check(&mut b.rhs, report));
+/// Operators in a row lean to the left and may be many: they are taken apart and put together again in a loop.
+fn check_chain(e: &mut Expr, report: &mut dyn FnMut(Span, String)) -> ValueType {
+    let mut operators = Vec::new();
+    let missing = |span| Expr { span, kind: ExprKind::Missing };
+    let mut at = std::mem::replace(e, missing(e.span));
+    while let ExprKind::Binary(mut b) = at.kind {
+        let lhs = std::mem::replace(&mut b.lhs, missing(b.op_span));
+        operators.push((at.span, b));
+        at = lhs;
+    }
+    let mut t = check(&mut at, report);
+    for (span, mut b) in operators.into_iter().rev() {
+        b.lhs = at;
+        t = check_binary(&mut b, t, span, report);
+        at = Expr { span, kind: ExprKind::Binary(b) };
+    }
+    *e = at;
+    t
+}
+
+fn check_binary(b: &mut Binary, lt: ValueType, span: Span, report: &mut dyn FnMut(Span, String)) -> ValueType {
+    let rt = check(&mut b.rhs, report);
+    let result = if lt == ValueType::Scalar && rt == ValueType::Scalar { lt } else { ValueType::Vector };
     let op = quote(b.op.as_str());
     if b.return_bool && !b.op.is_comparison() {
         report(b.op_span, "bool modifier can only be used on comparison operators".to_owned());
@@ -116,7 +139,7 @@ fn check_binary(b: &mut Binary, span: Span, report: &mut dyn FnMut(Span, String)
             report(e.span, "binary expression must contain only scalar and instant vector types".to_owned());
         }
     }
-    let Some(m) = &mut b.matching else { return };
+    let Some(m) = &mut b.matching else { return result };
     if b.op.is_set() && m.cardinality == Cardinality::OneToOne {
         m.cardinality = Cardinality::ManyToMany;
     }
@@ -144,4 +167,5 @@ fn check_binary(b: &mut Binary, span: Span, report: &mut dyn FnMut(Span, String)
     if (lt == ValueType::Scalar || rt == ValueType::Scalar) && b.op.is_set() {
         report(span, format!("set operator {op} not allowed in binary scalar expression"));
     }
+    result
 }

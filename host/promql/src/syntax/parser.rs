@@ -15,6 +15,8 @@ use super::token::{Keyword, Token, TokenKind};
 
 /// Expressions may be nested this deep; chains of operators count too. Keeps recursion within a thread's stack.
 pub const DEPTH_MAX: usize = 256;
+/// Operators in a row (`a + b + c …`) make the tree deep, too; this many more levels are taken.
+const OPERATORS_MAX: usize = 1024;
 
 /// A longer text is refused.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -280,7 +282,7 @@ impl<'a> Parser<'a> {
                 return_bool,
             }));
             lhs = Expr { span, kind };
-            if depth > DEPTH_MAX {
+            if depth > OPERATORS_MAX + DEPTH_MAX {
                 self.too_deep();
                 break;
             }

@@ -19,6 +19,7 @@ impl Parser<'_> {
     /// A primary expression with what stands behind it: `[5m]`, `offset`, `@`, `anchored`, `smoothed`.
     pub(super) fn postfix(&mut self) -> (Expr, usize) {
         let (mut e, mut depth) = self.primary();
+        let deepest = depth.saturating_add(super::parser::DEPTH_MAX);
         loop {
             match self.kind() {
                 TokenKind::LeftBracket => {
@@ -48,7 +49,7 @@ impl Parser<'_> {
                 }
                 _ => return (e, depth),
             }
-            if depth > super::parser::DEPTH_MAX {
+            if depth > deepest {
                 return (e, depth);
             }
         }

@@ -168,7 +168,17 @@ impl fmt::Display for Expr {
                 }
                 write!(f, "{})", a.expr)
             }
-            ExprKind::Binary(b) => write!(f, "{} {} {}", b.lhs, operator(b), b.rhs),
+            ExprKind::Binary(first) => {
+                // Operators in a row lean to the left and may be many.
+                let mut operators = vec![first];
+                let mut at = &first.lhs;
+                while let ExprKind::Binary(b) = &at.kind {
+                    operators.push(b);
+                    at = &b.lhs;
+                }
+                write!(f, "{at}")?;
+                operators.into_iter().rev().try_for_each(|b| write!(f, " {} {}", operator(b), b.rhs))
+            }
             ExprKind::Unary(op, e) => write!(f, "{}{e}", op.as_str()),
             ExprKind::Paren(e) => write!(f, "({e})"),
             ExprKind::Missing => f.write_str("<missing>"),
