@@ -138,7 +138,8 @@ impl App {
     ) -> Result<(Arc<Self>, Outputs)> {
         let config = &loaded.config;
         let now = clock.now();
-        let queries = Arc::new(Queries::new(store.clone()));
+        let late = config.storage.out_of_order_window;
+        let queries = Arc::new(Queries::new(store.clone(), clock.clone(), late));
         let limits = IngestLimits { series_total: config.storage.series_limit, ..IngestLimits::default() };
         let ingest = Arc::new(Ingest::new(store.clone(), limits));
         let push = Arc::new(belfry_ingest::push::Push::new(ingest.clone(), clock.clone(), None));

@@ -1,11 +1,16 @@
-//! PromQL on a pool of its own size: parse, fetch, evaluate on a blocking thread; a dropped query stops.
+//! PromQL on a pool of its own size: parse, fetch, evaluate on a blocking thread; a dropped query stops. Steps of range
+//! queries that cannot change any more are kept for the next refresh.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use belfry_model::SeriesRead;
+use belfry_model::duration::format_duration;
 use belfry_model::read::Cancel;
+use belfry_model::{Clock, SeriesRead};
+use belfry_promql::cache::{CacheCounts, ResultCache};
 use belfry_promql::{Answer, Query, QueryError, QueryLimits, QueryTime};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 /// Queries evaluated at a time: they are bound by the CPU, and two more keep it busy while others read.
@@ -13,13 +18,21 @@ const SPARE_QUERIES: usize = 2;
 /// Queries that may wait for a place; a further one is refused.
 const WAITING_QUERIES_MAX: usize = 256;
 
+/// No query takes longer: Prometheus' default.
+const QUERY_TIME_MAX: Duration = Duration::from_secs(120);
+
 /// Evaluates queries over one reader.
 pub struct Queries {
     reader: Arc<dyn SeriesRead>,
+    clock: Arc<dyn Clock>,
+    /// Samples older than this are final.
+    late: Duration,
+    kept: Mutex<ResultCache>,
     places: Semaphore,
     waiting: AtomicU64,
     evaluated: AtomicU64,
     failed: AtomicU64,
+    time_max: Duration,
 }
 
 /// Why there is no answer.
@@ -31,6 +44,9 @@ pub enum QueryFault {
     /// Too many wait already.
     #[error("{WAITING_QUERIES_MAX} queries wait already; try again later")]
     Busy,
+    /// It takes too long.
+    #[error("query timed out in expression evaluation: it takes longer than {}", format_duration(*.0))]
+    TimedOut(Duration),
     /// The evaluation panicked: a defect.
     #[error("the evaluation failed: {0}")]
     Broken(String),
@@ -46,16 +62,30 @@ impl Drop for CancelOnDrop {
 }
 
 impl Queries {
-    /// Over this reader.
-    pub fn new(reader: Arc<dyn SeriesRead>) -> Self {
+    /// Over this reader. Samples that are later than `late` are refused, so that older answers may be kept.
+    pub fn new(reader: Arc<dyn SeriesRead>, clock: Arc<dyn Clock>, late: Duration) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             reader,
+            clock,
+            late,
+            kept: Mutex::default(),
             places: Semaphore::new(cores + SPARE_QUERIES),
             waiting: AtomicU64::new(0),
             evaluated: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            time_max: QUERY_TIME_MAX,
         }
+    }
+
+    /// Hits and misses of the answers that are kept, and their bytes.
+    pub fn kept(&self) -> CacheCounts {
+        self.kept.lock().counts()
+    }
+
+    /// Old samples were changed after all (backfill, deletion): nothing that is kept counts any more.
+    pub fn forget_kept(&self) {
+        self.kept.lock().forget();
     }
 
     /// Queries answered, and failed, since the start.
@@ -73,19 +103,190 @@ impl Queries {
 
     async fn evaluate_uncounted(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFault> {
         let query = Query::parse(expression, time, QueryLimits::default())?;
+        let key = query.cache_key();
+        let now = self.clock.now();
+        let known = key.as_ref().and_then(|key| self.kept.lock().find(key, time, now));
+        let answer = match known {
+            None => self.compute(query).await?,
+            Some(known) => match known.rest {
+                None => known.alone(),
+                Some(rest) => {
+                    let rest = Query::parse(expression, rest, QueryLimits::default())?;
+                    known.join(self.compute(rest).await?)
+                }
+            },
+        };
+        if let Some(key) = key {
+            self.kept.lock().keep(key, time, &answer, now - self.late, now);
+        }
+        Ok(answer)
+    }
+
+    async fn compute(&self, query: Query) -> Result<Answer, QueryFault> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_QUERIES_MAX as u64 {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(QueryFault::Busy);
         }
-        let place = self.places.acquire().await;
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        let _place = place.map_err(|_| QueryFault::Busy)?;
-        let fetched = query.fetch(&*self.reader).await?;
-        let cancel = Cancel::default();
-        let _cancel_on_drop = CancelOnDrop(cancel.clone());
-        let answer = tokio::task::spawn_blocking(move || fetched.evaluate(&cancel))
-            .await
-            .map_err(|e| QueryFault::Broken(e.to_string()))??;
-        Ok(answer)
+        // Counts down also when nobody waits for the answer any more.
+        let waiting = Waiting(&self.waiting);
+        tokio::time::timeout(self.time_max, async {
+            let place = self.places.acquire().await;
+            drop(waiting);
+            let _place = place.map_err(|_| QueryFault::Busy)?;
+            let fetched = query.fetch(&*self.reader).await?;
+            let cancel = Cancel::default();
+            let _cancel_on_drop = CancelOnDrop(cancel.clone());
+            let answer = tokio::task::spawn_blocking(move || fetched.evaluate(&cancel));
+            Ok(answer.await.map_err(|e| QueryFault::Broken(e.to_string()))??)
+        })
+        .await
+        .unwrap_or(Err(QueryFault::TimedOut(self.time_max)))
+    }
+}
+
+/// A query that waits for its place.
+struct Waiting<'q>(&'q AtomicU64);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use async_trait::async_trait;
+    use belfry_model::read::ReadError;
+    use belfry_model::{
+        Exemplar, Labels, Matcher, MetricMetadata, SampleBuf, SampleSource, SelectHints, SelectLimits, Series,
+        SeriesSet, TimeRange, TimestampMs,
+    };
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    /// Series without end: each sample read takes a little, and somebody counts.
+    #[derive(Default)]
+    struct Endless {
+        decoded: AtomicU64,
+        stopped: AtomicBool,
+    }
+
+    struct Slow(Arc<Endless>);
+
+    impl SampleSource for Slow {
+        fn decode(&self, _: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError> {
+            self.0.decoded.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_micros(200));
+            into.push_float(0, 1.0);
+            Ok(())
+        }
+
+        fn estimate(&self) -> u64 {
+            1
+        }
+    }
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            self.0.stopped.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// A reader of a hundred thousand slow series: 20 s in all.
+    struct Reader(Arc<Endless>);
+
+    #[async_trait]
+    impl SeriesRead for Reader {
+        async fn select(
+            &self,
+            _: &[Matcher],
+            _: TimeRange,
+            _: &SelectHints,
+            _: SelectLimits,
+        ) -> Result<SeriesSet, ReadError> {
+            let samples: Arc<dyn SampleSource> = Arc::new(Slow(self.0.clone()));
+            let labels = |i: u32| Labels::from_pairs([("i", i.to_string())]);
+            let series = (0..100_000).map(|i| Series { labels: labels(i), samples: samples.clone() }).collect();
+            Ok(SeriesSet { series, warnings: Vec::new() })
+        }
+
+        async fn series(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<Labels>, ReadError> {
+            Ok(Vec::new())
+        }
+
+        async fn label_names(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<String>, ReadError> {
+            Ok(Vec::new())
+        }
+
+        async fn label_values(&self, _: &str, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<String>, ReadError> {
+            Ok(Vec::new())
+        }
+
+        async fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, ReadError> {
+            Ok(Vec::new())
+        }
+
+        async fn metadata(&self, _: Option<&str>) -> Result<Vec<MetricMetadata>, ReadError> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn slow() -> (Queries, Arc<Endless>) {
+        let endless = Arc::new(Endless::default());
+        let clock = Arc::new(SystemClock::new());
+        (Queries::new(Arc::new(Reader(endless.clone())), clock, Duration::ZERO), endless)
+    }
+
+    async fn until(mut condition: impl FnMut() -> bool) {
+        let wait = async {
+            while !condition() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait).await.expect("within ten seconds");
+    }
+
+    #[tokio::test]
+    async fn a_query_that_nobody_waits_for_stops() {
+        let (queries, endless) = slow();
+        {
+            let query = queries.evaluate("sum({i!=\"\"})", QueryTime::Instant(TimestampMs(0)));
+            tokio::pin!(query);
+            tokio::select! {
+                _ = &mut query => panic!("it takes 20 s"),
+                () = until(|| endless.decoded.load(Ordering::SeqCst) > 10) => {}
+            }
+        }
+        until(|| endless.stopped.load(Ordering::SeqCst)).await;
+        assert!(endless.decoded.load(Ordering::SeqCst) < 100_000);
+    }
+
+    #[tokio::test]
+    async fn a_query_that_takes_too_long_is_stopped_and_says_so() {
+        let (mut queries, endless) = slow();
+        queries.time_max = Duration::from_millis(50);
+        let answer = queries.evaluate("sum({i!=\"\"})", QueryTime::Instant(TimestampMs(0))).await;
+        assert!(matches!(answer, Err(QueryFault::TimedOut(_))), "{answer:?}");
+        until(|| endless.stopped.load(Ordering::SeqCst)).await;
+    }
+
+    #[tokio::test]
+    async fn too_many_waiting_queries_are_refused_and_those_who_left_are_not_counted() {
+        let (queries, _) = slow();
+        let all = queries.places.available_permits() as u32;
+        let places = queries.places.acquire_many(all).await.expect("places");
+        let ask = || Box::pin(queries.evaluate("x", QueryTime::Instant(TimestampMs(0))));
+        let mut waiting: Vec<_> = (0..WAITING_QUERIES_MAX).map(|_| ask()).collect();
+        for w in &mut waiting {
+            assert!(futures::poll!(w).is_pending());
+        }
+        assert!(matches!(ask().await, Err(QueryFault::Busy)));
+        drop(waiting);
+        let mut next = ask();
+        assert!(futures::poll!(&mut next).is_pending());
+        drop(places);
     }
 }

@@ -13,6 +13,7 @@
 //! # }
 //! ```
 
+pub mod cache;
 mod eval;
 mod histogram;
 mod plan;
@@ -51,7 +52,7 @@ pub struct QueryLimits {
     pub series_max: usize,
     /// Samples that may be decoded.
     pub samples_max: u64,
-    /// Points of the answer.
+    /// Points that the answer, or any step on the way to it, may hold: 8 bytes of memory each.
     pub points_max: u64,
     /// How far back an instant selector looks.
     pub lookback: Duration,

@@ -49,11 +49,13 @@ impl From<ReadError> for QueryError {
 #[derive(Clone, Debug)]
 pub struct Query {
     plan: Arc<Plan>,
-    selections: Arc<[Selection]>,
+    pub(crate) selections: Arc<[Selection]>,
     frame: Frame,
-    time: QueryTime,
-    limits: QueryLimits,
+    pub(crate) time: QueryTime,
+    pub(crate) limits: QueryLimits,
     text: String,
+    /// In the one form that spaces do not change; empty where nothing is kept under it.
+    pub(crate) expression: String,
 }
 
 impl Query {
@@ -76,9 +78,11 @@ impl Query {
                 expr.value_type().documented()
             )));
         }
+        let ranged = matches!(time, QueryTime::Range { .. });
+        let expression = if ranged && !text.is_empty() { expr.to_string() } else { String::new() };
         let mut planner = Planner::new(frame, time, &limits);
         let plan = planner.plan(expr)?;
-        Ok(Self { plan: Arc::new(plan), selections: planner.selections.into(), frame, time, limits, text })
+        Ok(Self { plan: Arc::new(plan), selections: planner.selections.into(), frame, time, limits, text, expression })
     }
 
     /// Reads every series the query needs: the only part that waits.

@@ -151,7 +151,7 @@ impl Backend for Dashboard {
 
     async fn query(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFailure> {
         self.0.queries.evaluate(expression, time).await.map_err(|fault| match fault {
-            QueryFault::Busy => QueryFailure::Timeout(fault.to_string()),
+            QueryFault::Busy | QueryFault::TimedOut(_) => QueryFailure::Timeout(fault.to_string()),
             QueryFault::Broken(_) => QueryFailure::Internal(fault.to_string()),
             QueryFault::Query(error) => query_failure(&error),
         })

@@ -20,6 +20,12 @@ pub fn own(app: &App) -> OwnMetrics {
     own.counter("belfry_queries", "PromQL queries by outcome.")
         .set(&[("outcome", "answered")], answered as f64)
         .set(&[("outcome", "failed")], failed as f64);
+    let kept = app.queries.kept();
+    own.counter("belfry_query_cache", "Range queries that kept answers might have helped.")
+        .set(&[("result", "hit")], kept.hits as f64)
+        .set(&[("result", "miss")], kept.misses as f64);
+    own.counter("belfry_query_cache_evicted", "Kept answers driven out by others.").set(&[], kept.evicted as f64);
+    own.gauge("belfry_query_cache_bytes", "Memory of kept answers.").set(&[], kept.bytes as f64);
     own
 }
 
