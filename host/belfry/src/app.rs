@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use crate::adapters::host_services::{IngestSeries, Reads, StateKv};
+use crate::adapters::late_writes::LateWrites;
 use crate::changes::Changes;
 use crate::driver::notify::Channels;
 use crate::driver::reports::Making;
@@ -141,7 +142,8 @@ impl App {
         let late = config.storage.out_of_order_window;
         let queries = Arc::new(Queries::new(store.clone(), clock.clone(), late));
         let limits = IngestLimits { series_total: config.storage.series_limit, ..IngestLimits::default() };
-        let ingest = Arc::new(Ingest::new(store.clone(), limits));
+        let writer = Arc::new(LateWrites { writer: store.clone(), queries: queries.clone() });
+        let ingest = Arc::new(Ingest::new(writer, limits));
         let push = Arc::new(belfry_ingest::push::Push::new(ingest.clone(), clock.clone(), None));
         let backfill = crate::adapters::backfill::of(store.clone());
         let import = Arc::new(belfry_ingest::push::Import::new(ingest.clone(), clock.clone(), Some(backfill)));

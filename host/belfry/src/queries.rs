@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use belfry_model::duration::format_duration;
 use belfry_model::read::Cancel;
-use belfry_model::{Clock, SeriesRead};
+use belfry_model::{Clock, SeriesRead, TimestampMs};
 use belfry_promql::cache::{CacheCounts, ResultCache};
 use belfry_promql::{Answer, Query, QueryError, QueryLimits, QueryTime};
 use parking_lot::Mutex;
@@ -83,9 +83,11 @@ impl Queries {
         self.kept.lock().counts()
     }
 
-    /// Old samples were changed after all (backfill, deletion): nothing that is kept counts any more.
-    pub fn forget_kept(&self) {
-        self.kept.lock().forget();
+    /// Samples changed from `at` on (a late write, backfill, deletion): what is kept and may depend on them is forgotten.
+    pub fn samples_changed(&self, at: TimestampMs) {
+        if at <= self.clock.now() - self.late {
+            self.kept.lock().forget();
+        }
     }
 
     /// Queries answered, and failed, since the start.
@@ -105,6 +107,7 @@ impl Queries {
         let query = Query::parse(expression, time, QueryLimits::default())?;
         let key = query.cache_key();
         let now = self.clock.now();
+        let generation = self.kept.lock().generation();
         let known = key.as_ref().and_then(|key| self.kept.lock().find(key, time, now));
         let answer = match known {
             None => self.compute(query).await?,
@@ -117,7 +120,11 @@ impl Queries {
             },
         };
         if let Some(key) = key {
-            self.kept.lock().keep(key, time, &answer, now - self.late, now);
+            let mut kept = self.kept.lock();
+            // Else old samples were changed meanwhile, perhaps behind what was read.
+            if kept.generation() == generation {
+                kept.keep(key, time, &answer, now - self.late, now);
+            }
         }
         Ok(answer)
     }
@@ -161,7 +168,7 @@ mod tests {
     use belfry_model::read::ReadError;
     use belfry_model::{
         Exemplar, Labels, Matcher, MetricMetadata, SampleBuf, SampleSource, SelectHints, SelectLimits, Series,
-        SeriesSet, TimeRange, TimestampMs,
+        SeriesSet, TimeRange,
     };
 
     use super::*;

@@ -49,6 +49,7 @@ pub struct ResultCache {
     bytes: usize,
     bytes_max: usize,
     uses: u64,
+    generation: u64,
     counts: CacheCounts,
 }
 
@@ -107,12 +108,17 @@ impl Default for ResultCache {
 impl ResultCache {
     /// Holds at most `bytes_max`.
     pub fn new(bytes_max: usize) -> Self {
-        Self { entries: HashMap::new(), bytes: 0, bytes_max, uses: 0, counts: CacheCounts::default() }
+        Self { entries: HashMap::new(), bytes: 0, bytes_max, uses: 0, generation: 0, counts: CacheCounts::default() }
     }
 
     /// Hits, misses, what was driven out, and what is held.
     pub fn counts(&self) -> CacheCounts {
         CacheCounts { bytes: self.bytes as u64, ..self.counts }
+    }
+
+    /// Changes with every [`ResultCache::forget`].
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The first steps of the query, if they are known.
@@ -185,8 +191,10 @@ impl ResultCache {
         self.entries.insert(key, Entry { start: start.0, end: last, rows, bytes, made, used: self.uses });
     }
 
-    /// Samples changed that were thought final: nothing that is kept counts any more.
+    /// Samples changed that were thought final: nothing that is kept counts any more. Answers on their way may have been
+    /// read before: they are to be kept only if [`ResultCache::generation`] is still what it was when they began.
     pub fn forget(&mut self) {
+        self.generation += 1;
         self.entries.clear();
         self.bytes = 0;
     }

@@ -3,4 +3,5 @@
 pub mod backfill;
 pub mod deliver;
 pub mod host_services;
+pub mod late_writes;
 pub mod producer;

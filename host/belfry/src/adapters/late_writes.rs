@@ -1,0 +1,44 @@
+//! Tells the queries when samples arrive that are older than what they take for final: a series that has been silent may
+//! go on long ago.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use belfry_model::write::{Appended, Batch, SeriesRef, Times, WriteError, Writer};
+use belfry_model::{Labels, MetricMetadata, TimestampMs};
+
+use crate::queries::Queries;
+
+/// A writer whose late samples are told of.
+pub struct LateWrites {
+    /// Writes.
+    pub writer: Arc<dyn Writer>,
+    /// Is told.
+    pub queries: Arc<Queries>,
+}
+
+#[async_trait]
+impl Writer for LateWrites {
+    fn open(&self, labels: &Labels) -> Result<SeriesRef, WriteError> {
+        self.writer.open(labels)
+    }
+
+    async fn append(&self, batch: Batch) -> Result<Appended, WriteError> {
+        let floats = match &batch.times {
+            Times::One(at) => Some(*at),
+            Times::Each(times) => times.iter().min().copied(),
+        };
+        let histograms = batch.histograms.iter().map(|h| h.1).min();
+        let oldest: Option<TimestampMs> = floats.into_iter().chain(histograms).min();
+        let appended = self.writer.append(batch).await;
+        // Behind the write: a query that begins from now on reads it.
+        if let Some(at) = oldest {
+            self.queries.samples_changed(at);
+        }
+        appended
+    }
+
+    fn declare(&self, metadata: MetricMetadata) {
+        self.writer.declare(metadata);
+    }
+}
