@@ -15,6 +15,7 @@
 
 pub mod cache;
 mod eval;
+pub mod fuzz;
 mod histogram;
 mod plan;
 mod query;

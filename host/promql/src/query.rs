@@ -104,8 +104,8 @@ impl Query {
 /// A query with its series; evaluation needs nothing else.
 #[derive(Clone)]
 pub struct Fetched {
-    query: Query,
-    sets: Vec<SeriesSet>,
+    pub(crate) query: Query,
+    pub(crate) sets: Vec<SeriesSet>,
 }
 
 impl Fetched {
