@@ -121,7 +121,7 @@ impl Source<'_> {
         let spans = |n: usize, offset: i32| {
             if n == 0 { Vec::new() } else { vec![Span { offset, length: n as u32 }] }
         };
-        let custom = self.byte() % 4 == 0;
+        let custom = self.byte().is_multiple_of(4);
         Histogram {
             schema: if custom { Histogram::CUSTOM_BOUNDS } else { i32::from(self.byte() % 13) - 4 },
             count: counts.iter().sum::<f64>() + f64::from(self.byte() % 2),
@@ -149,7 +149,7 @@ impl Source<'_> {
             ];
             let mut buf = SampleBuf::default();
             let mut at = i64::from(self.byte()) * 1_000;
-            let histograms = self.byte() % 4 == 0;
+            let histograms = self.byte().is_multiple_of(4);
             for _ in 0..self.byte() % 40 {
                 at += 1 + i64::from(self.byte()) * 400;
                 if histograms && self.flip() {
@@ -277,7 +277,7 @@ impl Source<'_> {
     }
 
     fn operand(&mut self, out: &mut String, depth: usize) {
-        if self.byte() % 4 == 0 { self.scalar(out, depth) } else { self.vector(out, depth) }
+        if self.byte().is_multiple_of(4) { self.scalar(out, depth) } else { self.vector(out, depth) }
     }
 
     fn call(&mut self, out: &mut String, depth: usize) {
