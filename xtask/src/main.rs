@@ -56,7 +56,7 @@ enum Task {
     /// Build the release binary with all it carries.
     Dist,
     /// Measure: `plugin` (calls, swaps), `start` (first graph, memory, size) or `store` (remote write beside its peers,
-    /// `kill -9`).
+    /// `kill -9`) or `query` (latency beside its peers, the same answers as Prometheus).
     Bench {
         /// What to measure.
         what: String,
@@ -108,7 +108,8 @@ fn bench(what: &str, arguments: &[String]) -> Result<()> {
         }
         "start" => return build::bench_start(),
         "store" => return bench_store::run(arguments),
-        other => anyhow::bail!("there is no benchmark `{other}`: plugin, start or store"),
+        "query" => return bench_store::run(&[&["--query".to_owned()], arguments].concat()),
+        other => anyhow::bail!("there is no benchmark `{other}`: plugin, start, store or query"),
     };
     let mut cargo = process::cargo();
     cargo.args(["bench", "--package", package, "--bench", what, "--"]).args(arguments);

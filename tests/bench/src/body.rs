@@ -114,6 +114,27 @@ pub fn single(name: &str, labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Ve
     snap::raw::Encoder::new().compress_vec(&raw).unwrap_or_default()
 }
 
+/// A request of version 1 with these series: name, labels but the name in order, samples.
+pub fn request<'l>(
+    series: impl Iterator<Item = (&'static str, &'l [(&'static str, String)], Vec<(i64, f64)>)>,
+) -> Vec<u8> {
+    let (mut raw, mut one, mut label) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, labels, samples) in series {
+        one.clear();
+        for (name, value) in [("__name__", name)].into_iter().chain(labels.iter().map(|(n, v)| (*n, &v[..]))) {
+            label.clear();
+            put_bytes(1, name.as_bytes(), &mut label);
+            put_bytes(2, value.as_bytes(), &mut label);
+            put_bytes(1, &label, &mut one);
+        }
+        for (at, value) in samples {
+            put_sample(value, at, &mut one);
+        }
+        put_bytes(1, &one, &mut raw);
+    }
+    snap::raw::Encoder::new().compress_vec(&raw).unwrap_or_default()
+}
+
 fn put_sample(value: f64, at: i64, into: &mut Vec<u8>) {
     let mut sample = Vec::with_capacity(16);
     if value.to_bits() != 0 {

@@ -9,6 +9,7 @@
 mod body;
 mod client;
 mod kill;
+mod query;
 mod server;
 mod write;
 
@@ -32,6 +33,12 @@ struct Arguments {
     /// Only Belfry.
     #[arg(long)]
     alone: bool,
+    /// Instead: measure and compare queries.
+    #[arg(long)]
+    query: bool,
+    /// With `--query`: how much there is to ask for, in tenths of the full load.
+    #[arg(long, default_value_t = 10)]
+    tenths: usize,
     /// Instead: kill Belfry with signal 9 so many times while it is written to, and count what it lost.
     #[arg(long)]
     kill_rounds: Option<u32>,
@@ -50,6 +57,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         return kill::rounds(&arguments.belfry, rounds);
     }
     let servers = server::all(&arguments.belfry, arguments.alone);
+    if arguments.query {
+        return query::compare(&servers, arguments.tenths);
+    }
     for load in &arguments.load {
         write::compare(&servers, *load, arguments.v2)?;
     }

@@ -57,13 +57,26 @@ impl Server {
 
     /// Starts it over `folder`; answers when it is ready, and how long that took.
     pub fn start(&self, folder: &Path) -> Result<(Running, Duration)> {
+        self.start_with(folder, "", &[])
+    }
+
+    /// As [`Server::start`], but samples of any age are taken and kept.
+    pub fn start_to_keep(&self, folder: &Path) -> Result<(Running, Duration)> {
+        match self.kind {
+            Kind::Belfry => self.start_with(folder, "[storage]\nretention = \"forever\"\n", &[]),
+            Kind::VictoriaMetrics => self.start_with(folder, "", &[]),
+            Kind::Prometheus => self.start_with(folder, "", &["--storage.tsdb.retention.time=10y"]),
+        }
+    }
+
+    fn start_with(&self, folder: &Path, belfry_config: &str, arguments: &[&str]) -> Result<(Running, Duration)> {
         let address = free_address()?;
         let data = folder.join("data");
         let mut command = Command::new(&self.program);
         match self.kind {
             Kind::Belfry => {
                 let config = folder.join("belfry.toml");
-                std::fs::write(&config, "")?;
+                std::fs::write(&config, belfry_config)?;
                 command.arg("run").arg("--config").arg(config).arg("--data").arg(data);
                 command.args(["--listen", &address]);
             }
@@ -79,6 +92,7 @@ impl Server {
                 command.arg(format!("--web.listen-address={address}")).arg("--web.enable-remote-write-receiver");
             }
         }
+        command.args(arguments);
         let log = std::fs::File::create(folder.join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let begin = Instant::now();
