@@ -145,7 +145,7 @@ impl App {
         let writer = Arc::new(LateWrites { writer: store.clone(), queries: queries.clone() });
         let ingest = Arc::new(Ingest::new(writer, limits));
         let push = Arc::new(belfry_ingest::push::Push::new(ingest.clone(), clock.clone(), None));
-        let backfill = crate::adapters::backfill::of(store.clone());
+        let backfill = crate::adapters::backfill::of(store.clone(), queries.clone());
         let import = Arc::new(belfry_ingest::push::Import::new(ingest.clone(), clock.clone(), Some(backfill)));
         let services = HostServices {
             clock: clock.clone(),
