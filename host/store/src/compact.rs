@@ -7,12 +7,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use belfry_model::{Labels, SampleBuf, TimeRange, TimestampMs};
 use parking_lot::Mutex;
 
 use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter, Gone, Sealed, folder};
+use crate::config::Recovery;
 use crate::series::merge;
 use crate::store::{Shared, State, Store};
 use crate::values::Effort;
@@ -45,6 +46,17 @@ pub(crate) struct BlockWork {
     pub changes: Mutex<()>,
     /// When indexes were last given back.
     rested: Mutex<Option<TimestampMs>>,
+    /// What opening found damaged.
+    damage: Option<String>,
+    /// A merge that runs ends where it is.
+    stopping: AtomicBool,
+}
+
+impl BlockWork {
+    /// Of a store whose opening found this.
+    pub fn new(found: &Recovery) -> Self {
+        Self { damage: found.damage.first().map(ToString::to_string), ..Self::default() }
+    }
 }
 
 /// Blocks to be merged, the one with the lowest rank first, and the level of the result.
@@ -60,15 +72,26 @@ impl Store {
         let shared = &*self.shared;
         let Some(_alone) = shared.block_work.compaction.try_lock() else { return Ok(0) };
         let mut merges = 0;
-        let outcome = (|| {
-            while let Some(plan) = shared.plan() {
+        let outcome: io::Result<()> = (|| {
+            while !shared.block_work.stopping.load(Ordering::Relaxed)
+                && let Some(plan) = shared.plan()
+            {
                 // A deletion came in between: what it means for the parts is planned anew.
                 merges += u64::from(shared.merge(&plan)?);
             }
             Ok(())
         })();
+        if outcome.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::Interrupted) {
+            return Ok(merges);
+        }
         shared.note("a merged block", &outcome);
         outcome.map(|()| merges)
+    }
+
+    /// Ends a [`Store::compact`] that runs, and every later one, soon: the process is to end. Nothing is lost, the next
+    /// start merges what was not merged.
+    pub fn stop_compaction(&self) {
+        self.shared.block_work.stopping.store(true, Ordering::Relaxed);
     }
 }
 
@@ -116,7 +139,7 @@ impl Shared {
         let parts = &plan.parts;
         let gone: Vec<Arc<Gone>> = parts.iter().map(|b| b.gone()).collect();
         let mut writer = self.begin_block(Effort::Small)?;
-        let outcome = merge_blocks(parts, &mut writer);
+        let outcome = merge_blocks(parts, &mut writer, &self.block_work.stopping);
         let all = |of: fn(&Block) -> u64| parts.iter().map(move |b| of(b));
         let meta = BlockMeta {
             level: plan.level,
@@ -157,6 +180,12 @@ impl Shared {
             folder::remove(&*self.disk, &self.blocks_dir, b)?;
         }
         self.disk.sync_dir(&self.blocks_dir)
+    }
+
+    /// The first damage that was found, on opening or since.
+    pub(crate) fn damage(&self) -> Option<String> {
+        let found = || self.state.read().blocks.iter().find_map(|b| b.noticed().map(str::to_owned));
+        self.block_work.damage.clone().or_else(found)
     }
 
     /// Gives back the memory of indexes that nobody needs.
@@ -217,7 +246,7 @@ pub(crate) fn seal(writer: BlockWriter, outcome: io::Result<()>, meta: BlockMeta
 }
 
 /// Walks the series of all parts side by side, in order of labels.
-fn merge_blocks(parts: &[Arc<Block>], writer: &mut BlockWriter) -> io::Result<()> {
+fn merge_blocks(parts: &[Arc<Block>], writer: &mut BlockWriter, stopping: &AtomicBool) -> io::Result<()> {
     let mut next = vec![0u32; parts.len()];
     let read = |k: usize, i: u32| -> io::Result<Option<BlockSeries>> {
         if i < parts[k].len() { parts[k].series(i).map(Some).map_err(io::Error::other) } else { Ok(None) }
@@ -225,6 +254,9 @@ fn merge_blocks(parts: &[Arc<Block>], writer: &mut BlockWriter) -> io::Result<()
     let mut heads = (0..parts.len()).map(|k| read(k, 0)).collect::<io::Result<Vec<_>>>()?;
     let mut merged = SampleBuf::default();
     while let Some(labels) = heads.iter().flatten().map(|s| &s.labels).min().cloned() {
+        if stopping.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         let mut found: Vec<(usize, BlockSeries)> = Vec::new();
         for (k, head) in heads.iter_mut().enumerate() {
             if let Some(series) = head.take_if(|s| s.labels == labels) {

@@ -37,6 +37,8 @@ mod delete;
 pub mod disk;
 mod folder;
 mod frozen;
+#[doc(hidden)]
+pub mod fuzz;
 mod head;
 mod head_rows;
 mod index;

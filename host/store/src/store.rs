@@ -42,6 +42,8 @@ pub enum Health {
     DiskFull(String),
     /// The disk refuses; says what and where.
     Failing(String),
+    /// Samples are taken, but something on the disk is not what was written; names the file. The rest can be read.
+    Damaged(String),
 }
 
 /// Numbers for `/metrics` and the status page.
@@ -192,7 +194,7 @@ impl Store {
             dirty: AtomicBool::new(false),
             next_block: AtomicU64::new(next_block),
             maintenance: Mutex::new(Pending::new(now)),
-            block_work: BlockWork::default(),
+            block_work: BlockWork::new(&recovery),
             _lock: Some(lock),
             config,
         });
@@ -210,7 +212,8 @@ impl Store {
 
     /// Can it take samples?
     pub fn health(&self) -> Health {
-        self.shared.health.lock().values().next().cloned().unwrap_or_default()
+        let writes = self.shared.health.lock().values().next().cloned();
+        writes.or_else(|| self.shared.damage().map(Health::Damaged)).unwrap_or_default()
     }
 
     /// Makes what was written durable, if anything was. Blocks for as long as the disk takes: call it from a thread
@@ -221,6 +224,7 @@ impl Store {
 
     /// Refuses further batches, finishes those that wait, and syncs. Calling it twice is harmless.
     pub fn close(&self) {
+        self.stop_compaction();
         self.queue.lock().take();
         if let Some(thread) = self.thread.lock().take() {
             // A panic of the writer thread was already reported by its panic hook; there is nothing to add.

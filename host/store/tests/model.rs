@@ -1,5 +1,5 @@
-//! Random operations against a simple oracle: whatever order samples come in, and wherever the boundaries of head, log
-//! and blocks fall, the answers are the oracle's.
+//! Random operations against a simple oracle: whatever order samples come in, live or imported, and wherever the
+//! boundaries of head, log, blocks and snapshots fall, the answers are the oracle's.
 
 mod common;
 
@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_model::sample::{Histogram, stale_nan};
+use belfry_model::sample::{Histogram, Value, stale_nan};
 use belfry_model::write::Times;
-use belfry_model::{Appended, Batch, TimeRange, TimestampMs, Writer};
+use belfry_model::{Appended, Batch, Matcher, Sample, TimeRange, TimestampMs, Writer};
 use belfry_store::disk::SimDisk;
-use belfry_store::{Store, StoreConfig};
+use belfry_store::{Backend, Backfilled, Store, StoreConfig};
 use common::*;
 use proptest::prelude::*;
 
@@ -33,13 +33,19 @@ enum Op {
     Pass(i64),
     Flush,
     Maintain,
+    /// Of any age up to the present.
+    Backfill(Vec<(usize, i64, V)>),
+    /// Series, range.
+    Delete(usize, i64, i64),
+    /// A snapshot, which takes the place of the store.
+    Snapshot,
     /// `kill -9`, or power loss with this seed, and a new start.
     Restart(Option<u64>),
     /// Compare a range.
     Read(i64, i64),
 }
 
-fn value() -> impl Strategy<Value = V> {
+fn value() -> impl proptest::strategy::Strategy<Value = V> {
     prop_oneof![
         6 => (0u32..6).prop_map(|n| V::Float((f64::from(n) / 4.0).to_bits())),
         1 => any::<u64>().prop_map(V::Float),
@@ -48,7 +54,7 @@ fn value() -> impl Strategy<Value = V> {
     ]
 }
 
-fn op() -> impl Strategy<Value = Op> {
+fn op() -> impl proptest::strategy::Strategy<Value = Op> {
     let series = prop_oneof![4 => 0..ALONE, 1 => ALONE..SERIES];
     let row = (prop_oneof![8 => Just(ALONE), 1 => Just(ALONE + 1)], prop_oneof![8 => 0i64..2_000, 1 => -30_000i64..0]);
     let sample = (series, prop_oneof![3 => 0i64..2_000, 1 => -30_000i64..2_000], value());
@@ -58,6 +64,9 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0i64..30_000).prop_map(Op::Pass),
         2 => Just(Op::Flush),
         3 => Just(Op::Maintain),
+        1 => proptest::collection::vec((0..SERIES, -200_000i64..0, value()), 1..60).prop_map(Op::Backfill),
+        1 => (0..SERIES, -60_000i64..2_000, 1i64..40_000).prop_map(|(s, from, len)| Op::Delete(s, from, len)),
+        1 => Just(Op::Snapshot),
         1 => proptest::option::of(any::<u64>()).prop_map(Op::Restart),
         2 => (-100_000i64..10_000, 1i64..100_000).prop_map(|(from, len)| Op::Read(from, len)),
     ]
@@ -96,6 +105,17 @@ impl Oracle {
     }
 }
 
+impl Oracle {
+    fn backfill(&mut self, samples: &[(usize, i64, V)]) -> Backfilled {
+        let mut out = Backfilled::default();
+        for (s, at, v) in samples {
+            let there = self.series[*s].entry(*at).or_insert(*v);
+            if there == v { out.accepted += 1 } else { out.duplicate += 1 }
+        }
+        out
+    }
+}
+
 fn histogram(n: u8) -> Arc<Histogram> {
     Arc::new(Histogram { count: f64::from(n), sum: f64::from(n), positive_counts: vec![1.0; 2], ..Default::default() })
 }
@@ -105,6 +125,7 @@ struct Run {
     store: Arc<Store>,
     config: StoreConfig,
     now: i64,
+    snapshots: u32,
 }
 
 impl Run {
@@ -132,6 +153,18 @@ impl Run {
         batch.refs = (from..SERIES).map(|s| self.store.open(&labels(&format!("m{s}"))).unwrap()).collect();
         batch.values = values.to_vec();
         block_on(self.store.append(batch)).unwrap()
+    }
+
+    fn backfill(&self, samples: &[(usize, i64, V)]) -> Backfilled {
+        let mut fill = self.store.backfill(TimestampMs(self.now));
+        for (s, at, v) in samples {
+            let value = match v {
+                V::Float(bits) => Value::Float(f64::from_bits(*bits)),
+                V::Histogram(n) => Value::Histogram(histogram(*n)),
+            };
+            fill.push(&labels(&format!("m{s}")), Sample { at: TimestampMs(*at), value, start: None }).unwrap();
+        }
+        fill.finish().unwrap()
     }
 
     fn check(&self, oracle: &Oracle, range: TimeRange) {
@@ -164,7 +197,7 @@ proptest! {
             ..config()
         };
         let (store, _) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
-        let mut run = Run { disk, store, config, now: T0 };
+        let mut run = Run { disk, store, config, now: T0, snapshots: 0 };
         let mut oracle = Oracle::default();
         for op in ops {
             match op {
@@ -185,6 +218,31 @@ proptest! {
                 Op::Pass(ms) => run.now += ms,
                 Op::Flush => run.store.flush().unwrap(),
                 Op::Maintain => drop(run.store.maintain(TimestampMs(run.now)).unwrap()),
+                Op::Backfill(samples) => {
+                    let samples: Vec<_> = samples.into_iter().map(|(s, t, v)| (s, run.now + t, v)).collect();
+                    prop_assert_eq!(run.backfill(&samples), oracle.backfill(&samples));
+                }
+                Op::Delete(s, from, len) => {
+                    let (from, to) = (run.now + from, run.now + from + len);
+                    // Which samples are too old is judged by the newest: it stays.
+                    if oracle.series[s].last_key_value().is_some_and(|(newest, _)| *newest < to) {
+                        continue;
+                    }
+                    let range = TimeRange::new(TimestampMs(from), TimestampMs(to)).unwrap();
+                    run.store.delete(&[Matcher::equal("__name__", format!("m{s}"))], range).unwrap();
+                    oracle.series[s].retain(|t, _| !(from..to).contains(t));
+                }
+                Op::Snapshot => {
+                    run.snapshots += 1;
+                    let folder = format!("/snapshot-{}", run.snapshots);
+                    run.store.snapshot(folder.as_ref()).unwrap();
+                    run.config.backend = Backend::Folder(folder.into());
+                    let disk = run.disk.killed();
+                    let (store, recovery) =
+                        Store::open(run.config.clone(), Arc::new(disk.clone()), TimestampMs(run.now)).unwrap();
+                    prop_assert_eq!((recovery.damage, recovery.torn_bytes), (vec![], 0));
+                    (run.disk, run.store) = (disk, store);
+                }
                 Op::Restart(seed) => {
                     let disk = seed.map_or_else(|| run.disk.killed(), |s| run.disk.power_loss(s));
                     let (store, recovery) =

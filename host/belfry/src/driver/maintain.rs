@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the store looks for work.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(5);
+/// How often blocks are looked at for merges.
+const MERGE_EVERY: Duration = Duration::from_secs(30);
 /// How often old rows are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
@@ -24,8 +26,38 @@ pub struct Upkeep {
     pub sync_every: Option<Duration>,
 }
 
-/// Syncs, maintains and prunes until `stop`.
+/// Syncs, maintains, merges and prunes until `stop`.
 pub async fn run(upkeep: Upkeep, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    // Merging may take minutes: it must not hold up the rest.
+    tokio::join!(keep_up(&upkeep, clock, stop.clone()), merge(upkeep.store.clone(), stop));
+}
+
+/// Merges blocks whenever there are some to merge.
+async fn merge(store: Arc<Store>, stop: CancellationToken) {
+    let mut tick = every(MERGE_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let merging = store.clone();
+        let mut work = tokio::task::spawn_blocking(move || merging.compact());
+        let done = tokio::select! {
+            done = &mut work => done,
+            () = stop.cancelled() => {
+                store.stop_compaction();
+                work.await
+            }
+        };
+        match done {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "merging blocks failed; it is tried again"),
+            Err(error) => tracing::error!(%error, "merging blocks failed"),
+        }
+    }
+}
+
+async fn keep_up(upkeep: &Upkeep, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut maintain = every(MAINTAIN_EVERY);
     let mut prune = every(PRUNE_EVERY);
     let mut sync = every(upkeep.sync_every.unwrap_or(MAINTAIN_EVERY).max(Duration::from_millis(1)));
@@ -41,7 +73,7 @@ pub async fn run(upkeep: Upkeep, clock: Arc<dyn Clock>, stop: CancellationToken)
             }
             _ = maintain.tick() => tokio::task::spawn_blocking(move || {
                 let begin = Instant::now();
-                let done = store.maintain(now).map(drop).map_err(|e| e.to_string());
+                let done = store.upkeep(now).map(drop).map_err(|e| e.to_string());
                 store.note_maintain(begin.elapsed());
                 done
             }),

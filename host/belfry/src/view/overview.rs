@@ -160,6 +160,13 @@ fn notices(app: &App, now: TimestampMs) -> Vec<Notice> {
         StoreHealth::Ok => None,
         StoreHealth::DiskFull(why) => Some(("disk_full", "The disk is full: samples are not kept", why)),
         StoreHealth::Failing(why) => Some(("disk_failing", "The disk refuses to write", why)),
+        StoreHealth::Damaged(why) => Some(("data_damaged", "Some of the data cannot be read", why)),
+    };
+    let help = match &disk {
+        Some(("data_damaged", ..)) => {
+            "everything else is read and written; look at the disk, and restore the file if there is a copy"
+        }
+        _ => "make room in the data folder; Belfry goes on by itself",
     };
     if let Some((code, title, text)) = disk {
         all.push(Notice {
@@ -167,7 +174,7 @@ fn notices(app: &App, now: TimestampMs) -> Vec<Notice> {
             level: NoticeLevel::Error,
             title: title.to_owned(),
             text,
-            help: Some("make room in the data folder; Belfry goes on by itself".to_owned()),
+            help: Some(help.to_owned()),
             since_ms: now,
         });
     }

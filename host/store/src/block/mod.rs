@@ -14,6 +14,7 @@ mod write;
 use crate::codec::{Corrupt, Reader};
 
 pub use gone::Gone;
+pub use index::Index;
 pub use read::{Block, BlockError, BlockSeries};
 pub use write::{BlockWriter, Sealed};
 
