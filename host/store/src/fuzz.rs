@@ -2,6 +2,7 @@
 //!
 //! Not here: checksums. They stop nearly every mutation, so the doors stand behind them; the file as it is has a door too.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use belfry_model::{Matcher, SampleBuf, TimeRange};
@@ -64,6 +65,16 @@ pub fn deleted(bytes: &[u8]) {
     if let Ok(gone) = Gone::from_bytes(bytes) {
         assert_eq!(Gone::from_bytes(&gone.to_bytes()).as_ref(), Ok(&gone));
     }
+}
+
+/// Which forms of values a block has: a seed should have them all.
+pub fn forms(bytes: &[u8]) -> Vec<u8> {
+    let (disk, path) = (SimDisk::default(), Path::new("/0000000001.block"));
+    let written = disk.create(path).and_then(|f| f.append(bytes));
+    let Ok(block) = written.map_err(Into::into).and_then(|()| Block::open(&disk, path, 1)) else { return Vec::new() };
+    let chunks = (0..block.len()).filter_map(|i| block.series(i).ok()).flat_map(|s| s.chunks);
+    let forms: BTreeSet<u8> = chunks.filter_map(|c| block.form(&c)).collect();
+    forms.into_iter().collect()
 }
 
 fn read_all(block: &Block) {

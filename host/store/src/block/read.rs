@@ -264,6 +264,12 @@ impl Block {
         Ok(())
     }
 
+    /// The form of a chunk's values.
+    pub fn form(&self, place: &ChunkPlace) -> Option<u8> {
+        let mut bytes = Vec::new();
+        Some(self.checked(place.offset, place.len, &mut bytes).ok()?.first()? >> 4)
+    }
+
     /// A column of times, decoded once for as long as it is kept.
     fn times(&self, number: u32, bytes: &mut Vec<u8>) -> Result<Arc<[i64]>, PartError> {
         let held = self.try_held()?;
