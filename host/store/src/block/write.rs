@@ -1,16 +1,16 @@
 //! Writes a block, series by series.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use belfry_model::{Labels, SampleBuf};
+use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use super::{Block, BlockMeta, EXTENSION, Footer, MAGIC, Section, TIMES_BYTES, UNFINISHED, VERSION, cut, file_name};
 use crate::chunk::Encoder;
-use crate::codec::{put_ivarint, put_uvarint};
+use crate::codec::{Reader, put_ivarint, put_uvarint};
 use crate::disk::{Disk, DiskFile};
 use crate::values::{Effort, ValueEncoder};
 
@@ -33,10 +33,13 @@ pub struct BlockWriter {
     values: ValueEncoder,
     scratch: Vec<i64>,
     ends: Vec<usize>,
-    /// Labels and the end of its part of `chunks`, for each series.
-    series: Vec<(Labels, usize)>,
-    /// What the index says of the chunks, series by series.
-    chunks: Vec<u8>,
+    names: Names,
+    /// Of each series: how many labels, their numbers in `names`, and what the index says of its chunks.
+    series: Vec<u8>,
+    /// Where in `series` each one begins.
+    begins: Vec<usize>,
+    /// Labels that the next series' must be behind.
+    last: Option<Labels>,
     times: TimesTable,
     meta: BlockMeta,
 }
@@ -78,8 +81,10 @@ impl BlockWriter {
             values: ValueEncoder::default(),
             scratch: Vec::new(),
             ends: Vec::new(),
+            names: Names::default(),
             series: Vec::new(),
-            chunks: Vec::new(),
+            begins: Vec::new(),
+            last: None,
             times: TimesTable::default(),
             meta: BlockMeta { min: i64::MAX, max: i64::MIN, ..BlockMeta::default() },
         })
@@ -87,13 +92,13 @@ impl BlockWriter {
 
     /// Adds a series; their labels must ascend. One without samples is left out.
     pub fn add(&mut self, labels: &Labels, samples: &SampleBuf) -> io::Result<()> {
-        debug_assert!(self.series.last().is_none_or(|(l, _)| l < labels));
         if samples.is_empty() {
             return Ok(());
         }
+        self.begin_series(labels);
         let mut ends = std::mem::take(&mut self.ends);
         cut::cuts(&samples.times, &mut self.scratch, &mut ends);
-        put_uvarint(&mut self.chunks, ends.len() as u64);
+        put_uvarint(&mut self.series, ends.len() as u64);
         let (mut from, mut column_before, mut end_before) = (0, 0i64, 0u64);
         for to in &ends {
             let column = self.put_times(&samples.times[from..*to]);
@@ -101,22 +106,32 @@ impl BlockWriter {
             let form = self.values.put(&samples.floats[from..*to], self.effort, &mut chunk);
             chunk[0] = form << 4 | self.encoder.put_beside(samples, from, *to, &mut chunk);
             let offset = self.put_checked(&chunk);
-            put_ivarint(&mut self.chunks, i64::from(column) - column_before);
-            put_uvarint(&mut self.chunks, offset - end_before);
-            put_uvarint(&mut self.chunks, chunk.len() as u64);
+            put_ivarint(&mut self.series, i64::from(column) - column_before);
+            put_uvarint(&mut self.series, offset - end_before);
+            put_uvarint(&mut self.series, chunk.len() as u64);
             (from, column_before, end_before) = (*to, i64::from(column), self.offset);
         }
         self.ends = ends;
         self.meta.min = self.meta.min.min(samples.times[0]);
         self.meta.max = self.meta.max.max(samples.times[samples.len() - 1]);
         self.meta.samples += samples.len() as u64;
-        self.series.push((labels.clone(), self.chunks.len()));
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn begin_series(&mut self, labels: &Labels) {
+        debug_assert!(self.last.as_ref().is_none_or(|l| l < labels));
+        self.last = Some(labels.clone());
+        self.begins.push(self.series.len());
+        put_uvarint(&mut self.series, labels.len() as u64);
+        for l in labels {
+            let number = self.names.number(&l.name, &l.value);
+            put_uvarint(&mut self.series, u64::from(number));
+        }
     }
 
     /// Nothing was added?
     pub fn is_empty(&self) -> bool {
-        self.series.is_empty()
+        self.begins.is_empty()
     }
 
     /// Writes index and footer and makes everything durable. Of `meta` the times and the sample count are filled in
@@ -192,36 +207,103 @@ impl BlockWriter {
         Ok(section)
     }
 
+    /// Symbols, series and postings. Series are held by numbers, not by labels: with a million of them that is the
+    /// difference between 50 MB and half a gigabyte.
     fn index(&self) -> io::Result<(Vec<u8>, Vec<u8>, Vec<u8>)> {
-        let all = self.series.iter().flat_map(|(labels, _)| labels).flat_map(|l| [&*l.name, &*l.value]);
-        let sorted: BTreeSet<&str> = all.collect();
-        let numbers: HashMap<&str, u32> = sorted.iter().enumerate().map(|(i, s)| (*s, i as u32)).collect();
+        let (sorted, rank) = self.names.sorted();
         let symbols = table(sorted.iter(), |s, out| out.extend_from_slice(s.as_bytes()))?;
-        let mut postings: BTreeMap<(u32, u32), RoaringBitmap> = BTreeMap::new();
-        let mut from = 0;
-        let series = table(self.series.iter().enumerate(), |(i, (labels, to)), out| {
-            put_uvarint(out, labels.len() as u64);
-            for l in labels {
-                let key = (numbers[&*l.name], numbers[&*l.value]);
-                put_uvarint(out, u64::from(key.0));
-                put_uvarint(out, u64::from(key.1));
-                postings.entry(key).or_default().insert(i as u32);
+        let of = |label: u32| {
+            let (name, value) = self.names.labels[label as usize];
+            (rank[name as usize], rank[value as usize])
+        };
+        let mut counts = vec![0u32; self.names.labels.len() + 1];
+        let ends = self.begins.iter().skip(1).copied().chain([self.series.len()]);
+        let entries = self.begins.iter().zip(ends).map(|(from, to)| &self.series[*from..to]);
+        let series = table(entries.clone(), |entry, out| {
+            let mut r = Reader::new(entry);
+            let n = r.uvarint().unwrap_or(0);
+            put_uvarint(out, n);
+            for label in labels(&mut r, n) {
+                counts[label as usize + 1] += 1;
+                let (name, value) = of(label);
+                put_uvarint(out, u64::from(name));
+                put_uvarint(out, u64::from(value));
             }
-            out.extend_from_slice(&self.chunks[from..*to]);
-            from = *to;
+            out.extend_from_slice(r.rest());
         })?;
-        let mut keys = (postings.len() as u32).to_le_bytes().to_vec();
+        // The series of each label, one label after the other: each ascends, since the series are walked in order.
+        for i in 1..counts.len() {
+            counts[i] += counts[i - 1];
+        }
+        let mut at = counts.clone();
+        let mut members = vec![0u32; counts.last().map_or(0, |c| *c as usize)];
+        for (i, entry) in entries.enumerate() {
+            let mut r = Reader::new(entry);
+            let n = r.uvarint().unwrap_or(0);
+            for label in labels(&mut r, n) {
+                let at = &mut at[label as usize];
+                members[*at as usize] = i as u32;
+                *at += 1;
+            }
+        }
+        let mut order: Vec<u32> = (0..self.names.labels.len() as u32).collect();
+        order.sort_unstable_by_key(|l| of(*l));
+        let mut keys = small(order.len())?.to_le_bytes().to_vec();
         let mut bitmaps = Vec::new();
-        for ((name, value), bitmap) in &mut postings {
+        for label in order {
+            let (from, to) = (counts[label as usize], counts[label as usize + 1]);
+            let members = members[from as usize..to as usize].iter().copied();
+            let mut bitmap = RoaringBitmap::from_sorted_iter(members).map_err(io::Error::other)?;
             bitmap.optimize();
             let at = small(bitmaps.len())?;
             bitmap.serialize_into(&mut bitmaps)?;
-            for v in [*name, *value, at, small(bitmaps.len())? - at] {
+            let (name, value) = of(label);
+            for v in [name, value, at, small(bitmaps.len())? - at] {
                 keys.extend_from_slice(&v.to_le_bytes());
             }
         }
         keys.extend_from_slice(&bitmaps);
         Ok((symbols, series, keys))
+    }
+}
+
+/// Names and values so far, and labels as pairs of them, numbered as they come.
+#[derive(Default)]
+struct Names {
+    symbols: HashMap<Arc<str>, u32>,
+    pairs: HashMap<(u32, u32), u32>,
+    labels: Vec<(u32, u32)>,
+}
+
+impl Names {
+    fn number(&mut self, name: &Arc<str>, value: &Arc<str>) -> u32 {
+        let pair = (self.symbol(name), self.symbol(value));
+        let next = self.labels.len() as u32;
+        let number = *self.pairs.entry(pair).or_insert(next);
+        if number == next {
+            self.labels.push(pair);
+        }
+        number
+    }
+
+    fn symbol(&mut self, s: &Arc<str>) -> u32 {
+        if let Some(known) = self.symbols.get(s) {
+            return *known;
+        }
+        let next = self.symbols.len() as u32;
+        self.symbols.insert(s.clone(), next);
+        next
+    }
+
+    /// The symbols in byte order, and where in that each number is.
+    fn sorted(&self) -> (Vec<&str>, Vec<u32>) {
+        let mut all: Vec<(&str, u32)> = self.symbols.iter().map(|(s, n)| (&**s, *n)).collect();
+        all.sort_unstable();
+        let mut rank = vec![0; all.len()];
+        for (i, (_, n)) in all.iter().enumerate() {
+            rank[*n as usize] = i as u32;
+        }
+        (all.into_iter().map(|(s, _)| s).collect(), rank)
     }
 }
 
@@ -274,6 +356,11 @@ fn hash(times: &[i64]) -> u64 {
         }
     }
     lanes.iter().fold(0, |h, l| (h ^ l).wrapping_mul(K).rotate_left(31))
+}
+
+/// The label numbers at the front of what `begin_series` wrote.
+fn labels<'r>(r: &'r mut Reader<'_>, n: u64) -> impl Iterator<Item = u32> + 'r {
+    (0..n).map_while(|_| r.uvarint().ok().map(|v| v as u32))
 }
 
 fn small(n: usize) -> io::Result<u32> {
