@@ -42,8 +42,6 @@ pub enum Health {
     DiskFull(String),
     /// The disk refuses; says what and where.
     Failing(String),
-    /// Samples are taken, but something on the disk is not what was written; names the file. The rest can be read.
-    Damaged(String),
 }
 
 /// Numbers for `/metrics` and the status page.
@@ -212,8 +210,13 @@ impl Store {
 
     /// Can it take samples?
     pub fn health(&self) -> Health {
-        let writes = self.shared.health.lock().values().next().cloned();
-        writes.or_else(|| self.shared.damage().map(Health::Damaged)).unwrap_or_default()
+        self.shared.health.lock().values().next().cloned().unwrap_or_default()
+    }
+
+    /// What on the disk is not what was written, found on opening or met since: names the file. Samples are taken and
+    /// the rest can be read all the same.
+    pub fn damage(&self) -> Option<String> {
+        self.shared.damage()
     }
 
     /// Makes what was written durable, if anything was. Blocks for as long as the disk takes: call it from a thread

@@ -214,7 +214,6 @@ async fn readiness(app: &App) -> Readiness {
         Health::Ok => (CheckStatus::Ok, "samples are written".to_owned()),
         Health::DiskFull(why) => (CheckStatus::Failed, format!("the disk is full: {why}")),
         Health::Failing(why) => (CheckStatus::Failed, why),
-        Health::Damaged(why) => (CheckStatus::Degraded, format!("some of the data cannot be read: {why}")),
     };
     checks.push(check("storage", status, true, message, 0.0));
     let start = app.clock.monotonic();

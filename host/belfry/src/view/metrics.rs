@@ -102,7 +102,7 @@ fn of_store(app: &App, own: &mut OwnMetrics) {
     own.counter("belfry_store_flushes", "Times the head was written to a block.").set(&[], s.flushes as f64);
     own.gauge("belfry_store_maintain_seconds", "How long the last upkeep took.")
         .set(&[], s.last_maintain_micros as f64 / 1e6);
-    let ok = matches!(app.store.health(), belfry_store::Health::Ok | belfry_store::Health::Damaged(_));
+    let ok = app.store.health() == belfry_store::Health::Ok;
     own.gauge("belfry_store_healthy", "1 when samples can be written.").set(&[], f64::from(u8::from(ok)));
 }
 

@@ -157,10 +157,9 @@ fn plugins(app: &App) -> PluginCounts {
 fn notices(app: &App, now: TimestampMs) -> Vec<Notice> {
     let mut all: Vec<Notice> = app.notices.lock().values().cloned().collect();
     let disk = match app.store.health() {
-        StoreHealth::Ok => None,
+        StoreHealth::Ok => app.store.damage().map(|why| ("data_damaged", "Some of the data cannot be read", why)),
         StoreHealth::DiskFull(why) => Some(("disk_full", "The disk is full: samples are not kept", why)),
         StoreHealth::Failing(why) => Some(("disk_failing", "The disk refuses to write", why)),
-        StoreHealth::Damaged(why) => Some(("data_damaged", "Some of the data cannot be read", why)),
     };
     let help = match &disk {
         Some(("data_damaged", ..)) => {
