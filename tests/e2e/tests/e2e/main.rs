@@ -11,7 +11,9 @@ mod mcp;
 mod operate;
 mod otlp;
 mod reload;
+mod remote_write;
 mod reports;
+mod rules_cli;
 mod rules_files;
 mod secrets;
 
