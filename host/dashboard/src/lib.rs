@@ -17,6 +17,7 @@ mod params;
 mod prometheus;
 mod prometheus_rules;
 mod prometheus_status;
+mod remote_read;
 mod reply;
 pub mod rule_groups;
 
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware;
 use tokio::sync::watch;
+use tower_http::compression::CompressionLayer;
 
 pub use assets::web_ui_is_built;
 pub use backend::Backend;
@@ -58,9 +60,12 @@ pub fn router(
         .merge(openapi::routes())
         .nest("/api/v1", prometheus::routes())
         .nest("/api/v1", prometheus_status::routes())
+        .nest("/api/v1", remote_read::routes())
         .nest("/api/v1", prometheus_rules::routes())
         .merge(receivers.with_state(()))
         .fallback(assets::serve)
+        // It leaves alone what is small, is compressed, or is a stream of events.
+        .layer(CompressionLayer::new())
         .layer(axum::extract::DefaultBodyLimit::max(REQUEST_BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(app.clone(), guard::check))
         .with_state(app)

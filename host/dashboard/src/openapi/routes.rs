@@ -147,6 +147,11 @@ pub(super) const ROUTES: &[Route] = &[
         Parameter::query("group_next_token", "From the answer before: the next groups."),
     ]),
     Route::get("/api/v1/alerts", "prometheus", "Pending and firing alerts.", prometheus::answer),
+    Route {
+        method: "post",
+        ..Route::get("/api/v1/read", "prometheus", "Remote read: protobuf, compressed by snappy.", plain::any)
+            .media_type("application/x-protobuf")
+    },
     Route::get("/api/v1/status/buildinfo", "prometheus", "Which program this is.", prometheus::answer),
     Route::get("/api/v1/status/runtimeinfo", "prometheus", "How it runs.", prometheus::answer),
     Route::get(

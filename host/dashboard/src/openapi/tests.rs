@@ -19,6 +19,7 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("prometheus", "/api/v1", include_str!("../prometheus.rs")),
     ("prometheus_rules", "/api/v1", include_str!("../prometheus_rules.rs")),
     ("prometheus_status", "/api/v1", include_str!("../prometheus_status.rs")),
+    ("remote_read", "/api/v1", include_str!("../remote_read.rs")),
 ];
 
 /// Method and path of each `.route("…", get(…).post(…))`: axum's router cannot be asked.
