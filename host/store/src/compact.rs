@@ -9,7 +9,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use belfry_model::{Labels, SampleBuf, TimeRange, TimestampMs};
+use belfry_model::read::ReadError;
+use belfry_model::{SampleBuf, TimeRange, TimestampMs};
 use parking_lot::Mutex;
 
 use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter, Gone, Sealed, folder};
@@ -265,16 +266,51 @@ fn merge_blocks(parts: &[Arc<Block>], writer: &mut BlockWriter, stopping: &Atomi
                 *head = read(k, next[k])?;
             }
         }
+        if let Some(chunks) = to_carry(parts, &found).map_err(io::Error::other)? {
+            writer.carry(&labels, &chunks)?;
+            continue;
+        }
         merged.clear();
         add_up(parts, &found, &mut merged)?;
-        add(writer, &labels, &merged)?;
+        writer.add(&labels, &merged)?;
     }
     Ok(())
 }
 
-fn add(writer: &mut BlockWriter, labels: &Labels, samples: &SampleBuf) -> io::Result<()> {
-    if samples.is_empty() { Ok(()) } else { writer.add(labels, samples) }
+/// The parts of a series in order of time.
+fn in_time(found: &[(usize, BlockSeries)]) -> Vec<&(usize, BlockSeries)> {
+    let mut all: Vec<_> = found.iter().collect();
+    all.sort_by_key(|(_, s)| s.chunks.first().map(|c| c.min));
+    all
 }
+
+/// Does each part end before the next one begins?
+fn are_apart(in_time: &[&(usize, BlockSeries)]) -> bool {
+    let end = |s: &BlockSeries| s.chunks.last().map(|c| c.max);
+    in_time.windows(2).all(|w| end(&w[0].1) < w[1].1.chunks.first().map(|c| c.min))
+}
+
+/// The chunks of a series, where all of them are good enough to be taken over as they are: decoding and encoding them
+/// once for each level would cost ten times as much.
+fn to_carry(parts: &[Arc<Block>], found: &[(usize, BlockSeries)]) -> Result<Option<Carried>, ReadError> {
+    let in_time = in_time(found);
+    if !are_apart(&in_time) {
+        return Ok(None);
+    }
+    let mut chunks = Carried::new();
+    for (k, series) in in_time {
+        for c in &series.chunks {
+            match parts[*k].to_carry(c)? {
+                Some(chunk) => chunks.push(chunk),
+                None => return Ok(None),
+            }
+        }
+    }
+    Ok((!chunks.is_empty()).then_some(chunks))
+}
+
+/// Times and bytes of chunks.
+type Carried = Vec<(Arc<[i64]>, Vec<u8>)>;
 
 /// The samples of one series of all parts that have it.
 fn add_up(parts: &[Arc<Block>], found: &[(usize, BlockSeries)], into: &mut SampleBuf) -> io::Result<()> {
@@ -282,11 +318,8 @@ fn add_up(parts: &[Arc<Block>], found: &[(usize, BlockSeries)], into: &mut Sampl
         let mut chunks = series.chunks.iter();
         chunks.try_for_each(|c| parts[k].decode(c, TimeRange::ALL, into)).map_err(io::Error::other)
     };
-    let mut in_time: Vec<&(usize, BlockSeries)> = found.iter().collect();
-    in_time.sort_by_key(|(_, s)| s.chunks.first().map(|c| c.min));
-    let ends_before =
-        |a: &BlockSeries, b: &BlockSeries| a.chunks.last().map(|c| c.max) < b.chunks.first().map(|c| c.min);
-    if in_time.windows(2).all(|w| ends_before(&w[0].1, &w[1].1)) {
+    let in_time = in_time(found);
+    if are_apart(&in_time) {
         return in_time.into_iter().try_for_each(|(k, s)| decode(*k, s, into));
     }
     let mut decoded = Vec::with_capacity(found.len());

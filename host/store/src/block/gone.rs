@@ -42,6 +42,11 @@ impl Gone {
         true
     }
 
+    /// Was anything of a series deleted?
+    pub fn touches(&self, series: u32) -> bool {
+        self.0.contains_key(&series)
+    }
+
     /// Is all of this span of a series deleted?
     pub fn covers(&self, series: u32, min: i64, max: i64) -> bool {
         self.0.get(&series).is_some_and(|spans| spans.iter().any(|s| s.0 <= min && max <= s.1))

@@ -31,6 +31,10 @@ const VERSION_SHARED_TIMES: u32 = 2;
 /// Samples in a chunk of a block, where there are that many.
 pub const CHUNK_SAMPLES: usize = 480;
 
+/// A merge takes over chunks with so many samples as they are: one of a block of two hours is a few samples short of
+/// [`CHUNK_SAMPLES`] when a scrape came late.
+const CHUNK_CARRIED_MIN: usize = 400;
+
 const MAGIC: &[u8; 8] = b"BELFBLK\n";
 const HEADER_BYTES: usize = 12;
 /// Footer length, footer checksum, magic.

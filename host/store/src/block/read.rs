@@ -13,7 +13,9 @@ use roaring::RoaringBitmap;
 
 use super::gone::Gone;
 use super::index::Index;
-use super::{BlockMeta, ChunkPlace, Footer, GONE, HEADER_BYTES, MAGIC, Section, TAIL_BYTES, VERSION};
+use super::{
+    BlockMeta, CHUNK_CARRIED_MIN, ChunkPlace, Footer, GONE, HEADER_BYTES, MAGIC, Section, TAIL_BYTES, VERSION,
+};
 use crate::chunk::{self, or_nothing, read_beside, read_deltas, trim};
 use crate::codec::{Corrupt, Reader};
 use crate::disk::{Disk, DiskRead};
@@ -262,6 +264,22 @@ impl Block {
         read_beside(&mut r, flags, start, n, into)?;
         trim(into, start, range);
         Ok(())
+    }
+
+    /// A chunk as another block can take it over: its times and its bytes, checked. `None` where it is better written
+    /// anew: it is small, of an older format, was written in haste, or something of its series was deleted.
+    pub fn to_carry(&self, place: &ChunkPlace) -> Result<Option<(Arc<[i64]>, Vec<u8>)>, ReadError> {
+        let hasty = self.version < VERSION || self.meta().level == 0;
+        if hasty || (place.count as usize) < CHUNK_CARRIED_MIN || self.gone.read().touches(place.series) {
+            return Ok(None);
+        }
+        let read = || -> Result<_, PartError> {
+            let mut bytes = Vec::new();
+            let times = self.times(place.times, &mut bytes)?;
+            let chunk = self.checked(place.offset, place.len, &mut bytes)?.to_vec();
+            Ok(Some((times, chunk)))
+        };
+        read().map_err(|e| self.note(format!("{} at byte {}: {e}", self.path.display(), place.offset)))
     }
 
     /// The form of a chunk's values.

@@ -51,6 +51,13 @@ pub struct Sealed {
     id: u64,
 }
 
+/// What the index's entry of a chunk is a difference to.
+#[derive(Default)]
+struct Before {
+    column: i64,
+    end: u64,
+}
+
 /// The columns of times so far.
 #[derive(Default)]
 struct TimesTable {
@@ -99,22 +106,46 @@ impl BlockWriter {
         let mut ends = std::mem::take(&mut self.ends);
         cut::cuts(&samples.times, &mut self.scratch, &mut ends);
         put_uvarint(&mut self.series, ends.len() as u64);
-        let (mut from, mut column_before, mut end_before) = (0, 0i64, 0u64);
+        let (mut from, mut before) = (0, Before::default());
         for to in &ends {
-            let column = self.put_times(&samples.times[from..*to]);
+            let times = &samples.times[from..*to];
+            let column = self.put_times(times);
             let mut chunk = vec![0];
             let form = self.values.put(&samples.floats[from..*to], self.effort, &mut chunk);
             chunk[0] = form << 4 | self.encoder.put_beside(samples, from, *to, &mut chunk);
-            let offset = self.put_checked(&chunk);
-            put_ivarint(&mut self.series, i64::from(column) - column_before);
-            put_uvarint(&mut self.series, offset - end_before);
-            put_uvarint(&mut self.series, chunk.len() as u64);
-            (from, column_before, end_before) = (*to, i64::from(column), self.offset);
+            self.put_chunk(column, times, &chunk, &mut before);
+            from = *to;
         }
         self.ends = ends;
-        self.meta.min = self.meta.min.min(samples.times[0]);
-        self.meta.max = self.meta.max.max(samples.times[samples.len() - 1]);
-        self.meta.samples += samples.len() as u64;
+        self.flush_if_full()
+    }
+
+    /// Adds a series whose chunks were written for another block: their times, and their bytes as they are.
+    pub fn carry(&mut self, labels: &Labels, chunks: &[(Arc<[i64]>, Vec<u8>)]) -> io::Result<()> {
+        self.begin_series(labels);
+        put_uvarint(&mut self.series, chunks.len() as u64);
+        let mut before = Before::default();
+        for (times, chunk) in chunks {
+            let column = self.put_times(times);
+            self.put_chunk(column, times, chunk, &mut before);
+        }
+        self.flush_if_full()
+    }
+
+    fn put_chunk(&mut self, column: u32, times: &[i64], chunk: &[u8], before: &mut Before) {
+        let offset = self.put_checked(chunk);
+        put_ivarint(&mut self.series, i64::from(column) - before.column);
+        put_uvarint(&mut self.series, offset - before.end);
+        put_uvarint(&mut self.series, chunk.len() as u64);
+        *before = Before { column: i64::from(column), end: self.offset };
+        if let (Some(first), Some(last)) = (times.first(), times.last()) {
+            self.meta.min = self.meta.min.min(*first);
+            self.meta.max = self.meta.max.max(*last);
+        }
+        self.meta.samples += times.len() as u64;
+    }
+
+    fn flush_if_full(&mut self) -> io::Result<()> {
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
