@@ -223,6 +223,11 @@ pub enum ConfigCommand {
     Schema,
     /// What runs without a config file: a file to start from.
     Defaults,
+    /// The scrape jobs of a prometheus.yml as [[scrape]] tables; what cannot be carried over is said on standard error.
+    Import {
+        /// The prometheus.yml.
+        file: PathBuf,
+    },
 }
 
 #[cfg(test)]

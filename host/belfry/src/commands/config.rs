@@ -1,9 +1,9 @@
 //! `belfry config …`, and how every command finds its config.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use belfry_config::{Config, LoadInput, SetByFlag};
 
 use crate::builtins;
@@ -37,6 +37,7 @@ pub fn config(command: ConfigCommand) -> Result<ExitCode> {
     match command {
         ConfigCommand::Defaults => crate::out::text(Config::embedded_defaults()),
         ConfigCommand::Schema => say!("{}", serde_json::to_string_pretty(&belfry_config::schema())?),
+        ConfigCommand::Import { file } => return import(&file),
         ConfigCommand::Show(arguments) => match Config::load(&input(&arguments, &[])) {
             Ok(loaded) if arguments.output == Output::Json => {
                 say!("{}", serde_json::to_string_pretty(&loaded.shown_json())?);
@@ -47,6 +48,21 @@ pub fn config(command: ConfigCommand) -> Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         },
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints `[[scrape]]` tables on standard output, and what is not in them on standard error.
+fn import(file: &Path) -> Result<ExitCode> {
+    use std::io::Write as _;
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+    let imported = belfry_config::import_prometheus(&text)
+        .map_err(|(line, message)| anyhow::anyhow!("{name}:{line}: {message}"))?;
+    crate::out::text(&imported.toml);
+    for (line, note) in imported.notes {
+        // Nobody may be there to read it.
+        let _ = writeln!(std::io::stderr(), "{name}:{line}: not carried over: {note}");
     }
     Ok(ExitCode::SUCCESS)
 }

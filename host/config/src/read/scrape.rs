@@ -95,8 +95,9 @@ fn groups(view: View<'_>, context: &mut Context<'_>) -> Vec<StaticGroup> {
         .into_iter()
         .chain(view.tables("static"))
         .map(|group| {
+            let relabelled = !view.tables("relabel").is_empty();
             for (target, at) in group.texts_at("targets") {
-                check_target(target, at, context);
+                check_target(target, at, relabelled, context);
             }
             let labels = group.labels("labels");
             for label in labels.iter().filter(|l| !is_legacy_name(&l.name)) {
@@ -109,8 +110,9 @@ fn groups(view: View<'_>, context: &mut Context<'_>) -> Vec<StaticGroup> {
 }
 
 /// Relabelling may make an address of anything, but a URL is nearly always a slip.
-fn check_target(target: &str, at: Origin, context: &mut Context<'_>) {
-    if let Ok(url) = url::Url::parse(target)
+fn check_target(target: &str, at: Origin, relabelled: bool, context: &mut Context<'_>) {
+    if !relabelled
+        && let Ok(url) = url::Url::parse(target)
         && matches!(url.scheme(), "http" | "https")
         && target.contains("://")
     {

@@ -15,6 +15,7 @@ mod remote_write;
 mod reports;
 mod rules_cli;
 mod rules_files;
+mod scrape;
 mod secrets;
 
 /// This machine, twice a second.
