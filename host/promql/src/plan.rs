@@ -20,6 +20,8 @@ pub(crate) struct Selection {
     pub matchers: Vec<Matcher>,
     pub range: TimeRange,
     pub hints: SelectHints,
+    /// The selection whose series tell which of these are wanted: for `info`.
+    pub like: Option<usize>,
 }
 
 /// A selector with its times settled.
@@ -114,6 +116,19 @@ pub(crate) struct Plan {
     pub span: Span,
     pub value_type: ValueType,
     pub invariant: bool,
+}
+
+impl Plan {
+    /// The one selection whose series, with all their labels, are those of this vector.
+    fn series_of(&self) -> Option<usize> {
+        match &self.kind {
+            PlanKind::Select(s) => Some(s.id),
+            PlanKind::Call(f, args) if f.spec().args.contains(&ValueType::Matrix) => {
+                args.iter().find(|a| a.value_type == ValueType::Matrix)?.series_of()
+            }
+            _ => None,
+        }
+    }
 }
 
 pub(crate) struct Planner {
@@ -259,7 +274,11 @@ impl Planner {
         if args.is_empty() {
             return Err(QueryError::BadData("info lacks its argument".into()));
         }
+        let like = args[0].series_of();
         let (kind, invariant) = self.select(&selector, 0, Some(Function::Info))?;
+        if let Some(selection) = self.selections.last_mut() {
+            selection.like = like;
+        }
         args.push(Plan { kind, span: args[0].span, value_type: ValueType::Vector, invariant });
         Ok(())
     }
@@ -322,7 +341,7 @@ impl Planner {
             function: function.map(|f| f.spec().name),
             limit: 0,
         };
-        self.selections.push(Selection { matchers: v.all_matchers(), range: range_read, hints });
+        self.selections.push(Selection { matchers: v.all_matchers(), range: range_read, hints, like: None });
         let invariant = select.at.is_some();
         Ok((PlanKind::Select(select), invariant))
     }

@@ -1,11 +1,12 @@
 //! A query on its way: planned → fetched → evaluated. Only fetching is asynchronous; evaluation is pure and runs on the
 //! caller's CPU pool.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use belfry_model::read::Cancel;
 use belfry_model::read::ReadError;
-use belfry_model::{SelectLimits, SeriesRead, SeriesSet, TimestampMs};
+use belfry_model::{MatchOp, Matcher, SelectLimits, SeriesRead, SeriesSet, TimestampMs};
 
 use crate::eval::{self, Frame};
 use crate::plan::{Plan, Planner, Selection};
@@ -91,7 +92,9 @@ impl Query {
         let mut left = self.limits.series_max;
         for s in &*self.selections {
             let limits = SelectLimits { series_max: left, samples_max: self.limits.samples_max };
-            let set = reader.select(&s.matchers, s.range, &s.hints, limits).await?;
+            let like = s.like.and_then(|id| sets.get(id));
+            let matchers = like.map_or_else(|| s.matchers.clone(), |like| narrowed(&s.matchers, like));
+            let set = reader.select(&matchers, s.range, &s.hints, limits).await?;
             left = left.checked_sub(set.series.len()).ok_or_else(|| {
                 QueryError::Limit(format!("the query selects more than {} series", self.limits.series_max))
             })?;
@@ -99,6 +102,24 @@ impl Query {
         }
         Ok(Fetched { query: self.clone(), sets })
     }
+}
+
+/// More different values than this are not asked for by name.
+const NARROWED_VALUES_MAX: usize = 1_000;
+
+/// Of info series only those that identify one of these series.
+fn narrowed(matchers: &[Matcher], like: &SeriesSet) -> Vec<Matcher> {
+    let mut all = matchers.to_vec();
+    for name in crate::eval::IDENTIFYING {
+        let values: BTreeSet<&str> = like.series.iter().map(|s| s.labels.get(name).unwrap_or("")).collect();
+        if values.len() > NARROWED_VALUES_MAX {
+            continue;
+        }
+        let pattern: Vec<String> = values.into_iter().map(regex::escape).collect();
+        // Too large a pattern only means that more is read.
+        all.extend(Matcher::new(name, MatchOp::Regex, pattern.join("|")));
+    }
+    all
 }
 
 /// A query with its series; evaluation needs nothing else.

@@ -304,3 +304,23 @@ async fn a_thousand_terms_in_a_row_are_added() {
     let text = vec!["temperature"; 1_000].join(" + ");
     assert!(ask(&text, minute, QueryLimits::default()).await.is_ok());
 }
+
+/// Ten thousand instances have info series; one is asked about.
+#[tokio::test]
+async fn info_reads_only_the_info_series_of_the_series_at_hand() {
+    let mut m = MemorySeries::new();
+    for i in 0..10_000 {
+        let instance = format!("host-{i}");
+        let pairs = [("instance", instance.as_str()), ("job", "node"), ("version", "1")];
+        m.push_floats(&series("target_info", &pairs), TimestampMs(0), 15_000, &[1.0]);
+        m.push_floats(&series("up", &pairs[..2]), TimestampMs(0), 15_000, &[1.0]);
+    }
+    let limits = QueryLimits { series_max: 10, ..QueryLimits::default() };
+    for text in ["info(up{instance=\"host-7\"})", "info(max_over_time(up{instance=\"host-7\"}[1m]))"] {
+        let query = Query::parse(text, at(0), limits.clone()).expect("a query");
+        let fetched = query.fetch(&m).await.unwrap_or_else(|e| panic!("{text}: {e}"));
+        let answer = fetched.evaluate(&Cancel::default()).map(|a| a.value);
+        let Ok(QueryValue::Vector(v)) = answer else { panic!("{answer:?}") };
+        assert_eq!(v[0].labels.get("version"), Some("1"), "{text}");
+    }
+}

@@ -11,7 +11,7 @@ use crate::QueryError;
 use crate::plan::{Plan, PlanKind};
 
 /// What tells which info series belongs to a series.
-const IDENTIFYING: [&str; 2] = ["instance", "job"];
+pub(crate) const IDENTIFYING: [&str; 2] = ["instance", "job"];
 
 impl<'a> Evaluator<'a> {
     pub(super) fn info(&mut self, args: &[Plan], frame: Frame) -> Result<Vec<OutSeries>> {

@@ -19,6 +19,7 @@ mod slide;
 mod top;
 mod vector;
 
+pub(crate) use info::IDENTIFYING;
 pub(crate) use notes::format_g;
 pub(crate) use range_calls::kahan;
 pub(crate) use vector::Frame;
