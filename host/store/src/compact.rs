@@ -13,7 +13,7 @@ use belfry_model::read::ReadError;
 use belfry_model::{SampleBuf, TimeRange, TimestampMs};
 use parking_lot::Mutex;
 
-use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter, Gone, Sealed, folder};
+use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter, Carried, Gone, Sealed, folder};
 use crate::config::Recovery;
 use crate::series::merge;
 use crate::store::{Shared, State, Store};
@@ -97,9 +97,20 @@ impl Store {
 }
 
 impl Shared {
+    /// What to merge next. Damaged blocks are left alone.
     fn plan(&self) -> Option<Plan> {
+        loop {
+            let plan = self.plan_unseen()?;
+            // Only now are indexes read; one that is damaged is left out of the next plan.
+            if plan.parts.iter().all(|b| b.damage().is_none()) {
+                return Some(plan);
+            }
+        }
+    }
+
+    fn plan_unseen(&self) -> Option<Plan> {
         let mut blocks: Vec<Arc<Block>> = self.state.read().blocks.clone();
-        blocks.retain(|b| b.damage().is_none());
+        blocks.retain(|b| b.noticed().is_none());
         if let Some(b) = blocks.iter().find(|b| !b.gone().is_empty()) {
             return Some(Plan { parts: vec![b.clone()], level: b.meta().level });
         }
@@ -135,12 +146,16 @@ impl Shared {
         self.config.retention_bytes.map_or(MERGED_BYTES_MAX, |b| (b / BYTES_PART).min(MERGED_BYTES_MAX))
     }
 
-    /// `false` when something was deleted meanwhile and the work was for nothing.
+    /// `false` when something was deleted or found damaged meanwhile, and the work was for nothing.
     fn merge(&self, plan: &Plan) -> io::Result<bool> {
         let parts = &plan.parts;
         let gone: Vec<Arc<Gone>> = parts.iter().map(|b| b.gone()).collect();
         let mut writer = self.begin_block(Effort::Small)?;
         let outcome = merge_blocks(parts, &mut writer, &self.block_work.stopping);
+        if outcome.is_err() && parts.iter().any(|b| b.noticed().is_some()) {
+            writer.abort()?;
+            return Ok(false);
+        }
         let all = |of: fn(&Block) -> u64| parts.iter().map(move |b| of(b));
         let meta = BlockMeta {
             level: plan.level,
@@ -292,12 +307,12 @@ fn are_apart(in_time: &[&(usize, BlockSeries)]) -> bool {
 
 /// The chunks of a series, where all of them are good enough to be taken over as they are: decoding and encoding them
 /// once for each level would cost ten times as much.
-fn to_carry(parts: &[Arc<Block>], found: &[(usize, BlockSeries)]) -> Result<Option<Carried>, ReadError> {
+fn to_carry(parts: &[Arc<Block>], found: &[(usize, BlockSeries)]) -> Result<Option<Vec<Carried>>, ReadError> {
     let in_time = in_time(found);
     if !are_apart(&in_time) {
         return Ok(None);
     }
-    let mut chunks = Carried::new();
+    let mut chunks = Vec::new();
     for (k, series) in in_time {
         for c in &series.chunks {
             match parts[*k].to_carry(c)? {
@@ -308,9 +323,6 @@ fn to_carry(parts: &[Arc<Block>], found: &[(usize, BlockSeries)]) -> Result<Opti
     }
     Ok((!chunks.is_empty()).then_some(chunks))
 }
-
-/// Times and bytes of chunks.
-type Carried = Vec<(Arc<[i64]>, Vec<u8>)>;
 
 /// The samples of one series of all parts that have it.
 fn add_up(parts: &[Arc<Block>], found: &[(usize, BlockSeries)], into: &mut SampleBuf) -> io::Result<()> {

@@ -15,7 +15,7 @@ use crate::codec::{Corrupt, Reader};
 
 pub use gone::Gone;
 pub use index::Index;
-pub use read::{Block, BlockError, BlockSeries};
+pub use read::{Block, BlockError, BlockSeries, Carried};
 pub use write::{BlockWriter, Sealed};
 
 /// Of finished blocks.

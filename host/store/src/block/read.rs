@@ -47,6 +47,9 @@ struct Held {
     times: [Mutex<Option<Column>>; TIMES_KEPT],
 }
 
+/// The times and the bytes of a chunk.
+pub type Carried = (Arc<[i64]>, Vec<u8>);
+
 /// A decoded column of times and its number.
 type Column = (u32, Arc<[i64]>);
 
@@ -268,7 +271,7 @@ impl Block {
 
     /// A chunk as another block can take it over: its times and its bytes, checked. `None` where it is better written
     /// anew: it is small, of an older format, was written in haste, or something of its series was deleted.
-    pub fn to_carry(&self, place: &ChunkPlace) -> Result<Option<(Arc<[i64]>, Vec<u8>)>, ReadError> {
+    pub fn to_carry(&self, place: &ChunkPlace) -> Result<Option<Carried>, ReadError> {
         let hasty = self.version < VERSION || self.meta().level == 0;
         if hasty || (place.count as usize) < CHUNK_CARRIED_MIN || self.gone.read().touches(place.series) {
             return Ok(None);

@@ -8,7 +8,9 @@ use belfry_model::{Labels, SampleBuf};
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
-use super::{Block, BlockMeta, EXTENSION, Footer, MAGIC, Section, TIMES_BYTES, UNFINISHED, VERSION, cut, file_name};
+use super::{
+    Block, BlockMeta, Carried, EXTENSION, Footer, MAGIC, Section, TIMES_BYTES, UNFINISHED, VERSION, cut, file_name,
+};
 use crate::chunk::Encoder;
 use crate::codec::{Reader, put_ivarint, put_uvarint};
 use crate::disk::{Disk, DiskFile};
@@ -121,7 +123,7 @@ impl BlockWriter {
     }
 
     /// Adds a series whose chunks were written for another block: their times, and their bytes as they are.
-    pub fn carry(&mut self, labels: &Labels, chunks: &[(Arc<[i64]>, Vec<u8>)]) -> io::Result<()> {
+    pub fn carry(&mut self, labels: &Labels, chunks: &[Carried]) -> io::Result<()> {
         self.begin_series(labels);
         put_uvarint(&mut self.series, chunks.len() as u64);
         let mut before = Before::default();
