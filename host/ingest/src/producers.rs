@@ -186,6 +186,7 @@ fn add(sum: &mut Appended, more: Appended) {
     sum.too_old += more.too_old;
     sum.duplicate += more.duplicate;
     sum.unknown_series += more.unknown_series;
+    sum.too_far_ahead += more.too_far_ahead;
 }
 
 /// By name.

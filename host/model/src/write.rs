@@ -69,6 +69,8 @@ pub struct Appended {
     pub duplicate: u64,
     /// The reference is not known any more: open the series again.
     pub unknown_series: u64,
+    /// So far ahead of the clock that it would make all that is right too old.
+    pub too_far_ahead: u64,
 }
 
 /// Why a write failed.

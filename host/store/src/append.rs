@@ -13,7 +13,7 @@ use belfry_model::write::{SeriesRef, Times};
 use belfry_model::{Appended, Batch, Labels, MetricMetadata, WriteError, Writer};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::FsyncPolicy;
+use crate::config::{AHEAD_MAX, FsyncPolicy};
 use crate::head::Inserted;
 use crate::record::RecordBuilder;
 use crate::series::Point;
@@ -139,7 +139,9 @@ fn apply(shared: &Shared, commit: &mut Commit, batch: &Batch) -> Appended {
         commit.builder.metadata(&m);
     }
     let window = i64::try_from(shared.config.out_of_order_window.as_millis()).unwrap_or(i64::MAX);
-    let as_row = take_row(&mut state, commit, batch);
+    let latest = shared.clock.get().map_or(i64::MAX, |c| c.now().plus(AHEAD_MAX).0);
+    let bounds = Bounds { window, latest };
+    let as_row = take_row(&mut state, commit, batch, latest);
     if as_row {
         out.accepted += batch.refs.len() as u64;
     }
@@ -153,11 +155,11 @@ fn apply(shared: &Shared, commit: &mut Commit, batch: &Batch) -> Appended {
             },
         };
         let start = batch.starts.get(i).copied().unwrap_or(0);
-        take(&mut state, commit, window, *reference, &Point { at, value: *value, start, histogram: None }, &mut out);
+        take(&mut state, commit, &bounds, *reference, &Point { at, value: *value, start, histogram: None }, &mut out);
     }
     for (reference, at, start, h) in &batch.histograms {
         let p = Point { at: at.0, value: h.sum, start: start.map_or(0, |s| s.0), histogram: Some(h) };
-        take(&mut state, commit, window, *reference, &p, &mut out);
+        take(&mut state, commit, &bounds, *reference, &p, &mut out);
     }
     for (reference, exemplar) in &batch.exemplars {
         let Some(id) = state.head.resolve(*reference) else { continue };
@@ -173,6 +175,7 @@ fn apply(shared: &Shared, commit: &mut Commit, batch: &Batch) -> Appended {
         (&c.too_old, out.too_old),
         (&c.duplicate, out.duplicate),
         (&c.unknown_series, out.unknown_series),
+        (&c.too_far_ahead, out.too_far_ahead),
     ] {
         counter.fetch_add(n, Ordering::Relaxed);
     }
@@ -181,7 +184,7 @@ fn apply(shared: &Shared, commit: &mut Commit, batch: &Batch) -> Appended {
 
 /// Takes the floats of a batch as a row, if they are one: series that came together before, at one time that is the
 /// newest for all of them.
-fn take_row(state: &mut State, commit: &mut Commit, batch: &Batch) -> bool {
+fn take_row(state: &mut State, commit: &mut Commit, batch: &Batch, latest: i64) -> bool {
     let at = match &batch.times {
         Times::One(at) => at.0,
         Times::Each(times) => match times.first() {
@@ -189,7 +192,7 @@ fn take_row(state: &mut State, commit: &mut Commit, batch: &Batch) -> bool {
             _ => return false,
         },
     };
-    if batch.refs.len() != batch.values.len() || batch.starts.iter().any(|s| *s != 0) {
+    if at > latest || batch.refs.len() != batch.values.len() || batch.starts.iter().any(|s| *s != 0) {
         return false;
     }
     let Some(number) = state.head.group_of(&batch.refs) else { return false };
@@ -209,12 +212,24 @@ fn take_row(state: &mut State, commit: &mut Commit, batch: &Batch) -> bool {
     true
 }
 
-fn take(state: &mut State, commit: &mut Commit, window: i64, of: SeriesRef, p: &Point<'_>, out: &mut Appended) {
+/// What times are taken.
+struct Bounds {
+    /// Behind a series' newest sample, in milliseconds.
+    window: i64,
+    /// Later ones are too far ahead.
+    latest: i64,
+}
+
+fn take(state: &mut State, commit: &mut Commit, bounds: &Bounds, of: SeriesRef, p: &Point<'_>, out: &mut Appended) {
+    if p.at > bounds.latest {
+        out.too_far_ahead += 1;
+        return;
+    }
     let Some(id) = state.head.resolve(of) else {
         out.unknown_series += 1;
         return;
     };
-    match state.head.insert(id, p, window, &state.blocks) {
+    match state.head.insert(id, p, bounds.window, &state.blocks) {
         Inserted::Same => out.accepted += 1,
         Inserted::Duplicate => out.duplicate += 1,
         Inserted::TooOld => out.too_old += 1,

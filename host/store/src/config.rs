@@ -55,6 +55,10 @@ pub const BLOCK_SPAN_DEFAULT: Duration = Duration::from_secs(30 * 60);
 /// Default for [`StoreConfig::wal_bytes_max`]: bounds the time that replay takes, to about two seconds.
 pub const WAL_BYTES_MAX_DEFAULT: u64 = 256 << 20;
 
+/// A sample may be so far ahead of the clock, where the store was given one ([`crate::Store::refuse_ahead_of`]): as much
+/// as Prometheus allows.
+pub const AHEAD_MAX: Duration = Duration::from_secs(10 * 60);
+
 impl StoreConfig {
     /// The defaults, in memory.
     pub fn memory() -> Self {

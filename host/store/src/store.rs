@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use belfry_model::TimestampMs;
+use belfry_model::{Clock, TimestampMs};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
@@ -59,6 +59,8 @@ pub struct Stats {
     pub rejected_duplicate: u64,
     /// Samples of series that had been forgotten.
     pub rejected_unknown_series: u64,
+    /// Samples refused because they were too far ahead of the clock.
+    pub rejected_too_far_ahead: u64,
     /// New series refused because of the limit.
     pub shed_series: u64,
     /// Metadata refused because of its limit.
@@ -95,6 +97,7 @@ pub(crate) struct Counters {
     pub too_old: AtomicU64,
     pub duplicate: AtomicU64,
     pub unknown_series: AtomicU64,
+    pub too_far_ahead: AtomicU64,
     pub shed_series: AtomicU64,
     pub shed_metadata: AtomicU64,
     pub flushes: AtomicU64,
@@ -124,6 +127,8 @@ pub(crate) struct Shared {
     pub counters: Counters,
     /// What cannot be written at the moment, by what it is.
     pub health: Mutex<BTreeMap<&'static str, Health>>,
+    /// What samples may not be far ahead of.
+    pub clock: OnceLock<Arc<dyn Clock>>,
     /// Something was written that is not synced yet.
     pub dirty: AtomicBool,
     pub next_block: AtomicU64,
@@ -189,6 +194,7 @@ impl Store {
             commit: Mutex::new(Commit::new(wal, generation)),
             counters: Counters::default(),
             health: Mutex::default(),
+            clock: OnceLock::new(),
             dirty: AtomicBool::new(false),
             next_block: AtomicU64::new(next_block),
             maintenance: Mutex::new(Pending::new(now)),
@@ -206,6 +212,13 @@ impl Store {
         let store = Self { shared, queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) };
         tracing::info!(series = recovery.series, samples = recovery.samples, blocks = recovery.blocks, at = %now, "store opened");
         Ok((Arc::new(store), recovery))
+    }
+
+    /// From now on samples more than [`crate::config::AHEAD_MAX`] ahead of `clock` are refused and counted: one from next
+    /// year would make all right ones of its series too old until then. Without a clock every time is taken. The first
+    /// clock stays.
+    pub fn refuse_ahead_of(&self, clock: Arc<dyn Clock>) {
+        let _ = self.shared.clock.set(clock);
     }
 
     /// Can it take samples?
@@ -257,6 +270,7 @@ impl Store {
             rejected_too_old: get(&c.too_old),
             rejected_duplicate: get(&c.duplicate),
             rejected_unknown_series: get(&c.unknown_series),
+            rejected_too_far_ahead: get(&c.too_far_ahead),
             shed_series: get(&c.shed_series),
             shed_metadata: get(&c.shed_metadata),
             wal_bytes,

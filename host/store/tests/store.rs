@@ -79,6 +79,56 @@ fn late_samples_are_merged_within_the_window_and_refused_before_it() {
     assert_eq!(put(&store, "b", T0 - 86_400_000, 0.0), accepted(1));
 }
 
+struct Fixed(std::sync::atomic::AtomicI64);
+
+impl belfry_model::Clock for Fixed {
+    fn now(&self) -> TimestampMs {
+        TimestampMs(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[test]
+fn a_sample_far_ahead_of_the_clock_is_refused_and_does_not_make_right_ones_too_old() {
+    let (store, _) = open(&SimDisk::default());
+    let clock = Arc::new(Fixed(T0.into()));
+    store.refuse_ahead_of(clock.clone());
+    let year = 365 * 86_400_000;
+    let ahead = Ok(Appended { too_far_ahead: 1, ..Appended::default() });
+    assert_eq!(put(&store, "a", T0 + year, 1.0), ahead);
+    assert_eq!(put(&store, "a", T0 + 600_001, 1.0), ahead, "ten minutes are allowed");
+    assert_eq!(put(&store, "a", T0 + 1000, 2.0), accepted(1));
+    clock.0.store(T0 + year, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(put(&store, "a", T0 + year, 1.0), accepted(1));
+    assert_eq!(store.stats().rejected_too_far_ahead, 2);
+    // As rows, too.
+    let refs: Vec<_> = (0..10).map(|i| store.open(&labels(&format!("r{i}"))).unwrap()).collect();
+    let row = |at: i64| {
+        let mut batch = Batch::at("target", TimestampMs(at));
+        (batch.refs, batch.values) = (refs.clone(), vec![1.0; 10]);
+        block_on(store.append(batch))
+    };
+    assert_eq!((row(T0 + year), row(T0 + year + 1), row(T0 + year + 2)), (accepted(10), accepted(10), accepted(10)));
+    assert_eq!(row(T0 + 2 * year), Ok(Appended { too_far_ahead: 10, ..Appended::default() }));
+    assert_eq!(row(T0 + year + 3), accepted(10));
+}
+
+#[test]
+fn without_a_bound_on_age_any_time_from_1970_on_is_taken() {
+    let disk = SimDisk::default();
+    let config = StoreConfig { retention: None, ..config() };
+    let (store, _) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    for (name, at) in [("a", 0), ("b", 1), ("c", 500_000_000_000)] {
+        assert_eq!(put(&store, name, at, 1.0), accepted(1));
+        store.flush().unwrap();
+        store.maintain(TimestampMs(T0)).unwrap();
+        assert_eq!(points(&store, name), [(at, 1.0f64.to_bits())]);
+    }
+    assert_eq!(points(&Store::open(config, Arc::new(disk.killed()), TimestampMs(T0)).unwrap().0, "a").len(), 1);
+}
+
 #[test]
 fn the_window_is_judged_by_the_newest_sample_even_when_only_a_block_knows_it() {
     let disk = SimDisk::default();

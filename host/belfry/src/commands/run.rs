@@ -115,6 +115,7 @@ async fn serve_with(
         );
     }
     let opened = open_data(&loaded, clock.now()).await?;
+    opened.0.refuse_ahead_of(clock.clone());
     let (app, outputs) = App::open(loaded, input, opened, logs, clock, address).await?;
     let admin = token::admin(&app.loaded.load().config)?;
     let beyond_loopback = !address.ip().is_loopback();

@@ -61,6 +61,7 @@ fn of_ingest(app: &App, own: &mut OwnMetrics) {
             ("too_old", a.too_old),
             ("duplicate", a.duplicate),
             ("unknown_series", a.unknown_series),
+            ("too_far_ahead", a.too_far_ahead),
             ("lost", p.samples_lost),
             ("series_shed", p.series_shed),
             ("series_refused", p.series_refused),
@@ -93,7 +94,8 @@ fn of_store(app: &App, own: &mut OwnMetrics) {
     own.counter("belfry_store_samples_rejected", "Samples refused, by reason.")
         .set(&[("reason", "too_old")], s.rejected_too_old as f64)
         .set(&[("reason", "duplicate")], s.rejected_duplicate as f64)
-        .set(&[("reason", "unknown_series")], s.rejected_unknown_series as f64);
+        .set(&[("reason", "unknown_series")], s.rejected_unknown_series as f64)
+        .set(&[("reason", "too_far_ahead")], s.rejected_too_far_ahead as f64);
     own.counter("belfry_store_series_shed", "New series shed at the limit.").set(&[], s.shed_series as f64);
     own.gauge("belfry_store_wal_bytes", "Bytes of the write-ahead log.").set(&[], s.wal_bytes as f64);
     own.gauge("belfry_store_blocks", "Blocks on the disk.").set(&[], s.blocks as f64);

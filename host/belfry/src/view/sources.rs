@@ -17,6 +17,7 @@ pub fn sources(app: &App) -> Vec<dto::Source> {
             let rejected = [
                 ("too_old", counts.samples.too_old),
                 ("duplicate", counts.samples.duplicate),
+                ("too_far_ahead", counts.samples.too_far_ahead),
                 ("lost", counts.samples_lost),
                 ("series_shed", counts.series_shed),
                 ("series_refused", counts.series_refused),

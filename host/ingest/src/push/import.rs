@@ -220,7 +220,7 @@ impl<'a> Run<'a> {
         self.report.too_old += done.too_old;
         self.report.ahead += done.too_new;
         let counted =
-            Appended { accepted: done.accepted, duplicate: done.duplicate, too_old: done.too_old, unknown_series: 0 };
+            Appended { accepted: done.accepted, duplicate: done.duplicate, too_old: done.too_old, ..Appended::default() };
         self.import.ingest.count(IMPORT, counted, self.now);
         Ok(())
     }

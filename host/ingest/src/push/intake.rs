@@ -186,6 +186,7 @@ impl Push {
             refused.too_old += appended.too_old;
             refused.duplicate += appended.duplicate;
             refused.unknown += appended.unknown_series;
+            refused.ahead += appended.too_far_ahead;
         }
         Ok((written, refused))
     }
