@@ -108,8 +108,9 @@ fn bench(what: &str, arguments: &[String]) -> Result<()> {
         }
         "start" => return build::bench_start(),
         "store" => return bench_store::run(arguments),
+        "rules" => "belfry-conformance",
         "query" => return bench_store::run(&[&["--query".to_owned()], arguments].concat()),
-        other => anyhow::bail!("there is no benchmark `{other}`: plugin, start, store or query"),
+        other => anyhow::bail!("there is no benchmark `{other}`: plugin, start, store, query or rules"),
     };
     let mut cargo = process::cargo();
     cargo.args(["bench", "--package", package, "--bench", what, "--"]).args(arguments);
