@@ -30,10 +30,10 @@ pub enum RulesCommand {
 /// Arguments of `rules check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Rule files, or patterns of them.
-    #[arg(required = true, value_name = "FILE")]
+    /// Rule files, or patterns of them; without any, those that the config names.
+    #[arg(required_unless_present = "config", value_name = "FILE")]
     pub files: Vec<String>,
-    /// A config: how often is collected and evaluated.
+    /// A config: how often is collected and evaluated, and where the Belfry is that may know the metrics.
     #[arg(long, short, env = "BELFRY_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// A running Belfry or Prometheus that says which metrics there are.

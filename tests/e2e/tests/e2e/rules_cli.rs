@@ -48,7 +48,7 @@ async fn check_tells_errors_from_warnings_and_says_what_it_could_not_look_for() 
     let home = home();
     let good = home.run(&["rules", "check", "rules.yml"]).await;
     assert_eq!(good.code, Some(0), "{good:?}");
-    assert!(good.stdout.contains("note: unknown metrics are not looked for: give --server"), "{good:?}");
+    assert!(good.stdout.contains("note: unknown metrics are not looked for: give --server or --config"), "{good:?}");
     assert!(good.stdout.ends_with("ok: 1 files, 2 rules, 0 errors, 0 warnings\n"), "{good:?}");
 
     std::fs::write(home.path("odd.yml"), RULES.replace("== 0", "> 1")).expect("written");
@@ -63,6 +63,16 @@ async fn check_tells_errors_from_warnings_and_says_what_it_could_not_look_for() 
     let bad = home.run(&["rules", "check", "rules.yml", "bad.yml"]).await;
     assert_eq!(bad.code, Some(1), "{bad:?}");
     assert!(bad.stdout.contains("bad.yml:5:"), "{bad:?}");
+    home.configure(
+        "[collection]\ninterval = \"20s\"\n[rules]\nfiles = [\"odd.yml\"]\n[server]\nlisten = \"127.0.0.1:1\"\n",
+    );
+    std::fs::write(home.path("odd.yml"), RULES.replace("up{job=\"node\"} == 0", "rate(x[1m]) > 1")).expect("written");
+    let named = home.run(&["rules", "check", "--config", "belfry.toml"]).await;
+    assert!(named.stdout.contains("`rate` over 1m with samples every 20s"), "{named:?}");
+    assert!(
+        named.stdout.contains("note: unknown metrics are not looked for: no Belfry answers at 127.0.0.1:1\n"),
+        "{named:?}"
+    );
     assert_eq!(home.run(&["rules", "check"]).await.code, Some(2));
     assert_eq!(home.run(&["rules", "check", "nowhere.yml"]).await.code, Some(1));
 }

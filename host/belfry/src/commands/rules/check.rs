@@ -1,9 +1,11 @@
 //! `belfry rules check`
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use belfry_config::Config;
 use belfry_rules::check::{self, Facts};
 use serde_json::json;
 
@@ -12,11 +14,13 @@ use crate::cli::{ConfigArgs, Output, ServerArgs};
 use crate::say;
 
 pub(super) fn check(arguments: &CheckArgs) -> Result<ExitCode> {
-    let mut read = Vec::new();
-    for path in files::named(&arguments.files)? {
-        read.push(files::rules(&path)?);
-    }
-    let (facts, notes) = facts(arguments)?;
+    let config = arguments.config.as_ref().map(load).transpose()?;
+    let paths = match &config {
+        Some(config) if arguments.files.is_empty() => config.rule_files.clone(),
+        _ => files::named(&arguments.files)?,
+    };
+    let read = paths.iter().map(|p| files::rules(p)).collect::<Result<Vec<_>>>()?;
+    let (facts, notes) = facts(arguments, config.as_ref())?;
     let errors: Vec<(String, &belfry_rules::file::Problem)> =
         read.iter().flat_map(|r| r.parsed.as_ref().err().into_iter().flatten().map(|p| (r.name.clone(), p))).collect();
     let (good, texts): (Vec<_>, Vec<_>) =
@@ -55,22 +59,37 @@ pub(super) fn check(arguments: &CheckArgs) -> Result<ExitCode> {
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn load(path: &PathBuf) -> Result<Config> {
+    let config = ConfigArgs { config: Some(path.clone()), ..ConfigArgs::default() };
+    let input = crate::commands::config::input(&config, &[]);
+    Ok(Config::load(&input).map_err(|problems| anyhow::anyhow!("{problems}"))?.config)
+}
+
 /// What can be known, and what was left out for want of it.
-fn facts(arguments: &CheckArgs) -> Result<(Facts, Vec<String>)> {
+fn facts(arguments: &CheckArgs, config: Option<&Config>) -> Result<(Facts, Vec<String>)> {
     let mut facts = Facts::default();
     let mut notes = Vec::new();
-    match &arguments.config {
-        Some(path) => {
-            let config = ConfigArgs { config: Some(path.clone()), ..ConfigArgs::default() };
-            let input = crate::commands::config::input(&config, &[]);
-            let loaded = belfry_config::Config::load(&input).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-            facts.scrape_interval = Some(loaded.config.collection.interval);
+    match config {
+        Some(config) => {
+            // The shortest: a window that is too short for every source is told of, no other.
+            let scraped = config.scrapes.iter().map(|s| s.interval);
+            let pulled = config.plugins.iter().map(|_| config.collection.interval);
+            facts.scrape_interval = scraped.chain(pulled).min().or(Some(config.collection.interval));
+            facts.evaluation_interval = Some(config.rule_settings.interval);
         }
         None => notes.push("windows are measured against the group's interval only: give --config".to_owned()),
     }
-    match &arguments.server {
-        Some(server) => facts.metrics = Some(metrics(server, arguments.token.clone())?),
-        None => notes.push("unknown metrics are not looked for: give --server".to_owned()),
+    match (&arguments.server, config) {
+        (Some(server), _) => facts.metrics = Some(metrics(server, arguments.token.clone())?),
+        (None, Some(config)) => {
+            let token = arguments.token.clone().or_else(|| config.server.token.as_ref().map(|t| t.0.clone()));
+            match metrics(&format!("http://{}", config.server.listen), token) {
+                Ok(all) => facts.metrics = Some(all),
+                Err(_) => notes
+                    .push(format!("unknown metrics are not looked for: no Belfry answers at {}", config.server.listen)),
+            }
+        }
+        (None, None) => notes.push("unknown metrics are not looked for: give --server or --config".to_owned()),
     }
     Ok((facts, notes))
 }
