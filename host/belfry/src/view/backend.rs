@@ -216,6 +216,11 @@ async fn readiness(app: &App) -> Readiness {
         Health::Failing(why) => (CheckStatus::Failed, why),
     };
     checks.push(check("storage", status, true, message, 0.0));
+    if let Some(why) = app.store.damage() {
+        // The rest is read and written: not ready would take that away too.
+        let message = format!("some of the data cannot be read: {why}");
+        checks.push(check("data", CheckStatus::Degraded, false, message, 0.0));
+    }
     let start = app.clock.monotonic();
     let alive = tokio::time::timeout(CHECK_TIMEOUT, app.state.ping()).await;
     let took = app.clock.monotonic().saturating_sub(start).as_secs_f64();
