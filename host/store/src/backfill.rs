@@ -15,7 +15,7 @@ use crate::append::check;
 use crate::block::{BlockMeta, Sealed};
 use crate::codec::same_histogram;
 use crate::compact::{MERGE_BLOCKS, seal};
-use crate::store::{Shared, Store};
+use crate::store::{Shared, Store, is_full};
 use crate::values::Effort;
 
 /// Samples held before they are written: some 100 MB.
@@ -61,7 +61,8 @@ impl Store {
 }
 
 impl Backfill {
-    /// Takes a sample.
+    /// Takes a sample. After an error what was not written yet is forgotten: the import is to be made again, and finds
+    /// what of it is there.
     pub fn push(&mut self, labels: &Labels, sample: Sample) -> Result<(), WriteError> {
         if sample.at.0 < self.oldest {
             self.done.too_old += 1;
@@ -100,7 +101,10 @@ impl Backfill {
         }
         let outcome = shared.write_backfill(&series, &mut self.done);
         shared.note("an import", &outcome);
-        outcome.map_err(|e| WriteError::Io(e.to_string()))?;
+        outcome.map_err(|e| match is_full(&e) {
+            true => WriteError::DiskFull(e.to_string()),
+            false => WriteError::Io(e.to_string()),
+        })?;
         if shared.state.read().blocks.len() > BLOCKS_MAX {
             // Whatever hinders it is in the health; the samples are written.
             let _ = self.store.compact();
