@@ -218,7 +218,7 @@ async fn memory(name: &str, series: usize, count: i64, shape: Shape) {
     let store = store_in(dir.path());
     let refs = open_all(&store, 0..series);
     let opened = resident();
-    let (mut most, mut upkeep) = (0, Duration::ZERO);
+    let (mut most, mut upkeep, mut unflushed) = (0, Duration::ZERO, 0);
     for row in 0..count {
         for first in (0..series).step_by(20_000) {
             send(&store, shape(&refs[first..(first + 20_000).min(series)], first as i64, row)).await;
@@ -227,12 +227,16 @@ async fn memory(name: &str, series: usize, count: i64, shape: Shape) {
         store.maintain(TimestampMs(T0 + row * STEP_MS)).expect("upkeep");
         upkeep += spent(cpu);
         most = most.max(resident());
+        if store.stats().flushes == 0 {
+            unflushed = most;
+        }
     }
     let per = |bytes: u64| bytes.saturating_sub(before) / series as u64;
     println!(
-        "memory   {series:>8} series × {count} ({name}): {} B a series opened, {} B at the end, {} B at most ({} MB); \
+        "memory   {series:>8} series × {count} ({name}): {} B a series opened, {} B before the first block, {} B at the end, {} B at most ({} MB); \
          upkeep {:.0} ns CPU a sample",
         per(opened),
+        per(unflushed),
         per(resident()),
         per(most),
         most >> 20,

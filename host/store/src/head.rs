@@ -24,7 +24,7 @@ pub const EXEMPLARS_MAX: usize = 50_000;
 pub const METADATA_MAX: usize = 100_000;
 
 /// The head is written to a block when its samples take about this much, so that memory has a bound of its own.
-pub const HEAD_BYTES_MAX: usize = 128 << 20;
+pub const HEAD_BYTES_MAX: usize = 96 << 20;
 
 /// What became of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

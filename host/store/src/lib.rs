@@ -39,6 +39,9 @@ mod folder;
 mod frozen;
 #[doc(hidden)]
 pub mod fuzz;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod head_rows;
 mod index;

@@ -14,6 +14,9 @@ use crate::codec::{Corrupt, Reader, put_ivarint, unzigzag, zigzag};
 /// A chunk is closed at this many samples: what reading one sample decodes at most.
 pub const CHUNK_SAMPLES: u16 = 240;
 
+/// Room that a buffer has for the next sample.
+const BYTES_ROOM: usize = 24;
+
 // A sample begins with one byte:
 //   0vvvvvvv            time on step, value's difference in 7 bits
 //   10vvvvvv vvvvvvvv   time on step, value's difference in 14 bits
@@ -110,9 +113,9 @@ impl Stream {
         if self.count == 0 {
             self.min = at;
         }
-        // Room for the longest sample, so that the buffer never doubles.
-        if self.bytes.capacity() - self.bytes.len() < 48 {
-            let more = 48 + self.bytes.len() / 4;
+        // Room for a long sample in small steps: doubling would leave much of every series' buffer empty.
+        if self.bytes.capacity() - self.bytes.len() < BYTES_ROOM {
+            let more = BYTES_ROOM + self.bytes.len() / 8;
             self.bytes.reserve_exact(more);
         }
         let before = self.bytes.len();
