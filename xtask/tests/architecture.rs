@@ -43,10 +43,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("wasmtime", &["plugin"]),
     ("axum", &["dashboard", "ingest", "belfry"]),
     ("toml", &["config", "belfry"]),
-    ("granit-parser", &["rules"]),
+    ("granit-parser", &["rules", "config"]),
     ("rusqlite", &["state"]),
     ("lettre", &["plugin"]),
-    ("hyper", &["plugin", "dashboard"]),
+    ("hyper", &["plugin", "dashboard", "ingest"]),
     ("sysinfo", &["plugin"]),
 ];
 
