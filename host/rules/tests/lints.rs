@@ -1,6 +1,7 @@
 //! Rule files beside what `belfry rules check` says of them: `tests/golden/rules/lints/NAME.yml` and `NAME.out`, at least
 //! one for each lint. A first line `# facts: scrape_interval=30s metrics=a,b` says what is known besides.
 //! `BELFRY_BLESS=1` writes the outputs anew; read them before committing.
+#![allow(clippy::print_stderr, reason = "what is skipped, and how much was found, is said")]
 
 use std::path::{Path, PathBuf};
 
