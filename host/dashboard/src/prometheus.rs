@@ -63,6 +63,14 @@ impl Parameters {
         self.instant(name)?.ok_or_else(|| bad_time(name, ""))
     }
 
+    /// `start` and `end`; all time where they are left out.
+    pub fn range(&self) -> Result<TimeRange, ApiError> {
+        let start = self.instant("start")?.unwrap_or(TimestampMs::MIN);
+        let end = self.instant("end")?.unwrap_or(TimestampMs(i64::MAX - 1));
+        TimeRange::inclusive(start, end)
+            .ok_or_else(|| ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"))
+    }
+
     pub fn limit(&self) -> Result<usize, ApiError> {
         let Some(text) = self.get("limit") else { return Ok(0) };
         text.parse().map_err(|_| ApiError::bad_data(format!("invalid parameter \"limit\": cannot parse {text:?}")))
@@ -335,10 +343,7 @@ pub(crate) fn selection(p: &Parameters, needed: bool) -> Result<(Vec<Vec<Matcher
     if sets.is_empty() {
         sets.push(Vec::new());
     }
-    let start = p.instant("start")?.unwrap_or(TimestampMs::MIN);
-    let end = p.instant("end")?.unwrap_or(TimestampMs(i64::MAX - 1));
-    let range = TimeRange::inclusive(start, end)
-        .ok_or_else(|| ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"))?;
+    let range = p.range()?;
     Ok((sets, range))
 }
 

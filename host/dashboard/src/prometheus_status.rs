@@ -44,9 +44,7 @@ pub(crate) fn routes() -> Router<App> {
 async fn query_exemplars(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let p = Parameters::of(request).await?;
     let expr = parsed(&p)?;
-    let (start, end) = (p.needed_instant("start")?, p.needed_instant("end")?);
-    let range = TimeRange::inclusive(start, end)
-        .ok_or_else(|| ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"))?;
+    let range = p.range()?;
     let mut selectors = Vec::new();
     expr.walk(&mut |e| match &e.kind {
         ExprKind::Vector(v) => selectors.push(v.all_matchers()),

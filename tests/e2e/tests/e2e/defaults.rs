@@ -45,7 +45,7 @@ async fn without_a_config_file_this_machine_is_watched() {
     // The file to start from is what ran.
     let defaults = home.run(&["config", "defaults"]).await;
     home.configure(&defaults.stdout);
-    assert_eq!(home.run(&["check"]).await.code, Some(0));
+    assert_eq!(home.run(&["check", "--reload"]).await.code, Some(0));
 }
 
 #[tokio::test]
