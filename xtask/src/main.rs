@@ -55,6 +55,12 @@ enum Task {
     Web,
     /// Build the release binary with all it carries.
     Dist,
+    /// Give changed bytes to everything that reads bytes of strangers: a minute a target, or as `--seconds` says.
+    Fuzz {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Measure: `plugin` (calls, swaps), `start` (first graph, memory, size) or `store` (remote write beside its peers,
     /// `kill -9`) or `query` (latency beside its peers, the same answers as Prometheus).
     Bench {
@@ -83,6 +89,7 @@ fn run(task: Task) -> Result<()> {
         Task::Guests => prerequisites::wasm_target().and_then(|()| build::guests()),
         Task::Web => prerequisites::node().and_then(|()| build::web()),
         Task::Dist => setup().and_then(|()| build::host(false)).map(drop),
+        Task::Fuzz { arguments } => fuzz(&arguments),
         Task::Bench { what, arguments } => bench(&what, &arguments),
     }
 }
@@ -97,6 +104,13 @@ fn start(command: &str, dev: bool, arguments: &[String]) -> Result<()> {
     setup()?;
     let binary = build::host(dev)?;
     process::replace(std::process::Command::new(binary).arg(command).args(arguments))
+}
+
+fn fuzz(arguments: &[String]) -> Result<()> {
+    let mut cargo = process::cargo();
+    // A development build: overflows are to be found, which a release build lets pass.
+    cargo.args(["run", "--quiet", "--package", "belfry-fuzz", "--"]).args(arguments);
+    process::run("fuzz", &mut cargo)
 }
 
 fn bench(what: &str, arguments: &[String]) -> Result<()> {
