@@ -7,7 +7,7 @@ use std::sync::Arc;
 use belfry_dashboard::backend::{About, BackendError};
 use belfry_dashboard::dto::Accepted;
 use belfry_model::duration::format_duration;
-use belfry_model::{Matcher, TimeRange};
+use belfry_model::{Matcher, TimeRange, TimestampMs};
 
 use crate::app::{App, STATE_FILE};
 use crate::process;
@@ -42,6 +42,7 @@ pub fn about(app: &App) -> About {
 pub async fn delete_series(app: &App, matchers: Vec<Matcher>, range: TimeRange) -> Result<(), BackendError> {
     let store = app.store.clone();
     let done = tokio::task::spawn_blocking(move || store.delete(&matchers, range)).await;
+    app.queries.samples_changed(TimestampMs::MIN);
     match done {
         Ok(Ok(deleted)) => {
             tracing::info!(series = deleted.series, blocks = deleted.blocks, "deleted samples");
