@@ -153,7 +153,7 @@ fn params(view: View<'_>, context: &mut Context<'_>) -> BTreeMap<String, Vec<Str
 
 fn discoveries(view: View<'_>, context: &mut Context<'_>) -> Vec<Discovery> {
     let mut out = Vec::new();
-    let mut refresh = |table: View<'_>, context: &mut Context<'_>| {
+    let refresh = |table: View<'_>, context: &mut Context<'_>| {
         let refresh = table.duration("refresh")?;
         if refresh < std::time::Duration::from_secs(1) {
             context.error(table.place("refresh"), "`refresh` is too short", "use 1s or more");
@@ -279,7 +279,7 @@ fn file_source(at: Origin, file: &str, context: &mut Context<'_>) -> Option<Secr
 }
 
 fn tls(view: View<'_>, context: &mut Context<'_>) -> HttpTls {
-    let mut file = |key: &str, context: &mut Context<'_>| {
+    let file = |key: &str, context: &mut Context<'_>| {
         let text = view.text(key)?;
         let path = context.path(text);
         if let Err(e) = std::fs::File::open(&path) {
