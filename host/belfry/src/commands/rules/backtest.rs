@@ -303,7 +303,7 @@ async fn compare(source: &Source, live: &RuleFile, rule: &Rule, steps: Steps) ->
 }
 
 fn seconds(s: f64) -> String {
-    format_duration(Duration::from_secs_f64(s.max(0.0).min(1e12).round()))
+    format_duration(Duration::from_secs_f64(s.clamp(0.0, 1e12).round()))
 }
 
 fn print(all: &[Replayed], from: TimestampMs, to: TimestampMs, skipped: usize) {

@@ -1,7 +1,7 @@
 //! `belfry rules check`
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -14,7 +14,7 @@ use crate::cli::{ConfigArgs, Output, ServerArgs};
 use crate::say;
 
 pub(super) fn check(arguments: &CheckArgs) -> Result<ExitCode> {
-    let config = arguments.config.as_ref().map(load).transpose()?;
+    let config = arguments.config.as_deref().map(load).transpose()?;
     let paths = match &config {
         Some(config) if arguments.files.is_empty() => config.rule_files.clone(),
         _ => files::named(&arguments.files)?,
@@ -29,7 +29,7 @@ pub(super) fn check(arguments: &CheckArgs) -> Result<ExitCode> {
     let warnings: Vec<(&str, &check::Finding)> =
         good.iter().zip(&findings).flat_map(|(f, all)| all.iter().map(|w| (f.name.as_str(), w))).collect();
     let rules: usize = good.iter().flat_map(|f| &f.groups).map(|g| g.rules.len()).sum();
-    let ok = errors.is_empty() && !(arguments.strict && !warnings.is_empty());
+    let ok = errors.is_empty() && (!arguments.strict || warnings.is_empty());
     match arguments.output {
         Output::Json => {
             let errors: Vec<_> = errors
@@ -59,8 +59,8 @@ pub(super) fn check(arguments: &CheckArgs) -> Result<ExitCode> {
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn load(path: &PathBuf) -> Result<Config> {
-    let config = ConfigArgs { config: Some(path.clone()), ..ConfigArgs::default() };
+fn load(path: &Path) -> Result<Config> {
+    let config = ConfigArgs { config: Some(path.to_owned()), ..ConfigArgs::default() };
     let input = crate::commands::config::input(&config, &[]);
     Ok(Config::load(&input).map_err(|problems| anyhow::anyhow!("{problems}"))?.config)
 }
