@@ -352,7 +352,7 @@ async fn a_file_that_cannot_be_used_says_why_and_what_to_do() {
     std::fs::write(&garbage, "this is no database, but it is long enough to look like one. ".repeat(40)).unwrap();
     let err = State::open(&garbage).unwrap_err();
     assert!(matches!(err, OpenError::Damaged { .. }), "{err}");
-    assert!(err.to_string().contains("help: restore a backup"));
+    assert!(err.help().contains("restore a backup"));
 
     let err = State::open(folder.path().join("missing/state.db")).unwrap_err();
     assert!(matches!(err, OpenError::NotWritable { .. }), "{err}");
