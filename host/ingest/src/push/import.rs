@@ -219,8 +219,12 @@ impl<'a> Run<'a> {
         self.report.duplicate += done.duplicate;
         self.report.too_old += done.too_old;
         self.report.ahead += done.too_new;
-        let counted =
-            Appended { accepted: done.accepted, duplicate: done.duplicate, too_old: done.too_old, ..Appended::default() };
+        let counted = Appended {
+            accepted: done.accepted,
+            duplicate: done.duplicate,
+            too_old: done.too_old,
+            ..Appended::default()
+        };
         self.import.ingest.count(IMPORT, counted, self.now);
         Ok(())
     }
