@@ -65,18 +65,21 @@ impl Server {
         match self.kind {
             Kind::Belfry => self.start_with(folder, "[storage]\nretention = \"forever\"\n", &[]),
             Kind::VictoriaMetrics => self.start_with(folder, "", &[]),
-            Kind::Prometheus => self.start_with(folder, "", &["--storage.tsdb.retention.time=10y"]),
+            Kind::Prometheus => {
+                let config = "storage: {tsdb: {out_of_order_time_window: 3h}}\n";
+                self.start_with(folder, config, &["--storage.tsdb.retention.time=10y"])
+            }
         }
     }
 
-    fn start_with(&self, folder: &Path, belfry_config: &str, arguments: &[&str]) -> Result<(Running, Duration)> {
+    fn start_with(&self, folder: &Path, configuration: &str, arguments: &[&str]) -> Result<(Running, Duration)> {
         let address = free_address()?;
         let data = folder.join("data");
         let mut command = Command::new(&self.program);
         match self.kind {
             Kind::Belfry => {
                 let config = folder.join("belfry.toml");
-                std::fs::write(&config, belfry_config)?;
+                std::fs::write(&config, configuration)?;
                 command.arg("run").arg("--config").arg(config).arg("--data").arg(data);
                 command.args(["--listen", &address]);
             }
@@ -86,7 +89,7 @@ impl Server {
             }
             Kind::Prometheus => {
                 let config = folder.join("prometheus.yml");
-                std::fs::write(&config, "")?;
+                std::fs::write(&config, configuration)?;
                 command.arg(format!("--config.file={}", config.display()));
                 command.arg(format!("--storage.tsdb.path={}", data.display()));
                 command.arg(format!("--web.listen-address={address}")).arg("--web.enable-remote-write-receiver");
