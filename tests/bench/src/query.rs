@@ -42,7 +42,7 @@ fn noise(s: usize, i: i64) -> f64 {
     let mut h = (s as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (i as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     h = (h ^ (h >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb);
     // Fine enough that no two are equal: which of two equals `topk` takes is nowhere said.
-    (h >> 24) as f64 / 1e8
+    (h >> 24) as f64 / 1e10
 }
 
 fn cpu(s: usize) -> Vec<(&'static str, String)> {
