@@ -12,7 +12,6 @@ mod operate;
 mod otlp;
 mod reload;
 mod remote_write;
-mod remote_write;
 mod reports;
 mod rules_cli;
 mod rules_files;
