@@ -17,6 +17,7 @@ use crate::dto::{
     CurrentMetrics, LiveEvent, MetricsQuery, Overview, PluginView, Readiness, ReportView, RuleView, Source, TimeSeries,
     TimeSeriesRequest,
 };
+use crate::prometheus_targets::ScrapePool;
 
 /// Events that a slow client may fall behind: about ten seconds of all kinds. One that falls further is told so by
 /// the channel, misses what was dropped, and is right again with the next event of each kind.
@@ -197,6 +198,9 @@ pub trait Backend: Send + Sync {
 
     /// For `/api/v1/series`, `labels`, `label/*/values` and `metadata`.
     fn reader(&self) -> Arc<dyn SeriesRead>;
+
+    /// Scraped jobs with their targets.
+    fn scrape_pools(&self) -> Vec<ScrapePool>;
 
     /// The program itself.
     fn about(&self) -> About;

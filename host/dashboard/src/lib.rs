@@ -17,6 +17,7 @@ mod params;
 mod prometheus;
 mod prometheus_rules;
 mod prometheus_status;
+pub mod prometheus_targets;
 mod remote_read;
 mod reply;
 pub mod rule_groups;
@@ -60,6 +61,7 @@ pub fn router(
         .merge(openapi::routes())
         .nest("/api/v1", prometheus::routes())
         .nest("/api/v1", prometheus_status::routes())
+        .nest("/api/v1", prometheus_targets::routes())
         .nest("/api/v1", remote_read::routes())
         .nest("/api/v1", prometheus_rules::routes())
         .merge(receivers.with_state(()))

@@ -11,13 +11,14 @@ use belfry_dashboard::dto::{
     LiveEvent, MetricsQuery, Overview, PluginView, Readiness, ReadinessCheck, ReportView, RuleView, Source, TimeSeries,
     TimeSeriesRequest,
 };
+use belfry_dashboard::prometheus_targets::ScrapePool;
 use belfry_model::{JournalEntry, Matcher, SeriesRead, Severity, TimeRange, TimestampMs};
 use belfry_promql::{Answer, QueryError, QueryTime};
 use belfry_reports::ReportsInput;
 use belfry_store::Health;
 use tokio::sync::broadcast;
 
-use super::{alerts, metrics, overview, plugins, prometheus, reports, series, sources};
+use super::{alerts, metrics, overview, plugins, prometheus, reports, scrape, series, sources};
 use crate::app::App;
 use crate::changes::Changed;
 use crate::queries::QueryFault;
@@ -159,6 +160,10 @@ impl Backend for Dashboard {
 
     fn reader(&self) -> Arc<dyn SeriesRead> {
         self.0.store_reader()
+    }
+
+    fn scrape_pools(&self) -> Vec<ScrapePool> {
+        scrape::pools(&self.0)
     }
 
     fn about(&self) -> About {

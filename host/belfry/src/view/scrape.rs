@@ -1,15 +1,44 @@
-//! Scrape targets among the sources.
+//! Scrape targets among the sources, and for Prometheus' API.
 
 use std::collections::BTreeMap;
 
 use belfry_dashboard::dto::{Health, Source};
-use belfry_ingest::scrape::{ActiveTarget, TargetHealth};
+use belfry_dashboard::prometheus_targets::{ScrapePool, ScrapeTarget};
+use belfry_ingest::scrape::{ActiveTarget, JobStatus, TargetHealth};
 
 use crate::app::App;
 
 /// Every target that is scraped, in order of job.
 pub fn sources(app: &App) -> Vec<Source> {
     app.scraping.snapshot().into_iter().flat_map(|j| j.active).map(|t| source(app, t)).collect()
+}
+
+/// The same by job, for Prometheus' API.
+pub fn pools(app: &App) -> Vec<ScrapePool> {
+    let pool = |job: JobStatus| ScrapePool {
+        job: job.job,
+        active: job.active.into_iter().map(target).collect(),
+        dropped: job.dropped,
+    };
+    app.scraping.snapshot().into_iter().map(pool).collect()
+}
+
+fn target(t: ActiveTarget) -> ScrapeTarget {
+    ScrapeTarget {
+        discovered_labels: t.discovered_labels,
+        labels: t.labels,
+        url: t.scrape_url,
+        up: match t.health {
+            TargetHealth::Unknown => None,
+            TargetHealth::Up => Some(true),
+            TargetHealth::Down => Some(false),
+        },
+        last_error: t.last_error,
+        last_scrape: t.last_scrape,
+        last_duration: t.last_duration.unwrap_or_default(),
+        interval: t.interval,
+        timeout: t.timeout,
+    }
 }
 
 fn source(app: &App, t: ActiveTarget) -> Source {

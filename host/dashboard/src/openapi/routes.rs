@@ -152,6 +152,11 @@ pub(super) const ROUTES: &[Route] = &[
         ..Route::get("/api/v1/read", "prometheus", "Remote read: protobuf, compressed by snappy.", plain::any)
             .media_type("application/x-protobuf")
     },
+    Route::get("/api/v1/targets", "prometheus", "What is scraped.", prometheus::answer).with(&[
+        Parameter::query("state", "active, dropped or any (default)."),
+        Parameter::query("scrapePool", "Only of this job."),
+    ]),
+    Route::get("/api/v1/scrape_pools", "prometheus", "Names of the scraped jobs.", prometheus::answer),
     Route::get("/api/v1/status/buildinfo", "prometheus", "Which program this is.", prometheus::answer),
     Route::get("/api/v1/status/runtimeinfo", "prometheus", "How it runs.", prometheus::answer),
     Route::get(

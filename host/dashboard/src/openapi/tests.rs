@@ -19,6 +19,7 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("prometheus", "/api/v1", include_str!("../prometheus.rs")),
     ("prometheus_rules", "/api/v1", include_str!("../prometheus_rules.rs")),
     ("prometheus_status", "/api/v1", include_str!("../prometheus_status.rs")),
+    ("prometheus_targets", "/api/v1", include_str!("../prometheus_targets.rs")),
     ("remote_read", "/api/v1", include_str!("../remote_read.rs")),
 ];
 
