@@ -15,6 +15,7 @@ mod openapi;
 mod operate;
 mod params;
 mod prometheus;
+mod prometheus_ast;
 mod prometheus_rules;
 mod prometheus_status;
 pub mod prometheus_targets;

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::App;
 use crate::prometheus::{ApiError, Parameters, number, seconds, selection, success};
+use crate::prometheus_ast;
 
 /// The version of Prometheus whose API this is: clients choose what they ask for by it.
 const API_VERSION: &str = "3.14.0";
@@ -31,6 +32,7 @@ pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/query_exemplars", get(query_exemplars).post(query_exemplars))
         .route("/format_query", get(format_query).post(format_query))
+        .route("/parse_query", get(parse_query).post(parse_query))
         .route("/status/buildinfo", get(build_info))
         .route("/status/runtimeinfo", get(runtime_info))
         .route("/status/flags", get(flags))
@@ -70,6 +72,13 @@ async fn query_exemplars(State(app): State<App>, request: Request) -> Result<Res
 async fn format_query(request: Request) -> Result<Response, ApiError> {
     let p = Parameters::of(request).await?;
     Ok(success(belfry_promql::format_expr(&parsed(&p)?).into()))
+}
+
+async fn parse_query(request: Request) -> Result<Response, ApiError> {
+    let p = Parameters::of(request).await?;
+    let tree = prometheus_ast::tree(&parsed(&p)?);
+    let levels = prometheus_ast::LEVELS_MAX;
+    Ok(success(tree.ok_or_else(|| ApiError::bad_data(format!("the expression has more than {levels} levels")))?))
 }
 
 fn parsed(p: &Parameters) -> Result<belfry_promql::Expr, ApiError> {

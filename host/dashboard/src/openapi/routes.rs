@@ -136,6 +136,9 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/api/v1/format_query", "prometheus", "A query, written as it is usually written.", prometheus::answer)
         .with(&[PROMQL])
         .takes_form(),
+    Route::get("/api/v1/parse_query", "prometheus", "The syntax tree of a query.", prometheus::answer)
+        .with(&[PROMQL])
+        .takes_form(),
     Route::get("/api/v1/rules", "prometheus", "Rule groups with their rules and alerts.", prometheus::answer).with(&[
         Parameter::query("type", "Only `alert` or `record` rules."),
         Parameter::query("rule_name[]", "Only rules of these names; may repeat."),
