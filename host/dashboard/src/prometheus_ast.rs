@@ -10,6 +10,7 @@ use belfry_promql::syntax::ast::{
     At, Binary, Cardinality, DurationExpr, DurationKind, Expr, ExprKind, Extended, Grouping, Modifiers, UnaryOp,
     ValueType, VectorSelector,
 };
+use belfry_promql::syntax::quote::replace_raw_bytes;
 use serde_json::{Value, json};
 
 /// Levels of the tree; more than anyone reads, and few enough for a thread's stack.
@@ -25,7 +26,7 @@ fn node(expr: &Expr, levels: usize) -> Option<Value> {
     let inner = |e: &Expr| node(e, levels);
     Some(match &expr.kind {
         ExprKind::Number(n) => json!({"type": "numberLiteral", "val": number(n.value)}),
-        ExprKind::String(s) => json!({"type": "stringLiteral", "val": s}),
+        ExprKind::String(s) => json!({"type": "stringLiteral", "val": replace_raw_bytes(s)}),
         ExprKind::Vector(v) => selector("vectorSelector", v),
         ExprKind::Matrix(m) => {
             let mut out = selector("matrixSelector", &m.selector);
@@ -90,7 +91,8 @@ fn node(expr: &Expr, levels: usize) -> Option<Value> {
 }
 
 fn selector(kind: &str, v: &VectorSelector) -> Value {
-    let matcher = |m: &Matcher| json!({"name": m.name(), "value": m.value(), "type": m.op().as_str()});
+    let matcher =
+        |m: &Matcher| json!({"name": m.name(), "value": replace_raw_bytes(m.value()), "type": m.op().as_str()});
     json!({
         "type": kind,
         "name": v.name.as_deref().unwrap_or(""),
@@ -245,6 +247,7 @@ mod tests {
             json!({"type": "unaryExpr", "op": "-", "expr": {"type": "parenExpr", "expr": parsed("up")}})
         );
         assert_eq!(parsed("\"text\""), json!({"type": "stringLiteral", "val": "text"}));
+        assert_eq!(parsed(r#""a\xc5z""#), json!({"type": "stringLiteral", "val": "a\u{fffd}z"}));
         for (text, val) in [("1e30", "1000000000000000000000000000000"), ("Inf", "+Inf"), ("NaN", "NaN"), ("5m", "300")]
         {
             assert_eq!(parsed(text), json!({"type": "numberLiteral", "val": val}));

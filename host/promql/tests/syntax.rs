@@ -29,6 +29,7 @@ fn expressions_are_printed_in_one_form() {
         ("h </ 5 >/ -1", "h </ 5 >/ -1"),
         ("a == bool 1", "a == bool 1"),
         ("5m", "5m"),
+        ("x[1001ms]", "x[1s1ms]"),
         ("0x1F + 017 + 1_000 + .5e1", "31 + 15 + 1000 + 5"),
         ("sum", "sum"),
         ("start() + step() + offset", "start() + step() + offset"),
@@ -38,6 +39,38 @@ fn expressions_are_printed_in_one_form() {
     ] {
         let expr = parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
         assert_eq!(expr.to_string(), printed, "{text}");
+    }
+}
+
+/// Broken where promtool breaks it: lines of more than 100 bytes, their indent not counted.
+#[test]
+fn long_expressions_are_broken_into_lines_as_promtool_does() {
+    let (fits, long) = ("m".repeat(96), "m".repeat(97));
+    for (text, lines) in [
+        (format!("ln({fits})"), vec![format!("ln({fits})")]),
+        (format!("ln({long})"), vec!["ln(".to_owned(), format!("  {long}"), ")".to_owned()]),
+        (
+            format!("sum by(job)(-{long}) / on(job) group_left() b"),
+            vec![
+                "  sum by (job) (".to_owned(),
+                format!("    -{long}"),
+                "  )".to_owned(),
+                "/ on (job) group_left ()".to_owned(),
+                "  b".to_owned(),
+            ],
+        ),
+        (
+            format!("topk(2, ({long}))"),
+            vec!["topk(".to_owned(), "  2,".to_owned(), format!("  ({long})"), ")".to_owned()],
+        ),
+        // A short subquery stands without its indent.
+        (
+            format!("max_over_time(a{{b=\"{}\"}}[1h:1m])", "c".repeat(80)),
+            vec!["max_over_time(".to_owned(), format!("a{{b=\"{}\"}}[1h:1m]", "c".repeat(80)), ")".to_owned()],
+        ),
+    ] {
+        let expr = parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(format_expr(&expr).lines().collect::<Vec<_>>(), lines, "{text}");
     }
 }
 

@@ -11,8 +11,8 @@ use super::ast::{
 };
 use super::quote::quote;
 
-/// Longer lines are broken.
-const LINE_CHARS_MAX: usize = 100;
+/// Longer lines are broken. Counted as promtool counts: in bytes, without the indent.
+const LINE_BYTES_MAX: usize = 100;
 
 /// A number as PromQL writes it: no exponent.
 pub(crate) fn number(v: f64) -> String {
@@ -26,8 +26,8 @@ pub(crate) fn number(v: f64) -> String {
 }
 
 fn literal(n: NumberLiteral) -> String {
-    let ms = (n.value * 1000.0).abs();
-    if n.duration && ms.fract() == 0.0 && ms < 9.2e15 && (ms / 1000.0) == n.value.abs() {
+    let ms = (n.value * 1000.0).abs().round();
+    if n.duration && ms < 9.2e15 && (ms / 1000.0) == n.value.abs() {
         let sign = if n.value < 0.0 { "-" } else { "" };
         format!("{sign}{}", format_duration(std::time::Duration::from_millis(ms as u64)))
     } else {
@@ -199,8 +199,10 @@ fn indent(level: usize) -> String {
 
 fn pretty(e: &Expr, level: usize, out: &mut String) {
     let line = e.to_string();
-    if line.chars().count() <= LINE_CHARS_MAX {
-        let _ = write!(out, "{}{line}", indent(level));
+    if line.len() <= LINE_BYTES_MAX {
+        // promtool leaves out the indent of a short subquery; files that it formatted stay as they are.
+        let subquery = matches!(e.kind, ExprKind::Subquery(_));
+        let _ = write!(out, "{}{line}", if subquery { String::new() } else { indent(level) });
         return;
     }
     let pad = indent(level);

@@ -19,6 +19,11 @@ pub fn is_valid_utf8(s: &str) -> bool {
     !s.chars().any(|c| as_raw_byte(c).is_some())
 }
 
+/// For a form that knows no such bytes (JSON): U+FFFD stands for each, as Go writes it.
+pub fn replace_raw_bytes(s: &str) -> String {
+    s.chars().map(|c| if as_raw_byte(c).is_some() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// Puts `s` into double quotes as Go's `strconv.Quote` does.
 pub fn quote(s: &str) -> String {
     let mut out = String::with_capacity(s.len() + 2);
