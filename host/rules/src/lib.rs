@@ -12,6 +12,7 @@ pub mod groups;
 pub mod mutate;
 mod organ;
 mod rule;
+pub mod slo;
 pub mod threshold;
 pub mod unittest;
 
