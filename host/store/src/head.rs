@@ -219,14 +219,7 @@ impl Head {
         }
         let Some(s) = self.slots.get_mut(id as usize) else { return false };
         self.has_live = true;
-        let own = s.own.get_or_insert_default();
-        if p.at > s.newest {
-            s.newest = p.at;
-            self.live_bytes += own.push(p, &mut self.encoder);
-            return true;
-        }
-        let new = matches!(own.standing(p), Ok(Standing::Nothing));
-        new && own.insert(p, &mut self.encoder).map(|bytes| self.live_bytes += bytes).is_ok()
+        s.restore(p, &mut self.encoder).map(|bytes| self.live_bytes += bytes).is_some()
     }
 
     fn standing(&self, id: u32, p: &Point<'_>, blocks: &[Arc<Block>]) -> Standing {

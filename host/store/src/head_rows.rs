@@ -116,6 +116,11 @@ impl Head {
         self.groups.get(number).map_or_else(Vec::new, |g| g.ids().collect())
     }
 
+    /// Are these the series of a group, in its order?
+    pub fn is_group_of(&self, number: u32, ids: impl Iterator<Item = Option<u32>>) -> bool {
+        self.groups.get(number).is_some_and(|g| g.ids().map(Some).eq(ids))
+    }
+
     /// Copies the rows of a group: they are few, and their values are shared.
     pub fn rows_of(&self, number: u32) -> Arc<[Row]> {
         self.groups.get(number).map_or_else(|| Arc::from([]), |g| g.rows.as_slice().into())

@@ -43,6 +43,7 @@ pub mod fuzz;
 #[doc(hidden)]
 pub mod fuzzing;
 mod head;
+mod head_restore;
 mod head_rows;
 mod index;
 mod maintain;
@@ -50,6 +51,7 @@ mod own;
 mod pack;
 mod read;
 mod record;
+mod replay;
 mod row_record;
 mod rows;
 mod series;

@@ -4,10 +4,9 @@
 //! of mapped blocks.
 //! Not here: how a batch is committed (`append`), reading (`read`), blocks and retention (`maintain`).
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -19,14 +18,12 @@ use tokio::sync::mpsc;
 use crate::append::{self, Commit, Job};
 use crate::block::{Block, folder};
 use crate::compact::BlockWork;
-use crate::config::{Backend, Damage, FsyncPolicy, OpenError, Recovery, StoreConfig};
+use crate::config::{Backend, FsyncPolicy, OpenError, Recovery, StoreConfig};
 use crate::disk::{Disk, Lock, SimDisk};
 use crate::head::Head;
 use crate::maintain::Pending;
-use crate::record::{self, Entry};
-use crate::row_record::{ReadRow, RowReader};
-use crate::series::Point;
-use crate::wal::{self, ReplayError, Wal};
+use crate::replay::replay;
+use crate::wal::Wal;
 
 pub(crate) const WAL_DIR: &str = "wal";
 pub(crate) const BLOCKS_DIR: &str = "blocks";
@@ -341,125 +338,4 @@ impl Shared {
 /// Out of space or quota.
 pub(crate) fn is_full(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
-}
-
-/// Reads the log into the head, leaving out what blocks have.
-fn replay(
-    disk: &dyn Disk,
-    dir: &Path,
-    covered: u64,
-    head: &mut Head,
-    recovery: &mut Recovery,
-) -> Result<Vec<wal::Segment>, OpenError> {
-    let mut ids: HashMap<u32, u32, BuildHasherDefault<IdHasher>> = HashMap::default();
-    let mut lost = 0u64;
-    let mut generation_before = 0;
-    let mut rows = RowReader::default();
-    let mut groups: HashMap<u32, u32> = HashMap::new();
-    let replayed = wal::replay(disk, dir, covered, |generation, bytes| {
-        if generation != generation_before {
-            ids.clear();
-            rows.clear();
-            groups.clear();
-            generation_before = generation;
-        }
-        record::read(bytes, &mut rows, |entry| {
-            let (id, point) = match &entry {
-                Entry::Series(id, labels) => {
-                    ids.insert(*id, head.open(labels).0 as u32);
-                    return;
-                }
-                Entry::Metadata(m) => {
-                    head.declare(m.clone());
-                    return;
-                }
-                Entry::Exemplar(id, e) => {
-                    if let Some(id) = ids.get(id) {
-                        head.add_exemplar(*id, e);
-                    }
-                    return;
-                }
-                Entry::Group(number, of) => {
-                    groups.remove(number);
-                    let known = of.iter().map(|id| Some(head.reference(*ids.get(id)?))).collect::<Option<Vec<_>>>();
-                    groups.extend(known.and_then(|refs| head.form_group(&refs)).map(|g| (*number, g)));
-                    return;
-                }
-                Entry::Row(number, row) => {
-                    match row.values {
-                        Some(values) => restore_row(head, &ids, groups.get(number), row, values, recovery, &mut lost),
-                        None => lost += row.ids.len() as u64,
-                    }
-                    return;
-                }
-                Entry::Float(id, at, value, start) => {
-                    (id, Point { at: *at, value: *value, start: *start, histogram: None })
-                }
-                Entry::Histogram(id, at, h, start) => {
-                    (id, Point { at: *at, value: h.sum, start: *start, histogram: Some(h) })
-                }
-            };
-            match ids.get(id) {
-                Some(id) => recovery.samples += u64::from(head.restore(*id, &point)),
-                None => lost += 1,
-            }
-        })
-    });
-    let replayed = replayed.map_err(|e| match e {
-        ReplayError::Version { file, found } => OpenError::Version { file, found, known: wal::VERSION },
-        ReplayError::Io { file, source } => OpenError::Io { file, source },
-    })?;
-    recovery.segments = replayed.segments.len() as u64;
-    recovery.torn_bytes = replayed.torn_bytes;
-    recovery.damage.extend(replayed.damage);
-    if lost > 0 {
-        let what = format!("{lost} samples belong to series or rows whose beginning is in a damaged record");
-        recovery.damage.push(Damage { file: dir.to_owned(), offset: 0, what });
-    }
-    Ok(replayed.segments)
-}
-
-/// Brings a row back: in one go where it is the newest of its series, as it nearly always is.
-fn restore_row(
-    head: &mut Head,
-    ids: &HashMap<u32, u32, BuildHasherDefault<IdHasher>>,
-    group: Option<&u32>,
-    row: &ReadRow<'_>,
-    values: &[f64],
-    recovery: &mut Recovery,
-    lost: &mut u64,
-) {
-    let is_whole = |g: &&u32| head.group_ids(**g).iter().eq(row.ids.iter().filter_map(|id| ids.get(id)));
-    if let Some(g) = group.filter(is_whole).copied()
-        && head.takes_row(g, row.at)
-    {
-        head.push_row(g, row.at, values);
-        recovery.samples += values.len() as u64;
-        return;
-    }
-    for (id, value) in row.ids.iter().zip(values) {
-        let point = Point { at: row.at, value: *value, start: 0, histogram: None };
-        match ids.get(id) {
-            Some(id) => recovery.samples += u64::from(head.restore(*id, &point)),
-            None => *lost += 1,
-        }
-    }
-}
-
-/// Series numbers are given out one after the other: spreading them is all there is to hashing them.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|b| self.write_u32(u32::from(*b)));
-    }
-
-    fn write_u32(&mut self, id: u32) {
-        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
 }

@@ -1,0 +1,173 @@
+//! Reading the log into the head when the store is opened.
+//!
+//! Invariant: what was acknowledged and is in no block is in the head afterwards, and nothing twice.
+//! Not here: files and checksums (`wal`), how a record looks (`record`).
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::config::{Damage, OpenError, Recovery};
+use crate::disk::Disk;
+use crate::head::Head;
+use crate::head_restore::Restorer;
+use crate::record::{self, Entry};
+use crate::row_record::{ReadRow, RowReader};
+use crate::series::Point;
+use crate::wal::{self, ReplayError};
+
+/// Reads the log into the head, leaving out what blocks have.
+pub(crate) fn replay(
+    disk: &dyn Disk,
+    dir: &Path,
+    covered: u64,
+    head: &mut Head,
+    recovery: &mut Recovery,
+) -> Result<Vec<wal::Segment>, OpenError> {
+    let mut target = Target { head, restorer: Restorer::new(), ids: Numbers::default(), rows: 0, lost: 0 };
+    let mut generation_before = 0;
+    let mut rows = RowReader::default();
+    let mut groups: HashMap<u32, u32> = HashMap::new();
+    let replayed = wal::replay(disk, dir, covered, |generation, bytes| {
+        if generation != generation_before {
+            target.ids.clear();
+            rows.clear();
+            groups.clear();
+            generation_before = generation;
+        }
+        record::read(bytes, &mut rows, |entry| match entry {
+            Entry::Series(id, labels) => target.ids.insert(id, target.head.open(&labels).0 as u32),
+            Entry::Metadata(m) => drop(target.head.declare(m)),
+            Entry::Exemplar(id, e) => {
+                if let Some(id) = target.ids.get(id) {
+                    target.head.add_exemplar(id, &e);
+                }
+            }
+            Entry::Group(number, of) => {
+                groups.remove(&number);
+                groups.extend(target.form_group(of).map(|g| (number, g)));
+            }
+            Entry::Row(number, row) => match row.values {
+                Some(values) => target.row(groups.get(&number).copied(), &row, values),
+                None => target.lost += row.ids.len() as u64,
+            },
+            Entry::Float(id, at, value, start) => target.add(id, &Point { at, value, start, histogram: None }),
+            Entry::Histogram(id, at, h, start) => {
+                target.add(id, &Point { at, value: h.sum, start, histogram: Some(&h) });
+            }
+        })
+    });
+    target.restorer.settle(target.head);
+    let (lost, samples) = (target.lost, target.rows + target.restorer.restored);
+    let replayed = replayed.map_err(|e| match e {
+        ReplayError::Version { file, found } => OpenError::Version { file, found, known: wal::VERSION },
+        ReplayError::Io { file, source } => OpenError::Io { file, source },
+    })?;
+    recovery.samples += samples;
+    recovery.segments = replayed.segments.len() as u64;
+    recovery.torn_bytes = replayed.torn_bytes;
+    recovery.damage.extend(replayed.damage);
+    if lost > 0 {
+        let what = format!("{lost} samples belong to series or rows whose beginning is in a damaged record");
+        recovery.damage.push(Damage { file: dir.to_owned(), offset: 0, what });
+    }
+    Ok(replayed.segments)
+}
+
+/// Where the entries go.
+struct Target<'a> {
+    head: &'a mut Head,
+    restorer: Restorer,
+    ids: Numbers,
+    /// Samples that came in rows.
+    rows: u64,
+    /// Samples whose series or row is not known.
+    lost: u64,
+}
+
+impl Target<'_> {
+    fn add(&mut self, id: u32, p: &Point<'_>) {
+        match self.ids.get(id) {
+            Some(id) => self.restorer.add(self.head, id, p),
+            None => self.lost += 1,
+        }
+    }
+
+    fn form_group(&mut self, of: &[u32]) -> Option<u32> {
+        let refs = of.iter().map(|id| Some(self.head.reference(self.ids.get(*id)?))).collect::<Option<Vec<_>>>()?;
+        self.restorer.settle(self.head);
+        self.head.form_group(&refs)
+    }
+
+    /// Brings a row back: in one go where it is the newest of its series, as it nearly always is.
+    fn row(&mut self, group: Option<u32>, row: &ReadRow<'_>, values: &[f64]) {
+        let is_whole = |g: &u32| self.head.is_group_of(*g, row.ids.iter().map(|id| self.ids.get(*id)));
+        if let Some(g) = group.filter(is_whole)
+            && self.head.takes_row(g, row.at)
+        {
+            self.head.push_row(g, row.at, values);
+            self.rows += values.len() as u64;
+            return;
+        }
+        for (id, value) in row.ids.iter().zip(values) {
+            self.add(*id, &Point { at: row.at, value: *value, start: 0, histogram: None });
+        }
+    }
+}
+
+/// The head's numbers of the log's series. The log's are given out one after the other, so nearly all are in a table.
+#[derive(Default)]
+struct Numbers {
+    table: Vec<u32>,
+    /// Those far beyond the table: a few numbers, or damage.
+    far: HashMap<u32, u32>,
+}
+
+impl Numbers {
+    /// The table grows to twice its length and this, never further at once.
+    const ROOM: usize = 1 << 16;
+    const NONE: u32 = u32::MAX;
+
+    fn clear(&mut self) {
+        self.table.clear();
+        self.far.clear();
+    }
+
+    fn insert(&mut self, of_log: u32, of_head: u32) {
+        let at = of_log as usize;
+        if at >= self.table.len() {
+            if at >= self.table.len() * 2 + Self::ROOM {
+                self.far.insert(of_log, of_head);
+                return;
+            }
+            self.table.resize(at + 1, Self::NONE);
+        }
+        if let Some(slot) = self.table.get_mut(at) {
+            *slot = of_head;
+        }
+    }
+
+    fn get(&self, of_log: u32) -> Option<u32> {
+        match self.table.get(of_log as usize) {
+            Some(n) if *n != Self::NONE => Some(*n),
+            _ if self.far.is_empty() => None,
+            _ => self.far.get(&of_log).copied(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_near_and_far_and_the_last_one_holds() {
+        let mut numbers = Numbers::default();
+        for (of_log, of_head) in [(0, 5), (3, 6), (4_000_000_000, 7), (90_000, 8), (60_000, 9), (90_000, 10), (3, 11)] {
+            numbers.insert(of_log, of_head);
+        }
+        let found: Vec<_> = [0, 1, 3, 60_000, 90_000, 4_000_000_000].map(|n| numbers.get(n)).into();
+        assert_eq!(found, [Some(5), None, Some(11), Some(9), Some(10), Some(7)]);
+        numbers.clear();
+        assert_eq!(numbers.get(0), None);
+    }
+}
