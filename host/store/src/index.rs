@@ -13,6 +13,8 @@ use belfry_model::{Labels, MatchOp, Matcher};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use roaring::RoaringBitmap;
 
+use crate::pattern::Pattern;
+
 /// Label name → value → series, wherever it is kept. `E` is what reading can fail with.
 pub trait Postings {
     /// Why reading failed.
@@ -38,16 +40,10 @@ pub fn resolve<P: Postings>(postings: &P, matchers: &[Matcher]) -> Result<Roarin
         }
         if m.matches("") {
             // Series that lack the label match too: take away those whose value does not.
-            without.push(match m.op() {
-                MatchOp::NotEqual => postings.of(m.name(), m.value())?,
-                _ => postings.of_any(m.name(), &mut |v| !m.matches(v))?,
-            });
+            without.push(with_label(postings, m, false)?);
             continue;
         }
-        let hit = match m.op() {
-            MatchOp::Equal => postings.of(m.name(), m.value())?,
-            _ => postings.of_any(m.name(), &mut |v| m.matches(v))?,
-        };
+        let hit = with_label(postings, m, true)?;
         found = Some(match found {
             Some(f) => f & hit,
             None => hit,
@@ -61,6 +57,28 @@ pub fn resolve<P: Postings>(postings: &P, matchers: &[Matcher]) -> Result<Roarin
         found -= w;
     }
     Ok(found)
+}
+
+/// The series that have the matcher's label, with a value that matches or, if `!matching`, does not.
+fn with_label<P: Postings>(postings: &P, m: &Matcher, matching: bool) -> Result<RoaringBitmap, P::Error> {
+    let name = m.name();
+    // Of the plain form of the operator: `=` or `=~`.
+    let plain = matching == matches!(m.op(), MatchOp::Equal | MatchOp::Regex);
+    if matches!(m.op(), MatchOp::Equal | MatchOp::NotEqual) && plain {
+        return postings.of(name, m.value());
+    }
+    match Pattern::of(m) {
+        Pattern::Values(values) if plain => {
+            let mut out = RoaringBitmap::new();
+            for v in &values {
+                out |= postings.of(name, v)?;
+            }
+            Ok(out)
+        }
+        any if any.is_any() && !plain => Ok(RoaringBitmap::new()),
+        Pattern::Other => postings.of_any(name, &mut |v| m.matches(v) == matching),
+        pattern => postings.of_any(name, &mut |v| pattern.matches(v).is_some_and(|hit| hit == plain)),
+    }
 }
 
 /// Series numbers. Many a label stands on one series only, and a bitmap of one costs ten times as much.

@@ -3,6 +3,7 @@
 //! Invariant: where the boundaries between head and blocks fall changes no answer.
 //! Not here: PromQL; when blocks are made.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -13,26 +14,47 @@ use belfry_model::{
     SeriesSet, TimeRange,
 };
 
-use crate::block::{Block, ChunkPlace};
+use crate::block::{Block, ChunkPlace, ScanError};
 use crate::codec::Corrupt;
 use crate::frozen::Frozen;
 use crate::head::Head;
 use crate::index::resolve;
+use crate::order::order;
 use crate::own::Own;
 use crate::rows::{Column, Row};
 use crate::series::{estimate, merge};
 use crate::store::{Shared, Store};
 
+/// What the series of one answer share. Each has the places of its samples in here.
+#[derive(Default)]
+struct Snapshot {
+    blocks: Vec<Arc<Block>>,
+    /// By number of the block.
+    chunks: Vec<Vec<ChunkPlace>>,
+    frozen: Option<Arc<Frozen>>,
+    live: Vec<Own>,
+    rows: Vec<Arc<[Row]>>,
+}
+
+/// Chunks of one series in one block.
+struct Span {
+    block: u32,
+    from: usize,
+    to: usize,
+}
+
 /// One series of a snapshot: where its samples are.
 #[derive(Default)]
 struct Parts {
-    blocks: Vec<(Arc<Block>, Vec<ChunkPlace>)>,
-    frozen: Option<(Arc<Frozen>, u32)>,
-    live: Option<Box<Own>>,
-    rows: Option<Column>,
+    blocks: Vec<Span>,
+    frozen: Option<u32>,
+    live: Option<u32>,
+    /// Rows and the column of them.
+    rows: Option<(u32, u32)>,
 }
 
 struct Source {
+    snapshot: Arc<Snapshot>,
     parts: Parts,
     /// What was asked for; the snapshot holds no more.
     range: TimeRange,
@@ -42,7 +64,7 @@ struct Source {
 enum Part<'a> {
     Block(&'a Block, &'a [ChunkPlace]),
     Head(&'a Own),
-    Rows(&'a Column),
+    Rows(Column),
 }
 
 impl Part<'_> {
@@ -82,13 +104,26 @@ fn in_memory(e: Corrupt) -> ReadError {
     ReadError::Damaged(format!("a chunk in memory: {e}"))
 }
 
-impl Parts {
-    /// In order of time, where they do not overlap.
+impl Snapshot {
+    fn span(&self, span: &Span) -> Option<(&Arc<Block>, &[ChunkPlace])> {
+        let block = span.block as usize;
+        Some((self.blocks.get(block)?, self.chunks.get(block)?.get(span.from..span.to)?))
+    }
+
+    /// A series' parts, in order of time where they do not overlap.
+    fn all<'a>(&'a self, parts: &'a Parts) -> impl Iterator<Item = Part<'a>> {
+        let blocks = parts.blocks.iter().filter_map(|s| self.span(s)).map(|(b, places)| Part::Block(b, places));
+        let frozen = parts.frozen.and_then(|at| self.frozen.as_ref()?.own(at as usize));
+        let live = parts.live.and_then(|at| self.live.get(at as usize));
+        let rows =
+            parts.rows.and_then(|(rows, column)| Some(Column::new(self.rows.get(rows as usize)?.clone(), column)));
+        blocks.chain(frozen.into_iter().chain(live).map(Part::Head)).chain(rows.map(Part::Rows))
+    }
+}
+
+impl Source {
     fn all(&self) -> impl Iterator<Item = Part<'_>> {
-        let blocks = self.blocks.iter().map(|(b, places)| Part::Block(b, places));
-        let frozen = self.frozen.iter().filter_map(|(f, at)| f.own(*at as usize)).map(Part::Head);
-        let live = self.live.as_deref().map(Part::Head);
-        blocks.chain(frozen).chain(live).chain(self.rows.as_ref().map(Part::Rows))
+        self.snapshot.all(&self.parts)
     }
 }
 
@@ -98,12 +133,12 @@ impl SampleSource for Source {
         let Some(range) = TimeRange::new(start, end) else { return Ok(()) };
         let mut last = None;
         let ascends = |span: (i64, i64)| last.replace(span.1).is_none_or(|last| last < span.0);
-        if self.parts.all().filter_map(|p| p.span()).all(ascends) {
-            return self.parts.all().try_for_each(|p| p.decode(range, into));
+        if self.all().filter_map(|p| p.span()).all(ascends) {
+            return self.all().try_for_each(|p| p.decode(range, into));
         }
         // Late samples: parts overlap.
         let mut decoded = Vec::new();
-        for part in self.parts.all() {
+        for part in self.all() {
             let mut buf = SampleBuf::default();
             part.decode(range, &mut buf)?;
             decoded.push(buf);
@@ -113,12 +148,15 @@ impl SampleSource for Source {
     }
 
     fn estimate(&self) -> u64 {
-        self.parts.all().map(|p| p.estimate(self.range)).sum()
+        self.all().map(|p| p.estimate(self.range)).sum()
     }
 }
 
+#[derive(Default)]
 struct Found {
+    /// In order of labels.
     series: Vec<(Labels, Parts)>,
+    snapshot: Snapshot,
     warnings: Vec<String>,
 }
 
@@ -135,23 +173,18 @@ struct Wanted<'a> {
 impl Shared {
     /// Every series that may have samples in the range, in order of labels.
     fn gather(&self, wanted: &Wanted<'_>) -> Result<Found, ReadError> {
-        let mut found = Found { series: Vec::new(), warnings: Vec::new() };
-        let blocks: Vec<Arc<Block>> = {
+        let mut found = Found::default();
+        let (labels, parts, blocks) = {
             let state = self.state.read();
-            gather_head(&state.head, wanted, &mut found)?;
-            state.blocks.iter().filter(|b| b.overlaps(wanted.range)).cloned().collect()
+            let (labels, parts) = gather_head(&state.head, wanted, &mut found.snapshot)?;
+            let blocks: Vec<_> = state.blocks.iter().filter(|b| b.overlaps(wanted.range)).cloned().collect();
+            (labels, parts, blocks)
         };
-        if !blocks.is_empty() {
-            self.gather_blocks(&blocks, wanted, &mut found)?;
-        }
-        found.series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        Ok(found)
-    }
-
-    fn gather_blocks(&self, blocks: &[Arc<Block>], wanted: &Wanted<'_>, found: &mut Found) -> Result<(), ReadError> {
-        let mut by_labels: HashMap<Labels, Parts> = found.series.drain(..).collect();
+        let order = order(&labels);
+        let mut unordered: Vec<_> = labels.into_iter().zip(parts).map(Some).collect();
+        found.series = order.into_iter().filter_map(|at| unordered.get_mut(at as usize)?.take()).collect();
         for block in blocks {
-            match gather_block(block, wanted, &mut by_labels) {
+            match found.add_block(block, wanted) {
                 Ok(()) => {}
                 // The rest stays readable; whoever asks is told what is missing.
                 Err(ReadError::Damaged(what)) => {
@@ -161,11 +194,12 @@ impl Shared {
                 Err(e) => return Err(e),
             }
         }
-        for parts in by_labels.values_mut() {
-            parts.blocks.sort_by_key(|(b, places)| (places.first().map(|c| c.min), b.id()));
+        let Found { series, snapshot, .. } = &mut found;
+        let key = |span: &Span| snapshot.span(span).map(|(b, places)| (places.first().map(|c| c.min), b.id()));
+        for (_, parts) in series.iter_mut().filter(|(_, parts)| !parts.blocks.is_sorted_by_key(key)) {
+            parts.blocks.sort_by_key(key);
         }
-        found.series.extend(by_labels);
-        Ok(())
+        Ok(found)
     }
 
     /// What is readable of exactly one series.
@@ -174,7 +208,9 @@ impl Shared {
         let found = self.gather(&Wanted { matchers: &matchers, range, limit: usize::MAX, samples: true })?;
         let mut samples = SampleBuf::default();
         match found.series.into_iter().find(|(l, _)| l == labels) {
-            Some((_, parts)) => Source { parts, range }.decode(range, &mut samples).map(|()| samples),
+            Some((_, parts)) => Source { snapshot: Arc::new(found.snapshot), parts, range }
+                .decode(range, &mut samples)
+                .map(|()| samples),
             None => Ok(samples),
         }
     }
@@ -185,35 +221,79 @@ impl Shared {
     }
 }
 
-/// Copies what the head has: little and compressed, for appends wait meanwhile.
-fn gather_head(head: &Head, wanted: &Wanted<'_>, found: &mut Found) -> Result<(), ReadError> {
+impl Found {
+    /// Merges in what a block has. Both are in order of labels.
+    fn add_block(&mut self, block: Arc<Block>, wanted: &Wanted<'_>) -> Result<(), ReadError> {
+        let ids = resolve(&*block, wanted.matchers)?;
+        let before = std::mem::take(&mut self.series);
+        let mut total = before.len();
+        let mut merged = Vec::with_capacity(total.max(ids.len() as usize));
+        let mut before = before.into_iter().peekable();
+        let mut chunks = Vec::new();
+        let number = self.snapshot.blocks.len() as u32;
+        let outcome = block.scan(&ids, wanted.range, &mut chunks, |scan, from, to| {
+            let span = Span { block: number, from, to };
+            while let Some((labels, _)) = before.peek() {
+                match scan.compare(labels)? {
+                    Ordering::Less => break,
+                    Ordering::Greater => merged.extend(before.next()),
+                    Ordering::Equal => {
+                        merged.extend(before.next().map(|(labels, mut parts): (Labels, Parts)| {
+                            parts.blocks.push(span);
+                            (labels, parts)
+                        }));
+                        return Ok(());
+                    }
+                }
+            }
+            total += 1;
+            over(total, wanted.limit).map_err(ScanError::Stopped)?;
+            merged.push((scan.labels()?, Parts { blocks: vec![span], ..Parts::default() }));
+            Ok(())
+        });
+        merged.extend(before);
+        self.series = merged;
+        self.snapshot.blocks.push(block);
+        self.snapshot.chunks.push(chunks);
+        outcome
+    }
+}
+
+/// Copies what the head has: little and compressed, for appends wait meanwhile. In no order.
+fn gather_head(
+    head: &Head,
+    wanted: &Wanted<'_>,
+    snapshot: &mut Snapshot,
+) -> Result<(Vec<Labels>, Vec<Parts>), ReadError> {
     let range = wanted.range;
     let Ok(ids) = resolve(&head.index, wanted.matchers);
+    let (mut labels, mut found) = (Vec::with_capacity(ids.len() as usize), Vec::with_capacity(ids.len() as usize));
     let mut rows = RowsSeen { range, groups: HashMap::new() };
+    snapshot.frozen = head.frozen().cloned();
     for id in ids {
         let own = head.own(id);
         let frozen = head.frozen().and_then(|f| Some((f, f.find(id)?)));
         let frozen = frozen.filter(|(f, at)| f.own(*at).is_some_and(|own| own.overlaps(range)));
-        let parts = if wanted.samples {
-            Parts {
-                blocks: Vec::new(),
-                frozen: frozen.map(|(f, at)| (f.clone(), at as u32)),
-                live: own.and_then(|own| own.snapshot(range)).map(Box::new),
-                rows: rows.column(head, id),
-            }
-        } else {
-            Parts::default()
+        let mut parts = Parts {
+            frozen: frozen.map(|(_, at)| at as u32),
+            rows: rows.column(head, id, &mut snapshot.rows),
+            ..Parts::default()
         };
-        let hit = match wanted.samples {
-            true => parts.live.is_some() || parts.rows.is_some(),
-            false => own.is_some_and(|own| own.overlaps(range)) || rows.column(head, id).is_some(),
+        let live = match wanted.samples {
+            true => own.and_then(|own| own.snapshot(range)).is_some_and(|own| {
+                parts.live = Some(snapshot.live.len() as u32);
+                snapshot.live.push(own);
+                true
+            }),
+            false => own.is_some_and(|own| own.overlaps(range)),
         };
-        if frozen.is_some() || hit {
-            over(found.series.len() + 1, wanted.limit)?;
-            found.series.push((head.index.labels(id), parts));
+        if live || parts.frozen.is_some() || parts.rows.is_some() {
+            over(found.len() + 1, wanted.limit)?;
+            labels.push(head.index.labels(id));
+            found.push(parts);
         }
     }
-    Ok(())
+    Ok((labels, found))
 }
 
 /// The rows of the groups that a snapshot met: each is copied once.
@@ -223,13 +303,15 @@ struct RowsSeen {
 }
 
 struct GroupSeen {
-    rows: Arc<[Row]>,
+    /// Which rows of the snapshot.
+    rows: u32,
     /// A series' number and its column, in order.
     columns: Vec<(u32, u32)>,
 }
 
 impl RowsSeen {
-    fn column(&mut self, head: &Head, id: u32) -> Option<Column> {
+    /// Which rows of `copied`, and which column of them.
+    fn column(&mut self, head: &Head, id: u32, copied: &mut Vec<Arc<[Row]>>) -> Option<(u32, u32)> {
         let (number, rows) = head.rows(id)?;
         let range = self.range;
         let seen = self.groups.entry(number).or_insert_with(|| {
@@ -237,30 +319,18 @@ impl RowsSeen {
             hit.then(|| {
                 let mut columns: Vec<_> = head.group_ids(number).into_iter().zip(0..).collect();
                 columns.sort_unstable();
-                GroupSeen { rows: head.rows_of(number), columns }
+                copied.push(head.rows_of(number));
+                GroupSeen { rows: copied.len() as u32 - 1, columns }
             })
         });
         let seen = seen.as_ref()?;
         let at = seen.columns.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        Some(Column::new(seen.rows.clone(), seen.columns.get(at)?.1))
+        Some((seen.rows, seen.columns.get(at)?.1))
     }
 }
 
 fn over(series: usize, limit: usize) -> Result<(), ReadError> {
     if series > limit { Err(ReadError::TooManySeries { limit }) } else { Ok(()) }
-}
-
-fn gather_block(block: &Arc<Block>, wanted: &Wanted<'_>, found: &mut HashMap<Labels, Parts>) -> Result<(), ReadError> {
-    let range = wanted.range;
-    for i in resolve(&**block, wanted.matchers)? {
-        let mut series = block.series(i)?;
-        series.chunks.retain(|c| c.min < range.end().0 && c.max >= range.start().0);
-        if !series.chunks.is_empty() {
-            found.entry(series.labels).or_default().blocks.push((block.clone(), series.chunks));
-            over(found.len(), wanted.limit)?;
-        }
-    }
-    Ok(())
 }
 
 impl Store {
@@ -298,8 +368,9 @@ impl SeriesRead for Store {
             let found = shared.gather(&Wanted { matchers, range, limit: limits.series_max, samples: true })?;
             let mut samples = 0u64;
             let mut series = Vec::with_capacity(found.series.len());
+            let snapshot = Arc::new(found.snapshot);
             for (labels, parts) in found.series {
-                let source = Source { parts, range };
+                let source = Source { snapshot: snapshot.clone(), parts, range };
                 samples = samples.saturating_add(source.estimate());
                 if samples > limits.samples_max {
                     return Err(ReadError::TooManySamples { limit: limits.samples_max });

@@ -32,6 +32,12 @@ pub struct TimesPlace {
     pub max: i64,
 }
 
+/// A serialised bitmap of one number: cookie and count of containers; key, values less one, offset; the value.
+const ONE_BYTES: usize = 18;
+const ONE_COOKIE: [u8; 8] = [0x3a, 0x30, 0, 0, 1, 0, 0, 0];
+/// No further value; the values begin at byte 16.
+const ONE_OFFSET: [u8; 6] = [0, 0, 16, 0, 0, 0];
+
 impl Index {
     /// What it takes in memory.
     pub fn bytes(&self) -> usize {
@@ -52,14 +58,20 @@ impl Index {
         for _ in 0..n {
             pairs.push((symbols.str(r.uvarint()?)?, symbols.str(r.uvarint()?)?));
         }
-        let n = r.count()?;
-        let mut chunks = Vec::with_capacity(n);
-        if self.version < super::VERSION_SHARED_TIMES {
-            read_chunks_1(&mut r, n, i, &mut chunks)?;
-        } else {
-            self.read_chunks(&mut r, n, i, &mut chunks)?;
-        }
+        let mut chunks = Vec::new();
+        self.chunks(&mut r, i, &mut chunks)?;
         Ok(BlockSeries { labels: Labels::from_pairs(pairs), chunks })
+    }
+
+    /// Reads the places of a series' chunks, which follow its labels.
+    pub(super) fn chunks(&self, r: &mut Reader<'_>, series: u32, out: &mut Vec<ChunkPlace>) -> Result<(), Corrupt> {
+        let n = r.count()?;
+        out.reserve(n);
+        if self.version < super::VERSION_SHARED_TIMES {
+            read_chunks_1(r, n, series, out)
+        } else {
+            self.read_chunks(r, n, series, out)
+        }
     }
 
     fn read_chunks(&self, r: &mut Reader<'_>, n: usize, series: u32, out: &mut Vec<ChunkPlace>) -> Result<(), Corrupt> {
@@ -136,7 +148,10 @@ impl Index {
                 break;
             }
             if keep(symbols.str(u64::from(value))?) {
-                out |= postings.bitmap(i)?;
+                match postings.single(i) {
+                    Some(only) => drop(out.insert(only)),
+                    None => out |= postings.bitmap(i)?,
+                }
             }
         }
         Ok(out)
@@ -190,6 +205,17 @@ impl<'a> PostingsTable<'a> {
         Ok(lo)
     }
 
+    /// The number in a bitmap of one, as many are: read without a bitmap. The bytes are those of the format
+    /// specification of Roaring for one container with one value.
+    fn single(&self, i: usize) -> Option<u32> {
+        let (at, len) = (self.field(i, 2).ok()? as usize, self.field(i, 3).ok()? as usize);
+        let bytes: &[u8; ONE_BYTES] = self.bitmaps.get(at..at.checked_add(len)?)?.try_into().ok()?;
+        let high = u16::from_le_bytes([bytes[8], bytes[9]]);
+        let low = u16::from_le_bytes([bytes[16], bytes[17]]);
+        let one = bytes[..8] == ONE_COOKIE && bytes[10..16] == ONE_OFFSET;
+        one.then_some(u32::from(high) << 16 | u32::from(low))
+    }
+
     fn bitmap(&self, i: usize) -> Result<RoaringBitmap, Corrupt> {
         let (at, len) = (self.field(i, 2)? as usize, self.field(i, 3)? as usize);
         let bytes = self.bitmaps.get(at..at.saturating_add(len)).ok_or(Corrupt("postings are missing"))?;
@@ -198,21 +224,25 @@ impl<'a> PostingsTable<'a> {
 }
 
 /// A count, offsets, entries.
-struct Table<'a> {
+pub(super) struct Table<'a> {
     len: u32,
     offsets: &'a [u8],
     entries: &'a [u8],
 }
 
 impl<'a> Table<'a> {
-    fn new(bytes: &'a [u8]) -> Result<Self, Corrupt> {
+    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, Corrupt> {
         let mut r = Reader::new(bytes);
         let len = r.u32()?;
         let offsets = r.bytes((len as usize + 1).checked_mul(4).ok_or(Corrupt("a table is too long"))?)?;
         Ok(Self { len, offsets, entries: r.rest() })
     }
 
-    fn get(&self, i: u32) -> Result<&'a [u8], Corrupt> {
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+
+    pub(super) fn get(&self, i: u32) -> Result<&'a [u8], Corrupt> {
         if i >= self.len {
             return Err(Corrupt("a number is outside its table"));
         }
@@ -221,7 +251,7 @@ impl<'a> Table<'a> {
         self.entries.get(from..to).ok_or(Corrupt("an entry stands outside its table"))
     }
 
-    fn str(&self, i: u64) -> Result<&'a str, Corrupt> {
+    pub(super) fn str(&self, i: u64) -> Result<&'a str, Corrupt> {
         let i = u32::try_from(i).map_err(|_| Corrupt("a number is outside its table"))?;
         std::str::from_utf8(self.get(i)?).map_err(|_| Corrupt("a string is not UTF-8"))
     }

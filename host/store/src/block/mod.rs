@@ -9,13 +9,14 @@ pub mod folder;
 mod gone;
 mod index;
 mod read;
+mod scan;
 mod write;
 
 use crate::codec::{Corrupt, Reader};
 
 pub use gone::Gone;
 pub use index::Index;
-pub use read::{Block, BlockError, BlockSeries, Carried};
+pub use read::{Block, BlockError, BlockSeries, Carried, ScanError};
 pub use write::{BlockWriter, Sealed};
 
 /// Of finished blocks.

@@ -13,6 +13,7 @@ use roaring::RoaringBitmap;
 
 use super::gone::Gone;
 use super::index::Index;
+use super::scan::Scan;
 use super::{
     BlockMeta, CHUNK_CARRIED_MIN, ChunkPlace, Footer, GONE, HEADER_BYTES, MAGIC, Section, TAIL_BYTES, VERSION,
 };
@@ -83,6 +84,20 @@ enum PartError {
     Io(#[from] std::io::Error),
     #[error("{0}")]
     Damaged(#[from] Corrupt),
+}
+
+/// Why a scan of series ends early.
+pub enum ScanError {
+    /// What was read is not what was written.
+    Damaged(Corrupt),
+    /// Whoever reads wants no more.
+    Stopped(ReadError),
+}
+
+impl From<Corrupt> for ScanError {
+    fn from(e: Corrupt) -> Self {
+        Self::Damaged(e)
+    }
 }
 
 #[derive(Default)]
@@ -216,6 +231,40 @@ impl Block {
             series.chunks.retain(|c| !gone.covers(i, c.min, c.max));
         }
         Ok(series)
+    }
+
+    /// Hands each of these series to `visit`, in order: its labels are in the scan, its chunks within `range` in `chunks`,
+    /// from the first place to before the second. Those without such chunks are left out.
+    pub fn scan(
+        &self,
+        ids: &RoaringBitmap,
+        range: TimeRange,
+        chunks: &mut Vec<ChunkPlace>,
+        mut visit: impl FnMut(&mut Scan<'_>, usize, usize) -> Result<(), ScanError>,
+    ) -> Result<(), ReadError> {
+        let held = self.held()?;
+        let gone = self.gone();
+        let mut scan = Scan::new(&held.index).map_err(|e| self.damaged(e))?;
+        for i in ids {
+            let from = chunks.len();
+            scan.read(i, chunks).map_err(|e| self.damaged(e))?;
+            let mut kept = from;
+            for at in from..chunks.len() {
+                let c = chunks[at];
+                if c.min < range.end().0 && c.max >= range.start().0 && !gone.covers(i, c.min, c.max) {
+                    chunks[kept] = c;
+                    kept += 1;
+                }
+            }
+            chunks.truncate(kept);
+            if kept > from {
+                visit(&mut scan, from, kept).map_err(|e| match e {
+                    ScanError::Damaged(e) => self.damaged(e),
+                    ScanError::Stopped(e) => e,
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// The number of the series with these labels.
