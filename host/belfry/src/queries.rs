@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use belfry_dashboard::backend::{QueryAnswer, QueryOptions, QueryTimings};
 use belfry_model::duration::format_duration;
 use belfry_model::read::Cancel;
 use belfry_model::{Clock, SeriesRead, TimestampMs};
@@ -97,25 +98,44 @@ impl Queries {
 
     /// The answer; dropping the future stops the work.
     pub async fn evaluate(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFault> {
-        let answer = self.evaluate_uncounted(expression, time).await;
+        self.ask(expression, time, QueryOptions::default()).await.map(|asked| asked.answer)
+    }
+
+    /// As [`Queries::evaluate`], with what the request says, and what it took.
+    pub async fn ask(
+        &self,
+        expression: &str,
+        time: QueryTime,
+        options: QueryOptions,
+    ) -> Result<QueryAnswer, QueryFault> {
+        let answer = self.ask_uncounted(expression, time, options).await;
         let counter = if answer.is_ok() { &self.evaluated } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
         answer
     }
 
-    async fn evaluate_uncounted(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFault> {
-        let query = Query::parse(expression, time, QueryLimits::default())?;
+    async fn ask_uncounted(
+        &self,
+        expression: &str,
+        time: QueryTime,
+        options: QueryOptions,
+    ) -> Result<QueryAnswer, QueryFault> {
+        let begun = self.clock.monotonic();
+        let limits = limits(options);
+        let mut timings = QueryTimings::default();
+        let query = Query::parse(expression, time, limits.clone())?;
+        timings.prepared = self.clock.monotonic().saturating_sub(begun);
         let key = query.cache_key();
         let now = self.clock.now();
         let generation = self.kept.lock().generation();
         let known = key.as_ref().and_then(|key| self.kept.lock().find(key, time, now));
         let answer = match known {
-            None => self.compute(query).await?,
+            None => self.compute(query, &mut timings).await?,
             Some(known) => match known.rest {
                 None => known.alone(),
                 Some(rest) => {
-                    let rest = Query::parse(expression, rest, QueryLimits::default())?;
-                    known.join(self.compute(rest).await?)
+                    let rest = Query::parse(expression, rest, limits)?;
+                    known.join(self.compute(rest, &mut timings).await?)
                 }
             },
         };
@@ -126,10 +146,11 @@ impl Queries {
                 kept.keep(key, time, &answer, now - self.late, now);
             }
         }
-        Ok(answer)
+        timings.total = self.clock.monotonic().saturating_sub(begun);
+        Ok(QueryAnswer { answer, timings })
     }
 
-    async fn compute(&self, query: Query) -> Result<Answer, QueryFault> {
+    async fn compute(&self, query: Query, timings: &mut QueryTimings) -> Result<Answer, QueryFault> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_QUERIES_MAX as u64 {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(QueryFault::Busy);
@@ -137,17 +158,43 @@ impl Queries {
         // Counts down also when nobody waits for the answer any more.
         let waiting = Waiting(&self.waiting);
         tokio::time::timeout(self.time_max, async {
+            let mut lap = Lap { clock: &*self.clock, begun: self.clock.monotonic() };
             let place = self.places.acquire().await;
             drop(waiting);
+            timings.queued += lap.next();
             let _place = place.map_err(|_| QueryFault::Busy)?;
             let fetched = query.fetch(&*self.reader).await?;
+            timings.prepared += lap.next();
             let cancel = Cancel::default();
             let _cancel_on_drop = CancelOnDrop(cancel.clone());
             let answer = tokio::task::spawn_blocking(move || fetched.evaluate(&cancel));
-            Ok(answer.await.map_err(|e| QueryFault::Broken(e.to_string()))??)
+            let answer = answer.await.map_err(|e| QueryFault::Broken(e.to_string()))??;
+            timings.evaluated += lap.next();
+            Ok(answer)
         })
         .await
         .unwrap_or(Err(QueryFault::TimedOut(self.time_max)))
+    }
+}
+
+/// The lookback is part of what the kept answers are found by.
+fn limits(options: QueryOptions) -> QueryLimits {
+    let limits = QueryLimits::default();
+    QueryLimits { lookback: options.lookback.unwrap_or(limits.lookback), ..limits }
+}
+
+/// Time between one point of the way and the next.
+struct Lap<'q> {
+    clock: &'q dyn Clock,
+    begun: Duration,
+}
+
+impl Lap<'_> {
+    fn next(&mut self) -> Duration {
+        let now = self.clock.monotonic();
+        let passed = now.saturating_sub(self.begun);
+        self.begun = now;
+        passed
     }
 }
 
@@ -170,6 +217,8 @@ mod tests {
         Exemplar, Labels, Matcher, MetricMetadata, SampleBuf, SampleSource, SelectHints, SelectLimits, Series,
         SeriesSet, TimeRange,
     };
+
+    use belfry_promql::QueryValue;
 
     use super::*;
     use crate::clock::SystemClock;
@@ -203,7 +252,8 @@ mod tests {
     }
 
     /// A reader of a hundred thousand slow series: 20 s in all.
-    struct Reader(Arc<Endless>);
+    /// So many series.
+    struct Reader(Arc<Endless>, u32);
 
     #[async_trait]
     impl SeriesRead for Reader {
@@ -216,7 +266,7 @@ mod tests {
         ) -> Result<SeriesSet, ReadError> {
             let samples: Arc<dyn SampleSource> = Arc::new(Slow(self.0.clone()));
             let labels = |i: u32| Labels::from_pairs([("i", i.to_string())]);
-            let series = (0..100_000).map(|i| Series { labels: labels(i), samples: samples.clone() }).collect();
+            let series = (0..self.1).map(|i| Series { labels: labels(i), samples: samples.clone() }).collect();
             Ok(SeriesSet { series, warnings: Vec::new() })
         }
 
@@ -244,7 +294,7 @@ mod tests {
     fn slow() -> (Queries, Arc<Endless>) {
         let endless = Arc::new(Endless::default());
         let clock = Arc::new(SystemClock::new());
-        (Queries::new(Arc::new(Reader(endless.clone())), clock, Duration::ZERO), endless)
+        (Queries::new(Arc::new(Reader(endless.clone(), 100_000)), clock, Duration::ZERO), endless)
     }
 
     async fn until(mut condition: impl FnMut() -> bool) {
@@ -254,6 +304,29 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(10), wait).await.expect("within ten seconds");
+    }
+
+    /// The only sample is 400 s old at the first step.
+    #[tokio::test]
+    async fn an_answer_depends_on_the_lookback_also_where_answers_are_kept() {
+        let clock = Arc::new(SystemClock::new());
+        let queries = Queries::new(Arc::new(Reader(Arc::default(), 1)), clock, Duration::ZERO);
+        let (start, end) = (TimestampMs(400_000), TimestampMs(460_000));
+        let time = QueryTime::Range { start, end, step: Duration::from_secs(60) };
+        let points = async |lookback| {
+            let options = QueryOptions { lookback };
+            let asked = queries.ask("{i!=\"\"}", time, options).await.expect("an answer");
+            let t = asked.timings;
+            assert!(t.queued + t.evaluated <= t.total, "{t:?}");
+            let QueryValue::Matrix(rows) = asked.answer.value else { panic!("a range query gives a matrix") };
+            rows.iter().map(|r| r.points.len()).sum::<usize>()
+        };
+        for _ in 0..2 {
+            assert_eq!(points(None).await, 0);
+            assert_eq!(points(Some(Duration::from_secs(420))).await, 1);
+            assert_eq!(points(Some(Duration::from_secs(600))).await, 2);
+        }
+        assert_eq!(queries.kept().hits, 3);
     }
 
     #[tokio::test]

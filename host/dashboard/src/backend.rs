@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use belfry_model::{Matcher, SeriesRead, TimeRange, TimestampMs};
@@ -82,6 +83,35 @@ pub enum QueryFailure {
     /// `internal`, 500.
     #[error("{0}")]
     Internal(String),
+}
+
+/// What a request may say about the evaluation of its query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueryOptions {
+    /// How far back an instant selector looks; the default where absent.
+    pub lookback: Option<Duration>,
+}
+
+/// An answer and what it took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueryAnswer {
+    /// The answer.
+    pub answer: Answer,
+    /// Where its time went.
+    pub timings: QueryTimings,
+}
+
+/// Where the time of a query went. What a result cache knew took none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueryTimings {
+    /// Waiting for other queries.
+    pub queued: Duration,
+    /// Parsing, planning and finding the series.
+    pub prepared: Duration,
+    /// Reading and computing.
+    pub evaluated: Duration,
+    /// From the request to the answer.
+    pub total: Duration,
 }
 
 /// Bytes of one document of the archive.
@@ -194,7 +224,12 @@ pub trait Backend: Send + Sync {
     async fn reload_config(&self) -> Result<Accepted, BackendError>;
 
     /// Evaluates PromQL on the program's CPU pool; dropping the future cancels it.
-    async fn query(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFailure>;
+    async fn query(
+        &self,
+        expression: &str,
+        time: QueryTime,
+        options: QueryOptions,
+    ) -> Result<QueryAnswer, QueryFailure>;
 
     /// For `/api/v1/series`, `labels`, `label/*/values` and `metadata`.
     fn reader(&self) -> Arc<dyn SeriesRead>;

@@ -14,7 +14,7 @@ use belfry_promql::{PointValue, QueryTime, QueryValue};
 use serde_json::{Map, Value, json};
 
 use crate::App;
-use crate::backend::{BackendError, QueryFailure};
+use crate::backend::{BackendError, QueryAnswer, QueryFailure, QueryOptions};
 use crate::params;
 
 /// Steps of a range query: Prometheus' bound.
@@ -76,10 +76,11 @@ impl Parameters {
         text.parse().map_err(|_| ApiError::bad_data(format!("invalid parameter \"limit\": cannot parse {text:?}")))
     }
 
-    fn timeout(&self) -> Result<Option<Duration>, ApiError> {
-        let Some(text) = self.get("timeout") else { return Ok(None) };
+    /// A length of time.
+    fn duration(&self, name: &str) -> Result<Option<Duration>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
         let bad =
-            || ApiError::bad_data(format!("invalid parameter \"timeout\": cannot parse {text:?} to a valid duration"));
+            || ApiError::bad_data(format!("invalid parameter {name:?}: cannot parse {text:?} to a valid duration"));
         params::step(text).map(Some).ok_or_else(bad)
     }
 }
@@ -180,18 +181,25 @@ async fn query_range(State(app): State<App>, request: Request) -> Result<Respons
 async fn evaluate(app: &App, p: &Parameters, time: QueryTime) -> Result<Response, ApiError> {
     let expression = p.get("query").unwrap_or("");
     let limit = p.limit()?;
-    let asked = app.backend.query(expression, time);
-    let answer = match p.timeout()? {
+    let options = QueryOptions { lookback: p.duration("lookback_delta")? };
+    let asked = app.backend.query(expression, time, options);
+    let asked = match p.duration("timeout")? {
         None => asked.await?,
         Some(timeout) => tokio::time::timeout(timeout, asked)
             .await
             .map_err(|_| QueryFailure::Timeout("query timed out in expression evaluation".into()))??,
     };
+    let stats = p.get("stats").map(|_| statistics(&asked));
+    let answer = asked.answer;
     let mut warnings = answer.warnings;
     let (kind, result) = render(&answer.value, limit, &mut warnings);
     let mut body = Map::new();
     body.insert("status".into(), "success".into());
-    body.insert("data".into(), json!({"resultType": kind, "result": result}));
+    let mut data = json!({"resultType": kind, "result": result});
+    if let Some(stats) = stats {
+        data["stats"] = stats;
+    }
+    body.insert("data".into(), data);
     if !warnings.is_empty() {
         body.insert("warnings".into(), warnings.into());
     }
@@ -199,6 +207,27 @@ async fn evaluate(app: &App, p: &Parameters, time: QueryTime) -> Result<Response
         body.insert("infos".into(), answer.infos.into());
     }
     Ok(Json(Value::Object(body)).into_response())
+}
+
+/// As Prometheus gives them for `stats=1`; `stats=all` adds nothing here, because samples are read by series and not by
+/// step. For the same reason a sample that several steps look at counts once.
+fn statistics(asked: &QueryAnswer) -> Value {
+    let t = asked.timings;
+    json!({
+        "timings": {
+            "evalTotalTime": (t.prepared + t.evaluated).as_secs_f64(),
+            // Series are in order as they are evaluated.
+            "resultSortTime": 0.0,
+            "queryPreparationTime": t.prepared.as_secs_f64(),
+            "innerEvalTime": t.evaluated.as_secs_f64(),
+            "execQueueTime": t.queued.as_secs_f64(),
+            "execTotalTime": t.total.as_secs_f64(),
+        },
+        "samples": {
+            "totalQueryableSamples": asked.answer.samples_read,
+            "peakSamples": asked.answer.points_peak,
+        },
+    })
 }
 
 fn render(value: &QueryValue, limit: usize, warnings: &mut Vec<String>) -> (&'static str, Value) {
@@ -433,6 +462,29 @@ mod tests {
         ] {
             assert_eq!(number(v), text);
         }
+    }
+
+    #[test]
+    fn statistics_have_prometheus_members_in_seconds() {
+        let value = QueryValue::Scalar(TimestampMs(0), 1.0);
+        let answer =
+            belfry_promql::Answer { value, warnings: Vec::new(), infos: Vec::new(), samples_read: 7, points_peak: 3 };
+        let timings = crate::backend::QueryTimings {
+            queued: Duration::from_millis(250),
+            prepared: Duration::from_millis(500),
+            evaluated: Duration::from_millis(1_000),
+            total: Duration::from_millis(1_750),
+        };
+        assert_eq!(
+            statistics(&QueryAnswer { answer, timings }),
+            json!({
+                "timings": {
+                    "evalTotalTime": 1.5, "resultSortTime": 0.0, "queryPreparationTime": 0.5, "innerEvalTime": 1.0,
+                    "execQueueTime": 0.25, "execTotalTime": 1.75,
+                },
+                "samples": {"totalQueryableSamples": 7, "peakSamples": 3},
+            })
+        );
     }
 
     #[test]

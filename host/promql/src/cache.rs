@@ -210,7 +210,7 @@ impl Known {
     /// The whole answer when nothing remains to be evaluated.
     pub fn alone(self) -> Answer {
         let value = QueryValue::Matrix(self.rows);
-        Answer { value, warnings: Vec::new(), infos: Vec::new(), samples_read: 0 }
+        Answer { value, warnings: Vec::new(), infos: Vec::new(), samples_read: 0, points_peak: 0 }
     }
 
     /// The whole answer, of which `rest` is the evaluated part.

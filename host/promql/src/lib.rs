@@ -124,8 +124,10 @@ pub struct Answer {
     pub warnings: Vec<String>,
     /// What may be wrong, as Prometheus says it.
     pub infos: Vec<String>,
-    /// Samples decoded.
+    /// Samples decoded, each once.
     pub samples_read: u64,
+    /// Most points, or samples of one series, that one step of the evaluation held.
+    pub points_peak: u64,
 }
 
 /// `a + sign * b`; `None` when one has exponential and the other custom buckets.

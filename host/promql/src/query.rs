@@ -137,7 +137,8 @@ impl Fetched {
         let value = evaluator.answer(&q.plan, q.frame, q.time)?;
         let (mut warnings, infos) = evaluator.notes.texts(&q.text);
         warnings.extend(self.sets.iter().flat_map(|s| s.warnings.iter().cloned()));
-        Ok(Answer { value, warnings, infos, samples_read: evaluator.samples_read })
+        let (samples_read, points_peak) = (evaluator.samples_read, evaluator.points_peak.get());
+        Ok(Answer { value, warnings, infos, samples_read, points_peak })
     }
 }
 

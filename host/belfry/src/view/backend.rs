@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use belfry_dashboard::backend::{About, Backend, BackendError, DocumentBytes, QueryFailure};
+use belfry_dashboard::backend::{About, Backend, BackendError, DocumentBytes, QueryAnswer, QueryFailure, QueryOptions};
 use belfry_dashboard::dto::{
     Accepted, AlertEpisodeView, Alerts, ArchiveQuery, ArchivedReport, ChannelView, CheckStatus, CurrentMetrics,
     LiveEvent, MetricsQuery, Overview, PluginView, Readiness, ReadinessCheck, ReportView, RuleView, Source, TimeSeries,
@@ -13,7 +13,7 @@ use belfry_dashboard::dto::{
 };
 use belfry_dashboard::prometheus_targets::ScrapePool;
 use belfry_model::{JournalEntry, Matcher, SeriesRead, Severity, TimeRange, TimestampMs};
-use belfry_promql::{Answer, QueryError, QueryTime};
+use belfry_promql::{QueryError, QueryTime};
 use belfry_reports::ReportsInput;
 use belfry_store::Health;
 use tokio::sync::broadcast;
@@ -150,8 +150,13 @@ impl Backend for Dashboard {
         }
     }
 
-    async fn query(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFailure> {
-        self.0.queries.evaluate(expression, time).await.map_err(|fault| match fault {
+    async fn query(
+        &self,
+        expression: &str,
+        time: QueryTime,
+        options: QueryOptions,
+    ) -> Result<QueryAnswer, QueryFailure> {
+        self.0.queries.ask(expression, time, options).await.map_err(|fault| match fault {
             QueryFault::Busy | QueryFault::TimedOut(_) => QueryFailure::Timeout(fault.to_string()),
             QueryFault::Broken(_) => QueryFailure::Internal(fault.to_string()),
             QueryFault::Query(error) => query_failure(&error),

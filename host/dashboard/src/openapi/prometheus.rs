@@ -59,6 +59,11 @@ pub(super) fn query_result(generator: &mut SchemaGenerator) -> Schema {
                                     `value` ([seconds, text]) or `histogram`. `matrix`: objects of `metric` and \
                                     `values` (a list of [seconds, text]), `histograms` or both.",
                 },
+                "stats": {
+                    "type": "object",
+                    "description": "Only where `stats` asks for it: `timings` in seconds; `samples` with \
+                                    `totalQueryableSamples` (each sample read counts once) and `peakSamples`.",
+                },
             },
         }),
     )

@@ -19,6 +19,11 @@ const LIMIT: Parameter = Parameter::query("limit", "At most this many; 0 for all
 const PROMQL: Parameter = Parameter::query("query", "PromQL.").needed();
 const TIMEOUT: Parameter = Parameter::query("timeout", "Give up after this long: 30s, or seconds.");
 
+const LOOKBACK: Parameter =
+    Parameter::query("lookback_delta", "How far back an instant selector looks: 5m, or seconds. Default 5m.");
+const STATS: Parameter =
+    Parameter::query("stats", "Anything: `data.stats` has the `timings` in seconds and the `samples` of the query.");
+
 const SELECTION: &[Parameter] =
     &[Parameter::query("match[]", "A series selector; may repeat.").value(Repeated), START, END, LIMIT];
 const NEEDED_SELECTION: &[Parameter] =
@@ -107,6 +112,8 @@ pub(super) const ROUTES: &[Route] = &[
             PROMQL,
             Parameter::query("time", "RFC 3339 or seconds since the epoch. Default now."),
             TIMEOUT,
+            LOOKBACK,
+            STATS,
             Parameter::query("limit", "At most this many series; 0 for all.").value(Integer),
         ])
         .takes_form(),
@@ -117,6 +124,8 @@ pub(super) const ROUTES: &[Route] = &[
             Parameter::query("end", "Last step, if the steps meet it.").needed(),
             Parameter::query("step", "Distance of the steps: 15s, or seconds.").needed(),
             TIMEOUT,
+            LOOKBACK,
+            STATS,
             Parameter::query("limit", "At most this many series; 0 for all.").value(Integer),
         ])
         .takes_form(),

@@ -44,6 +44,8 @@ pub(crate) struct Evaluator<'a> {
     cancel: &'a Cancel,
     pub notes: Notes,
     pub samples_read: u64,
+    /// Most points that one step of the evaluation held.
+    pub points_peak: std::cell::Cell<u64>,
     buf: SampleBuf,
     is_range_query: bool,
 }
@@ -61,7 +63,8 @@ impl<'a> Evaluator<'a> {
         cancel: &'a Cancel,
     ) -> Self {
         let (notes, buf) = (Notes::default(), SampleBuf::default());
-        Self { sets, selections, limits, cancel, notes, samples_read: 0, buf, is_range_query: false }
+        let points_peak = std::cell::Cell::new(0);
+        Self { sets, selections, limits, cancel, notes, samples_read: 0, points_peak, buf, is_range_query: false }
     }
 
     pub fn answer(&mut self, plan: &Plan, frame: Frame, time: QueryTime) -> Result<QueryValue> {
@@ -97,6 +100,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn check_points(&self, points: u64) -> Result<()> {
+        self.points_peak.set(points.max(self.points_peak.get()));
         if points > self.limits.points_max {
             return Err(QueryError::Limit(format!(
                 "the query needs more than {} points at a time; narrow the query or raise the limit",

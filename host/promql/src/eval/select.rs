@@ -158,6 +158,7 @@ impl<'a> Evaluator<'a> {
             series.samples.decode(self.selections[id].range, &mut buf)?;
         }
         self.samples_read += buf.len() as u64;
+        self.points_peak.set(self.points_peak.get().max(buf.len() as u64));
         if self.samples_read > self.limits.samples_max {
             return Err(QueryError::Limit(format!(
                 "query processing would load too many samples into memory in query execution (limit {})",
