@@ -228,7 +228,10 @@ impl MemIndex {
     /// The labels of a series.
     pub fn labels(&self, id: u32) -> Labels {
         let numbers = self.series.get(id as usize).map_or(&[][..], |s| s);
-        Labels::from_sorted(numbers.iter().filter_map(|n| Some(self.labels.get(*n as usize)?.as_ref()?.label.clone())))
+        // Exactly as many as there are numbers, so that the set is made in one go. A number always has its label.
+        let nothing = || Label { name: Arc::from(""), value: Arc::from("") };
+        let label = |n: &u32| self.entry(*n).map_or_else(nothing, |e| e.label.clone());
+        Labels::from_sorted(numbers.iter().map(label))
     }
 
     /// The numbers of a series' labels, in order of name. They hold until a series is removed.
