@@ -1,7 +1,7 @@
 //! What the write path costs: CPU per sample, memory per series, bytes of the log, time of replay.
 //!
 //! `cargo bench -p belfry-store --bench append [-- NAME…]` prints one line a figure; a name (`rows`, `remote`, `open`,
-//! `memory`, `replay`, `read`, `churn`) runs that part alone. CPU time is that of the whole process, the making of the
+//! `memory`, `replay`, `start`, `read`, `churn`) runs that part alone. CPU time is that of the whole process, the making of the
 //! batches left out. Time is simulated.
 
 use std::path::Path;
@@ -49,6 +49,9 @@ fn main() {
         if run("replay") {
             replay("rows", rows).await;
             replay("remote", scattered).await;
+        }
+        if run("start") {
+            start().await;
         }
         if run("read") {
             read().await;
@@ -253,15 +256,50 @@ async fn replay(name: &str, shape: Shape) {
     }
     let bytes = store.stats().wal_bytes;
     drop(store);
-    let wall = Instant::now();
+    let (cpu, wall) = (cpu(), Instant::now());
     let config = StoreConfig { retention: None, ..StoreConfig::folder(dir.path()) };
     let (_store, recovery) = Store::open(config, Arc::new(RealDisk), TimestampMs(T0)).expect("it opens");
     println!(
-        "replay   {:>8} series, {} samples, {} MB ({name}): {:.2} s",
+        "replay   {:>8} series, {} samples, {} MB ({name}): {:.2} s, {:.2} s CPU",
         recovery.series,
         recovery.samples,
         bytes >> 20,
-        wall.elapsed().as_secs_f64()
+        wall.elapsed().as_secs_f64(),
+        spent(cpu).as_secs_f64(),
+    );
+}
+
+/// A day in blocks, a sample a minute, and behind it as much log as there ever is: half an hour, remote-written.
+async fn start() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = store_in(dir.path());
+    let refs = open_all(&store, 0..100_000);
+    let minute = 60_000 / STEP_MS;
+    for row in (0..24 * 60).map(|m| m * minute) {
+        send(&store, scattered(&refs, 0, row)).await;
+        store.maintain(TimestampMs(T0 + row * STEP_MS)).expect("upkeep");
+    }
+    store.flush().expect("a block");
+    for row in (0..120).map(|r| 24 * 60 * minute + r) {
+        send(&store, scattered(&refs, 0, row)).await;
+    }
+    let stats = store.stats();
+    let closing = Instant::now();
+    drop(store);
+    let closed = closing.elapsed();
+    let (cpu, wall) = (cpu(), Instant::now());
+    let config = StoreConfig { retention: None, ..StoreConfig::folder(dir.path()) };
+    let (_store, recovery) = Store::open(config, Arc::new(RealDisk), TimestampMs(T0)).expect("it opens");
+    println!(
+        "start    {:>8} series, {} samples in {} blocks, {} in {} MB of log: open in {:.2} s, {:.2} s CPU, closed before in {:.2} s",
+        recovery.series,
+        stats.block_samples,
+        recovery.blocks,
+        recovery.samples,
+        stats.wal_bytes >> 20,
+        wall.elapsed().as_secs_f64(),
+        spent(cpu).as_secs_f64(),
+        closed.as_secs_f64(),
     );
 }
 

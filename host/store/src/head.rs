@@ -210,18 +210,6 @@ impl Head {
         Inserted::New
     }
 
-    /// Takes a sample that was accepted before the process was restarted.
-    pub fn restore(&mut self, id: u32, p: &Point<'_>) -> bool {
-        let group = self.slot(id).map_or(ALONE, |s| s.group);
-        if let Some(g) = self.groups.get_mut(group) {
-            g.newest = g.newest.max(p.at);
-            self.move_on(group);
-        }
-        let Some(s) = self.slots.get_mut(id as usize) else { return false };
-        self.has_live = true;
-        s.restore(p, &mut self.encoder).map(|bytes| self.live_bytes += bytes).is_some()
-    }
-
     fn standing(&self, id: u32, p: &Point<'_>, blocks: &[Arc<Block>]) -> Standing {
         let frozen = self.frozen.as_ref().and_then(|f| f.own(f.find(id)?));
         for own in frozen.into_iter().chain(self.own(id)) {

@@ -4,8 +4,9 @@
 //! memory is far from the last. Here they wait, sorted by ranges of series so small that a processor's cache holds one,
 //! and the ranges are then filled side by side.
 //!
-//! Invariant: the samples of a series come to it in the order of the log.
-//! Not here: reading the log (`replay`), rows (`head_rows`).
+//! Invariant: the samples of a series come to it in the order of the log. No group has rows meanwhile: samples that came
+//! in a row go to their series like any others, and groups learn at the end what their newest sample is.
+//! Not here: reading the log (`replay`), rows as they come in (`head_rows`).
 
 use std::sync::Arc;
 
@@ -14,10 +15,9 @@ use parking_lot::Mutex;
 
 use crate::chunk::Encoder;
 use crate::head::{Head, Slot};
-use crate::rows::ALONE;
 use crate::series::{Point, Standing};
 
-/// Samples that wait at most: 24 MB.
+/// When so many samples wait, they are handed on: 24 MB.
 const WAITING_MAX: usize = 1 << 20;
 /// Histograms and start timestamps among them at most: a histogram can take a kilobyte.
 const EXTRAS_MAX: usize = 1 << 15;
@@ -48,14 +48,14 @@ struct Restored {
     bytes: usize,
 }
 
-/// Samples on their way into the head. [`Restorer::settle`] must be called before the head is used.
+/// Samples on their way into the head. [`Restorer::finish`] must be called before the head is used.
 pub struct Restorer {
     ranges: Vec<Vec<Waiting>>,
     extras: Vec<Extra>,
     waiting: usize,
     threads: usize,
     /// Samples that are in the head now and were not before.
-    pub restored: u64,
+    restored: u64,
 }
 
 impl Restorer {
@@ -67,32 +67,52 @@ impl Restorer {
 
     /// Takes a sample that was accepted before the process was restarted.
     pub fn add(&mut self, head: &mut Head, id: u32, p: &Point<'_>) {
-        let Some(slot) = head.slot(id) else { return };
-        if slot.group != ALONE {
-            // A row may come next, and whether it can be taken in one go is judged by what came before it.
-            self.restored += u64::from(head.restore(id, p));
-            return;
-        }
         let mut extra = 0;
         if p.start != 0 || p.histogram.is_some() {
             self.extras.push((p.start, p.histogram.cloned()));
             extra = self.extras.len() as u32;
         }
-        let (range, series) = (id as usize / RANGE_SERIES, id as usize % RANGE_SERIES);
-        if self.ranges.len() <= range {
-            self.ranges.resize_with(range + 1, Vec::new);
-        }
-        if let Some(r) = self.ranges.get_mut(range) {
-            r.push(Waiting { at: p.at, value: p.value, series: series as u32, extra });
-            self.waiting += 1;
-        }
+        self.wait(id, p.at, p.value, extra);
         if self.waiting >= WAITING_MAX || self.extras.len() >= EXTRAS_MAX {
             self.settle(head);
         }
     }
 
-    /// Hands the samples that wait to their series. A group must not be formed before this.
-    pub fn settle(&mut self, head: &mut Head) {
+    /// Takes a row of samples: series that are not known are passed over, and it is said how many.
+    pub fn add_row(&mut self, head: &mut Head, at: i64, samples: impl Iterator<Item = (Option<u32>, f64)>) -> u64 {
+        let mut unknown = 0;
+        for (id, value) in samples {
+            match id {
+                Some(id) => self.wait(id, at, value, 0),
+                None => unknown += 1,
+            }
+        }
+        if self.waiting >= WAITING_MAX {
+            self.settle(head);
+        }
+        unknown
+    }
+
+    /// Hands on what waits and makes the head ready for new samples; yields how many are in it that were not before.
+    pub fn finish(mut self, head: &mut Head) -> u64 {
+        self.settle(head);
+        head.note_newest_of_groups();
+        self.restored
+    }
+
+    fn wait(&mut self, id: u32, at: i64, value: f64, extra: u32) {
+        let (range, series) = (id as usize / RANGE_SERIES, id as usize % RANGE_SERIES);
+        if self.ranges.len() <= range {
+            self.ranges.resize_with(range + 1, Vec::new);
+        }
+        if let Some(r) = self.ranges.get_mut(range) {
+            r.push(Waiting { at, value, series: series as u32, extra });
+            self.waiting += 1;
+        }
+    }
+
+    /// Hands the samples that wait to their series.
+    fn settle(&mut self, head: &mut Head) {
         if self.waiting == 0 {
             return;
         }
@@ -142,7 +162,7 @@ fn fill(slots: &mut [Slot], waiting: &mut Vec<Waiting>, extras: &[Extra], encode
 
 impl Slot {
     /// Takes a sample that was accepted before the process was restarted, unless it is here; yields about how much
-    /// memory it took. Rows of the series' group must have moved on.
+    /// memory it took. Its group must have no rows.
     pub(crate) fn restore(&mut self, p: &Point<'_>, encoder: &mut Encoder) -> Option<usize> {
         let own = self.own.get_or_insert_default();
         if p.at > self.newest {
@@ -179,14 +199,15 @@ mod tests {
             let histogram = n.is_multiple_of(17).then_some(&histogram);
             let p = Point { at, value: f64::from(n % 97) / 4.0, start, histogram };
             restorer.add(&mut head, id, &p);
-            count += u64::from(expected.restore(id, &p));
+            let restored = expected.slots[id as usize].restore(&p, &mut Encoder::default());
+            count += u64::from(restored.is_some());
+            expected.live_bytes += restored.unwrap_or(0);
             if (n as usize).is_multiple_of(settle_every) {
                 restorer.settle(&mut head);
             }
         }
-        restorer.settle(&mut head);
         assert!(count > 10_000 && count < 40_000, "{count} of 40000");
-        assert_eq!((restorer.restored, head.live_bytes), (count, expected.live_bytes));
+        assert_eq!((restorer.finish(&mut head), head.live_bytes), (count, expected.live_bytes));
         for id in 0..series {
             let read = |h: &Head| {
                 let mut buf = SampleBuf::default();

@@ -116,9 +116,14 @@ impl Head {
         self.groups.get(number).map_or_else(Vec::new, |g| g.ids().collect())
     }
 
-    /// Are these the series of a group, in its order?
-    pub fn is_group_of(&self, number: u32, ids: impl Iterator<Item = Option<u32>>) -> bool {
-        self.groups.get(number).is_some_and(|g| g.ids().map(Some).eq(ids))
+    /// Groups learn what the newest sample of their series is. They must have no rows.
+    pub fn note_newest_of_groups(&mut self) {
+        for number in 0..self.groups.end() {
+            let Some(g) = self.groups.get_mut(number) else { continue };
+            let slots = &self.slots;
+            let newest = g.ids().filter_map(|id| slots.get(id as usize)).map(|s| s.newest).max();
+            g.newest = newest.unwrap_or(g.newest).max(g.newest);
+        }
     }
 
     /// Copies the rows of a group: they are few, and their values are shared.

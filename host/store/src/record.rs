@@ -51,10 +51,10 @@ pub enum Entry<'a> {
     Exemplar(u32, Exemplar),
     /// What a metric is.
     Metadata(MetricMetadata),
-    /// From here on rows of this number are of these series.
-    Group(u32, &'a [u32]),
+    /// These series come in rows from here on.
+    Group(&'a [u32]),
     /// A row of a group.
-    Row(u32, ReadRow<'a>),
+    Row(ReadRow<'a>),
 }
 
 /// Builds one record. Reuse it.
@@ -261,13 +261,11 @@ pub fn read(record: &[u8], rows: &mut RowReader, mut on_entry: impl FnMut(Entry<
             continue;
         }
         if tag == GROUP {
-            let (number, ids) = rows.group(&mut r)?;
-            on_entry(Entry::Group(number, ids));
+            on_entry(Entry::Group(rows.group(&mut r)?.1));
             continue;
         }
         if tag == ROW {
-            let (number, row) = rows.row(&mut r)?;
-            on_entry(Entry::Row(number, row));
+            on_entry(Entry::Row(rows.row(&mut r)?.1));
             continue;
         }
         let id = series_id(r.uvarint()?)?;
@@ -308,8 +306,8 @@ mod tests {
             Entry::Histogram(id, at, h, start) => format!("histogram {id} {at} {h:?} {start}"),
             Entry::Exemplar(id, e) => format!("exemplar {id} {e:?}"),
             Entry::Metadata(m) => format!("metadata {m:?}"),
-            Entry::Group(n, ids) => format!("group {n} {ids:?}"),
-            Entry::Row(n, row) => format!("row {n} {} {:?}", row.at, row.values),
+            Entry::Group(ids) => format!("group {ids:?}"),
+            Entry::Row(row) => format!("row {} {:?}", row.at, row.values),
         }
     }
 

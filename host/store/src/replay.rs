@@ -23,15 +23,13 @@ pub(crate) fn replay(
     head: &mut Head,
     recovery: &mut Recovery,
 ) -> Result<Vec<wal::Segment>, OpenError> {
-    let mut target = Target { head, restorer: Restorer::new(), ids: Numbers::default(), rows: 0, lost: 0 };
+    let mut target = Target { head, restorer: Restorer::new(), ids: Numbers::default(), lost: 0 };
     let mut generation_before = 0;
     let mut rows = RowReader::default();
-    let mut groups: HashMap<u32, u32> = HashMap::new();
     let replayed = wal::replay(disk, dir, covered, |generation, bytes| {
         if generation != generation_before {
             target.ids.clear();
             rows.clear();
-            groups.clear();
             generation_before = generation;
         }
         record::read(bytes, &mut rows, |entry| match entry {
@@ -42,22 +40,15 @@ pub(crate) fn replay(
                     target.head.add_exemplar(id, &e);
                 }
             }
-            Entry::Group(number, of) => {
-                groups.remove(&number);
-                groups.extend(target.form_group(of).map(|g| (number, g)));
-            }
-            Entry::Row(number, row) => match row.values {
-                Some(values) => target.row(groups.get(&number).copied(), &row, values),
-                None => target.lost += row.ids.len() as u64,
-            },
+            Entry::Group(of) => target.form_group(of),
+            Entry::Row(row) => target.row(&row),
             Entry::Float(id, at, value, start) => target.add(id, &Point { at, value, start, histogram: None }),
             Entry::Histogram(id, at, h, start) => {
                 target.add(id, &Point { at, value: h.sum, start, histogram: Some(&h) });
             }
         })
     });
-    target.restorer.settle(target.head);
-    let (lost, samples) = (target.lost, target.rows + target.restorer.restored);
+    let (lost, samples) = (target.lost, target.restorer.finish(target.head));
     let replayed = replayed.map_err(|e| match e {
         ReplayError::Version { file, found } => OpenError::Version { file, found, known: wal::VERSION },
         ReplayError::Io { file, source } => OpenError::Io { file, source },
@@ -78,8 +69,6 @@ struct Target<'a> {
     head: &'a mut Head,
     restorer: Restorer,
     ids: Numbers,
-    /// Samples that came in rows.
-    rows: u64,
     /// Samples whose series or row is not known.
     lost: u64,
 }
@@ -92,25 +81,21 @@ impl Target<'_> {
         }
     }
 
-    fn form_group(&mut self, of: &[u32]) -> Option<u32> {
-        let refs = of.iter().map(|id| Some(self.head.reference(self.ids.get(*id)?))).collect::<Option<Vec<_>>>()?;
-        self.restorer.settle(self.head);
-        self.head.form_group(&refs)
+    /// Makes the group again, so that the first row that comes is known as one.
+    fn form_group(&mut self, of: &[u32]) {
+        let refs = of.iter().map(|id| Some(self.head.reference(self.ids.get(*id)?))).collect::<Option<Vec<_>>>();
+        if let Some(refs) = refs {
+            self.head.form_group(&refs);
+        }
     }
 
-    /// Brings a row back: in one go where it is the newest of its series, as it nearly always is.
-    fn row(&mut self, group: Option<u32>, row: &ReadRow<'_>, values: &[f64]) {
-        let is_whole = |g: &u32| self.head.is_group_of(*g, row.ids.iter().map(|id| self.ids.get(*id)));
-        if let Some(g) = group.filter(is_whole)
-            && self.head.takes_row(g, row.at)
-        {
-            self.head.push_row(g, row.at, values);
-            self.rows += values.len() as u64;
+    fn row(&mut self, row: &ReadRow<'_>) {
+        let Some(values) = row.values else {
+            self.lost += row.ids.len() as u64;
             return;
-        }
-        for (id, value) in row.ids.iter().zip(values) {
-            self.add(*id, &Point { at: row.at, value: *value, start: 0, histogram: None });
-        }
+        };
+        let samples = row.ids.iter().map(|id| self.ids.get(*id)).zip(values.iter().copied());
+        self.lost += self.restorer.add_row(self.head, row.at, samples);
     }
 }
 
