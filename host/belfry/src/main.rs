@@ -19,6 +19,7 @@ mod process;
 mod queries;
 mod reload;
 mod rule_files;
+mod slos;
 mod sources;
 mod spec;
 mod telemetry;

@@ -96,7 +96,7 @@ impl RuleFiles {
     }
 }
 
-/// Reads the files of the config of now. Called under the lock of reloads.
+/// Reads the files of the config of now; its objectives come along. Called under the lock of reloads.
 pub async fn apply(app: &App) {
     let loaded = app.loaded.load_full();
     let settings = loaded.config.rule_settings.clone();
@@ -127,7 +127,9 @@ pub async fn apply(app: &App) {
             }
         }
     }
-    let (groups, unread) = app.rule_files.groups(&defaults(&loaded.config.rule_settings, &app.external_url));
+    let defaults = defaults(&loaded.config.rule_settings, &app.external_url);
+    let (mut groups, unread) = app.rule_files.groups(&defaults);
+    groups.extend(crate::slos::groups(&loaded.config.slos, &defaults));
     app.rule_files.inputs.send(GroupsInput::Configure { groups, unread }).await;
     app.changes.tell(Changed::Alerts);
 }

@@ -88,22 +88,27 @@ pub fn smtp(given: &config::Smtp) -> SmtpSettings {
     }
 }
 
-/// Thresholds for the rules organ.
-pub fn rule(given: &config::Rule) -> belfry_rules::ThresholdRule {
+/// How a value is compared.
+pub fn condition(given: config::Condition) -> belfry_rules::Condition {
     use belfry_rules::Condition as C;
     use config::Condition as G;
+    match given {
+        G::GreaterThan => C::GreaterThan,
+        G::LessThan => C::LessThan,
+        G::Equals => C::Equals,
+        G::NotEquals => C::NotEquals,
+        G::GreaterOrEqual => C::GreaterOrEqual,
+        G::LessOrEqual => C::LessOrEqual,
+    }
+}
+
+/// Thresholds for the rules organ.
+pub fn rule(given: &config::Rule) -> belfry_rules::ThresholdRule {
     belfry_rules::ThresholdRule {
         name: given.name.clone(),
         description: given.description.clone(),
         metric: given.metric.clone(),
-        condition: match given.condition {
-            G::GreaterThan => C::GreaterThan,
-            G::LessThan => C::LessThan,
-            G::Equals => C::Equals,
-            G::NotEquals => C::NotEquals,
-            G::GreaterOrEqual => C::GreaterOrEqual,
-            G::LessOrEqual => C::LessOrEqual,
-        },
+        condition: condition(given.condition),
         threshold: given.threshold,
         duration: given.duration,
         severity: given.severity,

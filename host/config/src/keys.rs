@@ -1,6 +1,7 @@
 //! The keys of `belfry.toml`, with their types, defaults and meanings.
 
 mod scrape;
+mod slo;
 
 use crate::spec::Kind::*;
 use crate::spec::Need::*;
@@ -28,6 +29,7 @@ pub(crate) static ROOT: TableSpec = TableSpec {
         key("smtp", Table(&SMTP), Optional, "The mail server for plugins that send mail."),
         key("rules", Table(&RULES), Optional, "Prometheus rule files."),
         key("rule", Tables(&RULE), Optional, "A threshold on a metric."),
+        key("slo", Tables(&slo::SLO), Optional, "A service level objective."),
         key("report", Tables(&REPORT), Optional, "A report on a schedule."),
         key("telemetry", Table(&TELEMETRY), Optional, "Belfry's own logs and traces."),
     ],

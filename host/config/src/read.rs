@@ -7,6 +7,7 @@ mod rule_files;
 mod rules;
 mod scrape;
 mod server;
+mod slo;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -159,12 +160,14 @@ pub(crate) fn config(root: &Table, context: &mut Context<'_>) -> Option<Config> 
     let at = Origin { source: 0, offset: 0 };
     let root = View::new(root, at, &ROOT);
     let (plugins, channels) = (root.tables("plugin"), root.tables("channel"));
-    let (rules, reports) = (root.tables("rule"), root.tables("report"));
+    let (rules, slos, reports) = (root.tables("rule"), root.tables("slo"), root.tables("report"));
     // Nobody can use a plugin that is switched off.
     let enabled: Vec<View<'_>> = plugins.iter().copied().filter(|p| p.bool("enabled")).collect();
     context.plugins = names(&enabled);
     context.channels = names(&channels);
-    for (views, what) in [(&plugins, "plugin"), (&channels, "channel"), (&rules, "rule"), (&reports, "report")] {
+    for (views, what) in
+        [(&plugins, "plugin"), (&channels, "channel"), (&rules, "rule"), (&slos, "slo"), (&reports, "report")]
+    {
         context.unique_names(views, what);
     }
 
@@ -183,6 +186,7 @@ pub(crate) fn config(root: &Table, context: &mut Context<'_>) -> Option<Config> 
     let route = rules::route(root, context);
     let (rule_files, rule_settings) = rule_files::files(root.table("rules"), context);
     let rules = rules::rules(&rules, collection.as_ref(), context);
+    let slos = slo::slos(&slos, storage.as_ref(), context);
     let reports = component::reports(&reports, context);
     if route.is_none() && !rules.is_empty() && context.channels.is_empty() {
         let first = root.place("rule");
@@ -208,6 +212,7 @@ pub(crate) fn config(root: &Table, context: &mut Context<'_>) -> Option<Config> 
         rule_files,
         rule_settings,
         rules,
+        slos,
         reports,
         telemetry: telemetry?,
     })

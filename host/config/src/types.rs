@@ -1,6 +1,7 @@
 //! What a checked config looks like: plain values, ready to use.
 
 pub mod scrape;
+pub mod slo;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ pub struct Config {
     pub rule_settings: RuleSettings,
     /// `[[rule]]`, enabled ones, by unique name.
     pub rules: Vec<Rule>,
+    /// `[[slo]]`, enabled ones, by unique name.
+    pub slos: Vec<slo::Slo>,
     /// `[[report]]`, enabled ones, by unique name.
     pub reports: Vec<Report>,
     /// `[telemetry]`

@@ -114,6 +114,17 @@ pub(super) fn rules(views: &[View<'_>], all: Option<&Collection>, context: &mut 
     views.iter().filter_map(|v| rule(*v, all, context)).collect()
 }
 
+pub(super) fn condition(word: &str) -> Condition {
+    match word {
+        "greater_than" => Condition::GreaterThan,
+        "less_than" => Condition::LessThan,
+        "equals" => Condition::Equals,
+        "not_equals" => Condition::NotEquals,
+        "greater_or_equal" => Condition::GreaterOrEqual,
+        _ => Condition::LessOrEqual,
+    }
+}
+
 fn rule(view: View<'_>, all: Option<&Collection>, context: &mut Context<'_>) -> Option<Rule> {
     if let Some(metric) = view.text("metric")
         && let Err(errors) = belfry_promql::parse_selector(metric)
@@ -147,14 +158,7 @@ fn rule(view: View<'_>, all: Option<&Collection>, context: &mut Context<'_>) -> 
         name: view.string("name")?,
         description: view.string("description").unwrap_or_default(),
         metric: view.string("metric")?,
-        condition: match view.text("condition")? {
-            "greater_than" => Condition::GreaterThan,
-            "less_than" => Condition::LessThan,
-            "equals" => Condition::Equals,
-            "not_equals" => Condition::NotEquals,
-            "greater_or_equal" => Condition::GreaterOrEqual,
-            _ => Condition::LessOrEqual,
-        },
+        condition: condition(view.text("condition")?),
         threshold: view.number("threshold")?,
         duration: view.duration("duration")?,
         severity: Severity::ALL.into_iter().find(|s| Some(s.as_str()) == view.text("severity"))?,

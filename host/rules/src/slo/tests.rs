@@ -18,7 +18,7 @@ fn api(window: Duration) -> Slo {
         interval: Windows::of(window).interval(),
         indicator: Indicator::Ratio {
             good: r#"sum(rate(http_requests_total{code!~"5.."}[$window]))"#.into(),
-            total: "sum(rate(http_requests_total[$window]))".into(),
+            total: "sum(rate(http_requests_total[$window])) # all of them".into(),
         },
         labels: Labels::from_pairs([("team", "web")]),
     }

@@ -65,12 +65,13 @@ fn events(slo: &Slo, window: &str) -> (String, String) {
         Indicator::Threshold { query, condition, threshold } => {
             let (step, operator, threshold) = (format_duration(slo.interval), condition.operator(), number(*threshold));
             (
-                format!("sum_over_time((({query}) {operator} bool {threshold})[{window}:{step}])"),
-                format!("count_over_time(({query})[{window}:{step}])"),
+                format!("sum_over_time((({query}\n) {operator} bool {threshold})[{window}:{step}])"),
+                format!("count_over_time(({query}\n)[{window}:{step}])"),
             )
         }
     };
-    (format!("({good}) >= 0 or (({total}) >= 0) * 0"), format!("({total}) >= 0"))
+    // The line's end ends a comment.
+    (format!("({good}\n) >= 0 or (({total}\n) >= 0) * 0"), format!("({total}\n) >= 0"))
 }
 
 /// As PromQL reads it.

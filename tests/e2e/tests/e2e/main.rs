@@ -17,6 +17,7 @@ mod rules_cli;
 mod rules_files;
 mod scrape;
 mod secrets;
+mod slo;
 
 /// This machine, twice a second.
 const SYSTEM: &str = r#"
