@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["model", "promql"]),
     ("plugin", &["model"]),
     ("ingest", &["model", "store"]),
+    ("remote", &["model"]),
     ("rules", &["model", "promql", "template"]),
     ("notify", &["model"]),
     ("reports", &["model", "promql"]),
@@ -34,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "reports",
             "dashboard",
             "template",
+            "remote",
         ],
     ),
 ];
@@ -46,7 +48,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("granit-parser", &["rules", "config"]),
     ("rusqlite", &["state"]),
     ("lettre", &["plugin"]),
-    ("hyper", &["plugin", "dashboard", "ingest"]),
+    ("hyper", &["plugin", "dashboard", "ingest", "remote"]),
     ("sysinfo", &["plugin"]),
 ];
 
