@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["model", "promql"]),
     ("plugin", &["model"]),
     ("ingest", &["model", "store"]),
-    ("remote", &["model"]),
+    ("remote", &["model", "store"]),
     ("rules", &["model", "promql", "template"]),
     ("notify", &["model"]),
     ("reports", &["model", "promql"]),

@@ -8,3 +8,4 @@
 //! Not here: what a sample may be (`ingest`), the local store (`store`), evaluation (`promql`), loops and the clock.
 
 pub mod engine;
+pub mod http;

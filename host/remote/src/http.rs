@@ -1,0 +1,330 @@
+//! The HTTP client of all engines: kept connections, a bounded answer, packed or not, one time limit for all of it.
+//!
+//! Invariant: no more than the asked limit is held of an answer, before and after unpacking; credentials go to the
+//! engine's own address only (redirects are not followed), and no error or log line holds one.
+//! Not here: what is sent, what an answer means, when to try again.
+
+mod tls;
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::ServerName;
+use url::Url;
+
+/// Connections that nothing uses just now.
+const IDLE_CONNECTIONS_MAX: usize = 4;
+/// They are kept over a pause of this length; shorter than what servers and balancers usually allow.
+const IDLE_TIME: Duration = Duration::from_secs(50);
+/// What packing adds at most to an answer that cannot be packed, for its head and tail.
+const PACKING_BYTES: usize = 1 << 10;
+/// Bytes of a file that holds a secret.
+const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of an answer's body that are shown in a reason.
+const REASON_BYTES_MAX: usize = 300;
+/// A pause that an engine asks for is believed up to this.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// The text itself.
+    Text(String),
+    /// A file that holds it; read at each use, so that a new token is used at once.
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+impl Secret {
+    /// The text as it is now, without white space around it.
+    pub fn read(&self) -> Result<String, HttpError> {
+        let path = match self {
+            Self::Text(text) => return Ok(text.clone()),
+            Self::File(path) => path,
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut text = String::new();
+        std::fs::File::open(path)
+            .and_then(|f| f.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text))
+            .map_err(|e| HttpError::Failed(format!("cannot read the secret file `{name}`: {}", e.kind())))?;
+        Ok(text.trim().to_owned())
+    }
+}
+
+/// Who we say we are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Auth {
+    /// Nobody.
+    #[default]
+    None,
+    /// A name and a password.
+    Basic {
+        /// Name.
+        username: String,
+        /// Password.
+        password: Secret,
+    },
+    /// A token, with the word before it.
+    Token {
+        /// `Bearer`; InfluxDB 2 says `Token`.
+        kind: String,
+        /// The token.
+        token: Secret,
+    },
+}
+
+/// How connections are secured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// Certificates to trust (PEM), instead of Mozilla's.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key (PEM).
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name that the engine's certificate must have, instead of its address.
+    pub server_name: Option<String>,
+    /// Trust anybody.
+    pub insecure_skip_verify: bool,
+}
+
+/// How an engine is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// Who we say we are.
+    pub auth: Auth,
+    /// Sent with each request.
+    pub headers: Vec<(String, Secret)>,
+    /// How connections are secured.
+    pub tls: TlsOptions,
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// `GET` or `POST`.
+    pub method: Method,
+    /// Where; with its query.
+    pub url: Url,
+    /// Beside those of the options.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Empty for `GET`.
+    pub body: Bytes,
+    /// In all, the answer's body included.
+    pub timeout: Duration,
+    /// Of the answer, unpacked.
+    pub answer_bytes_max: usize,
+}
+
+impl Ask {
+    /// A `GET`.
+    pub fn get(url: Url, timeout: Duration, answer_bytes_max: usize) -> Self {
+        Self { method: Method::GET, url, headers: Vec::new(), body: Bytes::new(), timeout, answer_bytes_max }
+    }
+
+    /// A `POST` with a body of this content type.
+    pub fn post(
+        url: Url,
+        content_type: &'static str,
+        body: impl Into<Bytes>,
+        timeout: Duration,
+        answer_bytes_max: usize,
+    ) -> Self {
+        let headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
+        Self { method: Method::POST, url, headers, body: body.into(), timeout, answer_bytes_max }
+    }
+
+    /// A `POST` of a form, as long queries are sent.
+    pub fn form(url: Url, pairs: &[(&str, &str)], timeout: Duration, answer_bytes_max: usize) -> Self {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        Self::post(url, "application/x-www-form-urlencoded", body, timeout, answer_bytes_max)
+    }
+
+    /// The same with one header more.
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+/// What came back, whatever its status.
+#[derive(Clone, Debug)]
+pub struct HttpAnswer {
+    /// 200 and so on.
+    pub status: StatusCode,
+    /// As they came.
+    pub headers: HeaderMap,
+    /// Unpacked.
+    pub body: Vec<u8>,
+}
+
+impl HttpAnswer {
+    /// What the engine asks to be waited: `Retry-After` in seconds (a date is not looked at). At most five minutes.
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        let seconds: u64 = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+        Some(seconds.min(RETRY_AFTER_MAX.as_secs()) * 1000)
+    }
+
+    /// The status and the beginning of the body, on one line: for people.
+    pub fn reason(&self) -> String {
+        let shown = self.body.get(..REASON_BYTES_MAX).unwrap_or(&self.body);
+        let text: String = String::from_utf8_lossy(shown).split_whitespace().collect::<Vec<_>>().join(" ");
+        match text.is_empty() {
+            true => format!("status {}", self.status.as_u16()),
+            false => format!("status {}: {text}", self.status.as_u16()),
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum HttpError {
+    /// Connection, TLS, a secret's file: trying again may help. Without secrets.
+    #[error("{0}")]
+    Failed(String),
+    /// Trying again may help.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    /// The same request will get the same answer.
+    #[error("the answer is longer than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// The client of one engine.
+#[derive(Clone)]
+pub struct HttpClient {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    options: Arc<HttpOptions>,
+}
+
+impl HttpClient {
+    /// Fails when a certificate or key cannot be read; the error says which.
+    pub fn new(options: HttpOptions) -> Result<Self, String> {
+        let tls = tls::config(&options.tls)?;
+        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let connector = match &options.tls.server_name {
+            Some(name) => {
+                let bad = |_| format!("`server_name`: `{name}` is no host name");
+                let name = ServerName::try_from(name.clone()).map_err(bad)?;
+                builder.with_server_name_resolver(FixedServerNameResolver::new(name)).enable_http1().wrap_connector(tcp)
+            }
+            None => builder.enable_http1().wrap_connector(tcp),
+        };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIME)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .build(connector);
+        Ok(Self { client, options: Arc::new(options) })
+    }
+
+    /// Asks once. Any status is an answer, a redirect too: what follows is the caller's to say.
+    pub async fn ask(&self, ask: Ask) -> Result<HttpAnswer, HttpError> {
+        let timeout = ask.timeout;
+        tokio::time::timeout(timeout, self.exchange(ask)).await.unwrap_or(Err(HttpError::TimedOut(timeout)))
+    }
+
+    async fn exchange(&self, ask: Ask) -> Result<HttpAnswer, HttpError> {
+        let limit = ask.answer_bytes_max;
+        let request = self.request(ask)?;
+        let answer = self.client.request(request).await.map_err(|e| HttpError::Failed(reason(&e)))?;
+        let (head, incoming) = answer.into_parts();
+        let body = read(incoming, &head.headers, limit).await?;
+        Ok(HttpAnswer { status: head.status, headers: head.headers, body })
+    }
+
+    fn request(&self, ask: Ask) -> Result<Request<Full<Bytes>>, HttpError> {
+        let bad = |what: &str| HttpError::Failed(format!("{what} cannot be sent"));
+        let request = Request::builder().method(ask.method).uri(ask.url.as_str()).body(Full::new(ask.body));
+        let mut request = request.map_err(|_| bad("the address"))?;
+        let headers = request.headers_mut();
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("Belfry/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        for (name, value) in &self.options.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("a header's name"))?;
+            headers.insert(name, sensitive(value.read()?).ok_or_else(|| bad("a header's value"))?);
+        }
+        for (name, value) in ask.headers {
+            headers.insert(name, value);
+        }
+        let authorization = match &self.options.auth {
+            Auth::None => return Ok(request),
+            Auth::Basic { username, password } => {
+                let both = format!("{username}:{}", password.read()?);
+                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(both))
+            }
+            Auth::Token { kind, token } => format!("{kind} {}", token.read()?),
+        };
+        headers.insert(header::AUTHORIZATION, sensitive(authorization).ok_or_else(|| bad("the credentials"))?);
+        Ok(request)
+    }
+}
+
+fn sensitive(text: String) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// The innermost cause says the most; none of them holds a header.
+fn reason(e: &hyper_util::client::legacy::Error) -> String {
+    let mut cause: &dyn std::error::Error = e;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if e.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }
+}
+
+/// Reads the body, and unpacks it.
+async fn read(mut incoming: hyper::body::Incoming, headers: &HeaderMap, limit: usize) -> Result<Vec<u8>, HttpError> {
+    let packed = match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"" | b"identity") => false,
+        Some(b"gzip") => true,
+        Some(other) => {
+            let other = String::from_utf8_lossy(other).chars().take(40).collect::<String>();
+            return Err(HttpError::Failed(format!("the answer is packed as `{other}`, which was not asked for")));
+        }
+    };
+    // Packing can make a tiny answer longer.
+    let read_max = if packed { limit.saturating_add(PACKING_BYTES) } else { limit };
+    let mut body = Vec::new();
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|e| HttpError::Failed(format!("the answer broke off: {e}")))?;
+        if let Some(data) = frame.data_ref() {
+            if body.len() + data.len() > read_max {
+                return Err(HttpError::TooLarge(limit));
+            }
+            body.extend_from_slice(data);
+        }
+    }
+    if packed { unpack(&body, limit) } else { Ok(body) }
+}
+
+/// Stops one byte past the limit: what a small answer grows to is never held.
+fn unpack(packed: &[u8], limit: usize) -> Result<Vec<u8>, HttpError> {
+    let mut body = Vec::new();
+    let reader = flate2::read::MultiGzDecoder::new(packed);
+    let read = reader.take((limit as u64).saturating_add(1)).read_to_end(&mut body);
+    read.map_err(|e| HttpError::Failed(format!("the answer cannot be unpacked: {e}")))?;
+    if body.len() > limit { Err(HttpError::TooLarge(limit)) } else { Ok(body) }
+}
+
+#[cfg(test)]
+mod tests;
