@@ -22,7 +22,8 @@ pub fn groups(slos: &[config::Slo], defaults: &Defaults) -> Vec<GroupSpec> {
     groups
 }
 
-fn spec(slo: &config::Slo) -> Slo {
+/// As the rules take it.
+pub fn spec(slo: &config::Slo) -> Slo {
     let indicator = match slo.indicator.clone() {
         config::Indicator::Ratio { good, total } => Indicator::Ratio { good, total },
         config::Indicator::Threshold { query, condition, threshold } => {

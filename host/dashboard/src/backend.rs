@@ -15,8 +15,8 @@ use tokio::sync::broadcast;
 
 use crate::dto::{
     Accepted, AlertEpisodeView, Alerts, ArchiveQuery, ArchivedReport, ChannelView, ChartKind, ChartSpec,
-    CurrentMetrics, LiveEvent, MetricsQuery, Overview, PluginView, Readiness, ReportView, RuleView, Source, TimeSeries,
-    TimeSeriesRequest,
+    CurrentMetrics, LiveEvent, MetricsQuery, Overview, PluginView, Readiness, ReportView, RuleView, SloView, Slos,
+    Source, TimeSeries, TimeSeriesRequest,
 };
 use crate::prometheus_targets::ScrapePool;
 
@@ -183,6 +183,12 @@ pub trait Backend: Send + Sync {
 
     /// All rule groups: a copy of what they are now.
     fn rule_groups(&self) -> Vec<crate::rule_groups::RuleGroup>;
+
+    /// Service level objectives in the order of the config, without `detail`.
+    async fn slos(&self) -> Result<Slos, BackendError>;
+
+    /// One objective with its `detail`.
+    async fn slo(&self, name: &str) -> Result<SloView, BackendError>;
 
     /// All channels in the order of the config.
     async fn channels(&self) -> Vec<ChannelView>;

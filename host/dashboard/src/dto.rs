@@ -11,6 +11,7 @@ mod plugins;
 mod reports;
 mod schema;
 mod series;
+mod slos;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ pub use overview::*;
 pub use plugins::*;
 pub use reports::*;
 pub use series::*;
+pub use slos::*;
 
 /// How a dependency is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]

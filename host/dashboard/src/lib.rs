@@ -22,6 +22,7 @@ pub mod prometheus_targets;
 mod remote_read;
 mod reply;
 pub mod rule_groups;
+mod slos;
 
 use std::sync::Arc;
 
@@ -60,6 +61,7 @@ pub fn router(
         .merge(manage::routes())
         .merge(operate::routes())
         .merge(openapi::routes())
+        .merge(slos::routes())
         .nest("/api/v1", prometheus::routes())
         .nest("/api/v1", prometheus_status::routes())
         .nest("/api/v1", prometheus_targets::routes())

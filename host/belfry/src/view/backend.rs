@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use belfry_dashboard::backend::{About, Backend, BackendError, DocumentBytes, QueryAnswer, QueryFailure, QueryOptions};
 use belfry_dashboard::dto::{
     Accepted, AlertEpisodeView, Alerts, ArchiveQuery, ArchivedReport, ChannelView, CheckStatus, CurrentMetrics,
-    LiveEvent, MetricsQuery, Overview, PluginView, Readiness, ReadinessCheck, ReportView, RuleView, Source, TimeSeries,
-    TimeSeriesRequest,
+    LiveEvent, MetricsQuery, Overview, PluginView, Readiness, ReadinessCheck, ReportView, RuleView, SloView, Slos,
+    Source, TimeSeries, TimeSeriesRequest,
 };
 use belfry_dashboard::prometheus_targets::ScrapePool;
 use belfry_model::{JournalEntry, Matcher, SeriesRead, Severity, TimeRange, TimestampMs};
@@ -18,7 +18,7 @@ use belfry_reports::ReportsInput;
 use belfry_store::Health;
 use tokio::sync::broadcast;
 
-use super::{alerts, metrics, overview, plugins, prometheus, reports, scrape, series, sources};
+use super::{alerts, metrics, overview, plugins, prometheus, reports, scrape, series, slos, sources};
 use crate::app::App;
 use crate::changes::Changed;
 use crate::queries::QueryFault;
@@ -76,6 +76,14 @@ impl Backend for Dashboard {
 
     fn rule_groups(&self) -> Vec<belfry_dashboard::rule_groups::RuleGroup> {
         super::rules::groups(&self.0)
+    }
+
+    async fn slos(&self) -> Result<Slos, BackendError> {
+        slos::slos(&self.0).await
+    }
+
+    async fn slo(&self, name: &str) -> Result<SloView, BackendError> {
+        slos::slo(&self.0, name).await
     }
 
     async fn channels(&self) -> Vec<ChannelView> {

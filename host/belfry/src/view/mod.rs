@@ -14,4 +14,5 @@ mod reports;
 mod rules;
 mod scrape;
 mod series;
+mod slos;
 mod sources;

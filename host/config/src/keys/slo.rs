@@ -9,6 +9,7 @@ pub(super) static SLO: TableSpec = TableSpec {
     doc: "A service level objective: alerts while its error budget burns too fast.",
     keys: &[
         key("name", Text, Required, "A unique name; the label `slo`."),
+        key("description", Text, Optional, "What is promised to whom, for people."),
         key("enabled", Bool, Default("true"), "Watched or not."),
         key("objective", Number, Required, "Percent that must be good, like 99.9."),
         key("window", Duration, Default("\"30d\""), "Over how long."),

@@ -1,10 +1,12 @@
 //! `[[slo]]`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use belfry_model::duration::format_duration;
 use belfry_model::labels::is_legacy_name;
-use belfry_promql::ValueType;
+use belfry_promql::syntax::ast::{AggregateOp, Grouping};
+use belfry_promql::{Expr, ExprKind, ValueType};
 
 use super::Context;
 use super::rules::condition;
@@ -24,6 +26,10 @@ const WINDOW_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// Beyond this the error budget is too small a number to count with.
 const OBJECTIVE_MAX: f64 = 99.999_999;
+
+/// Aggregations whose answers have the labels they group by, and no others.
+const SUMS: [AggregateOp; 5] =
+    [AggregateOp::Sum, AggregateOp::Count, AggregateOp::Avg, AggregateOp::Min, AggregateOp::Max];
 
 /// Labels that its series and alerts have anyway.
 const OWN_LABELS: [&str; 4] = ["alertname", "severity", "slo", "window"];
@@ -56,6 +62,7 @@ fn slo(view: View<'_>, storage: Option<&Storage>, context: &mut Context<'_>) -> 
     }
     Some(Slo {
         name: view.string("name")?,
+        description: view.string("description").unwrap_or_default(),
         objective: view.number("objective")?,
         window: view.duration("window")?,
         interval: view.duration("interval"),
@@ -106,6 +113,9 @@ fn indicator(view: View<'_>, context: &mut Context<'_>) -> Option<Indicator> {
         (2, 0) => {
             let good = expression(view, "good", true, context);
             let total = expression(view, "total", true, context);
+            if let (Some(good), Some(total)) = (&good, &total) {
+                same_labels(view, good, total, context);
+            }
             Some(Indicator::Ratio { good: good?, total: total? })
         }
         (0, 3) => {
@@ -161,6 +171,35 @@ fn expression(view: View<'_>, key: &str, with_window: bool, context: &mut Contex
             None
         }
         Ok(_) => Some(text.to_owned()),
+    }
+}
+
+/// Sides with other labels cannot be divided: nothing would be known of the objective, for ever.
+fn same_labels(view: View<'_>, good: &str, total: &str, context: &mut Context<'_>) {
+    let labels = |text: &str| grouping(&belfry_promql::parse(&text.replace(PLACEHOLDER, ANY_WINDOW)).ok()?);
+    let (Some(of_good), Some(of_total)) = (labels(good), labels(total)) else { return };
+    if of_good != of_total {
+        let said = |labels: &BTreeSet<String>| match labels.is_empty() {
+            true => "no labels".to_owned(),
+            false => labels.iter().map(|l| format!("`{l}`")).collect::<Vec<_>>().join(", "),
+        };
+        let message =
+            format!("`good` has {}, `total` has {}: they cannot be compared", said(&of_good), said(&of_total));
+        context.warning(view.place("good"), message, "aggregate both sides by the same labels");
+    }
+}
+
+/// The labels of an answer, where the expression says them: it sums up, or calculates with such a sum.
+fn grouping(expr: &Expr) -> Option<BTreeSet<String>> {
+    match &expr.unwrap_parens().kind {
+        ExprKind::Aggregate(a) if SUMS.contains(&a.op) => match &a.grouping {
+            Grouping::None => Some(BTreeSet::new()),
+            Grouping::By(labels) => Some(labels.iter().cloned().collect()),
+            Grouping::Without(_) => None,
+        },
+        ExprKind::Binary(b) if b.rhs.value_type() == ValueType::Scalar => grouping(&b.lhs),
+        ExprKind::Binary(b) if b.lhs.value_type() == ValueType::Scalar => grouping(&b.rhs),
+        _ => None,
     }
 }
 

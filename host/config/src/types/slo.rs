@@ -11,6 +11,8 @@ use super::Condition;
 pub struct Slo {
     /// Unique.
     pub name: String,
+    /// For people; may be empty.
+    pub description: String,
     /// Percent that must be good: more than 0, less than 100.
     pub objective: f64,
     /// Over how long.

@@ -8,7 +8,7 @@ use super::route::ValueKind::{Integer, Repeated};
 use super::route::{Parameter, Route, of};
 use crate::dto::{
     Accepted, AlertEpisodeView, Alerts, ArchivedReport, ChannelView, CurrentMetrics, LogLevel, Overview, PluginView,
-    Readiness, ReportView, RuleView, Source, TimeSeries,
+    Readiness, ReportView, RuleView, SloView, Slos, Source, TimeSeries,
 };
 
 const NAME: &[Parameter] = &[Parameter::path("name", "Its name.")];
@@ -58,6 +58,14 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/api/alerts/history", "alerts", "Alerts of the past, newest first.", of::<Vec<AlertEpisodeView>>)
         .with(&[Parameter::query("limit", "At most this many; default 200, at most 1000.").value(Integer)]),
     Route::get("/api/rules", "alerts", "Rules with their last evaluation.", of::<Vec<RuleView>>),
+    Route::get("/api/slos", "alerts", "Service level objectives: how they stand, without `detail`.", of::<Slos>),
+    Route::get(
+        "/api/slos/{name}",
+        "alerts",
+        "One objective with its queries, alerts and recorded series in `detail`.",
+        of::<SloView>,
+    )
+    .with(NAME),
     Route::get("/api/channels", "alerts", "Channels with their last deliveries.", of::<Vec<ChannelView>>),
     Route::get("/api/plugins", "plugins", "All plugins, without `detail`.", of::<Vec<PluginView>>),
     Route::get(

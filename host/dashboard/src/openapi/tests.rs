@@ -16,6 +16,7 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("manage", "", include_str!("../manage.rs")),
     ("operate", "", include_str!("../operate.rs")),
     ("openapi", "", include_str!("../openapi.rs")),
+    ("slos", "", include_str!("../slos.rs")),
     ("prometheus", "/api/v1", include_str!("../prometheus.rs")),
     ("prometheus_rules", "/api/v1", include_str!("../prometheus_rules.rs")),
     ("prometheus_status", "/api/v1", include_str!("../prometheus_status.rs")),
@@ -226,6 +227,23 @@ fn values_are_as_their_schemas_say() {
         last_duration_seconds: Some(0.001),
         last_error: None,
     });
+    let alert = SloAlert {
+        severity: "page".into(),
+        window: "1h".into(),
+        query: "slo:burn_rate > 14.4".into(),
+        state: model::AlertState::Firing,
+        active: vec![model::Fingerprint(7)],
+        error: None,
+    };
+    let recorded = vec![SloRecorded { window: Some("1h".into()), ..SloRecorded::default() }, SloRecorded::default()];
+    let detail = SloDetail { alerts: vec![alert], recorded, ..SloDetail::default() };
+    let burns = vec![SloBurn { long_rate: Some(2.0), ..SloBurn::default() }];
+    let series = vec![SloSeries { burns, ..SloSeries::default() }];
+    for state in [SloState::NoData, SloState::Ok, SloState::BurningSlow, SloState::BurningFast, SloState::Exhausted] {
+        let slo = SloView { state, series: series.clone(), ..SloView::default() };
+        checker.check(&Slos { slos: vec![slo.clone()], ..Slos::default() });
+        checker.check(&SloView { detail: Some(detail.clone()), ..slo });
+    }
     checker.check(&ChannelView { recent: vec![DeliveryView::default()], ..ChannelView::default() });
     checker.check(&PluginView::default());
     let detail = PluginDetail {

@@ -24,6 +24,9 @@ pub const WINDOW_PLACEHOLDER: &str = "$window";
 /// The name that the file of an SLO's group goes by.
 pub const FILE_NAME: &str = "[[slo]]";
 
+/// Recorded while `good` has label sets that `total` has not.
+pub const UNMATCHED: &str = "slo:unmatched_good:count";
+
 /// What is promised.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slo {
@@ -71,6 +74,21 @@ impl Slo {
     /// The rules that watch it. Problems are there only when an expression of the indicator is none.
     pub fn rules(&self) -> Result<RuleFile, Vec<Problem>> {
         file::parse(&self.rules_text(), FILE_NAME)
+    }
+
+    /// Good and all events within `window`, as the config asks for them; `None` for a threshold.
+    pub fn good_and_total(&self, window: &str) -> Option<(String, String)> {
+        match &self.indicator {
+            Indicator::Ratio { good, total } => {
+                Some((good.replace(WINDOW_PLACEHOLDER, window), total.replace(WINDOW_PLACEHOLDER, window)))
+            }
+            Indicator::Threshold { .. } => None,
+        }
+    }
+
+    /// Good and all events within `window` as they are recorded for both kinds of indicator, for people to try out.
+    pub fn events(&self, window: &str) -> (String, String) {
+        self.good_and_total(window).unwrap_or_else(|| write::held(self, window))
     }
 
     /// The share of bad events that the objective allows.

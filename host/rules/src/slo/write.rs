@@ -1,15 +1,20 @@
 //! The rule file of an SLO.
 //!
 //! What is recorded, in the order in which one needs the other:
+//! `slo:unmatched_good:count` (label sets of `good` that `total` has not: there is none when all is well),
 //! `slo:good:rate` and `slo:total:rate` (the indicator over the shortest window), `slo:objective_ratio`,
 //! `slo:error_ratio` for each window, `slo:burn_rate` for each window, `slo:error_budget_remaining`.
+//!
+//! Invariant: an error ratio is bad events over all events of its window, however traffic varies: never a mean of ratios.
+//! Long windows divide the mean of good rates by the mean of all rates: both have the same times, so this is the sum of
+//! good events over the sum of all.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use belfry_model::duration::format_duration;
 
-use super::{BURNS, Indicator, Slo, WINDOW_PLACEHOLDER, Windows};
+use super::{BURNS, Indicator, Slo, UNMATCHED, Windows};
 
 /// JSON's strings are strings of YAML and of PromQL, too.
 fn quoted(text: &str) -> String {
@@ -26,6 +31,9 @@ pub(super) fn text(slo: &Slo) -> String {
         quoted(&slo.name),
         format_duration(slo.interval)
     );
+    if let Some((good, total)) = slo.good_and_total(&shortest) {
+        out.record(UNMATCHED, &format!("count(({good}\n) >= 0 unless ({total}\n))"), None);
+    }
     let (good, total) = events(slo, &shortest);
     out.record("slo:good:rate", &good, None);
     out.record("slo:total:rate", &total, None);
@@ -56,22 +64,26 @@ pub(super) fn text(slo: &Slo) -> String {
     out.text
 }
 
-/// Good and all events of a window. What is not a number is not good; a good count that is missing is none.
+/// Good and all events of a window. What is not a number is not good; a good count that is missing is none: unless there
+/// are good ones that belong to no total, for then the two sides have other labels and nothing can be said.
 fn events(slo: &Slo, window: &str) -> (String, String) {
-    let (good, total) = match &slo.indicator {
-        Indicator::Ratio { good, total } => {
-            (good.replace(WINDOW_PLACEHOLDER, window), total.replace(WINDOW_PLACEHOLDER, window))
-        }
-        Indicator::Threshold { query, condition, threshold } => {
-            let (step, operator, threshold) = (format_duration(slo.interval), condition.operator(), number(*threshold));
-            (
-                format!("sum_over_time((({query}\n) {operator} bool {threshold})[{window}:{step}])"),
-                format!("count_over_time(({query}\n)[{window}:{step}])"),
-            )
-        }
+    let Some((good, total)) = slo.good_and_total(window) else {
+        let (good, total) = held(slo, window);
+        return (format!("{good} or {total} * 0"), total);
     };
+    let matched = format!("unless on () {UNMATCHED}{{slo={}}}", quoted(&slo.name));
     // The line's end ends a comment.
-    (format!("({good}\n) >= 0 or (({total}\n) >= 0) * 0"), format!("({total}\n) >= 0"))
+    (format!("({good}\n) >= 0 or (({total}\n) >= 0) * 0 {matched}"), format!("({total}\n) >= 0"))
+}
+
+/// Evaluations at which a threshold held, and all.
+pub(super) fn held(slo: &Slo, window: &str) -> (String, String) {
+    let Indicator::Threshold { query, condition, threshold } = &slo.indicator else { return Default::default() };
+    let (step, operator, threshold) = (format_duration(slo.interval), condition.operator(), number(*threshold));
+    (
+        format!("sum_over_time((({query}\n) {operator} bool {threshold})[{window}:{step}])"),
+        format!("count_over_time(({query}\n)[{window}:{step}])"),
+    )
 }
 
 /// As PromQL reads it.
