@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { chromium } from "playwright-core";
 
-export const PAGES = ["overview", "explore", "alerts", "sources", "plugins", "reports", "status"];
+export const PAGES = ["overview", "explore", "alerts", "slos", "sources", "plugins", "reports", "status"];
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
 export async function open() {

@@ -33,7 +33,7 @@ for (const name of PAGES)
     const { page, problems, context } = await visit(`#/${name}`);
     await page.locator("main section, main .panel").first().waitFor();
     await settle(page);
-    assert.equal(await page.locator("h1").textContent(), name[0].toUpperCase() + name.slice(1));
+    assert.equal(await page.locator("h1").textContent(), name === "slos" ? "SLOs" : name[0].toUpperCase() + name.slice(1));
     assert.deepEqual(problems, []);
     await context.close();
   });
@@ -98,7 +98,7 @@ test("dark and light follow the system, and the choice is kept", async () => {
 for (const width of [360, 390, 768, 1024])
   test(`nothing scrolls sideways at ${width} px`, async () => {
     const { page, context } = await visit("#/overview", { viewport: { width, height: 800 } });
-    for (const name of [...PAGES, "plugins/host", "sources/host"]) {
+    for (const name of [...PAGES, "plugins/host", "sources/host", "slos/Checkout%20is%20fast"]) {
       await page.evaluate((h) => (location.hash = h), `#/${name}`);
       await settle(page);
       const over = await page.evaluate(() => {
@@ -140,6 +140,48 @@ test("a plugin's details open and close by keyboard", async () => {
   await dialog.waitFor({ state: "hidden" });
   // The address follows the dialog's own event, which comes right after it is gone.
   await page.waitForURL((url) => url.hash === "#/plugins");
+  await context.close();
+});
+
+test("objectives are ordered by what is left, and by what one asks for", { mock: true }, async () => {
+  const { page, context } = await visit("#/slos");
+  const names = () => page.locator("[data-slo]").evaluateAll((rows) => rows.map((r) => r.dataset.slo));
+  await page.locator("[data-slo]").first().waitFor();
+  assert.deepEqual((await names()).slice(0, 2), ["Search works", "Checkout is fast"]);
+  await page.getByRole("button", { name: "Objective" }).click();
+  await page.waitForFunction(() => document.querySelector("[data-slo]")?.dataset.slo === "API availability");
+  await page.getByLabel("Filter objectives").fill("mail");
+  await page.waitForFunction(() => document.querySelectorAll("[data-slo]").length === 1);
+  await page.getByText("young: 2 d 9 h of 30 d").waitFor();
+  await context.close();
+});
+
+test("an objective opens by keyboard: its budget is drawn, its alert and its expressions are linked", { mock: true }, async () => {
+  const { page, context, problems } = await visit("#/slos");
+  await page.getByRole("link", { name: "Checkout is fast" }).focus();
+  await page.keyboard.press("Enter");
+  await page.locator('[data-panel="slo-budget"] [data-chart="drawn"]').waitFor();
+  for (const id of ["slo-sli", "slo-burn", "slo-events"]) await page.locator(`[data-panel="${id}"] [data-chart="drawn"]`).waitFor();
+  assert.equal(await page.getByRole("link", { name: "The page of 1h is firing: to the alert" }).getAttribute("href"), "#/alerts/00000000075bcd15");
+  await page.getByRole("link", { name: "Explore All events, in 5m" }).click();
+  await page.waitForFunction(() => document.querySelector("#query")?.value === "sum(rate(http_requests_total[5m]))");
+  await page.goBack();
+  await page.getByRole("link", { name: "All objectives" }).click();
+  await page.locator("[data-slo]").first().waitFor();
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
+test("an objective that knows nothing says why, and none at all says how to make one", { mock: true }, async () => {
+  const { page, context } = await visit("#/slos");
+  await page.locator("[data-slo]").filter({ hasText: "Aggregate both sides by the same labels" }).waitFor();
+  await fetch(`${base}/mock/scene?name=empty`, { method: "POST" });
+  try {
+    await page.reload();
+    await page.locator("pre").getByText("[[slo]]").waitFor();
+  } finally {
+    await fetch(`${base}/mock/scene?name=`, { method: "POST" });
+  }
   await context.close();
 });
 
@@ -214,7 +256,7 @@ for (const colorScheme of ["light", "dark"])
   test(`axe finds nothing in ${colorScheme}`, async () => {
     const { page, context } = await visit("#/overview", { colorScheme, bypassCSP: true });
     const found = [];
-    for (const name of [...PAGES, "plugins/host", "sources/host"]) {
+    for (const name of [...PAGES, "plugins/host", "sources/host", "slos/Checkout%20is%20fast"]) {
       await page.evaluate((h) => (location.hash = h), `#/${name}`);
       await settle(page);
       if (name === "alerts") await page.locator(".head").first().click({ timeout: 2000 }).catch(() => {});

@@ -9,9 +9,10 @@ const WIDTHS = { wide: [1440, 900], tablet: [820, 1100], phone: [390, 844] };
 const looks = Object.entries(WIDTHS).flatMap(([name, [width, height]]) => ["light", "dark"].map((scheme) => [`${name}-${scheme}`, { width, height }, scheme]));
 // Whatever is there: the first plugin and source that measure, the newest report.
 const first = async (path, key, wanted) => ((await (await fetch(`${base}${path}`)).json()).find(wanted ?? (() => true)) ?? {})[key];
+const slo = await (await fetch(`${base}/api/slos`)).json().then((s) => s.slos[0]?.name);
 const measures = (x) => ["host", "system"].includes(x.name);
 const [plugin, source, report] = [await first("/api/plugins", "name", measures), await first("/api/sources", "name", measures), await first("/api/reports/archive", "id")];
-const more = { "alerts-open": "#/alerts", "alerts-rules": "#/alerts", "alerts-channels": "#/alerts", "plugin": `#/plugins/${plugin}`, "source": `#/sources/${source}`, "explored": "#/explore?q=system_cpu_usage_percent", "report": `#/reports/${report}` };
+const more = { "alerts-open": "#/alerts", "alerts-rules": "#/alerts", "alerts-channels": "#/alerts", "plugin": `#/plugins/${plugin}`, "source": `#/sources/${source}`, "slo": `#/slos/${encodeURIComponent(slo)}`, "explored": "#/explore?q=system_cpu_usage_percent", "report": `#/reports/${report}` };
 for (const [name, viewport, colorScheme] of looks) {
   const context = await browser.newContext({ viewport, colorScheme });
   const page = await context.newPage();

@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as data from "./data.mjs";
+import * as objectives from "./slos.mjs";
 
 const PORT = Number(process.argv[2] ?? process.env.PORT ?? 8099);
 const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
@@ -94,13 +95,14 @@ function queryRange(q) {
   if (/[({]\s*$/.test(query) || !query) return { code: 400, body: { status: "error", errorType: "bad_data", error: `1:${query.length + 1}: parse error: unexpected end of input` } };
   const [start, end, step] = ["start", "end", "step"].map((k) => Number(q.get(k)));
   // Belfry "started" half an hour ago, and was down for two minutes of it.
-  const born = data.started / 1000 - 1800;
+  const slos = query.includes("slo:");
+  const born = slos ? 0 : data.started / 1000 - 1800;
   const values = (f) => {
     const out = [];
-    for (let t = start; t <= end; t += step) if (t >= born && !(t > born + 900 && t < born + 1020)) out.push([t, String(f(t))]);
+    for (let t = start; t <= end; t += step) if (t >= born && !(!slos && t > born + 900 && t < born + 1020) && !Number.isNaN(f(t))) out.push([t, String(f(t))]);
     return out;
   };
-  return { code: 200, body: { status: "success", data: { resultType: "matrix", result: scene === "empty" ? [] : data.linesOf(query).map(([metric, f]) => ({ metric, values: values(f) })) } } };
+  return { code: 200, body: { status: "success", data: { resultType: "matrix", result: scene === "empty" ? [] : (slos ? objectives.linesOf(query) : data.linesOf(query)).map(([metric, f]) => ({ metric, values: values(f) })) } } };
 }
 
 function document(id, file) {
@@ -140,6 +142,11 @@ const server = createServer(async (request, response) => {
   if (path === "/api/alerts") return json(response, data.alerts(extraAlerts));
   if (path === "/api/alerts/history") return json(response, data.history());
   if (path === "/api/rules") return json(response, data.rules());
+  if (path === "/api/slos") return json(response, scene === "empty" ? { now_ms: Date.now(), slos: [] } : objectives.slos());
+  if ((m = /^\/api\/slos\/(.+)$/.exec(path))) {
+    const found = objectives.slo(m[1]);
+    return found ? json(response, found) : json(response, { error: "not_found", message: `there is no objective \`${m[1]}\`` }, 404);
+  }
   if (path === "/api/channels") return json(response, data.channels());
   if (path === "/api/plugins") return json(response, data.plugins(false));
   if (path === "/api/reports") return json(response, reports());

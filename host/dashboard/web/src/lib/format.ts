@@ -77,6 +77,10 @@ export function value(v: number | null | undefined, unit = "", steady = false): 
       return percent(v, steady);
     case "ratio":
       return percent(v * 100, steady);
+    case "sli":
+      return `${v.toFixed(3).replace(/\.?0+$/, "")} %`;
+    case "times":
+      return `${digits(v)}×`;
     case "bytes":
       return bytes(v, steady);
     case "bytes_per_second":

@@ -1,6 +1,6 @@
 /** The page, in the part of the address after `#`: works from any server, without a route on it. */
 
-export const PAGES = ["overview", "explore", "alerts", "sources", "plugins", "reports", "status"] as const;
+export const PAGES = ["overview", "explore", "alerts", "slos", "sources", "plugins", "reports", "status"] as const;
 export type Page = (typeof PAGES)[number];
 
 class Route {

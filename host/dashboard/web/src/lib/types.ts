@@ -202,6 +202,56 @@ export interface ArchivedReport {
   documents: { file_name: string; media_type: string; size_bytes: number }[];
   failed_sections: number;
 }
+export type SloState = "no_data" | "ok" | "burning_slow" | "burning_fast" | "exhausted";
+export interface SloBurn {
+  threshold: number;
+  severity: string;
+  long: string;
+  short: string;
+  long_rate: number | null;
+  short_rate: number | null;
+  possible: boolean;
+}
+export interface SloSeries {
+  labels: Labels;
+  state: SloState;
+  good_ratio: number | null;
+  budget_remaining_ratio: number | null;
+  known_since_ms: number | null;
+  exhausted_in_seconds: number | null;
+  burns: SloBurn[];
+  good: number | null;
+  total: number | null;
+}
+export interface SloDetail {
+  kind: "ratio" | "threshold";
+  good_query: string;
+  total_query: string;
+  good: string;
+  total: string;
+  shortest_window: string;
+  alerts: { severity: string; window: string; query: string; state: AlertState; active: string[]; error: string | null }[];
+  recorded: { name: string; window: string | null; query: string; error: string | null }[];
+}
+export interface Slo {
+  name: string;
+  description: string;
+  objective_percent: number;
+  window_seconds: number;
+  window: string;
+  interval_seconds: number;
+  labels: Labels;
+  state: SloState;
+  reason: string;
+  last_evaluation_ms: number | null;
+  series: SloSeries[];
+  series_total: number;
+  detail?: SloDetail;
+}
+export interface Slos {
+  now_ms: number;
+  slos: Slo[];
+}
 export interface CurrentMetrics {
   now_ms: number;
   truncated: boolean;
