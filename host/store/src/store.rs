@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use belfry_model::{Clock, TimestampMs};
+use belfry_model::{Clock, Labels, SeriesRef, TimestampMs};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
@@ -233,6 +233,12 @@ impl Store {
     /// that may, every 100 ms under [`FsyncPolicy::Interval`]. Under [`FsyncPolicy::Never`] it does nothing.
     pub fn sync(&self) -> io::Result<()> {
         if self.shared.config.fsync == FsyncPolicy::Never { Ok(()) } else { self.shared.sync() }
+    }
+
+    /// The labels of open series, in the order of `refs`; `None` for those that are forgotten.
+    pub fn labels_of(&self, refs: &[SeriesRef]) -> Vec<Option<Labels>> {
+        let state = self.shared.state.read();
+        refs.iter().map(|r| state.head.resolve(*r).map(|id| state.head.index.labels(id))).collect()
     }
 
     /// Refuses further batches, finishes those that wait, and syncs. Calling it twice is harmless.

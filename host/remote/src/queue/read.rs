@@ -1,0 +1,279 @@
+//! The front of the queue: records put together to shipments.
+//!
+//! Invariant: a parcel is of one file; what it says has been sent is remembered only when [`Queue::sent`] is told so.
+//! Not here: writing, shedding (`Queue`).
+
+use std::collections::HashMap;
+
+use belfry_model::TimestampMs;
+
+use super::Queue;
+use super::position::{self, Position};
+use super::record::{self, Item, Names};
+use super::segment::{self, Next};
+use crate::engine::{SeriesSamples, Shipment};
+
+/// Samples of a shipment, about: what Prometheus' own senders use is 2,000, and engines take more at less cost each.
+pub const SHIPMENT_SAMPLES: u64 = 10_000;
+/// Bytes of records of a shipment, about.
+const SHIPMENT_BYTES: usize = 1 << 20;
+
+/// A shipment and where the queue stands once the engine has it.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// What is sent.
+    pub shipment: Shipment,
+    /// Samples in it.
+    pub samples: u64,
+    /// When the first record of it was appended.
+    pub first_written: TimestampMs,
+    last_written: TimestampMs,
+    until: Position,
+}
+
+/// What is known of the file at the front.
+#[derive(Default)]
+pub(super) struct Reading {
+    file: u64,
+    /// The series that it introduces …
+    names: Names,
+    /// … before this place.
+    names_until: u64,
+    /// Some of its bytes.
+    ahead: Vec<u8>,
+    /// The place of the first of them.
+    ahead_from: u64,
+}
+
+/// The file at the front.
+struct Front {
+    position: Position,
+    end: u64,
+    is_last: bool,
+}
+
+impl Queue {
+    /// The next shipment; `None` when nothing waits. Blocks for as long as the disk takes. Asked again before
+    /// [`Queue::sent`], it answers the same samples (and perhaps more).
+    pub fn next_parcel(&self) -> Option<Parcel> {
+        let mut reading = self.reading.lock();
+        loop {
+            let front = self.front()?;
+            if reading.file != front.position.segment {
+                *reading = Reading { file: front.position.segment, ..Reading::default() };
+            }
+            let parcel = self.read_parcel(&mut reading, &front);
+            if parcel.is_some() {
+                return parcel;
+            }
+            if front.is_last {
+                return None;
+            }
+            // Nothing left here: on to the next file.
+            let next = Position { segment: front.position.segment + 1, offset: segment::HEADER_BYTES };
+            let mut inner = self.inner.lock();
+            inner.position = inner.position.max(next);
+            drop(inner);
+            self.forget_sent();
+        }
+    }
+
+    /// The engine has everything up to the end of this parcel.
+    pub fn sent(&self, parcel: &Parcel) {
+        let mut inner = self.inner.lock();
+        // Else it was shed meanwhile.
+        if inner.position < parcel.until {
+            inner.position = parcel.until;
+            inner.stats.waiting_since = (super::waiting(&inner) > 0).then_some(parcel.last_written);
+        }
+        let position = inner.position;
+        drop(inner);
+        self.forget_sent();
+        if let Err(e) = position::save(&*self.disk, &self.config.folder, position) {
+            tracing::warn!("how far the storage engine has the queue cannot be written down: {e}");
+        }
+    }
+
+    fn front(&self) -> Option<Front> {
+        let mut inner = self.inner.lock();
+        let now = inner.position.segment;
+        let found = inner.segments.iter().find(|s| s.number >= now).copied()?;
+        if found.number > now {
+            inner.position = Position { segment: found.number, offset: segment::HEADER_BYTES };
+        }
+        let is_last = inner.segments.back().is_some_and(|s| s.number == found.number);
+        Some(Front { position: inner.position, end: found.bytes, is_last })
+    }
+
+    /// Reads from the front; what is before it is read for the names alone, once after a start.
+    fn read_parcel(&self, reading: &mut Reading, front: &Front) -> Option<Parcel> {
+        let begin = front.position.offset.max(segment::HEADER_BYTES);
+        let from = begin.min(reading.names_until.max(segment::HEADER_BYTES));
+        if begin >= front.end || !self.read_ahead(reading, from, front) {
+            return None;
+        }
+        let mut place = from;
+        let mut building = Building::default();
+        let mut bytes = 0;
+        let is_bad = loop {
+            let offset = usize::try_from(place.saturating_sub(reading.ahead_from)).unwrap_or(usize::MAX);
+            let (payload, after) = match segment::next(&reading.ahead, offset) {
+                Next::End => break false,
+                Next::Bad => break true,
+                Next::Record(payload, after) => (payload, reading.ahead_from + after as u64),
+            };
+            let wanted = (place >= begin).then_some(&mut building);
+            if read_record(payload, &self.config.external, &mut reading.names, wanted).is_err() {
+                break true;
+            }
+            place = after;
+            reading.names_until = reading.names_until.max(place);
+            if place > begin {
+                bytes += payload.len();
+            }
+            if building.samples >= SHIPMENT_SAMPLES || bytes >= SHIPMENT_BYTES {
+                break false;
+            }
+        };
+        if !building.begun {
+            if is_bad {
+                self.damaged(front, place);
+            }
+            return None;
+        }
+        Some(Parcel {
+            samples: building.samples,
+            first_written: building.first,
+            last_written: building.last,
+            shipment: building.finish(),
+            until: Position { segment: front.position.segment, offset: place },
+        })
+    }
+
+    /// Makes sure that the bytes of the file between `from` and its end are there.
+    fn read_ahead(&self, reading: &mut Reading, from: u64, front: &Front) -> bool {
+        let held_until = reading.ahead_from + reading.ahead.len() as u64;
+        if reading.ahead_from <= from && held_until >= front.end {
+            return true;
+        }
+        let path = segment::path(&self.config.folder, front.position.segment);
+        let at = if from <= segment::HEADER_BYTES { 0 } else { from };
+        match segment::read(&*self.disk, &path, at, Some(front.end)) {
+            Ok(bytes) if at == 0 && !segment::is_ours(&bytes) => {
+                self.damaged(front, 0);
+                false
+            }
+            Ok(bytes) => {
+                (reading.ahead, reading.ahead_from) = (bytes, at);
+                true
+            }
+            // Shed meanwhile.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+            Err(e) => {
+                tracing::error!("cannot read the queue: {e}");
+                self.damaged(front, at);
+                false
+            }
+        }
+    }
+
+    /// The rest of a file cannot be read: it is named and skipped.
+    fn damaged(&self, front: &Front, at: u64) {
+        let number = front.position.segment;
+        let name = segment::path(&self.config.folder, number);
+        let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let left = front.end.saturating_sub(at);
+        let what = format!("{name} is damaged at byte {at}; the rest of it ({left} bytes) is skipped");
+        tracing::error!("the queue for the storage engine: {what}");
+        let mut inner = self.inner.lock();
+        inner.stats.damaged += 1;
+        inner.stats.damage = Some(what);
+        // Nothing more may be written behind what cannot be read.
+        if inner.segments.back().is_some_and(|s| s.number == number) {
+            inner.writing = None;
+        }
+        inner.position = inner.position.max(Position { segment: number, offset: front.end });
+    }
+}
+
+/// Why a record with a right checksum cannot be read.
+struct Unreadable;
+
+fn read_record(
+    payload: &[u8],
+    external: &belfry_model::Labels,
+    names: &mut Names,
+    mut building: Option<&mut Building>,
+) -> Result<(), Unreadable> {
+    let mut items = Vec::new();
+    let head = record::decode(payload, external, names, |item| items.push(item)).map_err(|_| Unreadable)?;
+    if let Some(building) = &mut building {
+        building.written(head.written);
+        items.into_iter().for_each(|item| building.add(item, names));
+    }
+    Ok(())
+}
+
+/// A shipment in the making.
+#[derive(Default)]
+struct Building {
+    shipment: Shipment,
+    /// Place in `shipment.series` by the file's number.
+    places: HashMap<u32, usize>,
+    samples: u64,
+    first: TimestampMs,
+    last: TimestampMs,
+    begun: bool,
+}
+
+impl Building {
+    fn written(&mut self, at: TimestampMs) {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.first = at;
+        }
+        self.last = at;
+    }
+
+    fn add(&mut self, item: Item, names: &Names) {
+        match item {
+            Item::Metadata(m) => self.shipment.metadata.push(m),
+            Item::Sample(id, sample) => {
+                if let Some(series) = self.series(id, names) {
+                    series.samples.push(sample);
+                    self.samples += 1;
+                }
+            }
+            Item::Exemplar(id, exemplar) => {
+                if let Some(series) = self.series(id, names) {
+                    series.exemplars.push(exemplar);
+                }
+            }
+        }
+    }
+
+    fn series(&mut self, id: u32, names: &Names) -> Option<&mut SeriesSamples> {
+        let place = match self.places.get(&id) {
+            Some(place) => *place,
+            None => {
+                let labels = names.get(&id)?.clone();
+                self.shipment.series.push(SeriesSamples { labels, ..SeriesSamples::default() });
+                let place = self.shipment.series.len() - 1;
+                self.places.insert(id, place);
+                place
+            }
+        };
+        self.shipment.series.get_mut(place)
+    }
+
+    /// Samples of a series go in the order of their times; the first of a time wins, as in the store.
+    fn finish(mut self) -> Shipment {
+        for s in &mut self.shipment.series {
+            if !s.samples.windows(2).all(|w| matches!(w, [a, b] if a.at < b.at)) {
+                s.samples.sort_by_key(|sample| sample.at);
+                s.samples.dedup_by_key(|sample| sample.at);
+            }
+            s.exemplars.sort_by_key(|e| e.at);
+        }
+        self.shipment
+    }
+}

@@ -1,0 +1,305 @@
+use belfry_model::{Histogram, MetricKind, Sample};
+use belfry_store::disk::SimDisk;
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
+
+/// Every reference is known, but 0.
+struct Names;
+
+impl SeriesNames for Names {
+    fn labels_of(&self, refs: &[SeriesRef]) -> Vec<Option<Labels>> {
+        let name = |r: &SeriesRef| Labels::from_pairs([("__name__".to_owned(), format!("m{}", r.0))]);
+        refs.iter().map(|r| (r.0 != 0).then(|| name(r))).collect()
+    }
+}
+
+fn config(bytes_max: u64) -> QueueConfig {
+    QueueConfig { folder: "/q".into(), bytes_max, sync_each: true, sync: true, external: Labels::empty() }
+}
+
+fn open_as(disk: &SimDisk, config: QueueConfig) -> Queue {
+    Queue::open(config, Arc::new(disk.clone())).expect("a queue")
+}
+
+fn open(disk: &SimDisk) -> Queue {
+    open_as(disk, config(1 << 20))
+}
+
+/// A batch of one sample: the number of the batch is its value, and (in ms) its time.
+fn batch(n: u64) -> Batch {
+    let mut b = Batch::at("test", TimestampMs(n as i64));
+    b.refs.push(SeriesRef(1 + n % 3));
+    b.values.push(n as f64);
+    b
+}
+
+/// Values in the order in which they come, each parcel sent.
+fn drain(queue: &Queue) -> Vec<u64> {
+    let mut all = Vec::new();
+    while let Some(parcel) = queue.next_parcel() {
+        all.extend(values(&parcel));
+        queue.sent(&parcel);
+    }
+    all
+}
+
+fn values(parcel: &Parcel) -> Vec<u64> {
+    let samples = parcel.shipment.series.iter().flat_map(|s| &s.samples);
+    let mut values: Vec<u64> = samples.map(|s| s.at.0 as u64).collect();
+    values.sort();
+    values
+}
+
+fn files(disk: &SimDisk) -> Vec<PathBuf> {
+    disk.files().into_iter().filter(|f| f.extension().is_some_and(|e| e == "queue")).collect()
+}
+
+#[test]
+fn what_is_appended_is_read_in_order_and_stays_until_it_was_sent() {
+    let disk = SimDisk::default();
+    let queue = open(&disk);
+    for n in 1..=10 {
+        queue.append(&batch(n), &Names, NOW.plus(std::time::Duration::from_secs(n))).expect("written");
+    }
+    assert!(queue.stats().waiting_since.is_some() && queue.stats().bytes > 0);
+    let first = queue.next_parcel().expect("something waits");
+    assert_eq!((values(&first), first.samples), ((1..=10).collect::<Vec<_>>(), 10));
+    assert_eq!(values(&queue.next_parcel().expect("not sent yet")), values(&first));
+    queue.append(&batch(11), &Names, NOW).expect("written");
+    queue.sent(&first);
+    assert_eq!(drain(&queue), [11]);
+    assert!(queue.is_empty() && queue.stats().waiting_since.is_none());
+    queue.append(&batch(12), &Names, NOW).expect("written");
+    assert_eq!(drain(&queue), [12]);
+}
+
+#[test]
+fn all_kinds_of_samples_come_as_they_were_with_external_labels_and_metadata() {
+    let disk = SimDisk::default();
+    let queue = open_as(&disk, QueueConfig { external: Labels::from_pairs([("replica", "a")]), ..config(1 << 20) });
+    let h = Arc::new(Histogram { count: 2.0, sum: 3.0, ..Histogram::default() });
+    let mut b = Batch::at("test", NOW);
+    b.times = Times::Each(vec![TimestampMs(5), TimestampMs(4), TimestampMs(6)]);
+    b.refs = vec![SeriesRef(1), SeriesRef(1), SeriesRef(0)];
+    b.values = vec![1.0, belfry_model::sample::stale_nan(), 9.0];
+    b.starts = vec![2, 0, 0];
+    b.histograms.push((SeriesRef(2), TimestampMs(7), Some(TimestampMs(1)), h.clone()));
+    b.exemplars.push((SeriesRef(1), Exemplar { labels: Labels::empty(), value: 1.0, at: TimestampMs(5) }));
+    let metadata = MetricMetadata { name: "m1".into(), kind: MetricKind::Counter, ..MetricMetadata::default() };
+    queue.declare(metadata.clone());
+    queue.declare(metadata.clone());
+    queue.append(&b, &Names, NOW).expect("written");
+    let parcel = queue.next_parcel().expect("something waits");
+    assert_eq!(parcel.samples, 3, "a series that is not known is left out");
+    assert_eq!(parcel.shipment.metadata, [metadata]);
+    let [one, two] = &parcel.shipment.series[..] else { panic!("{parcel:?}") };
+    assert_eq!(one.labels.to_string(), r#"m1{replica="a"}"#);
+    assert_eq!(one.samples[0].at, TimestampMs(4), "in the order of times");
+    let Value::Float(stale) = one.samples[0].value else { panic!("a float") };
+    assert!(belfry_model::sample::is_stale(stale));
+    assert_eq!(one.samples[1], Sample { at: TimestampMs(5), value: Value::Float(1.0), start: Some(TimestampMs(2)) });
+    assert_eq!(one.exemplars.len(), 1);
+    assert_eq!(two.samples, [Sample { at: TimestampMs(7), value: Value::Histogram(h), start: Some(TimestampMs(1)) }]);
+}
+
+#[test]
+fn a_batch_of_many_samples_goes_in_several_shipments() {
+    let queue = open(&SimDisk::default());
+    let mut b = Batch::at("test", NOW);
+    b.times = Times::Each((0..25_000).map(TimestampMs).collect());
+    b.refs = vec![SeriesRef(1); 25_000];
+    b.values = (0..25_000).map(f64::from).collect();
+    queue.append(&b, &Names, NOW).expect("written");
+    let first = queue.next_parcel().expect("something waits");
+    assert_eq!(first.samples, read::SHIPMENT_SAMPLES);
+    assert_eq!(drain(&queue), (0..25_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_full_queue_sheds_its_oldest_samples_and_counts_them() {
+    let disk = SimDisk::default();
+    let queue = open_as(&disk, config(QUEUE_BYTES_MIN));
+    let samples: Vec<Sample> =
+        (0..1000).map(|i| Sample { at: TimestampMs(i), value: Value::Float(i as f64), start: None }).collect();
+    for n in 0..500_i64 {
+        let shifted = samples.iter().map(|s| Sample { at: TimestampMs(s.at.0 + n * 1000), ..s.clone() }).collect();
+        let labels = Labels::from_pairs([("__name__", "m")]);
+        queue.append_series(&SeriesSamples { labels, samples: shifted, exemplars: Vec::new() }, NOW).expect("written");
+    }
+    assert!(disk.used() <= QUEUE_BYTES_MIN + QUEUE_BYTES_MIN / SEGMENTS_MIN, "{} bytes", disk.used());
+    let stats = queue.stats();
+    assert_eq!(stats.appended, 500_000);
+    let left = drain(&queue);
+    assert_eq!(left.len() as u64 + stats.shed, 500_000);
+    assert_eq!(left, (stats.shed..500_000).collect::<Vec<_>>(), "the newest are left");
+}
+
+#[test]
+fn a_shipment_on_its_way_may_be_shed_meanwhile() {
+    let queue = open_as(&SimDisk::default(), config(8 << 10));
+    queue.append(&batch(1), &Names, NOW).expect("written");
+    let parcel = queue.next_parcel().expect("something waits");
+    for n in 2..2_000 {
+        queue.append(&batch(n), &Names, NOW).expect("written");
+    }
+    queue.sent(&parcel);
+    let (shed, left) = (queue.stats().shed, drain(&queue));
+    assert_eq!(left.last(), Some(&1_999));
+    assert_eq!(shed + left.len() as u64, 1_999);
+}
+
+#[test]
+fn a_restart_goes_on_where_the_engine_was() {
+    let disk = SimDisk::default();
+    let queue = open(&disk);
+    for n in 1..=5 {
+        queue.append(&batch(n), &Names, NOW).expect("written");
+    }
+    let parcel = queue.next_parcel().expect("something waits");
+    queue.sent(&parcel);
+    for n in 6..=8 {
+        queue.append(&batch(n), &Names, NOW).expect("written");
+    }
+    let killed = disk.killed();
+    let queue = open(&killed);
+    queue.append(&batch(9), &Names, NOW).expect("written");
+    assert_eq!(drain(&queue), [6, 7, 8, 9], "their names were introduced before what was sent");
+    assert_eq!(files(&killed).len(), 1, "files that were sent are removed");
+}
+
+#[test]
+fn a_damaged_file_is_named_and_the_others_are_read() {
+    let disk = SimDisk::default();
+    for n in 1..=3 {
+        let queue = open(&disk);
+        for i in 0..4 {
+            queue.append(&batch(n * 10 + i), &Names, NOW).expect("written");
+        }
+    }
+    let second = files(&disk)[1].clone();
+    disk.tamper(&second, |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x40;
+    });
+    let queue = open(&disk);
+    let left = drain(&queue);
+    assert!(left.starts_with(&[10, 11, 12, 13, 20]) && left.ends_with(&[30, 31, 32, 33]), "{left:?}");
+    assert!(left.len() < 12);
+    let stats = queue.stats();
+    assert_eq!(stats.damaged, 1);
+    assert!(stats.damage.is_some_and(|d| d.starts_with("000000000002.queue is damaged at byte ")));
+}
+
+#[test]
+fn a_disk_that_is_full_refuses_and_goes_on_when_there_is_room() {
+    let disk = SimDisk::default();
+    let queue = open(&disk);
+    queue.append(&batch(1), &Names, NOW).expect("written");
+    disk.set_capacity(Some(disk.used() + 10));
+    assert!(queue.append(&batch(2), &Names, NOW).is_err());
+    assert!(queue.stats().failing.is_some() && queue.stats().failed == 1);
+    disk.set_capacity(None);
+    queue.append(&batch(3), &Names, NOW).expect("written");
+    assert_eq!(queue.stats().failing, None);
+    assert_eq!(drain(&queue), [1, 3]);
+}
+
+/// What the engine has, and what was acknowledged.
+#[derive(Default)]
+struct World {
+    acknowledged: Vec<u64>,
+    engine: Vec<u64>,
+}
+
+/// Appends, ships now and then, until the disk is gone.
+fn live(disk: &SimDisk, world: &mut World) {
+    let Ok(queue) = Queue::open(config(1 << 20), Arc::new(disk.clone())) else { return };
+    for n in 1..=12 {
+        if queue.append(&batch(n), &Names, NOW).is_ok() {
+            world.acknowledged.push(n);
+        }
+        if n % 4 == 0
+            && let Some(parcel) = queue.next_parcel()
+        {
+            world.engine.extend(values(&parcel));
+            queue.sent(&parcel);
+        }
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_a_crash_at_any_disk_operation() {
+    for crash_op in 0.. {
+        let disk = SimDisk::crash_at(crash_op);
+        let mut world = World::default();
+        live(&disk, &mut world);
+        let finished = !disk.crashed();
+        let mut after = vec![disk.killed()];
+        after.extend((0..8).map(|seed| disk.power_loss(seed)));
+        for (i, disk) in after.into_iter().enumerate() {
+            let queue = open(&disk);
+            let mut engine = world.engine.clone();
+            engine.extend(drain(&queue));
+            queue.append(&batch(99), &Names, NOW).expect("the queue goes on");
+            engine.extend(drain(&queue));
+            for n in world.acknowledged.iter().chain(&[99]) {
+                assert!(engine.contains(n), "{n} is lost after a crash at operation {crash_op}, way {i}");
+            }
+            assert_eq!(queue.stats().damaged, 0, "crash at operation {crash_op}, way {i}: a torn tail is no damage");
+        }
+        if finished {
+            return;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is done in whatever order, the engine has in the end each sample that was not shed, in order.
+    #[test]
+    fn appends_shipments_and_restarts_lose_nothing(steps in proptest::collection::vec(0_u8..8, 1..120)) {
+        let disk = SimDisk::default();
+        let mut queue = open_as(&disk, config(4 << 20));
+        let (mut next, mut engine, mut in_hand) = (0, Vec::new(), None);
+        for step in steps {
+            match step {
+                0..=3 => {
+                    next += 1;
+                    queue.append(&batch(next), &Names, NOW).expect("written");
+                }
+                4 => in_hand = queue.next_parcel(),
+                5 | 6 => {
+                    if let Some(parcel) = in_hand.take() {
+                        engine.extend(values(&parcel));
+                        queue.sent(&parcel);
+                    }
+                }
+                _ => {
+                    in_hand = None;
+                    queue = open_as(&disk, config(4 << 20));
+                }
+            }
+        }
+        engine.extend(drain(&queue));
+        prop_assert_eq!(engine, (1..=next).collect::<Vec<_>>());
+        prop_assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn no_bytes_of_a_file_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), ours: bool) {
+        let disk = SimDisk::default();
+        let file = disk.create(Path::new("/q/000000000003.queue")).expect("a file");
+        if ours {
+            file.append(segment::header()).expect("written");
+        }
+        file.append(&bytes).expect("written");
+        let queue = open(&disk);
+        drain(&queue);
+        queue.append(&batch(5), &Names, NOW).expect("written");
+        prop_assert_eq!(drain(&queue), [5]);
+    }
+}
