@@ -168,7 +168,7 @@ pub struct HttpAnswer {
     pub status: StatusCode,
     /// As they came.
     pub headers: HeaderMap,
-    /// Unpacked.
+    /// Unpacked, but for snappy.
     pub body: Vec<u8>,
 }
 
@@ -295,7 +295,8 @@ fn reason(e: &hyper_util::client::legacy::Error) -> String {
 /// Reads the body, and unpacks it.
 async fn read(mut incoming: hyper::body::Incoming, headers: &HeaderMap, limit: usize) -> Result<Vec<u8>, HttpError> {
     let packed = match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-        None | Some(b"" | b"identity") => false,
+        // Remote read says `snappy` of its message: whoever asks for that unpacks it.
+        None | Some(b"" | b"identity" | b"snappy") => false,
         Some(b"gzip") => true,
         Some(other) => {
             let other = String::from_utf8_lossy(other).chars().take(40).collect::<String>();

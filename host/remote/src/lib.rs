@@ -8,5 +8,10 @@
 //! Not here: what a sample may be (`ingest`), the local store (`store`), evaluation (`promql`), loops and the clock.
 
 pub mod engine;
+pub mod health;
 pub mod http;
+pub mod prometheus;
 pub mod queue;
+pub mod samples;
+pub mod shipper;
+pub mod tee;
