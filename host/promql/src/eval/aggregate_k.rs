@@ -27,13 +27,21 @@ fn groups(series: &[OutSeries], grouping: &Grouping) -> (Vec<usize>, Keys) {
     (of, keys)
 }
 
-/// Where a series stands between 0 and 1 for `limit_ratio`: the same on every machine.
+/// Where a series stands between 0 and 1 for `limit_ratio`: the same on every machine, and the same as in Prometheus,
+/// which takes xxHash64 of the labels as it keeps them: each name and value after its length.
 fn ratio_offset(labels: &Labels) -> f64 {
-    // The high bits of FNV move little for short inputs; a finaliser spreads them.
-    let mut h = labels.stable_hash();
-    h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (h ^ (h >> 31)) as f64 / u64::MAX as f64
+    let mut bytes = Vec::with_capacity(128);
+    for text in labels.iter().flat_map(|l| [&l.name, &l.value]) {
+        match u8::try_from(text.len()) {
+            Ok(short) if short < u8::MAX => bytes.push(short),
+            _ => {
+                bytes.push(u8::MAX);
+                bytes.extend_from_slice(&(text.len() as u32).to_le_bytes()[..3]);
+            }
+        }
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    xxhash_rust::xxh64::xxh64(&bytes, 0) as f64 / u64::MAX as f64
 }
 
 impl<'a> Evaluator<'a> {

@@ -262,7 +262,9 @@ impl<'a> Evaluator<'a> {
                 }
                 continue;
             }
-            find_partners(&mut partner, &one, &one_by_group[g], m, swapped)?;
+            // As in Prometheus, nothing is looked at where the other side is empty: duplicates neither.
+            let meets = |i: usize| fill_many.is_some() || many.iter().any(|s| s.column.is_present(i));
+            find_partners(&mut partner, &one, &one_by_group[g], m, swapped, meets)?;
             matched.fill(false);
             for k in &many_by_group[g] {
                 let series = &many[*k];
@@ -363,12 +365,14 @@ fn find_partners(
     group: &[usize],
     m: &Matching,
     swapped: bool,
+    meets: impl Fn(usize) -> bool,
 ) -> Result<()> {
     partner.fill(None);
     for j in group {
         for (i, slot) in partner.iter_mut().enumerate() {
             if one[*j].column.is_present(i)
                 && let Some(other) = slot.replace(*j)
+                && meets(i)
             {
                 let side = if swapped { "left" } else { "right" };
                 return Err(QueryError::Execution(format!(

@@ -87,13 +87,21 @@ pub(crate) fn zero_bucket(h: &Histogram) -> Bucket {
     }
 }
 
-/// All, ascending.
+/// All, ascending. As in Prometheus a zero bucket that is less than empty is left out, and what it covers belongs to no
+/// other.
 pub(crate) fn all_buckets(h: &Histogram) -> Vec<Bucket> {
     let mut out = negative_buckets(h);
     out.reverse();
-    if h.zero_count != 0.0 && !is_custom(h) {
+    if is_custom(h) {
+        out.extend(positive_buckets(h));
+        return out;
+    }
+    out.iter_mut().for_each(|b| b.upper = b.upper.min(-h.zero_threshold));
+    if h.zero_count > 0.0 {
         out.push(zero_bucket(h));
     }
-    out.extend(positive_buckets(h));
+    let mut positive = positive_buckets(h);
+    positive.iter_mut().for_each(|b| b.lower = b.lower.max(h.zero_threshold));
+    out.extend(positive);
     out
 }

@@ -365,7 +365,9 @@ pub(crate) fn has_overflow(h: &Histogram) -> bool {
 pub(crate) fn describe(h: &Histogram) -> String {
     use crate::eval::format_g as g;
     let mut out = format!("{{count:{}, sum:{}", g(h.count), g(h.sum));
-    for b in all_buckets(h).iter().filter(|b| b.count != 0.0) {
+    let zero = (!is_custom(h)).then(|| zero_bucket(h));
+    let all = negative_buckets(h).into_iter().rev().chain(zero).chain(positive_buckets(h));
+    for b in all.filter(|b| b.count != 0.0) {
         let open = if b.lower_inclusive { '[' } else { '(' };
         let close = if b.upper_inclusive { ']' } else { ')' };
         out += &format!(", {open}{},{}{close}:{}", g(b.lower), g(b.upper), g(b.count));
