@@ -6,6 +6,7 @@
 
 mod answer;
 mod home;
+mod peer;
 mod program;
 mod receiver;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 pub use answer::{Answer, Series};
 pub use home::{Ended, Home};
+pub use peer::{Prometheus, peer, run_peer};
 pub use program::Belfry;
 pub use receiver::{Receiver, Seen};
 

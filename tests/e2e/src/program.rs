@@ -85,7 +85,7 @@ impl Belfry {
     }
 
     /// Asks, and reads the whole answer.
-    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Answer {
         let work = async {
             let (status, headers, body) = self.open(method, path, headers, body).await;
             let body = body.collect().await.unwrap_or_else(|e| panic!("{path}: {e}")).to_bytes();
@@ -100,14 +100,14 @@ impl Belfry {
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
-        body: &str,
+        body: impl AsRef<[u8]>,
     ) -> (u16, http::HeaderMap, Incoming) {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(Bytes::from(body.to_owned()))).expect("a request");
+        let request = request.body(Full::new(Bytes::copy_from_slice(body.as_ref()))).expect("a request");
         let answer = self.client.request(request).await.unwrap_or_else(|e| panic!("{path}: {e:?}"));
         let (head, body) = answer.into_parts();
         (head.status.as_u16(), head.headers, body)

@@ -17,6 +17,7 @@ mod rules_cli;
 mod rules_files;
 mod scrape;
 mod secrets;
+mod side_by_side;
 mod slo;
 
 /// This machine, twice a second.
