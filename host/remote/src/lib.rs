@@ -10,7 +10,6 @@
 pub mod engine;
 pub mod health;
 pub mod http;
-pub mod influx;
 pub mod joined;
 pub mod prometheus;
 pub mod queue;
