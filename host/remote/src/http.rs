@@ -4,6 +4,7 @@
 //! engine's own address only (redirects are not followed), and no error or log line holds one.
 //! Not here: what is sent, what an answer means, when to try again.
 
+mod stream;
 mod tls;
 
 use std::io::Read as _;

@@ -10,6 +10,7 @@
 pub mod engine;
 pub mod health;
 pub mod http;
+pub mod influx;
 pub mod joined;
 pub mod prometheus;
 pub mod queue;
