@@ -1,5 +1,6 @@
 //! The keys of `belfry.toml`, with their types, defaults and meanings.
 
+mod remote;
 mod scrape;
 mod slo;
 
@@ -56,7 +57,23 @@ static STORAGE: TableSpec = TableSpec {
     doc: "Where samples are kept.",
     keys: &[
         key("path", Text, Default("\"data\""), "The data folder."),
-        key("backend", Word(&["disk", "memory"]), Default("\"disk\""), "`memory` is for tests and trials."),
+        key(
+            "backend",
+            Word(&["disk", "memory", "prometheus", "influxdb"]),
+            Default("\"disk\""),
+            "Where samples are; `memory` is for tests and trials.",
+        ),
+        key("prometheus", Table(&remote::PROMETHEUS), Optional, "The engine of backend = \"prometheus\"."),
+        key("influxdb", Table(&remote::INFLUXDB), Optional, "The engine of backend = \"influxdb\"."),
+        key("local_retention", Duration, Optional, "Beside an engine: how long samples are kept here, too; else 6h."),
+        key("queue_bytes", Bytes, Optional, "Beside an engine: what may wait for it on disk; else 1GiB."),
+        key(
+            "query",
+            Word(&["pass", "local"]),
+            Optional,
+            "Beside an engine: who evaluates PromQL; else \"pass\", the engine.",
+        ),
+        key("external_labels", TextMap, Optional, "Beside an engine: added to the series that it gets."),
         key("retention", DurationOrForever, Default("\"15d\""), "Older samples are deleted."),
         key("retention_size", Bytes, Optional, "The oldest samples are deleted beyond this."),
         key("fsync", Fsync, Default("\"100ms\""), "How often writes are forced to the disk."),

@@ -3,6 +3,7 @@
 //! Invariant: every problem is reported at its place; a `Config` is handed out only when there was none.
 
 mod component;
+mod remote;
 mod rule_files;
 mod rules;
 mod scrape;

@@ -1,5 +1,6 @@
 //! What a checked config looks like: plain values, ready to use.
 
+pub mod remote;
 pub mod scrape;
 pub mod slo;
 
@@ -106,12 +107,14 @@ pub enum Fsync {
 }
 
 /// `[storage]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Storage {
     /// The data folder.
     pub path: PathBuf,
-    /// Where samples are.
+    /// Where samples are; [`Backend::Disk`] beside `remote`.
     pub backend: Backend,
+    /// The engine that gets them all; then what is here is the newest of them.
+    pub remote: Option<remote::Remote>,
     /// `None` is for ever.
     pub retention: Option<Duration>,
     /// The oldest go beyond this many bytes.

@@ -29,8 +29,13 @@ impl<'a> View<'a> {
         self.table.is_some()
     }
 
+    /// Is there such a key here at all?
+    pub fn knows(&self, key: &str) -> bool {
+        self.spec.keys.iter().any(|k| k.name == key)
+    }
+
     pub fn node(&self, key: &str) -> Option<&'a Node> {
-        debug_assert!(self.spec.keys.iter().any(|k| k.name == key), "`{key}` is in no table of keys");
+        debug_assert!(self.knows(key), "`{key}` is in no table of keys");
         self.table?.get(key).map(|e| &e.node)
     }
 
@@ -119,6 +124,11 @@ impl<'a> View<'a> {
             Value::Text { text, .. } => Some((e.key.as_str(), text.as_str())),
             _ => None,
         }))
+    }
+
+    /// A table below, if such a one may be here and is.
+    pub fn table_if_known(&self, key: &str) -> Option<View<'a>> {
+        self.knows(key).then(|| self.table(key)).filter(View::is_there)
     }
 
     /// A table below, there or not.

@@ -88,7 +88,7 @@ static HTTP: TableSpec = TableSpec {
     ],
 };
 
-static SECRET_HEADER: TableSpec = TableSpec {
+pub(super) static SECRET_HEADER: TableSpec = TableSpec {
     doc: "A header's secret value.",
     keys: &[
         key("env", Text, Optional, "The environment variable that holds it."),
@@ -96,7 +96,7 @@ static SECRET_HEADER: TableSpec = TableSpec {
     ],
 };
 
-static BASIC_AUTH: TableSpec = TableSpec {
+pub(super) static BASIC_AUTH: TableSpec = TableSpec {
     doc: "HTTP basic authentication.",
     keys: &[
         key("username", Text, Required, "The name."),
@@ -105,7 +105,7 @@ static BASIC_AUTH: TableSpec = TableSpec {
     ],
 };
 
-static AUTHORIZATION: TableSpec = TableSpec {
+pub(super) static AUTHORIZATION: TableSpec = TableSpec {
     doc: "A token in the header `Authorization`.",
     keys: &[
         key("type", Text, Default("\"Bearer\""), "The word before the token."),
@@ -114,7 +114,7 @@ static AUTHORIZATION: TableSpec = TableSpec {
     ],
 };
 
-static TLS: TableSpec = TableSpec {
+pub(super) static TLS: TableSpec = TableSpec {
     doc: "TLS.",
     keys: &[
         key("ca_file", Text, Optional, "Certificates to trust (PEM), instead of Mozilla's."),

@@ -194,7 +194,7 @@ fn discoveries(view: View<'_>, context: &mut Context<'_>) -> Vec<Discovery> {
     out
 }
 
-fn http(view: View<'_>, context: &mut Context<'_>) -> Http {
+pub(super) fn http(view: View<'_>, context: &mut Context<'_>) -> Http {
     let mut headers = Vec::new();
     for label in &view.labels("headers") {
         check_header(&label.name, view.place("headers"), context);
@@ -206,23 +206,24 @@ fn http(view: View<'_>, context: &mut Context<'_>) -> Http {
             headers.push((name.to_owned(), value));
         }
     }
-    let (basic, token) = (view.table("basic_auth"), view.table("authorization"));
-    if basic.is_there() && token.is_there() {
+    let (basic, token) = (view.table_if_known("basic_auth"), view.table_if_known("authorization"));
+    if let (Some(_), Some(token)) = (basic, token) {
         context.error(token.at, "`basic_auth` and `authorization` are both set", "a request has one: keep one of them");
     }
     let mut auth = HttpAuth::None;
-    if let (true, Some(name)) = (basic.is_there(), basic.string("username")) {
+    if let Some((basic, name)) = basic.and_then(|b| Some((b, b.string("username")?))) {
         auth = match source(basic, "password", context) {
             Some(password) => HttpAuth::Basic(name, password),
             None => HttpAuth::None,
         };
-    } else if let (true, Some(kind)) = (token.is_there(), token.string("type")) {
+    } else if let Some((token, kind)) = token.and_then(|t| Some((t, t.string("type")?))) {
         auth = match source(token, "token", context) {
             Some(token) => HttpAuth::Token(kind, token),
             None => HttpAuth::None,
         };
     }
-    Http { auth, headers, tls: tls(view.table("tls"), context), follow_redirects: view.bool("follow_redirects") }
+    let follow_redirects = view.knows("follow_redirects") && view.bool("follow_redirects");
+    Http { auth, headers, tls: tls(view.table("tls"), context), follow_redirects }
 }
 
 fn check_header(name: &str, at: Origin, context: &mut Context<'_>) {
@@ -256,7 +257,7 @@ fn header_secret(name: &str, view: View<'_>, context: &mut Context<'_>) -> Optio
 }
 
 /// `key` or `key_file`; the file is read at each request, and must be there now.
-fn source(view: View<'_>, key: &'static str, context: &mut Context<'_>) -> Option<SecretSource> {
+pub(super) fn source(view: View<'_>, key: &'static str, context: &mut Context<'_>) -> Option<SecretSource> {
     let file_key = if key == "password" { "password_file" } else { "token_file" };
     if let (None, Some(file)) = (view.text(key), view.text(file_key)) {
         return file_source(view.place(file_key), file, context);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use belfry_model::duration::format_duration;
 
-use super::Context;
+use super::{Context, remote};
 use crate::types::*;
 use crate::view::View;
 
@@ -48,16 +48,21 @@ fn is_loopback(listen: &str) -> Option<bool> {
 }
 
 pub(super) fn storage(view: View<'_>, context: &mut Context<'_>) -> Option<Storage> {
+    let remote = remote::remote(view, context);
+    let is_remote = !["disk", "memory"].contains(&view.text("backend")?);
     let retention = match view.text("retention")? {
+        _ if is_remote => Some(remote::local_retention(view, context)),
         "forever" => None,
         _ => Some(view.duration("retention")?),
     };
     let out_of_order_window = view.duration("out_of_order_window")?;
-    if retention.is_some_and(|r| r < out_of_order_window) {
+    if let Some(kept) = retention.filter(|r| *r < out_of_order_window) {
+        let key = if is_remote { "local_retention" } else { "retention" };
+        let kept = view.text(key).map_or_else(|| format_duration(kept), str::to_owned);
         context.error(
-            view.place("retention"),
-            format!("`retention` ({}) is shorter than `out_of_order_window`", view.text("retention")?),
-            "raise `retention` or lower `out_of_order_window`",
+            view.place(key),
+            format!("`{key}` ({kept}) is shorter than `out_of_order_window`"),
+            format!("raise `{key}` or lower `out_of_order_window`"),
         );
     }
     let fsync = match view.text("fsync")? {
@@ -68,8 +73,9 @@ pub(super) fn storage(view: View<'_>, context: &mut Context<'_>) -> Option<Stora
     Some(Storage {
         path: context.path(view.text("path")?),
         backend: if view.text("backend")? == "memory" { Backend::Memory } else { Backend::Disk },
+        remote,
         retention,
-        retention_bytes: view.bytes("retention_size"),
+        retention_bytes: view.bytes("retention_size").filter(|_| !is_remote),
         fsync,
         out_of_order_window,
         series_limit: u64::try_from(view.whole("series_limit")?).ok()?,

@@ -1,0 +1,53 @@
+//! A storage engine beyond this machine, checked.
+
+use std::time::Duration;
+
+use belfry_model::Labels;
+
+use super::scrape::Http;
+
+/// `[storage]` with `backend = "prometheus"` or `"influxdb"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remote {
+    /// Where samples go.
+    pub engine: RemoteEngine,
+    /// More than this waits nowhere: the oldest are shed.
+    pub queue_bytes: u64,
+    /// Expressions are evaluated by the engine where it can.
+    pub pass_queries: bool,
+    /// Added to what is sent.
+    pub external_labels: Labels,
+}
+
+/// Which engine, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RemoteEngine {
+    /// `[storage.prometheus]`
+    Prometheus {
+        /// Where remote write goes.
+        write_url: url::Url,
+        /// What `/api/v1/query` and the others stand behind.
+        read_url: url::Url,
+        /// Remote write 2.0.
+        protocol_2: bool,
+        /// How it is asked.
+        http: Http,
+        /// Of one exchange.
+        timeout: Duration,
+    },
+    /// `[storage.influxdb]`
+    Influx {
+        /// Where it is.
+        url: url::Url,
+        /// 1, 2 or 3.
+        version: u8,
+        /// A bucket where it is 2.
+        database: String,
+        /// Of version 2; else empty.
+        org: String,
+        /// How it is asked.
+        http: Http,
+        /// Of one exchange.
+        timeout: Duration,
+    },
+}
