@@ -146,12 +146,8 @@ pub struct About {
     pub series: u64,
     /// Chunks in memory.
     pub head_chunks: u64,
-    /// Time of the oldest sample, where known.
-    pub oldest: Option<TimestampMs>,
-    /// Time of the newest sample, where known.
-    pub newest: Option<TimestampMs>,
-    /// Files that are damaged.
-    pub damaged_files: u64,
+    /// Some file is damaged.
+    pub is_damaged: bool,
 }
 
 /// The program, as the dashboard sees it.
@@ -245,6 +241,9 @@ pub trait Backend: Send + Sync {
 
     /// The program itself.
     fn about(&self) -> About;
+
+    /// Times of the oldest and the newest sample.
+    async fn span(&self) -> Option<(TimestampMs, TimestampMs)>;
 
     /// Deletes the samples within `range` of the series that satisfy all `matchers`.
     async fn delete_series(&self, matchers: Vec<Matcher>, range: TimeRange) -> Result<(), BackendError>;

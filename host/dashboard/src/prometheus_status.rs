@@ -104,7 +104,7 @@ async fn runtime_info(State(app): State<App>) -> Response {
         "serverTime": app.backend.now().to_string(),
         "reloadConfigSuccess": about.config_error.is_none(),
         "lastConfigTime": about.config_read.to_string(),
-        "corruptionCount": about.damaged_files,
+        "corruptionCount": u64::from(about.is_damaged),
         "goroutineCount": 0,
         "GOMAXPROCS": std::thread::available_parallelism().map_or(1, usize::from),
         "GOMEMLIMIT": 0, "GOGC": "", "GODEBUG": "",
@@ -132,6 +132,7 @@ async fn tsdb(State(app): State<App>, request: Request) -> Result<Response, ApiE
     let lines = Some(p.limit()?).filter(|n| *n > 0).unwrap_or(TABLE_LINES);
     let about = app.backend.about();
     let all = app.backend.reader().series(&[], TimeRange::ALL, SelectLimits::default().series_max).await?;
+    let span = app.backend.span().await;
     let counted = tokio::task::spawn_blocking(move || Cardinality::of(&all, lines));
     let c = counted.await.map_err(|e| ApiError::internal(e.to_string()))?;
     Ok(success(json!({
@@ -139,8 +140,8 @@ async fn tsdb(State(app): State<App>, request: Request) -> Result<Response, ApiE
             "numSeries": about.series,
             "numLabelPairs": c.label_pairs,
             "chunkCount": about.head_chunks,
-            "minTime": about.oldest.map(|t| t.0),
-            "maxTime": about.newest.map(|t| t.0),
+            "minTime": span.map(|(oldest, _)| oldest.0),
+            "maxTime": span.map(|(_, newest)| newest.0),
         },
         "seriesCountByMetricName": c.by_metric,
         "labelValueCountByLabelName": c.values_by_name,

@@ -58,6 +58,7 @@ mod row_record;
 mod rows;
 mod series;
 mod snapshot;
+mod span;
 mod store;
 mod stream;
 mod tail;

@@ -145,6 +145,7 @@ async fn serve_with(
     reload::apply(&app).await;
     tasks.spawn(reload::watch_folder(app.clone(), organs_stop.clone()));
     tasks.spawn(publisher::run(app.clone(), organs_stop.clone()));
+    tasks.spawn(driver::clock_watch::run(app.clone(), organs_stop.clone()));
     greet(&app, demo, &admin, begin);
     until_signal(&app).await?;
 
@@ -271,10 +272,15 @@ fn greet(app: &App, demo: Option<&demo::Demo>, admin: &str, begin: Instant) {
     }
 }
 
+/// The same number on every system that Belfry runs on.
+const SIGXFSZ: i32 = 25;
+
 async fn until_signal(app: &Arc<App>) -> Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // A limit on the size of files would end the process; taken, it is a write that fails, and told as a full disk.
+    let _too_large = signal(SignalKind::from_raw(SIGXFSZ))?;
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),

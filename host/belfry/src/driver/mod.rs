@@ -3,6 +3,7 @@
 //! Invariant: effects are performed in the order in which the organ gave them; slow ones are begun, not awaited.
 //! Not here: decisions.
 
+pub mod clock_watch;
 pub mod collect;
 pub mod groups;
 pub mod maintain;

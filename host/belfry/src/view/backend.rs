@@ -18,9 +18,10 @@ use belfry_reports::ReportsInput;
 use belfry_store::Health;
 use tokio::sync::broadcast;
 
-use super::{alerts, metrics, overview, plugins, prometheus, reports, scrape, series, slos, sources};
+use super::{alerts, metrics, overview, plugins, prometheus, reports, scrape, series, slos, sources, storage};
 use crate::app::App;
 use crate::changes::Changed;
+use crate::driver::clock_watch;
 use crate::queries::QueryFault;
 use crate::reload;
 
@@ -183,6 +184,10 @@ impl Backend for Dashboard {
         prometheus::about(&self.0)
     }
 
+    async fn span(&self) -> Option<(TimestampMs, TimestampMs)> {
+        storage::span(self.0.store.clone()).await
+    }
+
     async fn delete_series(&self, matchers: Vec<Matcher>, range: TimeRange) -> Result<(), BackendError> {
         prometheus::delete_series(&self.0, matchers, range).await
     }
@@ -249,6 +254,11 @@ async fn readiness(app: &App) -> Readiness {
     };
     checks.push(check("state", status, true, message, took));
     let bad: Vec<String> = plugins::plugins(app).into_iter().filter(|p| !p.reason.is_empty()).map(|p| p.name).collect();
+    let jumped = app.notices.lock().get(clock_watch::JUMPED).map(|n| format!("{} {}", n.title, n.text));
+    checks.push(match jumped {
+        None => check("clock", CheckStatus::Ok, false, "it goes on evenly".to_owned(), 0.0),
+        Some(why) => check("clock", CheckStatus::Degraded, false, why, 0.0),
+    });
     checks.push(match bad.is_empty() {
         true => check("plugins", CheckStatus::Ok, false, "all run".to_owned(), 0.0),
         false => check("plugins", CheckStatus::Degraded, false, format!("with a problem: {}", bad.join(", ")), 0.0),

@@ -16,3 +16,4 @@ mod scrape;
 mod series;
 mod slos;
 mod sources;
+pub mod storage;

@@ -9,8 +9,8 @@ use belfry_dashboard::dto::{
 };
 use belfry_model::{AlertState, TimestampMs};
 use belfry_promql::{PointValue, QueryTime, QueryValue};
-use belfry_store::Health as StoreHealth;
 
+use super::storage;
 use crate::app::App;
 use crate::process;
 
@@ -20,6 +20,8 @@ pub struct Rates {
     last: parking_lot::Mutex<Option<Moment>>,
     samples_per_second: AtomicU64,
     cpu_percent: AtomicU64,
+    /// Of the disk.
+    pub storage: storage::Looked,
 }
 
 #[derive(Clone, Copy)]
@@ -68,7 +70,7 @@ pub async fn overview(app: &App, whole: bool) -> Overview {
     let uptime = app.clock.monotonic().as_secs_f64();
     let (per_second, cpu_percent) = app.rates.update(uptime, samples, used.cpu.map_or(0.0, |d| d.as_secs_f64()));
     let loaded = app.loaded.load();
-    let storage = &loaded.config.storage;
+    let kept = &loaded.config.storage;
     let charts = overview_charts();
     Overview {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -94,9 +96,9 @@ pub async fn overview(app: &App, whole: bool) -> Overview {
         },
         storage: StorageSummary {
             used_bytes: Some(store.bytes_on_disk),
-            free_bytes: process::free_bytes(&storage.path),
-            retention_seconds: storage.retention.map(|d| d.as_secs_f64()),
-            oldest_ms: None,
+            free_bytes: process::free_bytes(&kept.path),
+            retention_seconds: kept.retention.map(|d| d.as_secs_f64()),
+            oldest_ms: storage::oldest(app).await,
         },
         sources: sources(app),
         alerts: alerts(app, now),
@@ -156,27 +158,7 @@ fn plugins(app: &App) -> PluginCounts {
 /// What was told, and what can be seen from the organs.
 fn notices(app: &App, now: TimestampMs) -> Vec<Notice> {
     let mut all: Vec<Notice> = app.notices.lock().values().cloned().collect();
-    let disk = match app.store.health() {
-        StoreHealth::Ok => app.store.damage().map(|why| ("data_damaged", "Some of the data cannot be read", why)),
-        StoreHealth::DiskFull(why) => Some(("disk_full", "The disk is full: samples are not kept", why)),
-        StoreHealth::Failing(why) => Some(("disk_failing", "The disk refuses to write", why)),
-    };
-    let help = match &disk {
-        Some(("data_damaged", ..)) => {
-            "everything else is read and written; look at the disk, and restore the file if there is a copy"
-        }
-        _ => "make room in the data folder; Belfry goes on by itself",
-    };
-    if let Some((code, title, text)) = disk {
-        all.push(Notice {
-            code: code.to_owned(),
-            level: NoticeLevel::Error,
-            title: title.to_owned(),
-            text,
-            help: Some(help.to_owned()),
-            since_ms: now,
-        });
-    }
+    all.extend(storage::notices(app, now));
     for v in super::plugins::plugins(app).into_iter().filter(|v| !v.reason.is_empty()) {
         all.push(Notice {
             code: format!("plugin_{}", v.name),

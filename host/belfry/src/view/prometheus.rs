@@ -32,9 +32,7 @@ pub fn about(app: &App) -> About {
         retention: config.storage.retention.map_or_else(|| "forever".to_owned(), format_duration),
         series: stats.series,
         head_chunks: stats.head_chunks,
-        oldest: None,
-        newest: None,
-        damaged_files: 0,
+        is_damaged: app.store.damage().is_some(),
     }
 }
 

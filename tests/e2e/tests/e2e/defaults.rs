@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use belfry_e2e::{Belfry, Home, SOON, wait_until};
+use serde_json::Value;
 
 /// Every rule must have something to look at: a metric that nobody measures never fires.
 async fn rules_have_series(belfry: &Belfry) {
     let rules = belfry.json("/api/rules").await;
     let rules = rules.as_array().expect("rules");
     assert!(!rules.is_empty());
-    for rule in rules {
+    // Those that are made of objectives know something when the objectives do.
+    for rule in rules.iter().filter(|r| r["kind"] == "threshold") {
         let query = rule["query"].as_str().expect("a query");
         let selector = query.rsplitn(3, ' ').nth(2).expect("a selector, a comparison and a threshold");
         wait_until(&format!("{} has series: {selector}", rule["name"]), SOON, async || {
@@ -53,6 +55,13 @@ async fn the_demo_has_something_to_show() {
     let home = Home::new("");
     let belfry = home.start_as(&["demo", "--data", "demo", "--listen", "127.0.0.1:0"], "demo/data").await;
     rules_have_series(&belfry).await;
+    wait_until("each objective has a budget", SOON, async || {
+        let slos = belfry.json("/api/slos").await;
+        let slos = slos["slos"].as_array().expect("objectives");
+        let known = |s: &&Value| s["reason"] == "" && s["series"][0]["budget_remaining_ratio"].is_number();
+        (slos.len() == 2 && slos.iter().filter(known).count() == 2).then_some(())
+    })
+    .await;
     wait_until("the MCP server is measured", SOON, async || belfry.one("mcp_probe_tools == 3").await).await;
     all_is_well(&belfry).await;
     belfry.signal("TERM").await;

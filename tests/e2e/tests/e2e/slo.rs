@@ -85,6 +85,28 @@ async fn an_outage_burns_the_budget_pages_and_ends() {
     let bad = groups.iter().flat_map(|g| g["rules"].as_array().expect("rules")).filter(|r| r["health"] != "ok");
     assert_eq!((groups.len(), bad.collect::<Vec<&Value>>().len()), (2, 0), "{rules}");
 
+    let is_gone = |slo: &&Value| {
+        let series = &slo["series"][0];
+        slo["state"] == "exhausted"
+            && slo["reason"] == ""
+            && series["budget_remaining_ratio"].as_f64().is_some_and(|left| left < 0.0)
+            && series["known_since_ms"].as_i64() > Some(0)
+            && series["burns"].as_array().map(Vec::len) == Some(4)
+    };
+    wait_until("both budgets are gone", SOON, async || {
+        let slos = belfry.json("/api/slos").await;
+        (slos["slos"].as_array().expect("objectives").iter().filter(is_gone).count() == 2).then_some(())
+    })
+    .await;
+    wait_until("the alert is told with its objective", SOON, async || {
+        let slo = belfry.json("/api/slos/probes%20are%20good").await;
+        assert_eq!(slo["detail"]["total_query"], "sum(count_over_time(http_probe_up[1s250ms]))", "{slo}");
+        let alerts = slo["detail"]["alerts"].as_array().expect("alerts");
+        alerts.iter().any(|a| a["state"] == "firing" && a["active"][0].is_string()).then_some(())
+    })
+    .await;
+    belfry.get("/api/slos/none").await.expect(404);
+
     site.answer(200);
     wait_until("the pager is told of the end", SOON, async || pager.taken("resolved")).await;
 
