@@ -11,7 +11,6 @@ mod mail;
 mod mcp;
 mod operate;
 mod otlp;
-mod promtool;
 mod reload;
 mod remote_write;
 mod reports;
