@@ -26,7 +26,7 @@ use belfry_model::SeriesRead;
 use url::Url;
 
 use crate::engine::{Engine, SendError, Sent, Shipment};
-use crate::http::{Auth, HttpClient, HttpOptions, Secret};
+use crate::http::{Auth, HttpClient, HttpOptions};
 
 /// Which InfluxDB, and where in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct InfluxConfig {
     pub url: Url,
     /// Which, and where in it.
     pub place: Place,
-    /// A name and a password ([`Auth::Basic`]), or a token as [`token_auth`] makes it.
+    /// A name and a password, or a token: the word before it is the one that the version wants.
     pub http: HttpOptions,
     /// For one write.
     pub write_timeout: Duration,
@@ -70,13 +70,16 @@ pub struct InfluxConfig {
     pub read_timeout: Duration,
 }
 
-/// A token as this version wants to be told it.
-pub fn token_auth(place: &Place, token: Secret) -> Auth {
-    let kind = match place {
+/// With the word that this version wants before a token.
+fn auth(auth: Auth, place: &Place) -> Auth {
+    let word = match place {
         Place::V1 { .. } | Place::V3 { .. } => "Bearer",
         Place::V2 { .. } => "Token",
     };
-    Auth::Token { kind: kind.to_owned(), token }
+    match auth {
+        Auth::Token { token, .. } => Auth::Token { kind: word.to_owned(), token },
+        other => other,
+    }
 }
 
 /// The engine.
@@ -91,7 +94,8 @@ impl Influx {
         if config.url.cannot_be_a_base() || !matches!(config.url.scheme(), "http" | "https") {
             return Err("an InfluxDB's address begins with http:// or https://".to_owned());
         }
-        let client = HttpClient::new(config.http)?;
+        let http = HttpOptions { auth: auth(config.http.auth, &config.place), ..config.http };
+        let client = HttpClient::new(http)?;
         let sender = send::Sender::new(client.clone(), &config.url, &config.place, config.write_timeout);
         let reader = read::Reader::new(client, &config.url, &config.place, config.read_timeout);
         Ok(Self { sender, reader: Arc::new(reader) })

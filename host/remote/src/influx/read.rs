@@ -92,12 +92,11 @@ impl Reader {
         Ask::form(at(&self.base, "query", without), &pairs, self.timeout, ANSWER_BYTES_MAX)
     }
 
-    /// The measurements of the metrics that satisfy the matchers of the name; with a condition, those alone that have such
-    /// series.
-    async fn measurements(&self, matchers: &[Matcher], condition: &str) -> Result<Vec<String>, ReadError> {
+    /// The measurements of the metrics that satisfy the matchers of the name.
+    async fn measurements(&self, matchers: &[Matcher]) -> Result<Vec<String>, ReadError> {
         let of_name: Vec<_> = matchers.iter().filter(|m| m.name() == METRIC_NAME).collect();
         let mut found = Names::new("name");
-        self.ask(&format!("SHOW MEASUREMENTS{}", clause("WHERE", condition)), &mut found).await?;
+        self.ask("SHOW MEASUREMENTS", &mut found).await?;
         let fits = |m: &String| of_name.iter().all(|matcher| matcher.matches(&names::decode_measurement(m)));
         Ok(found.into_sorted().into_iter().filter(fits).collect())
     }
@@ -110,7 +109,7 @@ impl Reader {
                 Ok(vec![names::encode_measurement(m.value()).into_owned()])
             }
             Some(_) => Ok(Vec::new()),
-            None => self.measurements(matchers, "").await,
+            None => self.measurements(matchers).await,
         }
     }
 
@@ -127,7 +126,7 @@ impl Reader {
     fn sources_of(all: &[String], condition: &str) -> Vec<String> {
         let group = |group: &[String]| {
             let names: Vec<_> = group.iter().map(|m| identifier(m)).collect();
-            format!("FROM {}{}", names.join(","), clause("WHERE", condition))
+            format!("FROM {}{}", names.join(","), filter(condition))
         };
         all.chunks(MEASUREMENTS_PER_QUERY).map(group).collect()
     }
@@ -160,8 +159,8 @@ impl Reader {
     }
 }
 
-fn clause(word: &str, condition: &str) -> String {
-    if condition.is_empty() { String::new() } else { format!(" {word} {condition}") }
+fn filter(condition: &str) -> String {
+    if condition.is_empty() { String::new() } else { format!(" WHERE {condition}") }
 }
 
 fn cut<T>(found: BTreeSet<T>, limit: usize) -> Vec<T> {
@@ -228,7 +227,7 @@ impl SeriesRead for Reader {
             }
             return Ok(cut(found, limit));
         }
-        let all = self.measurements(matchers, "").await?;
+        let all = self.measurements(matchers).await?;
         if all.iter().any(|m| !names::decode_measurement(m).is_empty()) {
             found.insert(METRIC_NAME.to_owned());
         }
@@ -249,13 +248,15 @@ impl SeriesRead for Reader {
     ) -> Result<Vec<String>, ReadError> {
         let condition = self.condition(matchers);
         let mut found = BTreeSet::new();
-        let asked = condition.exact && (self.has_show_series || condition.text.is_empty());
+        // Lists of measurements with a condition leave out those that do not have the tag at all.
+        let plain = condition.exact && condition.text.is_empty();
+        let asked = plain || condition.exact && self.has_show_series && name != METRIC_NAME;
         if asked && name == METRIC_NAME {
-            let all = self.measurements(matchers, &condition.text).await?;
+            let all = self.measurements(matchers).await?;
             found.extend(all.iter().map(|m| names::decode_measurement(m).into_owned()));
         } else if asked {
-            let filter = self.listed(&condition.text, range);
-            let with = format!("WITH KEY = {}{}", identifier(&names::encode_key(name)), clause("WHERE", &filter));
+            let listed = self.listed(&condition.text, range);
+            let with = format!("WITH KEY = {}{}", identifier(&names::encode_key(name)), filter(&listed));
             for source in self.sources(matchers, "").await? {
                 let mut values = Names::new("value");
                 self.ask(&format!("SHOW TAG VALUES {source} {with}"), &mut values).await?;
