@@ -45,9 +45,37 @@ pub struct CheckArgs {
     /// Fail on warnings, too.
     #[arg(long)]
     pub strict: bool,
+    /// Only these lints; `all` or `none`.
+    #[arg(long, value_delimiter = ',', value_name = "LINT")]
+    pub lint: Vec<String>,
+    /// Exit with 3 when a lint finds something.
+    #[arg(long)]
+    pub lint_fatal: bool,
+    /// Pass over fields that nobody knows.
+    #[arg(long)]
+    pub ignore_unknown_fields: bool,
+    #[command(flatten)]
+    pub promtool: PromtoolFlags,
     /// How to print what is found.
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+/// Flags of promtool that are taken so that scripts need no change. They change nothing here.
+#[derive(Debug, Args)]
+pub struct PromtoolFlags {
+    /// Everything is enabled.
+    #[arg(long, hide = true, value_name = "NAMES")]
+    pub enable_feature: Vec<String>,
+    /// Nothing is kept back.
+    #[arg(long, hide = true)]
+    pub experimental: bool,
+    /// Failures tell all there is.
+    #[arg(long, hide = true)]
+    pub debug: bool,
+    /// Failures are shown as differences.
+    #[arg(long, hide = true)]
+    pub diff: bool,
 }
 
 /// Arguments of `rules test`.
@@ -56,9 +84,14 @@ pub struct TestArgs {
     /// Test files, or patterns of them.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<String>,
-    /// Only tests whose name this finds.
+    /// Only tests whose name this finds; may be repeated.
     #[arg(long, value_name = "REGEX")]
-    pub run: Option<String>,
+    pub run: Vec<String>,
+    /// Pass over fields that nobody knows, in test and rule files.
+    #[arg(long)]
+    pub ignore_unknown_fields: bool,
+    #[command(flatten)]
+    pub promtool: PromtoolFlags,
     /// Write the outcome here, as JUnit XML.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,

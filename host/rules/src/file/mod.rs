@@ -14,6 +14,6 @@ mod types;
 pub(crate) mod yaml;
 
 pub use place::{Located, Place, Problem, Text};
-pub use read::{FILE_BYTES_MAX, parse};
+pub use read::{FILE_BYTES_MAX, UnknownFields, parse, parse_with};
 pub use types::{Group, Pair, Rule, RuleFile, RuleKind};
 pub use yaml::{KEYS_MAX, NODES_MAX};

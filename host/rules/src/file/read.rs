@@ -19,13 +19,28 @@ pub const FILE_BYTES_MAX: usize = 16 << 20;
 
 /// Reads a rule file. `file_name` is only remembered. All problems are reported at once, in order of place.
 pub fn parse(text: &str, file_name: &str) -> Result<RuleFile, Vec<Problem>> {
+    parse_with(text, file_name, UnknownFields::Refused)
+}
+
+/// What becomes of fields that nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// They are problems, as for Prometheus itself.
+    #[default]
+    Refused,
+    /// They are passed over, as by promtool's `--ignore-unknown-fields`.
+    Ignored,
+}
+
+/// As [`parse`], and says what becomes of unknown fields.
+pub fn parse_with(text: &str, file_name: &str, unknown: UnknownFields) -> Result<RuleFile, Vec<Problem>> {
     if text.len() > FILE_BYTES_MAX {
         let message = format!("a rule file of more than {FILE_BYTES_MAX} bytes");
         return Err(vec![Problem::new(Place { line: 1, column: 1 }, message, "split it")]);
     }
     let mut later = None;
     let root = yaml::parse(text, &mut later)?;
-    let mut reader = Reader::default();
+    let mut reader = Reader { unknown, ..Reader::default() };
     if let Some(at) = later {
         let message = "a second document: only the first is read";
         reader.warnings.push(Problem::new(at, message, "use a file of its own, or one list of groups"));
@@ -42,6 +57,7 @@ pub fn parse(text: &str, file_name: &str) -> Result<RuleFile, Vec<Problem>> {
 struct Reader {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    unknown: UnknownFields,
 }
 
 /// The entries of a mapping; asking takes one, what is left over is unknown.
@@ -77,7 +93,8 @@ impl Reader {
             }
         };
         let fields = Fields { what, known, entries };
-        for (key, _) in entries.iter().filter(|(k, _)| !known.contains(&k.as_str())) {
+        let refused = self.unknown == UnknownFields::Refused;
+        for (key, _) in entries.iter().filter(|(k, _)| refused && !known.contains(&k.as_str())) {
             let help = match nearest(key, fields.known) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", fields.known.join(", ")),

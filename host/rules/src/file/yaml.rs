@@ -34,6 +34,11 @@ pub(crate) enum NodeKind {
 }
 
 impl Node {
+    /// An empty document.
+    pub fn nothing(at: Place) -> Self {
+        Self { at, kind: NodeKind::Null, weight: 1 }
+    }
+
     /// As messages name it.
     pub fn what(&self) -> &'static str {
         match self.kind {

@@ -3,6 +3,7 @@
 //! Invariant: what is here can be run; series, values, durations and expected samples were read.
 //! Not here: the rule files it names.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use belfry_model::{Histogram, Labels, TimestampMs};
 
 use super::series::{self, Point};
 use crate::file::yaml::{self, Node, NodeKind};
-use crate::file::{Place, Problem, Text};
+use crate::file::{Place, Problem, Text, UnknownFields};
 
 /// Groups and rules are evaluated so often where nothing else is said.
 pub const EVALUATION_INTERVAL: Duration = Duration::from_secs(60);
@@ -115,16 +116,16 @@ pub struct ExprExpected {
 
 /// Reads a test file. All problems are reported at once, in order of place.
 pub fn parse(text: &str, file_name: &str) -> Result<TestFile, Vec<Problem>> {
+    parse_with(text, file_name, UnknownFields::Refused)
+}
+
+/// As [`parse`], and says what becomes of unknown fields.
+pub fn parse_with(text: &str, file_name: &str, unknown: UnknownFields) -> Result<TestFile, Vec<Problem>> {
     let mut later = None;
-    let Some(root) = yaml::parse(text, &mut later)? else {
-        let at = Place { line: 1, column: 1 };
-        return Err(vec![Problem::new(
-            at,
-            "a test file without anything in it",
-            "say what is tested: `rule_files`, `tests`",
-        )]);
-    };
-    let mut reader = Reader::default();
+    let root = yaml::parse(text, &mut later)?;
+    // As for promtool, a file without anything in it has no tests, and none fails.
+    let root = root.unwrap_or_else(|| Arc::new(Node::nothing(Place { line: 1, column: 1 })));
+    let mut reader = Reader { unknown, ..Reader::default() };
     let file = reader.file(&root, file_name);
     if reader.problems.is_empty() {
         return Ok(file);
@@ -137,6 +138,7 @@ pub fn parse(text: &str, file_name: &str) -> Result<TestFile, Vec<Problem>> {
 struct Reader {
     problems: Vec<Problem>,
     cases: usize,
+    unknown: UnknownFields,
 }
 
 type Entries<'a> = &'a [(Text, Arc<Node>)];
@@ -149,7 +151,8 @@ impl Reader {
     fn entries<'a>(&mut self, node: &'a Node, what: &str, known: &[&str]) -> Entries<'a> {
         match &node.kind {
             NodeKind::Map(entries) => {
-                for (key, _) in entries.iter().filter(|(k, _)| !known.contains(&k.as_str())) {
+                let refused = self.unknown == UnknownFields::Refused;
+                for (key, _) in entries.iter().filter(|(k, _)| refused && !known.contains(&k.as_str())) {
                     self.problem(
                         key.at(),
                         format!("field {} not found in {what}", key.as_str()),
@@ -285,7 +288,10 @@ impl Reader {
         let name = self.text(f, "name").map(|t| t.as_str().to_owned()).unwrap_or_default();
         let interval = self.duration(f, "interval").filter(|d| !d.is_zero()).unwrap_or(default_interval);
         let start = self.start(f);
-        let input = self.list(f, "input_series").iter().filter_map(|n| self.series(n)).collect();
+        // Named twice, a series is what the last says, as in promtool.
+        let input = self.list(f, "input_series").iter().filter_map(|n| self.series(n));
+        let input: BTreeMap<Labels, InputSeries> = input.map(|s| (s.labels.clone(), s)).collect();
+        let input = input.into_values().collect();
         let alerts = self.list(f, "alert_rule_test").iter().filter_map(|n| self.alert(n, &name)).collect();
         let exprs = self.list(f, "promql_expr_test").iter().filter_map(|n| self.expr(n)).collect();
         TestGroup {

@@ -11,7 +11,7 @@ mod memory;
 mod run;
 pub(crate) mod series;
 
-pub use file::{AlertCase, AlertExpected, ExprCase, ExprExpected, InputSeries, TestFile, TestGroup, parse};
+pub use file::{AlertCase, AlertExpected, ExprCase, ExprExpected, InputSeries, TestFile, TestGroup, parse, parse_with};
 pub use run::{Failure, GroupOutcome, Options, RuleKey, TestOutcome, run};
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod mail;
 mod mcp;
 mod operate;
 mod otlp;
+mod promtool;
 mod reload;
 mod remote_write;
 mod reports;

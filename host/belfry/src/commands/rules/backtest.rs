@@ -122,7 +122,7 @@ pub(super) fn backtest(arguments: &BacktestArgs) -> Result<ExitCode> {
 fn read(arguments: &[String]) -> Result<Vec<RuleFile>> {
     let mut all = Vec::new();
     for path in files::named(arguments)? {
-        let read = files::rules(&path)?;
+        let read = files::rules(&path, files::unknown(false))?;
         match read.parsed {
             Ok(file) => all.push(file),
             Err(problems) => bail!("{}", files::told(&read.name, &problems)),

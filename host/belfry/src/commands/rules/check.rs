@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use belfry_config::Config;
 use belfry_rules::check::{self, Facts};
 use serde_json::json;
@@ -13,21 +13,37 @@ use super::{CheckArgs, files};
 use crate::cli::{ConfigArgs, Output, ServerArgs};
 use crate::say;
 
+/// promtool's exit code for `--lint-fatal`.
+const LINT_FATAL: u8 = 3;
+
 pub(super) fn check(arguments: &CheckArgs) -> Result<ExitCode> {
+    for lint in &arguments.lint {
+        let known = check::LINTS.iter().map(|(name, _)| *name).chain(["all", "none", "duplicate-rules"]);
+        if !known.clone().any(|name| name == lint) {
+            bail!("--lint {lint}: there is no such lint\n  help: one of {}", known.collect::<Vec<_>>().join(", "));
+        }
+    }
     let config = arguments.config.as_deref().map(load).transpose()?;
     let paths = match &config {
         Some(config) if arguments.files.is_empty() => config.rule_files.clone(),
         _ => files::named(&arguments.files)?,
     };
-    let read = paths.iter().map(|p| files::rules(p)).collect::<Result<Vec<_>>>()?;
+    let read = paths
+        .iter()
+        .map(|p| files::rules(p, files::unknown(arguments.ignore_unknown_fields)))
+        .collect::<Result<Vec<_>>>()?;
     let (facts, notes) = facts(arguments, config.as_ref())?;
     let errors: Vec<(String, &belfry_rules::file::Problem)> =
         read.iter().flat_map(|r| r.parsed.as_ref().err().into_iter().flatten().map(|p| (r.name.clone(), p))).collect();
     let (good, texts): (Vec<_>, Vec<_>) =
         read.iter().filter_map(|r| r.parsed.as_ref().ok().map(|f| (f.clone(), r.text.as_str()))).unzip();
     let findings = check::check(&good, &texts, &facts);
-    let warnings: Vec<(&str, &check::Finding)> =
-        good.iter().zip(&findings).flat_map(|(f, all)| all.iter().map(|w| (f.name.as_str(), w))).collect();
+    let warnings: Vec<(&str, &check::Finding)> = good
+        .iter()
+        .zip(&findings)
+        .flat_map(|(f, all)| all.iter().map(|w| (f.name.as_str(), w)))
+        .filter(|(_, w)| is_wanted(&arguments.lint, w.lint))
+        .collect();
     let rules: usize = good.iter().flat_map(|f| &f.groups).map(|g| g.rules.len()).sum();
     let ok = errors.is_empty() && (!arguments.strict || warnings.is_empty());
     match arguments.output {
@@ -56,7 +72,17 @@ pub(super) fn check(arguments: &CheckArgs) -> Result<ExitCode> {
             say!("{}: {counts}", if ok { "ok" } else { "failed" });
         }
     }
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match ok {
+        _ if errors.is_empty() && arguments.lint_fatal && !warnings.is_empty() => ExitCode::from(LINT_FATAL),
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// No `--lint` means all. promtool's name of a lint is taken as well as ours.
+fn is_wanted(lints: &[String], lint: &str) -> bool {
+    lints.is_empty()
+        || lints.iter().any(|l| l == "all" || l == lint || (l == "duplicate-rules" && lint == "duplicate-rule"))
 }
 
 fn load(path: &Path) -> Result<Config> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use belfry_rules::file::{self, Problem, RuleFile};
+use belfry_rules::file::{self, Problem, RuleFile, UnknownFields};
 use belfry_rules::unittest::{self, TestFile};
 
 /// A file with its text, and what it says or why it says nothing.
@@ -42,9 +42,9 @@ fn text(path: &Path) -> Result<String> {
 }
 
 /// Reads one rule file.
-pub fn rules(path: &Path) -> Result<Read<RuleFile>> {
+pub fn rules(path: &Path, unknown: UnknownFields) -> Result<Read<RuleFile>> {
     let (name, text) = (path.display().to_string(), text(path)?);
-    let parsed = file::parse(&text, &name);
+    let parsed = file::parse_with(&text, &name, unknown);
     Ok(Read { name, text, parsed })
 }
 
@@ -68,17 +68,18 @@ pub struct Suites {
     pub suites: Vec<Suite>,
     pub files: Vec<RuleFile>,
     paths: Vec<PathBuf>,
+    unknown: UnknownFields,
 }
 
 impl Suites {
     /// Reads test files and the rule files they name.
-    pub fn read(arguments: &[String]) -> Result<Self> {
-        let mut all = Self::default();
+    pub fn read(arguments: &[String], unknown: UnknownFields) -> Result<Self> {
+        let mut all = Self { unknown, ..Self::default() };
         for path in named(arguments)? {
             let name = path.display().to_string();
             let mut suite =
                 Suite { name: name.clone(), tests: Err(String::new()), files: Vec::new(), warnings: Vec::new() };
-            suite.tests = match unittest::parse(&text(&path)?, &name) {
+            suite.tests = match unittest::parse_with(&text(&path)?, &name, unknown) {
                 Err(problems) => Err(told(&name, &problems)),
                 Ok(tests) => all.rule_files(&path, &tests, &mut suite).map(|()| tests),
             };
@@ -115,7 +116,7 @@ impl Suites {
         if let Some(index) = self.paths.iter().position(|p| *p == real) {
             return Ok(index);
         }
-        let read = rules(path).map_err(|e| format!("{e:#}"))?;
+        let read = rules(path, self.unknown).map_err(|e| format!("{e:#}"))?;
         let file = read.parsed.map_err(|problems| told(&read.name, &problems))?;
         self.paths.push(real);
         self.files.push(file);
@@ -126,4 +127,9 @@ impl Suites {
     pub fn rules_of(&self, suite: &Suite) -> Vec<RuleFile> {
         suite.files.iter().filter_map(|i| self.files.get(*i)).cloned().collect()
     }
+}
+
+/// What `--ignore-unknown-fields` means.
+pub fn unknown(ignored: bool) -> UnknownFields {
+    if ignored { UnknownFields::Ignored } else { UnknownFields::Refused }
 }

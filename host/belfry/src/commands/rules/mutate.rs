@@ -12,7 +12,7 @@ use crate::cli::Output;
 use crate::say;
 
 pub(super) fn mutate(arguments: &MutateArgs) -> Result<ExitCode> {
-    let all = Suites::read(&arguments.files)?;
+    let all = Suites::read(&arguments.files, Default::default())?;
     let mut suites = Vec::new();
     for suite in &all.suites {
         match &suite.tests {

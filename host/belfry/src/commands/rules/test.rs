@@ -14,14 +14,18 @@ use crate::cli::Output;
 use crate::say;
 
 pub(super) fn test(arguments: &TestArgs) -> Result<ExitCode> {
-    let only = match &arguments.run {
-        Some(pattern) => {
-            Some(regex::Regex::new(pattern).with_context(|| format!("--run {pattern} is no regular expression"))?)
+    // Any of them, as for promtool.
+    let only = match &arguments.run[..] {
+        [] => None,
+        all => {
+            for one in all {
+                regex::Regex::new(one).with_context(|| format!("--run {one} is no regular expression"))?;
+            }
+            Some(regex::Regex::new(&all.iter().map(|r| format!("(?:{r})")).collect::<Vec<_>>().join("|"))?)
         }
-        None => None,
     };
     let options = Options { only, ..Options::default() };
-    let all = Suites::read(&arguments.files)?;
+    let all = Suites::read(&arguments.files, super::files::unknown(arguments.ignore_unknown_fields))?;
     let mut outcomes: Vec<(String, Result<TestOutcome, String>)> = Vec::new();
     for suite in &all.suites {
         let outcome = suite.tests.as_ref().map_err(Clone::clone).map(|tests| {
