@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
@@ -13,7 +14,7 @@ use belfry_config::{Config, LoadInput, Loaded};
 use belfry_dashboard::backend::LIVE_EVENTS_QUEUED_MAX;
 use belfry_dashboard::dto::{LiveEvent, Notice};
 use belfry_ingest::{CollectInput, Collection, Ingest, IngestLimits};
-use belfry_model::{Clock, JournalEntry, TimestampMs};
+use belfry_model::{Clock, JournalEntry, SeriesRead, TimestampMs, Writer};
 use belfry_notify::{Notify, NotifyInput};
 use belfry_plugin::{Builtins, CompileMode, HostServices, Runtime, RuntimeConfig};
 use belfry_reports::{Reports, ReportsInput};
@@ -85,6 +86,10 @@ pub struct App {
     pub external_url: String,
     /// Samples.
     pub store: Arc<Store>,
+    /// Where they go beyond this machine.
+    pub engine: Option<Arc<crate::engine::StorageEngine>>,
+    /// What reads them: the store, and the engine.
+    reader: Arc<dyn SeriesRead>,
     /// Everything else that is kept.
     pub state: Arc<State>,
     /// The way into the store.
@@ -139,13 +144,24 @@ impl App {
     ) -> Result<(Arc<Self>, Outputs)> {
         let config = &loaded.config;
         let now = clock.now();
+        let engine = crate::engine::open(&config.storage, clock.clone())?;
+        let reader = engine.as_ref().map_or_else(|| store.clone() as Arc<dyn SeriesRead>, |e| e.reader(store.clone()));
         let late = config.storage.out_of_order_window;
-        let queries = Arc::new(Queries::new(store.clone(), clock.clone(), late));
+        let queries = match &engine {
+            None => Queries::new(reader.clone(), clock.clone(), late),
+            // Others write to the engine, too: nothing that was read from it is final.
+            Some(e) => Queries::new(reader.clone(), clock.clone(), Duration::MAX).passing(e.pass(), store.clone()),
+        };
+        let queries = Arc::new(queries);
         let limits = IngestLimits { series_total: config.storage.series_limit, ..IngestLimits::default() };
-        let writer = Arc::new(LateWrites { writer: store.clone(), queries: queries.clone() });
+        let writer = engine.as_ref().map_or_else(|| store.clone() as Arc<dyn Writer>, |e| e.writer(store.clone()));
+        let writer = Arc::new(LateWrites { writer, queries: queries.clone() });
         let ingest = Arc::new(Ingest::new(writer, limits));
         let push = Arc::new(belfry_ingest::push::Push::new(ingest.clone(), clock.clone(), None));
-        let backfill = crate::adapters::backfill::of(store.clone(), queries.clone());
+        let backfill = match &engine {
+            None => crate::adapters::backfill::of(store.clone(), queries.clone()),
+            Some(e) => e.backfill(),
+        };
         let import = Arc::new(belfry_ingest::push::Import::new(ingest.clone(), clock.clone(), Some(backfill)));
         let services = HostServices {
             clock: clock.clone(),
@@ -197,6 +213,8 @@ impl App {
             rates: Default::default(),
             clock,
             load_input,
+            engine,
+            reader,
             store,
             state,
             ingest,
@@ -216,8 +234,8 @@ impl App {
     }
 
     /// What reads go to.
-    pub fn store_reader(&self) -> Arc<dyn belfry_model::SeriesRead> {
-        self.store.clone()
+    pub fn store_reader(&self) -> Arc<dyn SeriesRead> {
+        self.reader.clone()
     }
 
     /// Shows a notice until it is taken back.

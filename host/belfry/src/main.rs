@@ -13,6 +13,7 @@ mod clock;
 mod commands;
 mod demo;
 mod driver;
+mod engine;
 mod out;
 mod plugins;
 mod process;

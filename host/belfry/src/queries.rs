@@ -14,6 +14,8 @@ use belfry_promql::{Answer, Query, QueryError, QueryLimits, QueryTime};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use crate::engine::Pass;
+
 /// Queries evaluated at a time: they are bound by the CPU, and two more keep it busy while others read.
 const SPARE_QUERIES: usize = 2;
 /// Queries that may wait for a place; a further one is refused.
@@ -25,6 +27,10 @@ const QUERY_TIME_MAX: Duration = Duration::from_secs(120);
 /// Evaluates queries over one reader.
 pub struct Queries {
     reader: Arc<dyn SeriesRead>,
+    /// What is here alone, where `reader` reads more.
+    here: Option<Arc<dyn SeriesRead>>,
+    /// Who evaluates instead of us.
+    pass: Option<Pass>,
     clock: Arc<dyn Clock>,
     /// Samples older than this are final.
     late: Duration,
@@ -68,6 +74,8 @@ impl Queries {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             reader,
+            here: None,
+            pass: None,
             clock,
             late,
             kept: Mutex::default(),
@@ -77,6 +85,23 @@ impl Queries {
             failed: AtomicU64::new(0),
             time_max: QUERY_TIME_MAX,
         }
+    }
+
+    /// Hands expressions on to `pass`; `here` is what is read where the engine must not be waited for.
+    pub fn passing(self, pass: Option<Pass>, here: Arc<dyn SeriesRead>) -> Self {
+        Self { pass, here: Some(here), ..self }
+    }
+
+    /// Expressions that were evaluated elsewhere.
+    pub fn passed(&self) -> u64 {
+        self.pass.as_ref().map_or(0, Pass::count)
+    }
+
+    /// Evaluates over what is on this machine alone: for what is asked every second.
+    pub async fn evaluate_here(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFault> {
+        let Some(here) = &self.here else { return self.evaluate(expression, time).await };
+        let query = Query::parse(expression, time, limits(QueryOptions::default()))?;
+        self.compute(query, &**here, &mut QueryTimings::default()).await
     }
 
     /// Hits and misses of the answers that are kept, and their bytes.
@@ -123,6 +148,14 @@ impl Queries {
         let begun = self.clock.monotonic();
         let limits = limits(options);
         let mut timings = QueryTimings::default();
+        // As it is, without parsing: an engine may understand more than we do.
+        if let Some(pass) = &self.pass
+            && let Some(answer) = pass.evaluate(expression, time, options).await
+        {
+            timings.total = self.clock.monotonic().saturating_sub(begun);
+            timings.evaluated = timings.total;
+            return Ok(QueryAnswer { answer, timings });
+        }
         let query = Query::parse(expression, time, limits.clone())?;
         timings.prepared = self.clock.monotonic().saturating_sub(begun);
         let key = query.cache_key();
@@ -130,12 +163,12 @@ impl Queries {
         let generation = self.kept.lock().generation();
         let known = key.as_ref().and_then(|key| self.kept.lock().find(key, time, now));
         let answer = match known {
-            None => self.compute(query, &mut timings).await?,
+            None => self.compute(query, &*self.reader, &mut timings).await?,
             Some(known) => match known.rest {
                 None => known.alone(),
                 Some(rest) => {
                     let rest = Query::parse(expression, rest, limits)?;
-                    known.join(self.compute(rest, &mut timings).await?)
+                    known.join(self.compute(rest, &*self.reader, &mut timings).await?)
                 }
             },
         };
@@ -150,7 +183,12 @@ impl Queries {
         Ok(QueryAnswer { answer, timings })
     }
 
-    async fn compute(&self, query: Query, timings: &mut QueryTimings) -> Result<Answer, QueryFault> {
+    async fn compute(
+        &self,
+        query: Query,
+        reader: &dyn SeriesRead,
+        timings: &mut QueryTimings,
+    ) -> Result<Answer, QueryFault> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_QUERIES_MAX as u64 {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(QueryFault::Busy);
@@ -163,7 +201,7 @@ impl Queries {
             drop(waiting);
             timings.queued += lap.next();
             let _place = place.map_err(|_| QueryFault::Busy)?;
-            let fetched = query.fetch(&*self.reader).await?;
+            let fetched = query.fetch(reader).await?;
             timings.prepared += lap.next();
             let cancel = Cancel::default();
             let _cancel_on_drop = CancelOnDrop(cancel.clone());

@@ -25,7 +25,7 @@ use crate::sources::{HealthCell, Source};
 use crate::telemetry::{logs, traces};
 use crate::view::backend::Dashboard;
 use crate::view::publisher;
-use crate::{demo, reload, telemetry, token};
+use crate::{demo, engine, reload, telemetry, token};
 
 /// Open requests get this long when the process drains.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -231,6 +231,10 @@ fn start_organs(app: &Arc<App>, outputs: Outputs, stop: &CancellationToken) -> J
     };
     tasks.spawn(crate::rule_files::evaluate(app.clone(), stop.clone()));
     tasks.spawn(crate::rule_files::watch(app.clone(), stop.clone()));
+    if let Some(engine) = &app.engine {
+        tasks.spawn(engine::run(app.clone(), engine.clone(), stop.clone()));
+        tasks.spawn(engine::sync(engine.clone(), stop.clone()));
+    }
     let upkeep = driver::maintain::Upkeep { store: app.store.clone(), state: app.state.clone(), sync_every };
     tasks.spawn(driver::maintain::run(upkeep, clock.clone(), stop.clone()));
     tasks

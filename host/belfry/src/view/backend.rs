@@ -244,6 +244,13 @@ async fn readiness(app: &App) -> Readiness {
         let message = format!("some of the data cannot be read: {why}");
         checks.push(check("data", CheckStatus::Degraded, false, message, 0.0));
     }
+    if let Some(engine) = &app.engine {
+        // Samples wait on disk: an engine that is away must not take Belfry away, too.
+        checks.push(match crate::engine::view::trouble(engine) {
+            None => check("engine", CheckStatus::Ok, false, "it answers".to_owned(), 0.0),
+            Some(why) => check("engine", CheckStatus::Degraded, false, why, 0.0),
+        });
+    }
     let start = app.clock.monotonic();
     let alive = tokio::time::timeout(CHECK_TIMEOUT, app.state.ping()).await;
     let took = app.clock.monotonic().saturating_sub(start).as_secs_f64();

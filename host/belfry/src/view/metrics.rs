@@ -16,6 +16,7 @@ pub fn own(app: &App) -> OwnMetrics {
     of_notify(app, &mut own);
     of_reports(app, &mut own);
     super::push::metrics(app, &mut own);
+    crate::engine::view::metrics(app, &mut own);
     let (answered, failed) = app.queries.counts();
     own.counter("belfry_queries", "PromQL queries by outcome.")
         .set(&[("outcome", "answered")], answered as f64)

@@ -175,7 +175,7 @@ fn notices(app: &App, now: TimestampMs) -> Vec<Notice> {
 /// The newest points of the charts. A chart whose query fails has none: the page shows its own state then.
 async fn points(app: &App, charts: &[dto::ChartSpec], now: TimestampMs) -> Vec<ChartPoints> {
     let asked = charts.iter().map(|c| async {
-        let answer = app.queries.evaluate(&c.query, QueryTime::Instant(now)).await.ok()?;
+        let answer = app.queries.evaluate_here(&c.query, QueryTime::Instant(now)).await.ok()?;
         let QueryValue::Vector(points) = answer.value else { return None };
         let values = points.into_iter().map(|p| LabelledValue {
             labels: p.labels,

@@ -9,7 +9,9 @@ use belfry_dashboard::dto::{
 };
 use belfry_model::read::{ReadError, SelectLimits};
 use belfry_model::sample::is_stale;
-use belfry_model::{METRIC_NAME, MatchOp, Matcher, MetricMetadata, SampleBuf, SelectHints, TimeRange, TimestampMs};
+use belfry_model::{
+    METRIC_NAME, MatchOp, Matcher, MetricMetadata, SampleBuf, SelectHints, SeriesRead as _, TimeRange, TimestampMs,
+};
 
 use crate::app::App;
 use crate::spec::SOURCE_LABEL;
@@ -29,7 +31,8 @@ pub async fn current(app: &App, query: MetricsQuery) -> Result<CurrentMetrics, B
     matchers.extend(query.source.map(|s| Matcher::equal(SOURCE_LABEL, s)));
     let range = TimeRange::inclusive(now.minus(CURRENT), now).ok_or_else(|| invalid("the clock is off"))?;
     let hints = SelectHints { limit: CURRENT_SERIES_MAX + 1, ..SelectHints::default() };
-    let set = app.store_reader().select(&matchers, range, &hints, SelectLimits::default()).await.map_err(read)?;
+    // The newest values of this Belfry's own sources: they are here.
+    let set = app.store.select(&matchers, range, &hints, SelectLimits::default()).await.map_err(read)?;
     let metadata = metadata(app).await?;
     let truncated = set.series.len() > CURRENT_SERIES_MAX;
     let series: Vec<_> = set.series.into_iter().take(CURRENT_SERIES_MAX).collect();
@@ -127,7 +130,7 @@ fn aggregate(values: &[f64], aggregator: Aggregator) -> f64 {
 }
 
 async fn metadata(app: &App) -> Result<BTreeMap<String, MetricMetadata>, BackendError> {
-    let all = app.store_reader().metadata(None).await.map_err(read)?;
+    let all = app.store.metadata(None).await.map_err(read)?;
     Ok(all.into_iter().map(|m| (m.name.clone(), m)).collect())
 }
 

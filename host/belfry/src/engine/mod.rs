@@ -1,0 +1,173 @@
+//! The storage engine beyond this machine, if the config names one: its queue, what reads it, what writes to it.
+//!
+//! Invariant: everything that is written to the local store by a producer is queued for the engine; without an engine
+//! nothing here is used.
+//! Not here: the protocols and the queue's files (`remote`), the local store.
+
+mod backfill;
+mod pass;
+mod ship;
+pub mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use belfry_config::types::remote::{Remote, RemoteEngine};
+use belfry_config::types::scrape as config;
+use belfry_config::types::{Fsync, Storage};
+use belfry_ingest::push::import::BeginBackfill;
+use belfry_model::{Clock, Labels, SeriesRead, SeriesRef, TimestampMs, Writer};
+use belfry_remote::engine::Engine;
+use belfry_remote::health::EngineHealth;
+use belfry_remote::http::{Auth, HttpOptions, Secret, TlsOptions};
+use belfry_remote::joined::Joined;
+use belfry_remote::prometheus::{Prometheus, PrometheusOptions, Protocol};
+use belfry_remote::queue::{Queue, QueueConfig, SeriesNames};
+use belfry_remote::shipper::Shipper;
+use belfry_remote::tee::Tee;
+use belfry_store::{RealDisk, Store};
+use parking_lot::Mutex;
+
+pub use pass::Pass;
+pub use ship::{run, sync};
+
+/// The queue's folder in the data folder.
+pub const QUEUE_FOLDER: &str = "queue";
+
+/// A queue whose oldest record waits longer than this is behind: what the engine would answer lacks what is new.
+const BEHIND: Duration = Duration::from_secs(5);
+
+/// The engine and what belongs to it.
+pub struct StorageEngine {
+    /// How it is written to and read.
+    pub engine: Arc<dyn Engine>,
+    /// What waits for it.
+    pub queue: Arc<Queue>,
+    /// Whether it answers.
+    pub health: Arc<EngineHealth>,
+    /// When what is sent.
+    pub shipper: Arc<Mutex<Shipper>>,
+    /// Between two syncs of the queue; `None` for none.
+    pub sync_every: Option<Duration>,
+    external: Labels,
+    window: Duration,
+    pass_queries: bool,
+    clock: Arc<dyn Clock>,
+}
+
+/// The store knows what its references mean.
+struct Names(Arc<Store>);
+
+impl SeriesNames for Names {
+    fn labels_of(&self, refs: &[SeriesRef]) -> Vec<Option<Labels>> {
+        self.0.labels_of(refs)
+    }
+}
+
+/// Opens the queue and makes the client, if there is an engine. Asks the engine nothing: it may be away.
+pub fn open(storage: &Storage, clock: Arc<dyn Clock>) -> Result<Option<Arc<StorageEngine>>> {
+    let Some(remote) = &storage.remote else { return Ok(None) };
+    let engine = client(remote).map_err(|e| anyhow::anyhow!("the storage engine cannot be used: {e}"))?;
+    let queue = QueueConfig {
+        folder: storage.path.join(QUEUE_FOLDER),
+        bytes_max: remote.queue_bytes,
+        sync_each: storage.fsync == Fsync::Always,
+        sync: storage.fsync != Fsync::Never,
+        external: remote.external_labels.clone(),
+    };
+    let queue = Queue::open(queue, Arc::new(RealDisk)).context("the queue for the storage engine cannot be opened")?;
+    Ok(Some(Arc::new(StorageEngine {
+        engine,
+        queue: Arc::new(queue),
+        health: Arc::default(),
+        shipper: Arc::default(),
+        sync_every: match storage.fsync {
+            Fsync::Every(every) => Some(every),
+            _ => None,
+        },
+        external: remote.external_labels.clone(),
+        window: storage.retention.unwrap_or(Duration::MAX),
+        pass_queries: remote.pass_queries,
+        clock,
+    })))
+}
+
+impl StorageEngine {
+    /// What the house reads.
+    pub fn reader(&self, store: Arc<Store>) -> Arc<dyn SeriesRead> {
+        Arc::new(Joined {
+            engine: self.engine.reader(),
+            local: store,
+            external: self.external.clone(),
+            window: self.window,
+            health: self.health.clone(),
+            clock: self.clock.clone(),
+        })
+    }
+
+    /// What the house writes to.
+    pub fn writer(&self, store: Arc<Store>) -> Arc<dyn Writer> {
+        let names = Arc::new(Names(store.clone()));
+        Arc::new(Tee { store, names, queue: self.queue.clone(), clock: self.clock.clone() })
+    }
+
+    /// Where old samples of an import go: to the engine alone.
+    pub fn backfill(&self) -> BeginBackfill {
+        backfill::of(self.queue.clone())
+    }
+
+    /// Who evaluates instead of us, if the engine can and the config lets it.
+    pub fn pass(self: &Arc<Self>) -> Option<Pass> {
+        let backend = self.engine.query_backend().filter(|_| self.pass_queries)?;
+        Some(Pass::new(backend, self.clone()))
+    }
+
+    /// Does it answer, and has it nearly everything?
+    fn is_up_to_date(&self) -> bool {
+        let now = self.clock.now();
+        let is_behind = |since: TimestampMs| now.since(since) >= BEHIND;
+        self.health.away().is_none() && !self.queue.stats().waiting_since.is_some_and(is_behind)
+    }
+}
+
+fn client(remote: &Remote) -> Result<Arc<dyn Engine>, String> {
+    match &remote.engine {
+        RemoteEngine::Prometheus { write_url, read_url, protocol_2, http, timeout } => {
+            Ok(Arc::new(Prometheus::new(PrometheusOptions {
+                write_url: write_url.clone(),
+                read_url: read_url.clone(),
+                protocol: if *protocol_2 { Protocol::V2 } else { Protocol::V1 },
+                http: options(http),
+                timeout: *timeout,
+            })?))
+        }
+        RemoteEngine::Influx { .. } => Err("backend = \"influxdb\" is not in this build".to_owned()),
+    }
+}
+
+fn options(http: &config::Http) -> HttpOptions {
+    HttpOptions {
+        auth: match &http.auth {
+            config::HttpAuth::None => Auth::None,
+            config::HttpAuth::Basic(name, password) => {
+                Auth::Basic { username: name.clone(), password: secret(password) }
+            }
+            config::HttpAuth::Token(kind, token) => Auth::Token { kind: kind.clone(), token: secret(token) },
+        },
+        headers: http.headers.iter().map(|(name, value)| (name.clone(), secret(value))).collect(),
+        tls: TlsOptions {
+            ca_file: http.tls.ca_file.clone(),
+            identity: http.tls.identity.clone(),
+            server_name: http.tls.server_name.clone(),
+            insecure_skip_verify: http.tls.insecure_skip_verify,
+        },
+    }
+}
+
+fn secret(source: &config::SecretSource) -> Secret {
+    match source {
+        config::SecretSource::Text(text) => Secret::Text(text.0.clone()),
+        config::SecretSource::File(path) => Secret::File(path.clone()),
+    }
+}
