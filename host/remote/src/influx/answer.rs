@@ -7,6 +7,9 @@ use belfry_model::read::ReadError;
 
 use super::json::{BadJson, Lexer, Token};
 
+/// Cells of a row, and tags of a series: nothing that was asked for has as many.
+const WIDTH_MAX: usize = 10_000;
+
 /// One cell of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
@@ -208,6 +211,9 @@ impl State {
     }
 
     fn scalar(&mut self, place: Option<Place>, token: Token<'_>) -> Result<(), ReadError> {
+        if self.cells.len().max(self.head.tags.len()).max(self.head.columns.len()) > WIDTH_MAX {
+            return Err(ReadError::Unavailable(format!("InfluxDB's answer has rows of more than {WIDTH_MAX} cells")));
+        }
         match (place, token, self.key.as_str()) {
             (Some(Place::Document | Place::Result), Token::Text(text), "error") => {
                 return Err(ReadError::Unavailable(format!("InfluxDB: {}", shown(text))));
@@ -291,6 +297,13 @@ mod tests {
         }
         assert!(read("").is_err());
         assert!(read(r#"{"results":["#).is_err());
+    }
+
+    #[test]
+    fn rows_that_are_too_wide_are_refused() {
+        let row = vec!["1"; WIDTH_MAX + 2].join(",");
+        let text = format!(r#"{{"results":[{{"series":[{{"columns":["a"],"values":[[{row}]]}}]}}]}}"#);
+        assert!(matches!(read(&text), Err(ReadError::Unavailable(_))));
     }
 
     proptest! {

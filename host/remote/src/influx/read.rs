@@ -278,3 +278,7 @@ impl SeriesRead for Reader {
         Ok(Vec::new())
     }
 }
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;
