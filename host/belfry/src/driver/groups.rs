@@ -16,7 +16,7 @@ use crate::changes::{Changed, Changes};
 use crate::queries::Queries;
 
 /// Rules evaluated at a time: the queries of people keep their places however many groups are due at once. Who waits
-/// here is bounded by the number of groups.
+/// here is bounded by the number of groups, each of which asks for a few rules at a time.
 const EVALUATIONS_MAX: usize = 16;
 /// Rows made on the task itself; more of them go to a thread that may be busy for a while.
 const ROWS_AT_ONCE_MAX: usize = 500;

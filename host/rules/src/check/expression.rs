@@ -134,7 +134,8 @@ fn always_fires(s: &Subject<'_>, root: &Expr, out: &mut Vec<Finding>) {
 
 /// Single samples that are compared at once: one bad scrape pages. What looks over a range has its patience there.
 fn missing_for(s: &Subject<'_>, root: &Expr, out: &mut Vec<Finding>) {
-    if s.rule.hold.is_some_and(|d| !d.value.is_zero()) {
+    // `for: 0s` says that it is meant.
+    if s.rule.hold.is_some() {
         return;
     }
     let ExprKind::Binary(b) = &root.unwrap_parens().kind else { return };

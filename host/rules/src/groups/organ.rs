@@ -1,6 +1,7 @@
 //! The organ: which group is due, which rule of it is next, and what an answer leads to.
 //!
-//! Invariant: a group has at most one evaluation in flight. The effects of a step are to be performed in order, each
+//! Invariant: a group has at most one round in flight, and of the rules in it that depend on each other at most one
+//! evaluation; independent ones are evaluated beside them. The effects of a step are to be performed in order, each
 //! before the next, so that a rule sees what the rule before it recorded, and a crash between two of them loses
 //! nothing (an event may be told twice).
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use belfry_model::{Alert, AlertEvent, AlertState, Fingerprint, Labels, Organ, Phase, TimestampMs};
 use belfry_promql::PointValue;
 
+use super::round::Round;
 use super::spec::{GroupSpec, Row, RuleSpec};
 use super::state::{Active, Changes, RuleState, StoredAlert, is_active, orphan};
 use crate::organ::ANSWER_LOST_AFTER;
@@ -165,17 +167,6 @@ struct Scheduled {
     took: Duration,
     evaluations: u64,
     failures: u64,
-}
-
-/// An evaluation of a group under way.
-#[derive(Debug)]
-struct Round {
-    at: TimestampMs,
-    begun: TimestampMs,
-    rule: usize,
-    serial: u64,
-    took: Duration,
-    samples: u64,
 }
 
 #[derive(Debug)]
@@ -342,37 +333,38 @@ impl Running {
             self.last = Some((at, Duration::ZERO, 0));
             return;
         }
-        self.round = Some(Round { at, begun: now, rule: 0, serial: 0, took: Duration::ZERO, samples: 0 });
+        self.round = Some(Round::new(at, now));
         self.ask(serial, effects);
     }
 
-    /// Asks for the rule that is next.
+    /// Asks for the rules that may be evaluated now.
     fn ask(&mut self, serial: &mut u64, effects: &mut Vec<GroupsEffect>) {
         let Some(round) = &mut self.round else { return };
-        let Some(rule) = self.rules.get(round.rule) else { return };
-        *serial += 1;
-        round.serial = *serial;
-        effects.push(GroupsEffect::Evaluate(Job {
-            group: self.spec.key.clone(),
-            serial: round.serial,
-            at: round.at,
-            query_at: round.at.minus(self.spec.query_offset),
-            rule: rule.state.spec.clone(),
-        }));
+        while let Some(rule) = round.next(&self.spec.independent, *serial + 1) {
+            *serial += 1;
+            let Some(rule) = self.rules.get(rule) else { return };
+            effects.push(GroupsEffect::Evaluate(Job {
+                group: self.spec.key.clone(),
+                serial: *serial,
+                at: round.at,
+                query_at: round.at.minus(self.spec.query_offset),
+                rule: rule.state.spec.clone(),
+            }));
+        }
     }
 
     fn evaluated(
         &mut self,
+        now: TimestampMs,
         serial: u64,
         took: Duration,
         outcome: Result<Vec<Row>, String>,
         next_serial: &mut u64,
         effects: &mut Vec<GroupsEffect>,
     ) {
-        let Some(round) = self.round.as_mut().filter(|r| r.serial == serial) else { return };
-        let (at, index) = (round.at, round.rule);
-        round.took += took;
-        round.rule += 1;
+        let Some(round) = &mut self.round else { return };
+        let at = round.at;
+        let Some(index) = round.answered(serial, took, &self.spec.independent) else { return };
         let Some(rule) = self.rules.get_mut(index) else { return };
         rule.evaluations += 1;
         rule.last_evaluation = Some(at);
@@ -394,11 +386,9 @@ impl Running {
         rule.health = health;
         round.samples += changes.samples.len() as u64;
         into_effects(changes, at.minus(self.spec.query_offset), effects);
-        if round.rule < self.rules.len() {
-            self.ask(next_serial, effects);
-        } else {
-            self.last = Some((at, round.took, round.samples));
-            self.round = None;
+        self.ask(next_serial, effects);
+        if let Some(round) = self.round.take_if(|round| round.is_over()) {
+            self.last = Some((at, round.took(now), round.samples));
             if self.rules.iter().any(|r| r.state.is_waiting()) {
                 effects.push(GroupsEffect::Seen { group: self.spec.key.clone(), at });
             }
@@ -462,7 +452,7 @@ impl Organ for Groups {
                 GroupsInput::Configure { groups, unread } => self.configure(now, groups, &unread, &mut effects),
                 GroupsInput::Evaluated { group, serial, took, outcome } => {
                     if let Some(running) = self.groups.get_mut(&group) {
-                        running.evaluated(serial, took, outcome, &mut self.serial, &mut effects);
+                        running.evaluated(now, serial, took, outcome, &mut self.serial, &mut effects);
                     }
                 }
             }

@@ -289,6 +289,48 @@ fn later_rules_see_what_earlier_ones_recorded_and_what_is_gone_ends() {
 }
 
 #[test]
+fn rules_that_depend_on_each_other_keep_their_order_and_others_do_not_wait_for_them() {
+    let yaml = "groups:\n- name: g\n  rules:\n  - {record: a, expr: load}\n  - {record: x, expr: 3 * load}\n  - {record: b, expr: 2 * a}\n  \
+                - {alert: C, expr: b > 3}\n  - {alert: D, expr: load > 1}\n";
+    let mut world = World::new(yaml);
+    world.now = world.organ.next_due().expect("a group");
+    let labels = Labels::from_pairs([(METRIC_NAME, "load"), ("core", "0")]);
+    world.series.push(&labels, Sample { at: world.now, value: Value::Float(2.0), start: None });
+    let names = |effects: &[GroupsEffect]| -> Vec<String> {
+        let of = |e: &GroupsEffect| match e {
+            GroupsEffect::Evaluate(job) => Some(job.rule.name.to_string()),
+            _ => None,
+        };
+        effects.iter().filter_map(of).collect()
+    };
+    let first = world.organ.step(world.now, Vec::new());
+    assert_eq!(names(&first), ["a", "x", "D"], "b waits for a, C for b");
+    // The answers come in the other order: the independent ones first.
+    let mut waiting: Vec<GroupsEffect> = first;
+    let mut order = Vec::new();
+    while let Some(effect) = waiting.pop() {
+        order.extend(names(std::slice::from_ref(&effect)));
+        let mut inputs = Vec::new();
+        world.perform(effect, &mut inputs);
+        let next = world.organ.step(world.now, inputs);
+        // What is recorded is performed before what is asked for after it.
+        waiting.extend(next.into_iter().rev());
+    }
+    assert_eq!(order, ["D", "x", "a", "b", "C"]);
+    assert_eq!(
+        world.now_is("ALERTS"),
+        [
+            r#"ALERTS{alertname="C", alertstate="firing", core="0"}"#,
+            r#"ALERTS{alertname="D", alertstate="firing", core="0"}"#,
+        ]
+    );
+    let snapshot = &world.organ.snapshot()[0];
+    assert_eq!(snapshot.last_evaluation, Some(world.now));
+    assert_eq!(snapshot.evaluation_time, Duration::from_millis(21), "of those in order");
+    assert_eq!((snapshot.iterations, snapshot.missed), (1, 0));
+}
+
+#[test]
 fn an_evaluation_is_on_its_grid_and_looks_back_by_the_offset() {
     let mut world =
         World::new("groups:\n- name: g\n  interval: 5m\n  query_offset: 2m\n  rules:\n  - {record: a, expr: load}\n");

@@ -45,6 +45,8 @@ pub struct GroupSpec {
     pub limit: Option<usize>,
     /// In order.
     pub rules: Vec<Arc<RuleSpec>>,
+    /// Which of them neither need nor feed another, and so need no order.
+    pub independent: Vec<bool>,
 }
 
 /// A rule as it is evaluated.
@@ -99,7 +101,12 @@ impl GroupSpec {
             seen.push(identity);
             Arc::new(RuleSpec::of(rule, group, key, around.clone()))
         });
-        let rules = rules.collect();
+        let rules: Vec<Arc<RuleSpec>> = rules.collect();
+        let mut independent = super::round::independent(&group.rules);
+        if rules.iter().any(|r| r.asks()) {
+            // Templates may ask for anything.
+            independent.fill(false);
+        }
         let interval = group.interval.map(|d| d.value).filter(|d| !d.is_zero());
         Self {
             file: file.into(),
@@ -108,6 +115,7 @@ impl GroupSpec {
             query_offset: group.query_offset.map_or(defaults.query_offset, |d| d.value),
             limit: group.limit.and_then(|l| usize::try_from(l.value).ok()).filter(|l| *l > 0),
             rules,
+            independent,
             key,
         }
     }
