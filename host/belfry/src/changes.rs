@@ -34,9 +34,15 @@ struct Inner {
 }
 
 impl Changes {
-    /// Marks a kind.
+    /// Marks a kind. Whoever waits is woken by the first mark only: scrapes tell hundreds of times a second.
     pub fn tell(&self, what: Changed) {
-        self.0.marks.fetch_or(what as u8, Ordering::AcqRel);
+        if self.0.marks.fetch_or(what as u8, Ordering::AcqRel) & what as u8 == 0 {
+            self.0.notify.notify_one();
+        }
+    }
+
+    /// Wakes whoever waits: somebody new wants to know.
+    pub fn wake(&self) {
         self.0.notify.notify_one();
     }
 
@@ -65,6 +71,21 @@ impl Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_mark_wakes_once_and_again_when_it_was_taken() {
+        let changes = Changes::default();
+        let woken = || tokio::time::timeout(std::time::Duration::ZERO, changes.wait());
+        changes.tell(Changed::Sources);
+        assert!(woken().await.is_ok());
+        changes.tell(Changed::Sources);
+        assert!(woken().await.is_err(), "it is marked already");
+        changes.wake();
+        assert!(woken().await.is_ok());
+        changes.take();
+        changes.tell(Changed::Sources);
+        assert!(woken().await.is_ok());
+    }
 
     #[test]
     fn a_kind_is_marked_once_however_often_it_is_told() {

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 const MAINTAIN_EVERY: Duration = Duration::from_secs(5);
 /// How often blocks are looked at for merges.
 const MERGE_EVERY: Duration = Duration::from_secs(30);
+/// Between two syncs, whatever the policy says.
+const SYNC_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// How often old rows are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
@@ -28,8 +30,29 @@ pub struct Upkeep {
 
 /// Syncs, maintains, merges and prunes until `stop`.
 pub async fn run(upkeep: Upkeep, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let syncing = upkeep.sync_every.and_then(|every| sync(upkeep.store.clone(), every, stop.clone()));
     // Merging may take minutes: it must not hold up the rest.
     tokio::join!(keep_up(&upkeep, clock, stop.clone()), merge(upkeep.store.clone(), stop));
+    if let Some(syncing) = syncing {
+        syncing.thread().unpark();
+        let _ = tokio::task::spawn_blocking(|| syncing.join()).await;
+    }
+}
+
+/// Forces to the disk what was written, as the policy says: on a thread of its own, since waking the reactor and one of
+/// its threads for each costs more than the sync. Upkeep syncs too, so that without the thread little is lost.
+fn sync(store: Arc<Store>, every: Duration, stop: CancellationToken) -> Option<std::thread::JoinHandle<()>> {
+    let work = move || {
+        while !stop.is_cancelled() {
+            std::thread::park_timeout(every.max(SYNC_PAUSE_MIN));
+            // The store's health tells of failures too.
+            if let Err(error) = store.sync() {
+                tracing::error!(%error, "upkeep failed; it is tried again");
+            }
+        }
+    };
+    let begun = std::thread::Builder::new().name("sync".to_owned()).spawn(work);
+    begun.inspect_err(|error| tracing::error!(%error, "syncs are as rare as upkeep")).ok()
 }
 
 /// Merges blocks whenever there are some to merge.
@@ -60,7 +83,6 @@ async fn merge(store: Arc<Store>, stop: CancellationToken) {
 async fn keep_up(upkeep: &Upkeep, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut maintain = every(MAINTAIN_EVERY);
     let mut prune = every(PRUNE_EVERY);
-    let mut sync = every(upkeep.sync_every.unwrap_or(MAINTAIN_EVERY).max(Duration::from_millis(1)));
     loop {
         let store = upkeep.store.clone();
         let now = clock.now();
@@ -68,9 +90,6 @@ async fn keep_up(upkeep: &Upkeep, clock: Arc<dyn Clock>, stop: CancellationToken
         // failures.
         let work = tokio::select! {
             () = stop.cancelled() => return,
-            _ = sync.tick(), if upkeep.sync_every.is_some() => {
-                tokio::task::spawn_blocking(move || store.sync().map_err(|e| e.to_string()))
-            }
             _ = maintain.tick() => tokio::task::spawn_blocking(move || {
                 let begin = Instant::now();
                 let done = store.upkeep(now).map(drop).map_err(|e| e.to_string());

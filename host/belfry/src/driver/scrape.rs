@@ -6,6 +6,7 @@
 
 mod discover;
 mod spec;
+mod thread;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,26 +16,32 @@ use belfry_config::types::scrape::Scrape;
 use belfry_ingest::Ingest;
 use belfry_ingest::scrape::client::{ACCEPT_TEXT, Ask, JobClient, accept_native};
 use belfry_ingest::scrape::{
-    ActiveTarget, Answer, Group, Job, JobStatus, Outcome, Pace, ScrapeError, Scraper, Target, TargetHealth, Targets,
+    ActiveTarget, Answer, Group, Job, JobStatus, Kept, Outcome, Pace, ScrapeError, Scraper, Target, TargetHealth,
+    Targets,
 };
 use belfry_model::{Clock, Labels, TimestampMs};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::changes::{Changed, Changes};
+use thread::{ScrapeThread, beside};
 
 /// Series open at a time of one target unless its job says otherwise: ten times what a large exporter has.
 const SERIES_PER_TARGET: u64 = 100_000;
 /// The clock can be set while we sleep: we look at it at least this often.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// An answer of more bytes takes so long to read that other targets must not wait for it: some 10,000 series.
+const LONG_BYTES: usize = 1 << 20;
 /// News from discoveries that wait for their job: it reads them all before it acts.
 const NEWS_MAX: usize = 16;
 
 /// What runs and what is known of it.
 pub struct Scraping {
     shared: Shared,
+    thread: ScrapeThread,
     jobs: tokio::sync::Mutex<BTreeMap<String, Running>>,
     /// By job.
     status: Statuses,
@@ -67,7 +74,13 @@ impl Scraping {
     /// Nothing is scraped yet.
     pub fn new(ingest: Arc<Ingest>, clock: Arc<dyn Clock>, changes: Changes) -> Self {
         let shared = Shared { ingest, clock, changes };
-        Self { shared, jobs: tokio::sync::Mutex::default(), status: Statuses::default(), targets: Mutex::default() }
+        Self {
+            shared,
+            thread: ScrapeThread::new(),
+            jobs: tokio::sync::Mutex::default(),
+            status: Statuses::default(),
+            targets: Mutex::default(),
+        }
     }
 
     /// Makes what runs follow the config.
@@ -117,6 +130,7 @@ impl Scraping {
         self.status.lock().insert(name.clone(), JobStatus { job: name, ..JobStatus::default() });
         let work = JobWork {
             shared: self.shared.clone(),
+            reactor: Handle::current(),
             job: Arc::new(job),
             client,
             series_max: config.limits.series.unwrap_or(SERIES_PER_TARGET),
@@ -125,7 +139,7 @@ impl Scraping {
             running: BTreeMap::new(),
             left,
         };
-        let task = tokio::spawn(work.run(config.clone(), stop.clone()));
+        let task = self.thread.spawn(work.run(config.clone(), stop.clone()));
         Ok(Running { config: config.clone(), stop, task })
     }
 
@@ -166,12 +180,14 @@ impl Shared {
 
 struct JobWork {
     shared: Shared,
+    /// The program's own, for long work.
+    reactor: Handle,
     job: Arc<Job>,
     client: JobClient,
     series_max: u64,
     status: Statuses,
     targets: JobTargets,
-    running: BTreeMap<u64, (CancellationToken, JoinHandle<Scraper>)>,
+    running: BTreeMap<u64, (CancellationToken, JoinHandle<Option<Scraper>>)>,
     /// From before a reload, until the discoveries have told which targets go on.
     left: Left,
 }
@@ -213,7 +229,7 @@ impl JobWork {
             stop.cancel();
         }
         for (key, (_, task)) in std::mem::take(&mut self.running) {
-            if let Ok(scraper) = task.await {
+            if let Ok(Some(scraper)) = task.await {
                 self.left.insert(key, scraper);
             }
         }
@@ -240,7 +256,7 @@ impl JobWork {
                 self.targets.lock().remove(&key);
                 if let Some((stop, task)) = self.running.remove(&key) {
                     stop.cancel();
-                    ended.extend(task.await.ok().map(|scraper| (key, scraper)));
+                    ended.extend(task.await.ok().flatten().map(|scraper| (key, scraper)));
                 }
             }
         }
@@ -292,11 +308,15 @@ impl JobWork {
         let stop = CancellationToken::new();
         let work = TargetWork {
             shared: self.shared.clone(),
+            reactor: self.reactor.clone(),
             job: self.job.clone(),
             target,
             client: self.client.clone(),
             scraper,
             status,
+            connection: Kept::default(),
+            accept: if self.job.native_histograms { accept_native() } else { ACCEPT_TEXT.to_owned() },
+            body: Vec::new(),
         };
         let task = tokio::spawn(work.run(stop.clone()));
         self.running.insert(key, (stop, task));
@@ -305,19 +325,24 @@ impl JobWork {
 
 struct TargetWork {
     shared: Shared,
+    reactor: Handle,
     job: Arc<Job>,
     target: Arc<Target>,
     client: JobClient,
     scraper: Scraper,
     status: TargetStatus,
+    connection: Kept,
+    /// Formats that are asked for.
+    accept: String,
+    /// The last answer; its memory is used again.
+    body: Vec<u8>,
 }
 
 impl TargetWork {
-    async fn run(mut self, stop: CancellationToken) -> Scraper {
-        let clock = self.shared.clock.clone();
+    /// Until `stop`; `None` when a round broke off, and with it the memory.
+    async fn run(mut self, stop: CancellationToken) -> Option<Scraper> {
+        let (clock, reactor) = (self.shared.clock.clone(), self.reactor.clone());
         let pace = Pace::new(self.target.interval, self.target.key());
-        let accept = if self.job.native_histograms { accept_native() } else { ACCEPT_TEXT.to_owned() };
-        let mut body = Vec::new();
         let mut due = pace.next_due(clock.now());
         loop {
             let now = clock.now();
@@ -326,27 +351,46 @@ impl TargetWork {
                 // A clock that was set back must not stop the scraping for the length of the jump.
                 due = due.min(pace.next_due(now));
                 tokio::select! {
-                    () = stop.cancelled() => return self.scraper,
+                    () = stop.cancelled() => return Some(self.scraper),
                     () = tokio::time::sleep(pause) => continue,
                 }
             }
-            let begin = clock.monotonic();
-            let ask = Ask {
-                url: &self.target.url,
-                timeout: self.target.timeout,
-                body_bytes_max: self.job.limits.body_bytes,
-                accept: &accept,
+            // What an answer takes is known from those before it.
+            let long = self.body.capacity() > LONG_BYTES;
+            let done = if long {
+                let round = self.round(now, pace.stamp(due, now), stop.clone());
+                beside(&reactor, round).await
+            } else {
+                Some(self.round(now, pace.stamp(due, now), stop.clone()).await)
             };
-            let fetched = tokio::select! {
-                () = stop.cancelled() => return self.scraper,
-                fetched = self.client.fetch(ask, &mut body) => fetched,
+            self = match done? {
+                (work, true) => work,
+                (work, false) => return Some(work.scraper),
             };
-            let took = clock.monotonic().saturating_sub(begin);
-            let answer = fetched.map(|format| Answer { body: &body, format });
-            let outcome = self.scraper.scraped(&self.shared.ingest, pace.stamp(due, now), took, answer).await;
-            self.tell(now, took, &outcome);
             due = pace.next_due(clock.now().max(due));
         }
+    }
+
+    /// Asks once at `now` and writes what came, with the time `stamp`; false when it was stopped instead.
+    async fn round(mut self, now: TimestampMs, stamp: TimestampMs, stop: CancellationToken) -> (Self, bool) {
+        let clock = self.shared.clock.clone();
+        let begin = clock.monotonic();
+        let ask = Ask {
+            url: &self.target.url,
+            timeout: self.target.timeout,
+            body_bytes_max: self.job.limits.body_bytes,
+            accept: &self.accept,
+        };
+        let fetched = tokio::select! {
+            () = stop.cancelled() => None,
+            fetched = self.client.fetch(&mut self.connection, ask, &mut self.body) => Some(fetched),
+        };
+        let Some(fetched) = fetched else { return (self, false) };
+        let took = clock.monotonic().saturating_sub(begin);
+        let answer = fetched.map(|format| Answer { body: &self.body, format });
+        let outcome = self.scraper.scraped(&self.shared.ingest, stamp, took, answer).await;
+        self.tell(now, took, &outcome);
+        (self, true)
     }
 
     fn tell(&self, at: TimestampMs, took: Duration, outcome: &Outcome) {

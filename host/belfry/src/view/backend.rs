@@ -204,6 +204,7 @@ impl Backend for Dashboard {
         let live = self.0.live.subscribe();
         // A second picture right behind the first: two points make a line.
         self.0.changes.tell(Changed::Overview);
+        self.0.changes.wake();
         live
     }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
+use hyper_rustls::FixedServerNameResolver;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -25,6 +25,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use url::Url;
 
+use super::connection::{Connection, Connector, Kept, failed, innermost};
 use super::{BodyFormat, ScrapeError};
 use crate::exposition::{PROTOBUF_CONTENT_TYPE, TextFormat};
 
@@ -147,7 +148,9 @@ pub fn accept_native() -> String {
 /// The HTTP client of a job.
 #[derive(Clone)]
 pub struct JobClient {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    connector: Connector,
+    /// For discovery, and for wherever an answer points.
+    client: Client<Connector, Empty<Bytes>>,
     options: Arc<HttpOptions>,
 }
 
@@ -171,13 +174,15 @@ impl JobClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .build(connector);
-        Ok(Self { client, options: Arc::new(options) })
+            .build(connector.clone());
+        Ok(Self { connector, client, options: Arc::new(options) })
     }
 
-    /// Asks once. The unpacked body is put into `body` (whose memory is used again), and its format answered.
-    pub async fn fetch(&self, ask: Ask<'_>, body: &mut Vec<u8>) -> Result<BodyFormat, ScrapeError> {
-        let headers = self.exchange_within(ask, body).await?;
+    /// Asks once, over the connection that was kept if it is still there. The unpacked body is put into `body` (whose
+    /// memory is used again), and its format answered.
+    pub async fn fetch(&self, kept: &mut Kept, ask: Ask<'_>, body: &mut Vec<u8>) -> Result<BodyFormat, ScrapeError> {
+        let exchange = tokio::time::timeout(ask.timeout, self.exchange_over(kept, ask, body));
+        let headers = exchange.await.unwrap_or(Err(ScrapeError::TimedOut(ask.timeout)))?;
         format_of(&headers).or(self.options.fallback).ok_or_else(|| {
             let said = headers.get(header::CONTENT_TYPE).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
             ScrapeError::ContentType(said.unwrap_or_default().chars().take(100).collect())
@@ -190,21 +195,56 @@ impl JobClient {
     }
 
     async fn exchange_within(&self, ask: Ask<'_>, body: &mut Vec<u8>) -> Result<HeaderMap, ScrapeError> {
-        let exchange = tokio::time::timeout(ask.timeout, self.exchange(ask, body));
+        let exchange = tokio::time::timeout(ask.timeout, self.exchange(ask.url.clone(), ask, body));
         exchange.await.unwrap_or(Err(ScrapeError::TimedOut(ask.timeout)))
     }
 
-    async fn exchange(&self, ask: Ask<'_>, body: &mut Vec<u8>) -> Result<HeaderMap, ScrapeError> {
-        let mut url = ask.url.clone();
+    async fn exchange_over(&self, kept: &mut Kept, ask: Ask<'_>, body: &mut Vec<u8>) -> Result<HeaderMap, ScrapeError> {
+        let mut before = kept.take();
+        let (mut connection, answer) = loop {
+            let was_kept = before.is_some();
+            let request = self.request(ask.url, &ask, true)?;
+            let mut connection = match before.take() {
+                Some(connection) => connection,
+                None => Connection::open(&self.connector, request.uri()).await?,
+            };
+            match connection.send(request).await {
+                Ok(answer) => break (connection, answer),
+                // The target closed it meanwhile.
+                Err(_) if was_kept => continue,
+                Err(e) => return Err(failed(e)),
+            }
+        };
+        let (head, incoming) = answer.into_parts();
+        if let Some(url) = self.elsewhere(&head, ask.url)? {
+            return self.exchange(url, ask, body).await;
+        }
+        if head.status != StatusCode::OK {
+            return Err(ScrapeError::Status(head.status.as_u16()));
+        }
+        connection.during(read(incoming, &head.headers, ask.body_bytes_max, body)).await?;
+        kept.put(connection);
+        Ok(head.headers)
+    }
+
+    /// Where an answer points, if we go there.
+    fn elsewhere(&self, head: &http::response::Parts, url: &Url) -> Result<Option<Url>, ScrapeError> {
+        if !self.options.follow_redirects || !head.status.is_redirection() {
+            return Ok(None);
+        }
+        let to = head.headers.get(header::LOCATION).and_then(|l| l.to_str().ok());
+        let to = to.and_then(|l| url.join(l).ok()).filter(|u| matches!(u.scheme(), "http" | "https"));
+        to.map(Some).ok_or(ScrapeError::Status(head.status.as_u16()))
+    }
+
+    async fn exchange(&self, mut url: Url, ask: Ask<'_>, body: &mut Vec<u8>) -> Result<HeaderMap, ScrapeError> {
         for _ in 0..=REDIRECTS_MAX {
             let ours = url.origin() == ask.url.origin();
             let request = self.request(&url, &ask, ours)?;
             let answer = self.client.request(request).await.map_err(|e| ScrapeError::Failed(reason(&e)))?;
             let (head, incoming) = answer.into_parts();
-            if self.options.follow_redirects && head.status.is_redirection() {
-                let to = head.headers.get(header::LOCATION).and_then(|l| l.to_str().ok());
-                let to = to.and_then(|l| url.join(l).ok()).filter(|u| matches!(u.scheme(), "http" | "https"));
-                url = to.ok_or(ScrapeError::Status(head.status.as_u16()))?;
+            if let Some(to) = self.elsewhere(&head, &url)? {
+                url = to;
                 continue;
             }
             if head.status != StatusCode::OK {
@@ -254,13 +294,9 @@ fn secret_value(text: String) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// The innermost cause says the most; none of them holds a header.
 fn reason(e: &hyper_util::client::legacy::Error) -> String {
-    let mut cause: &dyn std::error::Error = e;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    if e.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }
+    let cause = innermost(e);
+    if e.is_connect() { format!("cannot connect: {cause}") } else { cause }
 }
 
 fn format_of(headers: &HeaderMap) -> Option<BodyFormat> {

@@ -49,7 +49,7 @@ fn options() -> HttpOptions {
 async fn fetch(url: &Url, options: HttpOptions, max: u64) -> (Result<BodyFormat, ScrapeError>, String) {
     let mut body = Vec::new();
     let ask = Ask { url, timeout: Duration::from_secs(5), body_bytes_max: max, accept: ACCEPT_TEXT };
-    let got = JobClient::new(options).unwrap().fetch(ask, &mut body).await;
+    let got = JobClient::new(options).unwrap().fetch(&mut Kept::default(), ask, &mut body).await;
     (got, String::from_utf8(body).unwrap())
 }
 
@@ -106,12 +106,13 @@ async fn a_token_comes_from_its_file_each_time() {
         ..options()
     })
     .unwrap();
+    let mut kept = Kept::default();
     let ask = Ask { url: &url, timeout: Duration::from_secs(5), body_bytes_max: 0, accept: ACCEPT_TEXT };
-    client.fetch(ask, &mut Vec::new()).await.unwrap();
+    client.fetch(&mut kept, ask, &mut Vec::new()).await.unwrap();
     std::fs::write(&folder, "second\n").unwrap();
-    client.fetch(ask, &mut Vec::new()).await.unwrap();
+    client.fetch(&mut kept, ask, &mut Vec::new()).await.unwrap();
     std::fs::remove_file(&folder).unwrap();
-    let gone = client.fetch(ask, &mut Vec::new()).await.unwrap_err().to_string();
+    let gone = client.fetch(&mut kept, ask, &mut Vec::new()).await.unwrap_err().to_string();
     assert!(gone.starts_with("cannot read the secret file") && !gone.contains('/'), "{gone}");
     let seen = served.await.unwrap();
     assert!(
@@ -158,4 +159,42 @@ fn a_certificate_that_is_not_there_is_named_without_its_folder() {
     let tls = TlsOptions { ca_file: Some("/nowhere/at/all/ca.pem".into()), ..TlsOptions::default() };
     let said = JobClient::new(HttpOptions { tls, ..options() }).err().unwrap();
     assert!(said.starts_with("cannot read the certificate file `ca.pem`") && !said.contains("nowhere"), "{said}");
+}
+
+/// Takes connections one after the other, answers so many requests on each and closes it.
+async fn keeping_peer(requests: Vec<usize>) -> (Url, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/metrics", listener.local_addr().unwrap())).unwrap();
+    let served = tokio::spawn(async move {
+        for n in requests {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = tokio::io::BufReader::new(stream);
+            for _ in 0..n {
+                let mut line = String::new();
+                while line != "\r\n" {
+                    line.clear();
+                    tokio::io::AsyncBufReadExt::read_line(&mut stream, &mut line).await.unwrap();
+                }
+                let text = format!("HTTP/1.1 {TEXT}\r\nContent-Length: 4\r\n\r\na 1\n");
+                stream.write_all(text.as_bytes()).await.unwrap();
+            }
+        }
+    });
+    (url, served)
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_and_made_anew_when_the_target_closed_it() {
+    // Were a new connection made for each request, the third one would find nobody.
+    let (url, served) = keeping_peer(vec![2, 1]).await;
+    let client = JobClient::new(options()).unwrap();
+    let (mut kept, mut body) = (Kept::default(), Vec::new());
+    let ask = Ask { url: &url, timeout: Duration::from_secs(30), body_bytes_max: 0, accept: ACCEPT_TEXT };
+    for n in 0..3 {
+        let format = client.fetch(&mut kept, ask, &mut body).await;
+        assert_eq!(format, Ok(BodyFormat::Text(TextFormat::Prometheus)), "request {n}");
+        assert_eq!(body, b"a 1\n");
+    }
+    served.await.unwrap();
+    assert!(client.fetch(&mut kept, ask, &mut body).await.is_err(), "nobody listens any more");
 }

@@ -6,6 +6,7 @@
 //! Not here: loops and clocks (the driver in `belfry` asks [`Pace`] and sleeps).
 
 pub mod client;
+mod connection;
 pub mod discovery;
 mod lines;
 mod number;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use crate::relabel::Relabel;
 
+pub use connection::Kept;
 pub(crate) use number::openmetrics_float;
 pub use pace::Pace;
 pub use scraper::{Answer, BodyFormat, LABELS_SCRAPED_MAX, Outcome, Scraper};

@@ -1,5 +1,8 @@
 //! When a target is scraped: each at a fixed place within its interval, so that targets do not come all at once, and the
 //! same place after a restart.
+//!
+//! Places are a [`SLOT`] apart: targets that share one are scraped one after the other on warm caches, with one wake-up
+//! of each thread and one write to the log for all of them.
 
 use std::time::Duration;
 
@@ -7,6 +10,11 @@ use belfry_model::TimestampMs;
 
 /// A due time and a start this close are one: then the sample gets the due time, which compresses better.
 const LATE_MAX: Duration = Duration::from_millis(2);
+
+/// Between two places: a tenth of the shortest usual interval.
+const SLOT: Duration = Duration::from_millis(100);
+/// An interval has so many places at least.
+const SLOTS_MIN: i64 = 10;
 
 /// The rhythm of one target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +27,9 @@ impl Pace {
     /// `seed` tells targets apart; an interval below a millisecond counts as one.
     pub fn new(interval: Duration, seed: u64) -> Self {
         let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
-        Self { interval_ms, offset_ms: (seed % interval_ms as u64) as i64 }
+        let slot_ms = (SLOT.as_millis() as i64).min(interval_ms / SLOTS_MIN).max(1);
+        let offset_ms = (seed % interval_ms as u64) as i64;
+        Self { interval_ms, offset_ms: offset_ms - offset_ms % slot_ms }
     }
 
     /// The first due time after `now`.
@@ -50,6 +60,17 @@ mod tests {
             proptest::prop_assert_eq!(pace.next_due(due).0, due.0 + ms);
             proptest::prop_assert_eq!(pace.next_due(TimestampMs(due.0 - 1)), due);
         }
+    }
+
+    #[test]
+    fn targets_share_places_that_lie_all_over_the_interval() {
+        let places = |ms: u64, slot: i64| {
+            let due = |seed| Pace::new(Duration::from_millis(ms), seed).next_due(TimestampMs(-1)).0;
+            let all: std::collections::BTreeSet<i64> = (0..10_000).map(due).collect();
+            assert!(all.iter().all(|t| t % slot == 0), "{ms} ms: {all:?}");
+            all.len()
+        };
+        assert_eq!((places(1_000, 100), places(10_000, 100), places(500, 50), places(7, 1)), (10, 100, 10, 7));
     }
 
     #[test]
