@@ -2,6 +2,8 @@
 //!
 //! Invariant: the same numbers make the same bytes, so that every server is sent the same.
 
+use std::collections::HashMap;
+
 /// Samples of a request, as Prometheus sends them.
 pub const SAMPLES_PER_REQUEST: usize = 2_000;
 /// Series of one node.
@@ -12,69 +14,101 @@ pub struct Bodies {
     /// Version 1: label fields. Version 2: packed references.
     labels: Vec<Vec<u8>>,
     v2: bool,
+    numbers: HashMap<String, u32>,
     symbols: Vec<String>,
     of_series: Vec<Vec<u32>>,
     raw: Vec<u8>,
 }
 
 impl Bodies {
+    /// Series as those of [`labels_of`].
     pub fn new(series: usize, v2: bool) -> Self {
-        let mut all = Self { labels: Vec::new(), v2, symbols: Vec::new(), of_series: Vec::new(), raw: Vec::new() };
-        let mut numbers = std::collections::HashMap::new();
-        for i in 0..series {
-            let mut fields = Vec::new();
-            let mut refs = Vec::new();
-            for (name, value) in labels_of(i) {
-                let mut label = Vec::new();
-                put_bytes(1, name.as_bytes(), &mut label);
-                put_bytes(2, value.as_bytes(), &mut label);
-                put_bytes(1, &label, &mut fields);
-                for text in [name.to_owned(), value] {
-                    let next = numbers.len() as u32;
-                    refs.push(*numbers.entry(text.clone()).or_insert_with(|| {
-                        all.symbols.push(text);
-                        next
-                    }));
-                }
-            }
-            if v2 {
-                all.of_series.push(refs);
-            } else {
-                all.labels.push(fields);
-            }
-        }
+        let mut all = Self::empty(v2);
+        (0..series).for_each(|i| all.set(i, labels_of(i).iter().map(|(n, v)| (*n, v.as_str()))));
         all
     }
 
-    /// Requests of one row: every series once, at `at`.
-    pub fn row(&mut self, series: usize, row: usize, at: i64, mut send: impl FnMut(Vec<u8>, usize)) {
-        for from in (0..series).step_by(SAMPLES_PER_REQUEST) {
-            let to = (from + SAMPLES_PER_REQUEST).min(series);
-            self.raw.clear();
-            let mut raw = std::mem::take(&mut self.raw);
-            match self.v2 {
-                true => self.request_2(from, to, row, at, &mut raw),
-                false => self.request_1(from, to, row, at, &mut raw),
-            }
-            let packed = snap::raw::Encoder::new().compress_vec(&raw).unwrap_or_default();
-            self.raw = raw;
-            send(packed, to - from);
+    /// No series yet.
+    pub fn empty(v2: bool) -> Self {
+        Self {
+            labels: Vec::new(),
+            v2,
+            numbers: HashMap::new(),
+            symbols: Vec::new(),
+            of_series: Vec::new(),
+            raw: Vec::new(),
         }
     }
 
-    fn request_1(&self, from: usize, to: usize, row: usize, at: i64, into: &mut Vec<u8>) {
+    /// Series `i` has these labels from now on, in order of their names.
+    pub fn set<'l>(&mut self, i: usize, labels: impl Iterator<Item = (&'l str, &'l str)>) {
+        let (mut fields, mut refs) = (Vec::new(), Vec::new());
+        for (name, value) in labels {
+            if self.v2 {
+                for text in [name, value] {
+                    let next = self.numbers.len() as u32;
+                    refs.push(*self.numbers.entry(text.to_owned()).or_insert_with(|| {
+                        self.symbols.push(text.to_owned());
+                        next
+                    }));
+                }
+                continue;
+            }
+            let mut label = Vec::new();
+            put_bytes(1, name.as_bytes(), &mut label);
+            put_bytes(2, value.as_bytes(), &mut label);
+            put_bytes(1, &label, &mut fields);
+        }
+        let len = self.len().max(i + 1);
+        if self.v2 {
+            self.of_series.resize_with(len, Vec::new);
+            self.of_series[i] = refs;
+        } else {
+            self.labels.resize_with(len, Vec::new);
+            self.labels[i] = fields;
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.labels.len().max(self.of_series.len())
+    }
+
+    /// Requests of one row: every series once, at `at`, with the values of [`value`].
+    pub fn row(&mut self, row: usize, at: i64, send: impl FnMut(Vec<u8>)) {
+        self.requests(|i| (at, value(i, row)), send);
+    }
+
+    /// Requests of one sample of each series: its time and value.
+    pub fn requests(&mut self, mut sample: impl FnMut(usize) -> (i64, f64), mut send: impl FnMut(Vec<u8>)) {
+        let series = self.len();
+        for from in (0..series).step_by(SAMPLES_PER_REQUEST) {
+            let to = (from + SAMPLES_PER_REQUEST).min(series);
+            let mut raw = std::mem::take(&mut self.raw);
+            raw.clear();
+            match self.v2 {
+                true => self.request_2(from, to, &mut sample, &mut raw),
+                false => self.request_1(from, to, &mut sample, &mut raw),
+            }
+            let packed = snap::raw::Encoder::new().compress_vec(&raw).unwrap_or_default();
+            self.raw = raw;
+            send(packed);
+        }
+    }
+
+    fn request_1(&self, from: usize, to: usize, sample: &mut impl FnMut(usize) -> (i64, f64), into: &mut Vec<u8>) {
         let mut one = Vec::new();
         for i in from..to {
+            let (at, value) = sample(i);
             one.clear();
             one.extend_from_slice(&self.labels[i]);
-            put_sample(value(i, row), at, &mut one);
+            put_sample(value, at, &mut one);
             put_bytes(1, &one, into);
         }
     }
 
-    fn request_2(&self, from: usize, to: usize, row: usize, at: i64, into: &mut Vec<u8>) {
+    fn request_2(&self, from: usize, to: usize, sample: &mut impl FnMut(usize) -> (i64, f64), into: &mut Vec<u8>) {
         // Each request has a table of its own, with the empty string first.
-        let mut numbers = std::collections::HashMap::new();
+        let mut numbers = HashMap::new();
         put_bytes(4, b"", into);
         let mut series = Vec::new();
         let (mut one, mut packed) = (Vec::new(), Vec::new());
@@ -90,7 +124,8 @@ impl Bodies {
                 put_varint(number, &mut packed);
             }
             put_bytes(1, &packed, &mut one);
-            put_sample(value(i, row), at, &mut one);
+            let (at, value) = sample(i);
+            put_sample(value, at, &mut one);
             put_bytes(5, &one, &mut series);
         }
         into.extend_from_slice(&series);
@@ -160,7 +195,8 @@ fn put_varint(mut n: u64, into: &mut Vec<u8>) {
     into.push(n as u8);
 }
 
-fn labels_of(i: usize) -> Vec<(&'static str, String)> {
+/// Of series `i`, name first.
+pub fn labels_of(i: usize) -> Vec<(&'static str, String)> {
     let (node, k) = (i / NODE_SERIES, i % NODE_SERIES);
     const METRICS: [&str; 10] = [
         "node_cpu_seconds_total",
@@ -187,7 +223,7 @@ fn labels_of(i: usize) -> Vec<(&'static str, String)> {
 }
 
 /// Constants, counters, gauges with two places, some that are no decimals.
-fn value(series: usize, row: usize) -> f64 {
+pub fn value(series: usize, row: usize) -> f64 {
     let noise = (series.wrapping_mul(2_654_435_761) ^ row.wrapping_mul(40_503)) % 1000;
     match series % 10 {
         0..=2 => (series % 13) as f64,

@@ -47,6 +47,24 @@ impl Client {
         self.answer()
     }
 
+    /// Asks for something to be done.
+    pub fn post(&mut self, path: &str) -> Result<String> {
+        let request = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", self.address);
+        self.stream.get_mut().write_all(request.as_bytes())?;
+        match self.answer()? {
+            (200..=204, said) => Ok(said),
+            (status, said) => bail!("{path}: {status} {said}"),
+        }
+    }
+
+    /// Sends a remote write 1.0 that must be taken whole.
+    pub fn must_write(&mut self, body: &[u8]) -> Result<()> {
+        match self.write(body, false)? {
+            (200 | 204, _) => Ok(()),
+            (status, said) => bail!("a write was refused: {status} {said}"),
+        }
+    }
+
     fn answer(&mut self) -> Result<(u16, String)> {
         let status = self.line()?;
         let status: u16 = status.split(' ').nth(1).and_then(|s| s.parse().ok()).context("no status line")?;

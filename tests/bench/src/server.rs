@@ -13,7 +13,7 @@ const END_WITHIN: Duration = Duration::from_secs(60);
 /// What `/proc/PID/stat` counts in, on every Linux there is.
 const TICK: Duration = Duration::from_millis(10);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Belfry,
     VictoriaMetrics,
@@ -67,9 +67,42 @@ impl Server {
             Kind::VictoriaMetrics => self.start_with(folder, "", &[]),
             Kind::Prometheus => {
                 let config = "storage: {tsdb: {out_of_order_time_window: 3h}}\n";
-                self.start_with(folder, config, &["--storage.tsdb.retention.time=10y"])
+                self.start_with(folder, config, &["--storage.tsdb.retention.time=10y", "--web.enable-admin-api"])
             }
         }
+    }
+
+    /// Starts it with room for so many series.
+    pub fn start_with_room(&self, folder: &Path, series: usize) -> Result<Running> {
+        let config = match self.kind {
+            Kind::Belfry => format!("[storage]\nseries_limit = {series}\n"),
+            Kind::VictoriaMetrics | Kind::Prometheus => String::new(),
+        };
+        Ok(self.start_with(folder, &config, &[])?.0)
+    }
+
+    /// Starts it, with `targets` to scrape every second.
+    pub fn start_to_scrape(&self, folder: &Path, targets: &[String]) -> Result<Running> {
+        let started = match self.kind {
+            Kind::Belfry => {
+                let config =
+                    format!("[[scrape]]\njob = \"node\"\ninterval = \"1s\"\ntimeout = \"1s\"\ntargets = {targets:?}\n");
+                self.start_with(folder, &config, &[])
+            }
+            Kind::VictoriaMetrics | Kind::Prometheus => {
+                let config = format!(
+                    "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+                     scrape_configs: [{{job_name: node, static_configs: [{{targets: {targets:?}}}]}}]\n"
+                );
+                let file = folder.join("scrape.yml");
+                std::fs::write(&file, &config)?;
+                match self.kind {
+                    Kind::Prometheus => self.start_with(folder, &config, &[]),
+                    _ => self.start_with(folder, "", &[&format!("-promscrape.config={}", file.display())]),
+                }
+            }
+        };
+        started.map(|(running, _)| running)
     }
 
     fn start_with(&self, folder: &Path, configuration: &str, arguments: &[&str]) -> Result<(Running, Duration)> {
@@ -96,26 +129,31 @@ impl Server {
             }
         }
         command.args(arguments);
-        let log = std::fs::File::create(folder.join("log"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let begin = Instant::now();
-        let child = command.spawn().with_context(|| format!("cannot start {}", self.name()))?;
-        let mut running = Running { child, address };
-        let path = if self.kind == Kind::Belfry { "/ready" } else { "/-/ready" };
-        loop {
-            let answered = Client::connect(&running.address).and_then(|mut c| c.get(path));
-            if answered.is_ok_and(|(status, _)| status == 200) {
-                return Ok((running, begin.elapsed()));
-            }
-            if let Some(status) = running.child.try_wait()? {
-                let said = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-                bail!("{} ended: {status}\n{said}", self.name());
-            }
-            if begin.elapsed() > UP_WITHIN {
-                bail!("{} is not ready after {UP_WITHIN:?}", self.name());
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        let ready = if self.kind == Kind::Belfry { "/ready" } else { "/-/ready" };
+        launch(command, address, ready, folder)
+    }
+}
+
+/// Starts `command`, which listens at `address`; answers when `ready` does with 200, and how long that took.
+pub fn launch(mut command: Command, address: String, ready: &str, folder: &Path) -> Result<(Running, Duration)> {
+    let log = std::fs::File::create(folder.join("log"))?;
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    let begin = Instant::now();
+    let child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let mut running = Running { child, address };
+    loop {
+        let answered = Client::connect(&running.address).and_then(|mut c| c.get(ready));
+        if answered.is_ok_and(|(status, _)| status == 200) {
+            return Ok((running, begin.elapsed()));
         }
+        if let Some(status) = running.child.try_wait()? {
+            let said = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+            bail!("{:?} ended: {status}\n{said}", command.get_program());
+        }
+        if begin.elapsed() > UP_WITHIN {
+            bail!("{:?} is not ready after {UP_WITHIN:?}", command.get_program());
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -170,7 +208,8 @@ impl Drop for Running {
     }
 }
 
-fn free_address() -> Result<String> {
+/// Of loopback, with a port that nobody has just now.
+pub fn free_address() -> Result<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 

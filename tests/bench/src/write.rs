@@ -1,20 +1,24 @@
 //! The same rows to each server, and a table of what they cost.
 
 use std::str::FromStr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::board::{Board, Figure};
 use crate::body::Bodies;
 use crate::client::Client;
-use crate::server::{Server, bytes_of};
+use crate::server::{Kind, Server, bytes_of};
 
 /// Between two samples of a series.
 const STEP_MS: i64 = 15_000;
 /// What a server does beside answering (log, background work) has so long to be done and counted.
 const SETTLE: Duration = Duration::from_secs(3);
 
-#[derive(Clone, Copy, Debug)]
+/// The load whose memory is told: as many samples as the head ever holds at 15 s.
+pub const LARGE: Load = Load { series: 100_000, rows: 120 };
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
     pub series: usize,
     pub rows: usize,
@@ -30,6 +34,7 @@ impl FromStr for Load {
 }
 
 struct Figures {
+    kind: Kind,
     name: &'static str,
     nanos: f64,
     wall_nanos: f64,
@@ -38,14 +43,14 @@ struct Figures {
     start: Duration,
 }
 
-pub fn compare(servers: &[Server], load: Load, v2: bool) -> Result<()> {
+pub fn compare(servers: &[Server], load: Load, v2: bool, board: &mut Board) -> Result<()> {
     let version = if v2 { "2.0" } else { "1.0" };
     println!("remote write {version}, {} series × {} samples, {} at a time", load.series, load.rows, 2000);
     println!(
         "{:<18}{:>14}{:>14}{:>14}{:>16}{:>16}",
         "", "CPU ns/sample", "wall ns/sample", "memory MB", "disk B/sample", "start with it s"
     );
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+    let now = crate::now_ms();
     let mut all: Vec<Figures> = Vec::new();
     for server in servers {
         let f = measure(server, load, v2, now)?;
@@ -72,6 +77,16 @@ pub fn compare(servers: &[Server], load: Load, v2: bool) -> Result<()> {
         }
     }
     println!();
+    for f in all.iter().filter(|_| !v2) {
+        match (load.series, load.rows) {
+            (10_000, 240) => board.put(Figure::Write10k, f.kind, f.nanos),
+            (100_000, 120) => {
+                board.put(Figure::Write100k, f.kind, f.nanos);
+                board.put(Figure::Memory100k, f.kind, f.resident / 1e6);
+            }
+            _ => {}
+        }
+    }
     Ok(())
 }
 
@@ -86,7 +101,7 @@ fn measure(server: &Server, load: Load, v2: bool, now: i64) -> Result<Figures> {
     for row in 0..load.rows {
         let at = now - (load.rows - 1 - row) as i64 * STEP_MS;
         let mut failed = None;
-        bodies.row(load.series, row, at, |body, _| {
+        bodies.row(row, at, |body| {
             let begin = Instant::now();
             match client.write(&body, v2) {
                 Ok((200 | 204, _)) => {}
@@ -108,6 +123,7 @@ fn measure(server: &Server, load: Load, v2: bool, now: i64) -> Result<Figures> {
     let (again, start) = server.start(folder.path())?;
     drop(again);
     Ok(Figures {
+        kind: server.kind,
         name: server.name(),
         nanos: cpu.as_nanos() as f64 / samples,
         wall_nanos: answered.as_nanos() as f64 / samples,

@@ -1,0 +1,57 @@
+//! How long a start takes with a day of samples in log and blocks.
+
+use anyhow::Result;
+
+use crate::board::{Board, Figure};
+use crate::body::Bodies;
+use crate::client::Client;
+use crate::server::{Kind, Server, bytes_of};
+use crate::{now_ms, simulated};
+
+const SERIES: usize = 100_000;
+const DAY_MS: i64 = 86_400_000;
+/// Most of the day at this pace, so that the load is made in a minute.
+const STEP_MS: i64 = 300_000;
+/// The last part of it at the usual one: from there is what the log holds.
+const LAST_MS: i64 = 3_600_000;
+const LAST_STEP_MS: i64 = 15_000;
+/// The best of so many starts: others use the machine too.
+const STARTS: usize = 3;
+
+pub fn measure(belfry: &Server, board: &mut Board) -> Result<()> {
+    println!("start, {SERIES} series × 1 day (a sample in 5 min, in the last hour every 15 s), killed in the middle");
+    println!("{:>12}{:>12}{:>12}{:>24}", "blocks MB", "log MB", "ready in s", "each of the starts");
+    let folder = tempfile::tempdir()?;
+    let end = now_ms();
+    let running = simulated::start(folder.path(), end - DAY_MS)?;
+    let mut client = Client::connect(&running.address)?;
+    let mut bodies = Bodies::new(SERIES, false);
+    let mut at = end - DAY_MS;
+    let mut row = 0;
+    while at <= end {
+        let mut sent = Ok(());
+        bodies.row(row, at, |body| {
+            if sent.is_ok() {
+                sent = client.must_write(&body);
+            }
+        });
+        sent?;
+        client.post(&format!("/at/{at}"))?;
+        row += 1;
+        at += if at < end - LAST_MS { STEP_MS } else { LAST_STEP_MS };
+    }
+    running.kill();
+    let data = folder.path().join("data");
+    let (blocks, log) = (bytes_of(&data.join("blocks")), bytes_of(&data.join("wal")));
+    let mut seconds = Vec::new();
+    for _ in 0..STARTS {
+        let (again, took) = belfry.start(folder.path())?;
+        seconds.push(took.as_secs_f64());
+        again.kill();
+    }
+    let best = seconds.iter().copied().fold(f64::INFINITY, f64::min);
+    let each: Vec<String> = seconds.iter().map(|s| format!("{s:.2}")).collect();
+    println!("{:>12.1}{:>12.1}{best:>12.2}{:>24}\n", blocks as f64 / 1e6, log as f64 / 1e6, each.join(" "));
+    board.put(Figure::Start, Kind::Belfry, best);
+    Ok(())
+}
