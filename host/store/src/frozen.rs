@@ -10,50 +10,128 @@ use belfry_model::{Labels, SampleBuf, TimeRange};
 
 use crate::codec::Corrupt;
 use crate::own::Own;
+use crate::rows::{Sealed, standing};
+use crate::series::{Point, Standing, merge};
+use crate::slab::Slab;
 use crate::store::Shared;
 
-/// Groups whose rows move on under one lock.
+/// Groups whose rows are sealed under one lock.
 const GROUPS_PER_LOCK: u32 = 16;
 /// Series looked up under one lock.
 const SERIES_PER_LOCK: usize = 10_000;
 
 /// See the module.
 pub struct Frozen {
-    /// In order of the series' numbers.
-    pub own: Vec<(u32, Box<Own>)>,
+    /// What came for series alone, in order of their numbers.
+    own: Vec<(u32, Box<Own>)>,
+    groups: Vec<Sealed>,
+    /// By number of series: its group and the column there. Empty without groups.
+    columns: Vec<(u32, u32)>,
 }
 
+/// In place of a group: none.
+const NONE: (u32, u32) = (u32::MAX, 0);
+
 impl Frozen {
-    /// Where a series is in it.
-    pub fn find(&self, id: u32) -> Option<usize> {
-        self.own.binary_search_by_key(&id, |(id, _)| *id).ok()
+    /// Of what came alone, in order of the series' numbers, and what came in rows.
+    pub fn new(own: Vec<(u32, Box<Own>)>, groups: Vec<Sealed>) -> Self {
+        let end = groups.iter().flat_map(|(ids, _)| ids).max().map_or(0, |id| *id as usize + 1);
+        let mut columns = vec![NONE; end];
+        for (group, (ids, _)) in groups.iter().enumerate() {
+            for (column, id) in ids.iter().enumerate() {
+                if let Some(place) = columns.get_mut(*id as usize) {
+                    *place = (group as u32, column as u32);
+                }
+            }
+        }
+        Self { own, groups, columns }
     }
 
-    /// The samples of a series.
-    pub fn own(&self, at: usize) -> Option<&Own> {
+    /// Has it samples of this series?
+    pub fn has(&self, id: u32) -> bool {
+        self.column(id).is_some() || self.own(id).is_some()
+    }
+
+    /// What came for a series alone.
+    pub fn own(&self, id: u32) -> Option<&Own> {
+        let at = self.own.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         self.own.get(at).map(|(_, own)| &**own)
     }
 
-    /// Appends the samples of the series at this place within `range` to `into`.
-    pub fn decode(&self, at: usize, range: TimeRange, into: &mut SampleBuf) -> Result<(), Corrupt> {
-        self.own(at).map_or(Ok(()), |own| own.decode(range, into))
+    /// What came for a series in rows, and which column it is.
+    pub fn column(&self, id: u32) -> Option<(&[Arc<Slab>], usize)> {
+        let (group, column) = *self.columns.get(id as usize)?;
+        Some((&self.groups.get(group as usize)?.1, column as usize))
+    }
+
+    /// Are there samples of a series within `range`?
+    pub fn overlaps(&self, id: u32, range: TimeRange) -> bool {
+        self.column(id).is_some_and(|(slabs, _)| slabs.iter().any(|s| s.overlaps(range)))
+            || self.own(id).is_some_and(|own| own.overlaps(range))
+    }
+
+    /// What stands at the sample's time.
+    pub fn standing(&self, id: u32, p: &Point<'_>) -> Result<Standing, Corrupt> {
+        if let Some((slabs, column)) = self.column(id) {
+            match standing(slabs, &[], column, p)? {
+                Standing::Nothing => {}
+                other => return Ok(other),
+            }
+        }
+        self.own(id).map_or(Ok(Standing::Nothing), |own| own.standing(p))
+    }
+
+    /// First and last times of its parts.
+    pub fn spans(&self) -> impl Iterator<Item = (i64, i64)> {
+        let alone = self.own.iter().filter_map(|(_, own)| own.min().zip(own.max()));
+        self.groups.iter().flat_map(|(_, slabs)| slabs).filter_map(|s| s.span()).chain(alone)
+    }
+
+    /// Compressed chunks.
+    pub fn chunks(&self) -> usize {
+        let in_rows: usize = self.groups.iter().map(|(ids, slabs)| ids.len() * slabs.len()).sum();
+        in_rows + self.own.iter().map(|(_, own)| own.chunks()).sum::<usize>()
+    }
+
+    /// The numbers of all series, in order.
+    fn ids(&self) -> Vec<u32> {
+        let in_rows = self.columns.iter().zip(0..).filter(|(place, _)| **place != NONE).map(|(_, id)| id);
+        let mut all: Vec<u32> = in_rows.chain(self.own.iter().map(|(id, _)| *id)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Appends all samples of a series to `into`, which is empty.
+    fn decode(&self, id: u32, into: &mut SampleBuf) -> Result<(), Corrupt> {
+        let in_rows = |into: &mut SampleBuf| match self.column(id) {
+            Some((slabs, column)) => slabs.iter().try_for_each(|s| s.decode(column, TimeRange::ALL, into)),
+            None => Ok(()),
+        };
+        let Some(own) = self.own(id) else { return in_rows(into) };
+        if self.column(id).is_none() {
+            return own.decode(TimeRange::ALL, into);
+        }
+        let mut parts = [SampleBuf::default(), SampleBuf::default()];
+        in_rows(&mut parts[0])?;
+        own.decode(TimeRange::ALL, &mut parts[1])?;
+        merge(&parts, into);
+        Ok(())
     }
 }
 
 /// What was set aside, in order of labels.
-pub struct InOrder {
+pub struct InOrder<'a> {
+    shared: &'a Shared,
     frozen: Arc<Frozen>,
     labels: Vec<Option<Label>>,
-    /// All series' label numbers, one after the other.
-    numbers: Vec<u32>,
-    /// Where a series' label numbers are, and where it is in `frozen`.
-    order: Vec<(u32, u32, u32)>,
+    /// The series' numbers.
+    order: Vec<u32>,
 }
 
 impl Shared {
-    /// Hands rows to their series, some groups at a time, so that setting the head aside has little left to do while
-    /// everybody waits.
-    pub fn move_rows_on(&self) {
+    /// Seals rows, some groups at a time, so that setting the head aside has little left to do while everybody waits.
+    pub fn seal_rows(&self) {
         let mut from = 0;
         loop {
             let mut state = self.state.write();
@@ -62,13 +140,13 @@ impl Shared {
                 return;
             }
             let to = end.min(from + GROUPS_PER_LOCK);
-            (from..to).for_each(|g| state.head.move_on(g));
+            (from..to).for_each(|g| state.head.seal(g));
             from = to;
         }
     }
 
     /// What was set aside of the head. No series may be forgotten meanwhile: the caller does the upkeep.
-    pub fn frozen_in_order(&self) -> Option<InOrder> {
+    pub fn frozen_in_order(&self) -> Option<InOrder<'_>> {
         let (frozen, labels) = {
             let state = self.state.read();
             (state.head.frozen()?.clone(), state.head.index.all_labels())
@@ -78,25 +156,30 @@ impl Shared {
         let mut rank = vec![0u32; labels.len()];
         sorted.iter().enumerate().for_each(|(i, n)| rank[*n as usize] = i as u32);
         drop(sorted);
-        let mut numbers = Vec::new();
-        let mut order = Vec::with_capacity(frozen.own.len());
-        for (slice, series) in frozen.own.chunks(SERIES_PER_LOCK).enumerate() {
+        let order = frozen.ids();
+        // All series' label numbers, one after the other, and where they begin.
+        let (mut numbers, mut begins) = (Vec::new(), Vec::with_capacity(order.len() + 1));
+        for series in order.chunks(SERIES_PER_LOCK) {
             let state = self.state.read();
-            for (i, (id, _)) in series.iter().enumerate() {
-                let from = numbers.len() as u32;
+            for id in series {
+                begins.push(numbers.len() as u32);
                 numbers.extend_from_slice(state.head.index.label_numbers(*id));
-                order.push((from, numbers.len() as u32, (slice * SERIES_PER_LOCK + i) as u32));
             }
         }
-        let ranks = |(from, to, _): &(u32, u32, u32)| {
-            numbers[*from as usize..*to as usize].iter().map(|n| rank.get(*n as usize).copied().unwrap_or(0))
+        begins.push(numbers.len() as u32);
+        let ranks = |i: &u32| {
+            let of = begins[*i as usize] as usize..begins[*i as usize + 1] as usize;
+            numbers[of].iter().map(|n| rank.get(*n as usize).copied().unwrap_or(0))
         };
-        order.sort_unstable_by(|a, b| ranks(a).cmp(ranks(b)));
-        Some(InOrder { frozen, labels, numbers, order })
+        let mut places: Vec<u32> = (0..order.len() as u32).collect();
+        places.sort_unstable_by(|a, b| ranks(a).cmp(ranks(b)));
+        // What only the sorting needed is gone before the block is written: a million series are 40 MB of it.
+        places.iter_mut().for_each(|p| *p = order[*p as usize]);
+        Some(InOrder { shared: self, frozen, labels, order: places })
     }
 }
 
-impl InOrder {
+impl InOrder<'_> {
     /// Nothing was set aside?
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
@@ -107,14 +190,26 @@ impl InOrder {
         &self,
         mut f: impl FnMut(&Labels, &SampleBuf) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut buf = SampleBuf::default();
-        for (from, to, at) in &self.order {
-            let numbers = &self.numbers[*from as usize..*to as usize];
-            let label = |n: &u32| self.labels.get(*n as usize).cloned().flatten();
-            let labels = Labels::from_sorted(numbers.iter().filter_map(label));
-            buf.clear();
-            self.frozen.decode(*at as usize, TimeRange::ALL, &mut buf)?;
-            f(&labels, &buf)?;
+        let (mut buf, mut numbers, mut ends) = (SampleBuf::default(), Vec::new(), Vec::new());
+        for series in self.order.chunks(SERIES_PER_LOCK) {
+            numbers.clear();
+            ends.clear();
+            {
+                let state = self.shared.state.read();
+                for id in series {
+                    numbers.extend_from_slice(state.head.index.label_numbers(*id));
+                    ends.push(numbers.len());
+                }
+            }
+            let mut from = 0;
+            for (id, to) in series.iter().zip(&ends) {
+                let label = |n: &u32| self.labels.get(*n as usize).cloned().flatten();
+                let labels = Labels::from_sorted(numbers[from..*to].iter().filter_map(label));
+                from = *to;
+                buf.clear();
+                self.frozen.decode(*id, &mut buf)?;
+                f(&labels, &buf)?;
+            }
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::index::MemIndex;
 use crate::own::Own;
 use crate::rows::{ALONE, Groups};
 use crate::series::{Point, Standing};
+use crate::slab::Sealer;
 
 /// Exemplars kept in all; the oldest go first. About 10 MB.
 pub const EXEMPLARS_MAX: usize = 50_000;
@@ -24,7 +25,7 @@ pub const EXEMPLARS_MAX: usize = 50_000;
 pub const METADATA_MAX: usize = 100_000;
 
 /// The head is written to a block when its samples take about this much, so that memory has a bound of its own.
-pub const HEAD_BYTES_MAX: usize = 96 << 20;
+pub const HEAD_BYTES_MAX: usize = 64 << 20;
 
 /// What became of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub enum Inserted {
 pub(crate) struct Slot {
     /// Time of its newest sample, wherever that is; `i64::MIN` for none.
     pub newest: i64,
-    /// What came for it since the head was last frozen; rows of its group aside.
+    /// What came for it alone since the head was last frozen.
     pub own: Option<Box<Own>>,
     /// Its group, or [`ALONE`].
     pub group: u32,
@@ -74,7 +75,8 @@ pub struct Head {
     /// About how much memory the samples take that came since the last freeze.
     pub(crate) live_bytes: usize,
     next_serial: u32,
-    encoder: Encoder,
+    pub(crate) encoder: Encoder,
+    pub(crate) sealer: Sealer,
     /// Whose exemplar came when: the order in which they go.
     exemplar_order: VecDeque<u32>,
     metadata: BTreeMap<String, MetricMetadata>,
@@ -170,13 +172,11 @@ impl Head {
     /// Takes a sample unless it is too old or contradicts another. A block that cannot be read contradicts nothing.
     pub fn insert(&mut self, id: u32, p: &Point<'_>, window_ms: i64, blocks: &[Arc<Block>]) -> Inserted {
         let group = self.slot(id).map_or(ALONE, |s| s.group);
-        if group != ALONE {
-            self.move_on(group);
+        if let (Some(g), Some(s)) = (self.groups.get(group), self.slots.get_mut(id as usize)) {
+            s.newest = g.rows.last().map_or(s.newest, |r| s.newest.max(r.at));
         }
         let inserted = self.insert_alone(id, p, window_ms, blocks);
-        if group != ALONE
-            && let (Some(g), Some(s)) = (self.groups.get_mut(group), self.slots.get(id as usize))
-        {
+        if let (Some(g), Some(s)) = (self.groups.get_mut(group), self.slots.get(id as usize)) {
             g.newest = g.newest.max(s.newest);
         }
         inserted
@@ -210,10 +210,12 @@ impl Head {
         Inserted::New
     }
 
-    fn standing(&self, id: u32, p: &Point<'_>, blocks: &[Arc<Block>]) -> Standing {
-        let frozen = self.frozen.as_ref().and_then(|f| f.own(f.find(id)?));
-        for own in frozen.into_iter().chain(self.own(id)) {
-            match own.standing(p) {
+    fn standing(&mut self, id: u32, p: &Point<'_>, blocks: &[Arc<Block>]) -> Standing {
+        let group = self.slot(id).map_or(ALONE, |s| s.group);
+        let in_group = self.groups.get_mut(group).map(|g| g.standing(id, p));
+        let frozen = self.frozen.as_ref().map(|f| f.standing(id, p));
+        for standing in in_group.into_iter().chain(frozen).chain(self.own(id).map(|own| own.standing(p))) {
+            match standing {
                 Ok(Standing::Nothing) | Err(_) => {}
                 Ok(other) => return other,
             }
@@ -275,12 +277,12 @@ impl Head {
     /// Sets aside what is in the head, to be written to a block. What was set aside before must have been released.
     pub fn freeze(&mut self) {
         debug_assert!(self.frozen.is_none());
-        (0..self.groups.end()).for_each(|g| self.move_on(g));
+        (0..self.groups.end()).for_each(|g| self.seal(g));
         self.has_live = false;
         self.live_bytes = 0;
         let set_aside = |(id, s): (usize, &mut Slot)| Some((id as u32, s.own.take()?));
         let own: Vec<_> = self.slots.iter_mut().enumerate().filter_map(set_aside).collect();
-        self.frozen = Some(Arc::new(Frozen { own }));
+        self.frozen = Some(Arc::new(Frozen::new(own, self.groups.take_slabs())));
     }
 
     /// What was set aside.
@@ -301,12 +303,8 @@ impl Head {
         let mut groups_gone = BTreeSet::new();
         for (id, s) in self.slots.iter_mut().enumerate().filter(|(_, s)| s.serial != 0) {
             let id = id as u32;
-            let has_rows = self.groups.get(s.group).is_some_and(|g| !g.rows.is_empty());
-            if s.own.is_some()
-                || has_rows
-                || s.has_exemplars
-                || self.frozen.as_ref().is_some_and(|f| f.find(id).is_some())
-            {
+            let in_group = self.groups.get(s.group).is_some_and(|g| !g.is_empty());
+            if s.own.is_some() || in_group || s.has_exemplars || self.frozen.as_ref().is_some_and(|f| f.has(id)) {
                 continue;
             }
             if s.newest == i64::MIN {
@@ -373,8 +371,8 @@ impl Head {
 
     /// Compressed chunks in memory.
     pub fn chunks(&self) -> usize {
-        let frozen = self.frozen.iter().flat_map(|f| f.own.iter().map(|(_, own)| own));
-        self.slots.iter().filter_map(|s| s.own.as_ref()).chain(frozen).map(|own| own.chunks()).sum()
+        let alone = self.slots.iter().filter_map(|s| s.own.as_ref()).map(|own| own.chunks()).sum::<usize>();
+        alone + self.groups.chunks() + self.frozen.as_ref().map_or(0, |f| f.chunks())
     }
 
     /// About how much memory the samples take that came since the last freeze.

@@ -1,16 +1,17 @@
 //! The head's side of rows: which batches are one, and where their samples go.
 //!
 //! Invariant: a row is taken only when each of its samples is the newest of its series; whatever else comes for a
-//! series of a group finds the group's rows moved on before.
+//! series of a group is judged by the group's samples too.
 //! Not here: samples that come alone (`head`).
 
 use std::sync::Arc;
 
 use belfry_model::write::SeriesRef;
+use belfry_model::{SampleBuf, TimeRange};
 
 use crate::head::Head;
-use crate::own::Own;
 use crate::rows::{ALONE, CROWDED_SERIES, Group, ROWS_MAX, ROWS_MAX_CROWDED, Row};
+use crate::series::Point;
 
 impl Head {
     /// The group of a batch's series, if they are one: it may be made by this. `None` for series that come alone.
@@ -61,35 +62,52 @@ impl Head {
         g.newest = at;
         g.rows.push(Row { at, values: values.into() });
         self.has_live = true;
-        if g.rows.len() >= most {
-            self.move_on(number);
+        // A first slab is shorter, by another number of rows in each group. Else the rows of all would be sealed at one
+        // time, and before that all would be there.
+        let first = g.slabs.is_empty().then_some(1 + number as usize % most);
+        if g.rows.len() >= first.unwrap_or(most) {
+            self.seal(number);
         }
     }
 
-    /// Hands the samples of a group's rows to their series.
-    pub fn move_on(&mut self, number: u32) {
+    /// Seals a group's rows.
+    pub fn seal(&mut self, number: u32) {
         let Some(g) = self.groups.get_mut(number).filter(|g| !g.rows.is_empty()) else { return };
-        let rows = std::mem::take(&mut g.rows);
-        let Some(newest) = rows.last().map(|r| r.at) else { return };
-        for (column, id) in g.ids().enumerate() {
-            let Some(s) = self.slots.get_mut(id as usize) else { continue };
-            s.newest = newest;
-            let own: &mut Own = s.own.get_or_insert_default();
-            let samples = rows.iter().filter_map(|r| Some((r.at, *r.values.get(column)?)));
-            self.live_bytes += own.push_floats(samples);
+        let newest = g.rows.last().map_or(i64::MIN, |r| r.at);
+        let slab = self.sealer.seal(&g.rows, g.refs.len());
+        g.rows = Vec::new();
+        self.live_bytes += slab.memory();
+        g.slabs.push(Arc::new(slab));
+        for id in g.ids() {
+            if let Some(s) = self.slots.get_mut(id as usize) {
+                s.newest = s.newest.max(newest);
+            }
         }
     }
 
-    /// Takes a group apart. Its series come alone from now on, until a batch of theirs comes again.
+    /// Takes a group apart: its series have their samples alone from now on, until a batch of theirs comes again.
     pub fn dissolve(&mut self, number: u32) {
         if number == ALONE {
             return;
         }
-        self.move_on(number);
+        self.seal(number);
         let Some(group) = self.groups.remove(number) else { return };
-        for id in group.ids() {
-            if let Some(s) = self.slots.get_mut(id as usize).filter(|s| s.group == number) {
+        let mut buf = SampleBuf::default();
+        for (column, id) in group.ids().enumerate() {
+            let Some(s) = self.slots.get_mut(id as usize) else { continue };
+            if s.group == number {
                 s.group = ALONE;
+            }
+            buf.clear();
+            // What was just encoded can be decoded.
+            let _ = group.slabs.iter().try_for_each(|slab| slab.decode(column, TimeRange::ALL, &mut buf));
+            if buf.is_empty() {
+                continue;
+            }
+            let own = s.own.get_or_insert_default();
+            for (at, value) in buf.times.iter().zip(&buf.floats) {
+                let p = Point { at: *at, value: *value, start: 0, histogram: None };
+                let _ = own.insert(&p, &mut self.encoder);
             }
         }
     }
@@ -104,11 +122,10 @@ impl Head {
         self.groups.get_mut(number)
     }
 
-    /// The group that a series is in, and the rows that have not moved on.
-    pub fn rows(&self, id: u32) -> Option<(u32, &[Row])> {
+    /// The group that a series is in, if it has samples.
+    pub fn group_with_samples(&self, id: u32) -> Option<(u32, &Group)> {
         let number = self.slot(id)?.group;
-        let rows = &self.groups.get(number)?.rows;
-        (!rows.is_empty()).then_some((number, rows))
+        Some((number, self.groups.get(number).filter(|g| !g.is_empty())?))
     }
 
     /// The series of a group, in order.
@@ -116,7 +133,7 @@ impl Head {
         self.groups.get(number).map_or_else(Vec::new, |g| g.ids().collect())
     }
 
-    /// Groups learn what the newest sample of their series is. They must have no rows.
+    /// Groups learn what the newest sample of their series is. They must have no samples.
     pub fn note_newest_of_groups(&mut self) {
         for number in 0..self.groups.end() {
             let Some(g) = self.groups.get_mut(number) else { continue };
@@ -124,10 +141,5 @@ impl Head {
             let newest = g.ids().filter_map(|id| slots.get(id as usize)).map(|s| s.newest).max();
             g.newest = newest.unwrap_or(g.newest).max(g.newest);
         }
-    }
-
-    /// Copies the rows of a group: they are few, and their values are shared.
-    pub fn rows_of(&self, number: u32) -> Arc<[Row]> {
-        self.groups.get(number).map_or_else(|| Arc::from([]), |g| g.rows.as_slice().into())
     }
 }

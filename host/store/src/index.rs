@@ -13,6 +13,7 @@ use belfry_model::{Labels, MatchOp, Matcher};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use roaring::RoaringBitmap;
 
+use crate::lists::Lists;
 use crate::pattern::Pattern;
 
 /// Label name → value → series, wherever it is kept. `E` is what reading can fail with.
@@ -133,7 +134,7 @@ pub struct MemIndex {
     /// The numbers of the labels with this name.
     names: HashMap<Arc<str>, RoaringBitmap>,
     /// By number of series: its labels' numbers, in order of name.
-    series: Vec<Box<[u32]>>,
+    series: Lists,
     /// Finds a series' number.
     by_labels: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -142,6 +143,12 @@ pub struct MemIndex {
 
 /// A table this much larger than what it holds is made smaller.
 const TABLE_SLACK: usize = 4;
+
+fn shrink_vec<T>(v: &mut Vec<T>) {
+    if v.capacity() > v.len() * TABLE_SLACK {
+        v.shrink_to_fit();
+    }
+}
 
 impl MemIndex {
     /// The series with these labels.
@@ -179,25 +186,25 @@ impl MemIndex {
             numbers.push(number);
         }
         let hash = self.hasher.hash_one(numbers.as_slice());
-        if self.series.len() <= id as usize {
-            self.series.resize_with(id as usize + 1, Box::default);
-        }
-        self.series[id as usize] = numbers.as_slice().into();
+        self.series.set(id, &numbers);
         self.scratch = numbers;
         let (series, hasher) = (&self.series, &self.hasher);
-        let hash_of = |id: &u32| hasher.hash_one(series.get(*id as usize).map_or(&[][..], |s| s));
+        let hash_of = |id: &u32| hasher.hash_one(series.get(*id));
         self.by_labels.insert_unique(hash, id, hash_of);
         self.all.insert(id);
     }
 
     /// Forgets a series, and the labels that only it had.
     pub fn remove(&mut self, id: u32) {
-        let Some(numbers) = self.series.get_mut(id as usize).map(std::mem::take) else { return };
-        if let Ok(found) = self.by_labels.find_entry(self.hasher.hash_one(&*numbers), |other| *other == id) {
+        let mut numbers = std::mem::take(&mut self.scratch);
+        numbers.clear();
+        numbers.extend_from_slice(self.series.get(id));
+        self.series.remove(id);
+        if let Ok(found) = self.by_labels.find_entry(self.hasher.hash_one(numbers.as_slice()), |other| *other == id) {
             found.remove();
         }
         self.all.remove(id);
-        for n in numbers {
+        for n in numbers.iter().copied() {
             let Some(slot) = self.labels.get_mut(n as usize) else { continue };
             if slot.as_mut().is_some_and(|e| e.ids.remove(id))
                 && let Some(e) = slot.take()
@@ -211,13 +218,24 @@ impl MemIndex {
                 self.free_labels.push(n);
             }
         }
+        self.scratch = numbers;
     }
 
     /// Gives back memory that the tables do not need any more.
     pub fn shrink(&mut self) {
+        self.series.shrink();
+        while self.labels.last().is_some_and(Option::is_none) {
+            self.labels.pop();
+        }
+        let left = self.labels.len();
+        self.free_labels.retain(|n| (*n as usize) < left);
+        // Low numbers are used first, so that the highest become free.
+        self.free_labels.sort_unstable_by(|a, b| b.cmp(a));
+        shrink_vec(&mut self.labels);
+        shrink_vec(&mut self.free_labels);
         let (series, labels, hasher) = (&self.series, &self.labels, &self.hasher);
         if self.by_labels.capacity() > self.by_labels.len() * TABLE_SLACK {
-            let hash_of = |id: &u32| hasher.hash_one(series.get(*id as usize).map_or(&[][..], |s| s));
+            let hash_of = |id: &u32| hasher.hash_one(series.get(*id));
             self.by_labels.shrink_to_fit(hash_of);
         }
         if self.by_label.capacity() > self.by_label.len() * TABLE_SLACK {
@@ -227,7 +245,7 @@ impl MemIndex {
 
     /// The labels of a series.
     pub fn labels(&self, id: u32) -> Labels {
-        let numbers = self.series.get(id as usize).map_or(&[][..], |s| s);
+        let numbers = self.series.get(id);
         // Exactly as many as there are numbers, so that the set is made in one go. A number always has its label.
         let nothing = || Label { name: Arc::from(""), value: Arc::from("") };
         let label = |n: &u32| self.entry(*n).map_or_else(nothing, |e| e.label.clone());
@@ -236,7 +254,7 @@ impl MemIndex {
 
     /// The numbers of a series' labels, in order of name. They hold until a series is removed.
     pub fn label_numbers(&self, id: u32) -> &[u32] {
-        self.series.get(id as usize).map_or(&[], |s| s)
+        self.series.get(id)
     }
 
     /// All labels by number, free numbers as `None`.
@@ -249,13 +267,19 @@ impl MemIndex {
         self.by_label.len() + self.names.len()
     }
 
+    /// Places for labels, and for labels' numbers in series: free ones count.
+    #[cfg(test)]
+    pub fn entries(&self) -> (usize, usize) {
+        (self.labels.len(), self.series.places())
+    }
+
     fn label_number(&self, l: &Label) -> Option<u32> {
         let is = |n: &u32| matches!(self.labels.get(*n as usize), Some(Some(e)) if e.label == *l);
         self.by_label.find(hash_label(&self.hasher, l), is).copied()
     }
 
     fn find(&self, numbers: &[u32]) -> Option<u32> {
-        let is = |id: &u32| self.series.get(*id as usize).is_some_and(|s| **s == *numbers);
+        let is = |id: &u32| self.series.get(*id) == numbers;
         self.by_labels.find(self.hasher.hash_one(numbers), is).copied()
     }
 

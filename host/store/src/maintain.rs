@@ -118,7 +118,7 @@ impl Shared {
 
     /// Sets the head aside and begins a new generation of the log with what only the log knows.
     fn freeze(&self, pending: &mut Pending) -> io::Result<()> {
-        self.move_rows_on();
+        self.seal_rows();
         let mut commit = self.commit.lock();
         let old = commit.generation;
         commit.generation = match &mut commit.wal {

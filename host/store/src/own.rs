@@ -31,11 +31,6 @@ impl Own {
         p.bytes()
     }
 
-    /// Adds floats later than all others, in order of time. Yields how much memory they took.
-    pub fn push_floats(&mut self, samples: impl Iterator<Item = (i64, f64)>) -> usize {
-        samples.map(|(at, value)| self.stream.push(at, value, 0)).sum()
-    }
-
     /// Adds a sample anywhere. Nothing may stand at its time. Yields about how much memory it took.
     pub fn insert(&mut self, p: &Point<'_>, encoder: &mut Encoder) -> Result<usize, Corrupt> {
         if self.max().is_none_or(|max| max < p.at) {

@@ -21,8 +21,9 @@ use crate::head::Head;
 use crate::index::resolve;
 use crate::order::order;
 use crate::own::Own;
-use crate::rows::{Column, Row};
+use crate::rows::Columns;
 use crate::series::{estimate, merge};
+use crate::slab::Slab;
 use crate::store::{Shared, Store};
 
 /// What the series of one answer share. Each has the places of its samples in here.
@@ -33,7 +34,7 @@ struct Snapshot {
     chunks: Vec<Vec<ChunkPlace>>,
     frozen: Option<Arc<Frozen>>,
     live: Vec<Own>,
-    rows: Vec<Arc<[Row]>>,
+    groups: Vec<Columns>,
 }
 
 /// Chunks of one series in one block.
@@ -47,9 +48,10 @@ struct Span {
 #[derive(Default)]
 struct Parts {
     blocks: Vec<Span>,
+    /// Its number, if it is among what was set aside.
     frozen: Option<u32>,
     live: Option<u32>,
-    /// Rows and the column of them.
+    /// Which group's rows, and the column of them.
     rows: Option<(u32, u32)>,
 }
 
@@ -64,7 +66,8 @@ struct Source {
 enum Part<'a> {
     Block(&'a Block, &'a [ChunkPlace]),
     Head(&'a Own),
-    Rows(Column),
+    Sealed(&'a [Arc<Slab>], usize),
+    Rows(&'a Columns, usize),
 }
 
 impl Part<'_> {
@@ -73,7 +76,8 @@ impl Part<'_> {
         match self {
             Self::Block(_, places) => Some((places.first()?.min, places.last()?.max)),
             Self::Head(own) => own.min().zip(own.max()),
-            Self::Rows(column) => column.span(),
+            Self::Sealed(slabs, _) => Some((slabs.first()?.span()?.0, slabs.last()?.span()?.1)),
+            Self::Rows(columns, _) => columns.span(),
         }
     }
 
@@ -81,7 +85,8 @@ impl Part<'_> {
         match self {
             Self::Block(_, places) => places.iter().map(|c| estimate(c.min, c.max, c.count, range)).sum(),
             Self::Head(own) => own.estimate(range),
-            Self::Rows(column) => column.count(range),
+            Self::Sealed(slabs, _) => slabs.iter().map(|s| s.count(range)).sum(),
+            Self::Rows(columns, _) => columns.count(range),
         }
     }
 
@@ -92,10 +97,10 @@ impl Part<'_> {
                 places.iter().filter(wanted).try_for_each(|c| block.decode(c, range, into))
             }
             Self::Head(own) => own.decode(range, into).map_err(in_memory),
-            Self::Rows(column) => {
-                column.append_to(range, into);
-                Ok(())
+            Self::Sealed(slabs, column) => {
+                slabs.iter().try_for_each(|s| s.decode(*column, range, into)).map_err(in_memory)
             }
+            Self::Rows(columns, column) => columns.decode(*column, range, into).map_err(in_memory),
         }
     }
 }
@@ -113,11 +118,12 @@ impl Snapshot {
     /// A series' parts, in order of time where they do not overlap.
     fn all<'a>(&'a self, parts: &'a Parts) -> impl Iterator<Item = Part<'a>> {
         let blocks = parts.blocks.iter().filter_map(|s| self.span(s)).map(|(b, places)| Part::Block(b, places));
-        let frozen = parts.frozen.and_then(|at| self.frozen.as_ref()?.own(at as usize));
+        let frozen = || self.frozen.as_ref().zip(parts.frozen);
+        let sealed = frozen().and_then(|(f, id)| f.column(id)).map(|(slabs, column)| Part::Sealed(slabs, column));
+        let own = frozen().and_then(|(f, id)| f.own(id));
         let live = parts.live.and_then(|at| self.live.get(at as usize));
-        let rows =
-            parts.rows.and_then(|(rows, column)| Some(Column::new(self.rows.get(rows as usize)?.clone(), column)));
-        blocks.chain(frozen.into_iter().chain(live).map(Part::Head)).chain(rows.map(Part::Rows))
+        let rows = parts.rows.and_then(|(at, column)| Some(Part::Rows(self.groups.get(at as usize)?, column as usize)));
+        blocks.chain(sealed).chain(own.into_iter().chain(live).map(Part::Head)).chain(rows)
     }
 }
 
@@ -268,15 +274,13 @@ fn gather_head(
     let range = wanted.range;
     let Ok(ids) = resolve(&head.index, wanted.matchers);
     let (mut labels, mut found) = (Vec::with_capacity(ids.len() as usize), Vec::with_capacity(ids.len() as usize));
-    let mut rows = RowsSeen { range, groups: HashMap::new() };
+    let mut groups = GroupsSeen { range, seen: HashMap::new() };
     snapshot.frozen = head.frozen().cloned();
     for id in ids {
         let own = head.own(id);
-        let frozen = head.frozen().and_then(|f| Some((f, f.find(id)?)));
-        let frozen = frozen.filter(|(f, at)| f.own(*at).is_some_and(|own| own.overlaps(range)));
         let mut parts = Parts {
-            frozen: frozen.map(|(_, at)| at as u32),
-            rows: rows.column(head, id, &mut snapshot.rows),
+            frozen: head.frozen().is_some_and(|f| f.overlaps(id, range)).then_some(id),
+            rows: groups.column(head, id, &mut snapshot.groups),
             ..Parts::default()
         };
         let live = match wanted.samples {
@@ -296,36 +300,32 @@ fn gather_head(
     Ok((labels, found))
 }
 
-/// The rows of the groups that a snapshot met: each is copied once.
-struct RowsSeen {
+/// The groups that a snapshot met: what each has is taken once.
+struct GroupsSeen {
     range: TimeRange,
-    groups: HashMap<u32, Option<GroupSeen>>,
+    seen: HashMap<u32, Option<GroupSeen>>,
 }
 
 struct GroupSeen {
-    /// Which rows of the snapshot.
-    rows: u32,
+    /// Which one of the snapshot.
+    at: u32,
     /// A series' number and its column, in order.
     columns: Vec<(u32, u32)>,
 }
 
-impl RowsSeen {
-    /// Which rows of `copied`, and which column of them.
-    fn column(&mut self, head: &Head, id: u32, copied: &mut Vec<Arc<[Row]>>) -> Option<(u32, u32)> {
-        let (number, rows) = head.rows(id)?;
-        let range = self.range;
-        let seen = self.groups.entry(number).or_insert_with(|| {
-            let hit = rows.iter().any(|r| range.start().0 <= r.at && r.at < range.end().0);
-            hit.then(|| {
-                let mut columns: Vec<_> = head.group_ids(number).into_iter().zip(0..).collect();
-                columns.sort_unstable();
-                copied.push(head.rows_of(number));
-                GroupSeen { rows: copied.len() as u32 - 1, columns }
-            })
+impl GroupsSeen {
+    /// Which one of `taken`, and which column of it.
+    fn column(&mut self, head: &Head, id: u32, taken: &mut Vec<Columns>) -> Option<(u32, u32)> {
+        let (number, group) = head.group_with_samples(id)?;
+        let seen = self.seen.entry(number).or_insert_with(|| {
+            taken.push(Columns::within(&group.slabs, &group.rows, self.range)?);
+            let mut columns: Vec<_> = group.ids().zip(0..).collect();
+            columns.sort_unstable();
+            Some(GroupSeen { at: taken.len() as u32 - 1, columns })
         });
         let seen = seen.as_ref()?;
         let at = seen.columns.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        Some((seen.rows, seen.columns.get(at)?.1))
+        Some((seen.at, seen.columns.get(at)?.1))
     }
 }
 

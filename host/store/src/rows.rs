@@ -1,11 +1,12 @@
 //! Rows: series that get their samples together, at one time, as those of a scrape do.
 //!
-//! A row is taken in one go: one look at the time stands for that of every series. Some rows later the samples move on
-//! to their series, many at a time.
+//! A row is taken in one go: one look at the time stands for that of every series. Some rows later they are sealed: a
+//! compressed column a series.
 //!
-//! Invariant: while a group has rows, nothing else is later than them in any of its series; a series is in one group
-//! at most.
-//! Not here: what the series had before (`own`), how a row looks in the log (`row_record`).
+//! Invariant: the times of a group's slabs and rows ascend; a time of a series stands here or in what came for it alone,
+//! never in both; a series is in one group at most.
+//! Not here: what came for a series alone (`own`), how sealed rows look (`slab`), how a row looks in the log
+//! (`row_record`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,9 +14,13 @@ use std::sync::Arc;
 use belfry_model::write::SeriesRef;
 use belfry_model::{SampleBuf, TimeRange};
 
+use crate::codec::Corrupt;
+use crate::series::{Point, Standing};
+use crate::slab::Slab;
+
 /// Fewer series than this are not worth a group.
 pub const GROUP_SERIES_MIN: usize = 8;
-/// A group's rows move on to their series when there are so many: raw, each is 8 bytes a series.
+/// A group's rows are sealed when there are so many: raw, each is 8 bytes a series.
 pub const ROWS_MAX: usize = 16;
 /// So many when there are many series.
 pub const ROWS_MAX_CROWDED: usize = 8;
@@ -43,8 +48,12 @@ pub struct Group {
     pub newest: i64,
     /// `newest` covers the blocks.
     pub knows_blocks: bool,
-    /// What has not moved on to the series.
+    /// Sealed rows.
+    pub slabs: Vec<Arc<Slab>>,
+    /// What is not sealed yet.
     pub rows: Vec<Row>,
+    /// The column that was found last.
+    found: usize,
     /// The bits of the last row that the log has: the next one is written as the difference.
     pub base: Box<[u64]>,
     /// Rows in the log since it was told of the group.
@@ -60,7 +69,46 @@ impl Group {
     pub fn ids(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
         self.refs.iter().map(|r| r.0 as u32)
     }
+
+    /// No samples?
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.slabs.is_empty()
+    }
+
+    /// The column of a series. Whoever asks for one asks for the next one next.
+    fn column(&mut self, id: u32) -> Option<usize> {
+        let is = |r: Option<&SeriesRef>| r.is_some_and(|r| r.0 as u32 == id);
+        let found = match self.found + 1 {
+            next if is(self.refs.get(next)) => next,
+            _ => self.refs.iter().position(|r| is(Some(r)))?,
+        };
+        self.found = found;
+        Some(found)
+    }
+
+    /// What stands at the sample's time in the series' column.
+    pub fn standing(&mut self, id: u32, p: &Point<'_>) -> Result<Standing, Corrupt> {
+        let Some(column) = self.column(id).filter(|_| !self.is_empty()) else { return Ok(Standing::Nothing) };
+        standing(&self.slabs, &self.rows, column, p)
+    }
 }
+
+/// What stands at the sample's time in a column of slabs and rows.
+pub fn standing(slabs: &[Arc<Slab>], rows: &[Row], column: usize, p: &Point<'_>) -> Result<Standing, Corrupt> {
+    let of = |same: bool| if same { Standing::Same } else { Standing::Other };
+    if let Ok(i) = rows.binary_search_by_key(&p.at, |r| r.at) {
+        let value = rows.get(i).and_then(|r| r.values.get(column));
+        return Ok(value.map_or(Standing::Nothing, |v| of(p.is(*v, None))));
+    }
+    let i = slabs.partition_point(|s| s.span().is_some_and(|(_, max)| max < p.at));
+    let (Some(slab), Some(range)) = (slabs.get(i), p.instant()) else { return Ok(Standing::Nothing) };
+    let mut buf = SampleBuf::default();
+    slab.decode(column, range, &mut buf)?;
+    Ok(if buf.is_empty() { Standing::Nothing } else { of(p.is_at(&buf, 0)) })
+}
+
+/// The numbers of a group's series, and its sealed rows.
+pub type Sealed = (Box<[u32]>, Box<[Arc<Slab>]>);
 
 /// All groups.
 #[derive(Default)]
@@ -109,7 +157,9 @@ impl Groups {
             refs: refs.into(),
             newest,
             knows_blocks: false,
+            slabs: Vec::new(),
             rows: Vec::new(),
+            found: 0,
             base: vec![0; refs.len()].into(),
             logged: 0,
             introduced: 0,
@@ -128,44 +178,70 @@ impl Groups {
         }
     }
 
-    /// Takes a group away. Its rows must have moved on.
+    /// Takes the sealed rows of all groups, each with the numbers of its series.
+    pub fn take_slabs(&mut self) -> Vec<Sealed> {
+        let all = self.groups.iter_mut().flatten().filter(|g| !g.slabs.is_empty());
+        all.map(|g| (g.ids().collect(), std::mem::take(&mut g.slabs).into())).collect()
+    }
+
+    /// Sealed columns.
+    pub fn chunks(&self) -> usize {
+        self.groups.iter().flatten().map(|g| g.slabs.len() * g.refs.len()).sum()
+    }
+
+    /// Takes a group away, with its samples.
     pub fn remove(&mut self, number: u32) -> Option<Box<Group>> {
         let group = self.groups.get_mut(number as usize)?.take()?;
-        debug_assert!(group.rows.is_empty());
         self.free.push(number);
         Some(group)
     }
 }
 
-/// One column of rows, as they were when they were read.
+/// What a group has, as it was when it was read.
 #[derive(Clone)]
-pub struct Column {
-    rows: Arc<[Row]>,
-    column: u32,
+pub struct Columns {
+    /// Sealed rows.
+    pub slabs: Box<[Arc<Slab>]>,
+    /// Rows behind them.
+    pub rows: Box<[Row]>,
 }
 
-impl Column {
-    /// The column of this number. There must be rows.
-    pub fn new(rows: Arc<[Row]>, column: u32) -> Self {
-        Self { rows, column }
+impl Columns {
+    /// The parts that overlap `range`; `None` when there are none.
+    pub fn within(slabs: &[Arc<Slab>], rows: &[Row], range: TimeRange) -> Option<Self> {
+        let hit = |r: &&Row| range.start().0 <= r.at && r.at < range.end().0;
+        let of = Self {
+            slabs: slabs.iter().filter(|s| s.overlaps(range)).cloned().collect(),
+            rows: rows.iter().filter(hit).cloned().collect(),
+        };
+        (!of.slabs.is_empty() || !of.rows.is_empty()).then_some(of)
     }
 
     /// First and last time.
     pub fn span(&self) -> Option<(i64, i64)> {
-        Some((self.rows.first()?.at, self.rows.last()?.at))
+        let of_slabs = self.slabs.first().and_then(|s| s.span()).zip(self.slabs.last().and_then(|s| s.span()));
+        let of_rows = self.rows.first().zip(self.rows.last()).map(|(a, b)| (a.at, b.at));
+        match (of_slabs, of_rows) {
+            (Some((a, b)), None) => Some((a.0, b.1)),
+            (Some((a, _)), Some(rows)) => Some((a.0, rows.1)),
+            (None, rows) => rows,
+        }
     }
 
-    /// How many samples within `range`.
+    /// How many samples of a series within `range`.
     pub fn count(&self, range: TimeRange) -> u64 {
-        self.rows.iter().filter(|r| range.start().0 <= r.at && r.at < range.end().0).count() as u64
+        let rows = self.rows.iter().filter(|r| range.start().0 <= r.at && r.at < range.end().0).count() as u64;
+        self.slabs.iter().map(|s| s.count(range)).sum::<u64>() + rows
     }
 
-    /// Appends the samples within `range` to `into`, whose last time must be before them.
-    pub fn append_to(&self, range: TimeRange, into: &mut SampleBuf) {
+    /// Appends the samples of a column within `range` to `into`, whose last time must be before them.
+    pub fn decode(&self, column: usize, range: TimeRange, into: &mut SampleBuf) -> Result<(), Corrupt> {
+        self.slabs.iter().try_for_each(|s| s.decode(column, range, into))?;
         for row in self.rows.iter().filter(|r| range.start().0 <= r.at && r.at < range.end().0) {
-            if let Some(v) = row.values.get(self.column as usize) {
+            if let Some(v) = row.values.get(column) {
                 into.push_float(row.at, *v);
             }
         }
+        Ok(())
     }
 }

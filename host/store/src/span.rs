@@ -18,11 +18,14 @@ impl Store {
             for meta in state.blocks.iter().map(|b| b.meta()) {
                 seen.take(meta.min, meta.max);
             }
-            for own in state.head.frozen().iter().flat_map(|f| &f.own) {
-                seen.take_both(own.1.min(), own.1.max());
+            for (oldest, newest) in state.head.frozen().iter().flat_map(|f| f.spans()) {
+                seen.take(oldest, newest);
             }
             let groups = (0..state.head.groups_end()).filter_map(|g| state.head.groups.get(g));
             for group in groups {
+                for (oldest, newest) in group.slabs.iter().filter_map(|s| s.span()) {
+                    seen.take(oldest, newest);
+                }
                 seen.take_both(group.rows.first().map(|r| r.at), group.rows.last().map(|r| r.at));
             }
         }

@@ -61,58 +61,75 @@ struct Cursor {
     places: u8,
     /// `bits` are those of `scaled`.
     on_scale: bool,
+    /// Values in a row that are no decimals. Only encoding counts these and the next.
+    misses: u8,
+    /// Samples of the open chunk.
+    count: u16,
 }
 
-const ORIGIN: Cursor = Cursor { at: 0, step: 0, bits: 0, scaled: 0, start: 0, places: 0, on_scale: true };
+const ORIGIN: Cursor =
+    Cursor { at: 0, step: 0, bits: 0, scaled: 0, start: 0, places: 0, on_scale: true, misses: 0, count: 0 };
 
-/// See the module.
+// 96 bytes with what an allocator adds; 8 more would make it 112.
+const _: () = assert!(size_of::<crate::own::Own>() <= 88);
+
+/// See the module. It is small: there may be one a series.
 #[derive(Clone)]
 pub struct Stream {
     last: Cursor,
-    misses: u8,
-    count: u16,
-    min: i64,
     bytes: Vec<u8>,
-    closed: Vec<Closed>,
+    #[allow(clippy::box_collection, reason = "most streams have none, and 16 bytes a series are worth a look more")]
+    closed: Option<Box<Vec<Closed>>>,
 }
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { last: ORIGIN, misses: 0, count: 0, min: 0, bytes: Vec::new(), closed: Vec::new() }
+        Self { last: ORIGIN, bytes: Vec::new(), closed: None }
     }
 }
 
 impl Stream {
+    fn closed(&self) -> &[Closed] {
+        self.closed.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    /// Time of the first sample of the open chunk.
+    fn open_min(&self) -> Option<i64> {
+        if self.last.count == 0 {
+            return None;
+        }
+        let mut first = ORIGIN;
+        // What was just encoded can be decoded.
+        next(&mut Reader::new(&self.bytes), &mut first).ok().map(|()| first.at)
+    }
+
     /// No samples?
     pub fn is_empty(&self) -> bool {
-        self.count == 0 && self.closed.is_empty()
+        self.last.count == 0 && self.closed.is_none()
     }
 
     /// Time of the first sample.
     pub fn min(&self) -> Option<i64> {
-        self.closed.first().map(|c| c.min).or((self.count > 0).then_some(self.min))
+        self.closed().first().map(|c| c.min).or_else(|| self.open_min())
     }
 
     /// Time of the last sample.
     pub fn max(&self) -> Option<i64> {
-        if self.count > 0 { Some(self.last.at) } else { self.closed.last().map(|c| c.max) }
+        if self.last.count > 0 { Some(self.last.at) } else { self.closed().last().map(|c| c.max) }
     }
 
     /// How many finished chunks.
     pub fn chunks(&self) -> usize {
-        self.closed.len()
+        self.closed().len()
     }
 
     /// The last sample, where it is known without decoding.
     pub fn last(&self) -> Option<(i64, u64)> {
-        (self.count > 0).then_some((self.last.at, self.last.bits))
+        (self.last.count > 0).then_some((self.last.at, self.last.bits))
     }
 
     /// Adds a sample later than all others; yields how many bytes it took.
     pub fn push(&mut self, at: i64, value: f64, start: i64) -> usize {
-        if self.count == 0 {
-            self.min = at;
-        }
         // Room for a long sample in small steps: doubling would leave much of every series' buffer empty.
         if self.bytes.capacity() - self.bytes.len() < BYTES_ROOM {
             let more = BYTES_ROOM + self.bytes.len() / 8;
@@ -121,12 +138,13 @@ impl Stream {
         let before = self.bytes.len();
         self.put(at, value, start);
         let took = self.bytes.len() - before;
-        self.count += 1;
-        if self.count == CHUNK_SAMPLES {
-            let bytes = self.bytes.as_slice().into();
-            self.closed.push(Closed { min: self.min, max: at, count: self.count, bytes });
+        self.last.count += 1;
+        if self.last.count == CHUNK_SAMPLES {
+            let min = self.open_min().unwrap_or(at);
+            let closed = Closed { min, max: at, count: self.last.count, bytes: self.bytes.as_slice().into() };
+            self.closed.get_or_insert_default().push(closed);
             self.bytes.clear();
-            (self.count, self.last) = (0, ORIGIN);
+            self.last = Cursor { misses: self.last.misses, ..ORIGIN };
         }
         took
     }
@@ -152,7 +170,7 @@ impl Stream {
                     self.bytes.extend_from_slice(&[MEDIUM | (change >> 8) as u8, change as u8]);
                 }
                 (last.scaled, last.bits, last.on_scale) = (n, bits, true);
-                self.misses = 0;
+                last.misses = 0;
                 return;
             }
         }
@@ -175,19 +193,19 @@ impl Stream {
             Some(n) => {
                 put_ivarint(&mut self.bytes, n.wrapping_sub(last.scaled));
                 (last.scaled, last.on_scale) = (n, true);
-                self.misses = 0;
+                last.misses = 0;
                 VALUE_STEP
             }
             None if bits == last.bits => VALUE_SAME,
             None => {
-                let tries = self.misses < GIVE_UP_AFTER || self.count.is_multiple_of(RETRY_EVERY);
+                let tries = last.misses < GIVE_UP_AFTER || last.count.is_multiple_of(RETRY_EVERY);
                 let more = (usize::from(last.places) + 1..=PLACES_MAX).filter(|_| tries && value.is_finite());
                 let mut found = more.filter_map(|p| Some((p, scaled(value, p)?)));
                 if let Some((places, n)) = found.next() {
                     self.bytes.push(places as u8);
                     put_ivarint(&mut self.bytes, n);
                     (last.places, last.scaled, last.on_scale) = (places as u8, n, true);
-                    self.misses = 0;
+                    last.misses = 0;
                     VALUE_PLACES
                 } else {
                     let x = bits ^ last.bits;
@@ -196,7 +214,7 @@ impl Stream {
                     self.bytes.push((zeros << 4 | length) as u8);
                     self.bytes.extend_from_slice(&(x >> (zeros * 8)).to_le_bytes()[..length as usize]);
                     last.on_scale = false;
-                    self.misses = self.misses.saturating_add(1);
+                    last.misses = last.misses.saturating_add(1);
                     VALUE_XOR
                 }
             }
@@ -210,11 +228,11 @@ impl Stream {
     /// Appends the samples within `range` to `into`, whose last time must be before them.
     pub fn decode(&self, range: TimeRange, into: &mut SampleBuf) -> Result<(), Corrupt> {
         let hit = |min: i64, max: i64| min < range.end().0 && max >= range.start().0;
-        for c in self.closed.iter().filter(|c| hit(c.min, c.max)) {
+        for c in self.closed().iter().filter(|c| hit(c.min, c.max)) {
             decode(&c.bytes, c.count, range, into)?;
         }
-        if self.count > 0 && hit(self.min, self.last.at) {
-            decode(&self.bytes, self.count, range, into)?;
+        if self.open_min().is_some_and(|min| hit(min, self.last.at)) {
+            decode(&self.bytes, self.last.count, range, into)?;
         }
         Ok(())
     }
@@ -222,13 +240,14 @@ impl Stream {
     /// A copy of what overlaps `range`: a part of a chunk comes whole, for reading cuts it.
     pub fn snapshot(&self, range: TimeRange) -> Option<Self> {
         let hit = |min: i64, max: i64| min < range.end().0 && max >= range.start().0;
-        let closed: Vec<_> = self.closed.iter().filter(|c| hit(c.min, c.max)).cloned().collect();
-        let open = self.count > 0 && hit(self.min, self.last.at);
+        let closed: Vec<_> = self.closed().iter().filter(|c| hit(c.min, c.max)).cloned().collect();
+        let open = self.open_min().is_some_and(|min| hit(min, self.last.at));
         if closed.is_empty() && !open {
             return None;
         }
+        let closed = (!closed.is_empty()).then(|| Box::new(closed));
         Some(match open {
-            true => Self { closed, bytes: self.bytes.clone(), ..*self },
+            true => Self { closed, bytes: self.bytes.clone(), last: self.last },
             false => Self { closed, ..Self::default() },
         })
     }
@@ -236,8 +255,8 @@ impl Stream {
     /// How many samples within `range`, assuming that they are evenly spread within a chunk.
     pub fn estimate(&self, range: TimeRange) -> u64 {
         let of = |min, max, count| crate::series::estimate(min, max, u32::from(count), range);
-        let open = if self.count > 0 { of(self.min, self.last.at, self.count) } else { 0 };
-        self.closed.iter().map(|c| of(c.min, c.max, c.count)).sum::<u64>() + open
+        let open = self.open_min().map_or(0, |min| of(min, self.last.at, self.last.count));
+        self.closed().iter().map(|c| of(c.min, c.max, c.count)).sum::<u64>() + open
     }
 }
 

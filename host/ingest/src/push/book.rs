@@ -1,5 +1,8 @@
 //! Which key stands for which series of a producer: what makes a known series cost nothing but a look-up.
 //!
+//! Senders send their series in the same order again and again. So entries stand in the order in which they were first
+//! seen, and the one behind the last hit is tried before the table: mostly a walk through memory, a few bytes a series.
+//!
 //! Invariant: a series that was not seen for [`SERIES_IDLE`] leaves the book, so churn cannot grow it; a full producer
 //! forgets idle and ended series before it sheds a new one.
 //! Not here: limits (`bulk`), labels.
@@ -32,6 +35,7 @@ impl Entry {
         joined(self.hi)
     }
 
+    #[inline]
     fn is(&self, key: Key) -> bool {
         self.lo == key.lo && self.hash() == key.hi
     }
@@ -60,7 +64,12 @@ impl Tick {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct SeriesBook {
-    table: HashTable<Entry>,
+    /// In the order in which they were first seen.
+    entries: Vec<Entry>,
+    /// Finds an entry's place.
+    table: HashTable<u32>,
+    /// Behind the entry that was found last.
+    next: usize,
     ended: usize,
     swept: Tick,
     /// Changes when references may have become worthless.
@@ -69,16 +78,27 @@ pub(crate) struct SeriesBook {
 
 impl Default for SeriesBook {
     fn default() -> Self {
-        Self { table: HashTable::new(), ended: 0, swept: Tick(0), generation: 0 }
+        Self { entries: Vec::new(), table: HashTable::new(), next: 0, ended: 0, swept: Tick(0), generation: 0 }
     }
 }
 
 impl SeriesBook {
+    #[inline]
+    fn find(&self, key: Key) -> Option<usize> {
+        if self.entries.get(self.next).is_some_and(|e| e.is(key)) {
+            return Some(self.next);
+        }
+        let is = |at: &u32| self.entries.get(*at as usize).is_some_and(|e| e.is(key));
+        self.table.find(key.hi, is).map(|at| *at as usize)
+    }
+
     /// The series of `key`, which is seen now; `stale` when it ends now. The second answer is true when its metadata
     /// (by hash) is not what it was.
     #[inline]
     pub fn get(&mut self, key: Key, now: Tick, stale: bool, metadata: u32) -> Option<(SeriesRef, bool)> {
-        let entry = self.table.find_mut(key.hi, |e| e.is(key))?;
+        let at = self.find(key)?;
+        self.next = at + 1;
+        let entry = self.entries.get_mut(at)?;
         let seen = now.0 | if stale { ENDED } else { 0 };
         if (entry.seen ^ seen) & ENDED != 0 {
             match stale {
@@ -94,19 +114,22 @@ impl SeriesBook {
 
     /// Remembers a series; false when it was there already.
     pub fn put(&mut self, key: Key, series: SeriesRef, now: Tick, stale: bool, metadata: u32) -> bool {
-        let new = self.table.find(key.hi, |e| e.is(key)).is_none();
+        // More would not be told apart by their places; limits are far below.
+        let Ok(at) = u32::try_from(self.entries.len()) else { return false };
+        let new = self.find(key).is_none();
         if new {
             let seen = now.0 | if stale { ENDED } else { 0 };
             self.ended += usize::from(stale);
-            let entry = Entry { hi: halves(key.hi), lo: key.lo, reference: halves(series.0), seen, metadata };
-            self.table.insert_unique(key.hi, entry, Entry::hash);
+            self.entries.push(Entry { hi: halves(key.hi), lo: key.lo, reference: halves(series.0), seen, metadata });
+            let entries = &self.entries;
+            self.table.insert_unique(key.hi, at, |at| hash_of(entries, *at));
         }
         new
     }
 
     /// Series that go on.
     pub fn len(&self) -> u64 {
-        (self.table.len() - self.ended) as u64
+        (self.entries.len() - self.ended) as u64
     }
 
     /// Forgets idle series when that is due, and ended ones too when `short` of places.
@@ -118,8 +141,8 @@ impl SeriesBook {
         }
         let idle = (SERIES_IDLE.as_millis() as i64 / TICK_MS) as u32;
         let horizon = now.0.saturating_sub(idle);
-        let mut ended = 0;
-        self.table.retain(|e| {
+        let (before, mut ended) = (self.entries.len(), 0);
+        self.entries.retain(|e| {
             let is_ended = e.seen & ENDED != 0;
             let gone = due && (e.seen & !ENDED) < horizon || short && is_ended;
             ended += usize::from(!gone && is_ended);
@@ -128,16 +151,31 @@ impl SeriesBook {
         self.ended = ended;
         if due {
             self.swept = now;
-            // Churn leaves room behind; a quarter in use is little enough to give the rest back.
-            if self.table.capacity() > 1024 && self.table.len() < self.table.capacity() / 4 {
-                self.table.shrink_to(self.table.len() * 2, Entry::hash);
-            }
+        }
+        if self.entries.len() < before {
+            self.find_again();
+        }
+    }
+
+    /// Places have changed.
+    fn find_again(&mut self) {
+        // Churn leaves room behind; a quarter in use is little enough to give the rest back.
+        if self.entries.capacity() > 1024 && self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(self.entries.len() * 2);
+            self.table = HashTable::with_capacity(self.entries.len());
+        }
+        self.table.clear();
+        self.next = 0;
+        let entries = &self.entries;
+        for (at, e) in entries.iter().enumerate() {
+            self.table.insert_unique(e.hash(), at as u32, |at| hash_of(entries, *at));
         }
     }
 
     /// Forgets everything, unless somebody else has since `generation`.
     pub fn clear(&mut self, generation: u64) {
         if generation == self.generation {
+            self.entries.clear();
             self.table.clear();
             self.ended = 0;
             self.generation += 1;
@@ -148,6 +186,10 @@ impl SeriesBook {
     pub fn generation(&self) -> u64 {
         self.generation
     }
+}
+
+fn hash_of(entries: &[Entry], at: u32) -> u64 {
+    entries.get(at as usize).map_or(0, Entry::hash)
 }
 
 #[cfg(test)]
@@ -201,6 +243,26 @@ mod tests {
         book.sweep(now, true);
         assert!(book.get(key(1), now, true, 0).is_none());
         assert_eq!(book.len(), 1);
+    }
+
+    #[test]
+    fn keys_are_found_in_whatever_order_they_come_and_after_some_were_forgotten() {
+        let mut book = SeriesBook::default();
+        let now = tick(0);
+        for n in 0..1000 {
+            assert!(book.put(key(n), SeriesRef(n), now, false, 0));
+        }
+        let check = |book: &mut SeriesBook, order: &mut dyn Iterator<Item = u64>| {
+            order.for_each(|n| assert_eq!(book.get(key(n), now, n % 3 == 0, 0), Some((SeriesRef(n), false)), "{n}"));
+        };
+        check(&mut book, &mut (0..1000));
+        check(&mut book, &mut (0..1000).rev());
+        check(&mut book, &mut (0..1000).map(|n| n * 7 % 1000));
+        // A third ended, and their places are given to others.
+        book.sweep(now, true);
+        assert_eq!((book.entries.len(), book.table.len(), book.len()), (666, 666, 666));
+        assert_eq!(book.get(key(3), now, false, 0), None);
+        check(&mut book, &mut (0..1000).filter(|n| n % 3 != 0));
     }
 
     #[test]
