@@ -67,7 +67,8 @@ pub fn simulate(board: &mut Board) -> Result<()> {
                 if row + 1 == HOUR_MS / STEP_MS {
                     let memory = running.resident() as f64 / 1e6;
                     resident.push(memory);
-                    let (blocks, bytes) = (&said["blocks"], said["block_bytes"].as_f64().unwrap_or(0.0) / 1e6);
+                    let blocks = said["blocks"].as_u64().unwrap_or(0);
+                    let bytes = said["block_bytes"].as_f64().unwrap_or(0.0) / 1e6;
                     println!("{:>6}{series_ever:>14}{in_head:>14}{memory:>14.1}{blocks:>9}{bytes:>14.1}", hour + 1);
                 }
             }
