@@ -21,6 +21,7 @@ use belfry_model::{Clock, Labels, SeriesRead, SeriesRef, TimestampMs, Writer};
 use belfry_remote::engine::Engine;
 use belfry_remote::health::EngineHealth;
 use belfry_remote::http::{Auth, HttpOptions, Secret, TlsOptions};
+use belfry_remote::influx::{Influx, InfluxConfig, Place};
 use belfry_remote::joined::Joined;
 use belfry_remote::prometheus::{Prometheus, PrometheusOptions, Protocol};
 use belfry_remote::queue::{Queue, QueueConfig, SeriesNames};
@@ -142,7 +143,17 @@ fn client(remote: &Remote) -> Result<Arc<dyn Engine>, String> {
                 timeout: *timeout,
             })?))
         }
-        RemoteEngine::Influx { .. } => Err("backend = \"influxdb\" is not in this build".to_owned()),
+        RemoteEngine::Influx { url, version, database, bucket, retention_policy, org, http, timeout } => {
+            let named = || database.clone().unwrap_or_default();
+            let place = match version {
+                1 => Place::V1 { database: named(), retention_policy: retention_policy.clone() },
+                2 => Place::V2 { org: org.clone(), bucket: bucket.clone(), database: database.clone() },
+                _ => Place::V3 { database: named() },
+            };
+            let (write_timeout, read_timeout) = (*timeout, *timeout);
+            let http = options(http);
+            Ok(Arc::new(Influx::new(InfluxConfig { url: url.clone(), place, http, write_timeout, read_timeout })?))
+        }
     }
 }
 

@@ -32,7 +32,13 @@ pub(super) static INFLUXDB: TableSpec = TableSpec {
     keys: &[
         key("url", Text, Required, "Where it is, like \"http://localhost:8086\"."),
         key("version", Whole { min: 1, max: 3 }, Required, "1, 2 or 3."),
-        key("database", Text, Optional, "Of versions 1 and 3."),
+        key(
+            "database",
+            Text,
+            Optional,
+            "Of versions 1 and 3; of 2 the one that maps to the bucket, if its name differs.",
+        ),
+        key("retention_policy", Text, Optional, "Of version 1; else the database's own."),
         key("bucket", Text, Optional, "Of version 2."),
         key("org", Text, Optional, "Of version 2."),
         key("token", Secret, Optional, "Of versions 2 and 3; better `token_file`, or \"${VAR}\"."),

@@ -130,7 +130,7 @@ fn influx(view: View<'_>, context: &mut Context<'_>) -> Option<RemoteEngine> {
     let mut http: Http = http(view, context);
     let timeout = timeout(view, context)?;
     let version = version?;
-    let (wanted, unwanted) = if version == 2 { ("bucket", "database") } else { ("database", "bucket") };
+    let wanted = if version == 2 { "bucket" } else { "database" };
     if view.node(wanted).is_none() {
         let message = format!("`{wanted}` is missing: version {version} needs it");
         context.error(view.at, message, format!("add {wanted} = \"belfry\", for example"));
@@ -140,7 +140,8 @@ fn influx(view: View<'_>, context: &mut Context<'_>) -> Option<RemoteEngine> {
     }
     let with_user = view.node("username").is_some();
     let with_token = view.node("token").is_some() || view.node("token_file").is_some();
-    for (key, is_meant) in [(unwanted, false), ("org", version == 2), ("username", version == 1)] {
+    let of = [("bucket", 2), ("org", 2), ("username", 1), ("retention_policy", 1)];
+    for (key, is_meant) in of.map(|(key, of)| (key, version == of)) {
         if !is_meant && view.node(key).is_some() {
             let message = format!("`{key}` has no meaning with version {version}");
             context.error(view.place(key), message, "remove it, or set `version`");
@@ -159,7 +160,9 @@ fn influx(view: View<'_>, context: &mut Context<'_>) -> Option<RemoteEngine> {
     Some(RemoteEngine::Influx {
         url: url?,
         version,
-        database: view.string(wanted)?,
+        database: view.string("database"),
+        bucket: view.string("bucket").unwrap_or_default(),
+        retention_policy: view.string("retention_policy"),
         org: view.string("org").unwrap_or_default(),
         http,
         timeout,

@@ -41,8 +41,12 @@ pub enum RemoteEngine {
         url: url::Url,
         /// 1, 2 or 3.
         version: u8,
-        /// A bucket where it is 2.
-        database: String,
+        /// Of versions 1 and 3, and the one that maps to the bucket of version 2 where it has another name.
+        database: Option<String>,
+        /// Of version 2; else empty.
+        bucket: String,
+        /// Of version 1; else the database's own.
+        retention_policy: Option<String>,
         /// Of version 2; else empty.
         org: String,
         /// How it is asked.
