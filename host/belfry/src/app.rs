@@ -291,8 +291,13 @@ fn store_config(storage: &belfry_config::types::Storage) -> belfry_store::StoreC
         retention_bytes: storage.retention_bytes,
         out_of_order_window: storage.out_of_order_window,
         series_max: storage.series_limit,
+        downsample: storage.downsample.iter().map(downsample).collect(),
         ..base
     }
+}
+
+fn downsample(step: &belfry_config::types::Downsample) -> belfry_store::Downsample {
+    belfry_store::Downsample { after: step.after, resolution: step.resolution }
 }
 
 fn runtime_config(config: &Config) -> Result<RuntimeConfig> {

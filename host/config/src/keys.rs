@@ -3,6 +3,7 @@
 mod remote;
 mod scrape;
 mod slo;
+mod storage;
 
 use crate::spec::Kind::*;
 use crate::spec::Need::*;
@@ -76,6 +77,7 @@ static STORAGE: TableSpec = TableSpec {
         key("external_labels", TextMap, Optional, "Beside an engine: added to the series that it gets."),
         key("retention", DurationOrForever, Default("\"15d\""), "Older samples are deleted."),
         key("retention_size", Bytes, Optional, "The oldest samples are deleted beyond this."),
+        key("downsample", Tables(&storage::DOWNSAMPLE), Optional, "What becomes of old samples."),
         key("fsync", Fsync, Default("\"100ms\""), "How often writes are forced to the disk."),
         key("out_of_order_window", Duration, Default("\"1h\""), "How late a sample may come."),
         key("series_limit", POSITIVE, Default("1000000"), "More series than this are refused and counted."),

@@ -9,6 +9,7 @@ mod rules;
 mod scrape;
 mod server;
 mod slo;
+mod storage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

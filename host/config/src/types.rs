@@ -121,10 +121,21 @@ pub struct Storage {
     pub retention_bytes: Option<u64>,
     /// When writes are forced to the disk.
     pub fsync: Fsync,
+    /// What becomes of old samples; in order of age.
+    pub downsample: Vec<Downsample>,
     /// How late a sample may come.
     pub out_of_order_window: Duration,
     /// More series than this are refused.
     pub series_limit: u64,
+}
+
+/// A step of `[storage] downsample`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Downsample {
+    /// How old samples are by then.
+    pub after: Duration,
+    /// How long the stretches of time are that become one.
+    pub resolution: Duration,
 }
 
 /// `[collection]`

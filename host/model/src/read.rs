@@ -25,6 +25,8 @@ pub struct SelectHints {
     pub function: Option<&'static str>,
     /// At most this many series are wanted; 0 for all.
     pub limit: usize,
+    /// The reader understands [`Coarse`]. Else it is given what is left of downsampled data as if that were all.
+    pub coarse: bool,
 }
 
 /// Bounds of one read.
@@ -79,11 +81,49 @@ pub struct SampleBuf {
     pub histograms: Vec<Option<Arc<Histogram>>>,
     /// Start timestamps (0 for "not known"); empty when the series has none, else as long as `times`.
     pub starts: Vec<i64>,
+    /// What the samples stand for, where they are of downsampled data.
+    pub coarse: Coarse,
+}
+
+/// Downsampled data, for readers that asked for it ([`SelectHints::coarse`]). A *segment* is a run of samples of which
+/// the first and the last one are left. Samples are given by whole segments: some may lie outside the range that was
+/// asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Coarse {
+    /// No segment is longer than this.
+    pub resolution_ms: i64,
+    /// One for each sample from the first one on. Samples beyond the last row stand for themselves.
+    pub rows: Vec<Rollup>,
+}
+
+/// What a sample stands for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rollup {
+    /// Samples of its segment: for the last one of several all of them, for the first one 0. 1: it is the only one.
+    pub count: u32,
+    /// Time of its segment's first sample.
+    pub since: i64,
+    /// The smallest value of the segment; of the first of several samples its own value. NaN is left out if it can be.
+    /// Where [`SelectHints::function`] asks for none of `min`, `max`, `sum` and `avg_over_time` these three are NaN.
+    pub min: f64,
+    /// The largest value.
+    pub max: f64,
+    /// The sum of the values.
+    pub sum: f64,
+}
+
+impl Rollup {
+    /// Of a sample that stands for itself.
+    pub fn alone(at: i64, value: f64) -> Self {
+        Self { count: 1, since: at, min: value, max: value, sum: value }
+    }
 }
 
 impl SampleBuf {
     /// Empties it and keeps its memory.
     pub fn clear(&mut self) {
+        self.coarse.rows.clear();
+        self.coarse.resolution_ms = 0;
         self.times.clear();
         self.floats.clear();
         self.histograms.clear();

@@ -340,6 +340,7 @@ impl Planner {
             range_ms: range,
             function: function.map(|f| f.spec().name),
             limit: 0,
+            coarse: true,
         };
         self.selections.push(Selection { matchers: v.all_matchers(), range: range_read, hints, like: None });
         let invariant = select.at.is_some();

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use belfry_model::duration::format_duration;
 use belfry_model::read::Cancel;
 use belfry_model::read::ReadError;
 use belfry_model::{MatchOp, Matcher, SelectLimits, SeriesRead, SeriesSet, TimestampMs};
@@ -135,7 +137,15 @@ impl Fetched {
         let q = &self.query;
         let mut evaluator = eval::Evaluator::new(&self.sets, &q.selections, &q.limits, cancel);
         let value = evaluator.answer(&q.plan, q.frame, q.time)?;
-        let (mut warnings, infos) = evaluator.notes.texts(&q.text);
+        let (mut warnings, mut infos) = evaluator.notes.texts(&q.text);
+        if let Ok(ms @ 1..) = u64::try_from(evaluator.resolution_used) {
+            let width = format_duration(Duration::from_millis(ms));
+            infos.push(format!("PromQL info: some of the data is downsampled to {width}"));
+        }
+        if evaluator.histograms_missing {
+            let text = "sum_over_time and avg_over_time see only some histograms of downsampled data";
+            warnings.push(format!("PromQL warning: {text}"));
+        }
         warnings.extend(self.sets.iter().flat_map(|s| s.warnings.iter().cloned()));
         let (samples_read, points_peak) = (evaluator.samples_read, evaluator.points_peak.get());
         Ok(Answer { value, warnings, infos, samples_read, points_peak })

@@ -34,7 +34,8 @@ pub struct Backfilled {
     pub accepted: u64,
     /// Refused: another value stands at their time.
     pub duplicate: u64,
-    /// Refused: before 1970, or older than the retention, so that they would be deleted at once.
+    /// Refused: before 1970, or older than the retention, so that they would be deleted at once, or between samples that
+    /// were downsampled, where nobody can say whether they are there already.
     pub too_old: u64,
     /// Refused: later than now.
     pub too_new: u64,
@@ -195,6 +196,7 @@ fn add_new(samples: &[Sample], there: &SampleBuf, new: &mut SampleBuf, counted: 
             Err(_) => None,
         };
         match standing {
+            None if is_downsampled(there, s.at.0) => counted.too_old += 1,
             None => {
                 counted.accepted += 1;
                 new.push(s);
@@ -203,6 +205,12 @@ fn add_new(samples: &[Sample], there: &SampleBuf, new: &mut SampleBuf, counted: 
             Some(_) => counted.duplicate += 1,
         }
     }
+}
+
+/// Does a time lie within a segment?
+fn is_downsampled(there: &SampleBuf, at: i64) -> bool {
+    let next = there.times.partition_point(|t| *t <= at);
+    there.coarse.rows.get(next).is_some_and(|r| r.since < at)
 }
 
 fn same(a: &Value, b: &Value) -> bool {

@@ -173,7 +173,7 @@ const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 /// difference to it.
 pub fn put_histogram(out: &mut Vec<u8>, h: &Histogram, prev: Option<&Histogram>) {
     let same = prev.filter(|p| same_layout(p, h));
-    let varint = counts(h).all(whole) && same.is_none_or(|p| counts(p).all(whole));
+    let varint = histogram_counts(h).all(whole) && same.is_none_or(|p| histogram_counts(p).all(whole));
     let hint = match h.reset_hint {
         ResetHint::Unknown => 0u8,
         ResetHint::Reset => 1,
@@ -202,8 +202,8 @@ pub fn put_histogram(out: &mut Vec<u8>, h: &Histogram, prev: Option<&Histogram>)
         }
     }
     put_f64(out, h.sum);
-    let mut before = same.into_iter().flat_map(counts);
-    for c in counts(h) {
+    let mut before = same.into_iter().flat_map(histogram_counts);
+    for c in histogram_counts(h) {
         if varint {
             put_ivarint(out, c as i64 - before.next().unwrap_or(0.0) as i64);
         } else {
@@ -220,7 +220,7 @@ pub fn read_histogram(r: &mut Reader<'_>, prev: Option<&Histogram>) -> Result<Hi
     if flags & HIST_SAME_LAYOUT != 0 {
         let p = prev.ok_or(Corrupt("a histogram builds on none"))?;
         h = p.clone();
-        before.extend(counts(p));
+        before.extend(histogram_counts(p));
     } else {
         h = Histogram {
             schema: i32::try_from(r.ivarint()?).map_err(|_| Corrupt("a histogram's schema is out of range"))?,
@@ -261,10 +261,11 @@ pub fn same_histogram(a: &Histogram, b: &Histogram) -> bool {
     same_layout(a, b)
         && a.integer == b.integer
         && a.sum.to_bits() == b.sum.to_bits()
-        && counts(a).map(f64::to_bits).eq(counts(b).map(f64::to_bits))
+        && histogram_counts(a).map(f64::to_bits).eq(histogram_counts(b).map(f64::to_bits))
 }
 
-fn same_layout(a: &Histogram, b: &Histogram) -> bool {
+/// Do they have the same buckets?
+pub fn same_layout(a: &Histogram, b: &Histogram) -> bool {
     a.schema == b.schema
         && a.zero_threshold.to_bits() == b.zero_threshold.to_bits()
         && a.positive_spans == b.positive_spans
@@ -274,7 +275,8 @@ fn same_layout(a: &Histogram, b: &Histogram) -> bool {
         && a.custom_bounds.iter().map(|v| v.to_bits()).eq(b.custom_bounds.iter().map(|v| v.to_bits()))
 }
 
-fn counts(h: &Histogram) -> impl Iterator<Item = f64> + '_ {
+/// Count, zero count and the counts of all buckets.
+pub fn histogram_counts(h: &Histogram) -> impl Iterator<Item = f64> + '_ {
     [h.count, h.zero_count]
         .into_iter()
         .chain(h.positive_counts.iter().copied())

@@ -1,20 +1,22 @@
-//! Small blocks become larger ones, and what was deleted leaves the disk.
+//! Small blocks become larger ones, old ones become coarser, and what was deleted leaves the disk.
 //!
 //! Invariant: at every moment a sample that is not deleted is in exactly one of the blocks that reads see; a merged block
 //! is durable before its parts go. Nothing here holds a lock that appends or reads wait for, but to put one list of
 //! blocks in the place of another.
 //! Not here: the head (`maintain`), a clock, a loop.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use belfry_model::read::ReadError;
 use belfry_model::{SampleBuf, TimeRange, TimestampMs};
 use parking_lot::Mutex;
 
 use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter, Carried, Gone, Sealed, folder};
-use crate::config::Recovery;
+use crate::config::{Downsample, Recovery};
+use crate::downsample::{Want, downsample, merge_coarse};
 use crate::series::merge;
 use crate::store::{Shared, State, Store};
 use crate::values::Effort;
@@ -29,6 +31,9 @@ const RETENTION_PART: u32 = 5;
 const BYTES_PART: u64 = 4;
 /// No merge of blocks with more bytes in all, so that a merge needs little room and ends in minutes.
 const MERGED_BYTES_MAX: u64 = 4 << 30;
+/// So many blocks that were downsampled as far as the policy goes make one: three days of hourly samples are too few for
+/// a chunk.
+const MERGE_COARSE_BLOCKS: usize = 8;
 /// No merge of blocks that span more than 31 days, whatever the retention.
 const SPAN_MS_MAX: i64 = 31 * 86_400_000;
 /// So many blocks that lie over each other are merged at a time.
@@ -51,6 +56,8 @@ pub(crate) struct BlockWork {
     damage: Option<String>,
     /// A merge that runs ends where it is.
     stopping: AtomicBool,
+    /// What the last upkeep said the time was; by that blocks are judged old. 0 before the first one: none is.
+    pub now: AtomicI64,
 }
 
 impl BlockWork {
@@ -64,6 +71,8 @@ impl BlockWork {
 struct Plan {
     parts: Vec<Arc<Block>>,
     level: u32,
+    /// Of the result: see [`BlockMeta::resolution`].
+    resolution: i64,
 }
 
 impl Store {
@@ -78,7 +87,17 @@ impl Store {
                 && let Some(plan) = shared.plan()
             {
                 // A deletion came in between: what it means for the parts is planned anew.
-                merges += u64::from(shared.merge(&plan)?);
+                let coarser = plan.is_downsampling();
+                let outcome = shared.merge(&plan);
+                if coarser {
+                    let c = &shared.counters;
+                    match &outcome {
+                        Ok(done) => c.downsampled.fetch_add(u64::from(*done), Ordering::Relaxed),
+                        Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
+                        Err(_) => c.downsample_failed.fetch_add(1, Ordering::Relaxed),
+                    };
+                }
+                merges += u64::from(outcome?);
             }
             Ok(())
         })();
@@ -112,7 +131,7 @@ impl Shared {
         let mut blocks: Vec<Arc<Block>> = self.state.read().blocks.clone();
         blocks.retain(|b| b.noticed().is_none());
         if let Some(b) = blocks.iter().find(|b| !b.gone().is_empty()) {
-            return Some(Plan { parts: vec![b.clone()], level: b.meta().level });
+            return Some(Plan::new(std::slice::from_ref(b), b.meta().level));
         }
         blocks.sort_by_key(|b| (b.meta().min, b.id()));
         let fits = |parts: &[Arc<Block>]| {
@@ -121,19 +140,48 @@ impl Shared {
             let bytes: u64 = parts.iter().map(|b| b.bytes()).sum();
             max.saturating_sub(min) <= self.span_max() && bytes <= self.merged_bytes_max()
         };
-        for (level, count) in MERGE_BLOCKS.iter().enumerate() {
-            let level = level as u32;
-            let of_level: Vec<_> = blocks.iter().filter(|b| b.meta().level == level).cloned().collect();
-            if let Some(parts) = of_level.windows(*count).find(|w| fits(w)) {
-                return Some(Plan::new(parts, level + 1));
+        let resolutions: BTreeSet<i64> = blocks.iter().map(|b| b.meta().resolution).collect();
+        let coarsest = self.config.downsample.iter().map(Downsample::resolution_ms).max();
+        for resolution in resolutions {
+            let alike: Vec<_> = blocks.iter().filter(|b| b.meta().resolution == resolution).cloned().collect();
+            let levels =
+                MERGE_BLOCKS.iter().copied().chain((Some(resolution) == coarsest).then_some(MERGE_COARSE_BLOCKS));
+            for (level, count) in levels.enumerate() {
+                let of_level: Vec<_> = alike.iter().filter(|b| b.meta().level == level as u32).cloned().collect();
+                if let Some(parts) = of_level.windows(count).find(|w| fits(w)) {
+                    return Some(Plan::new(parts, level as u32 + 1));
+                }
+            }
+            let top: Vec<_> = alike.into_iter().filter(|b| b.meta().level >= LEVEL_MAX).collect();
+            let over = top.iter().enumerate().find_map(|(i, b)| {
+                let over: Vec<_> = top[i..].iter().filter(|o| lies_over(b, o)).take(OVERLAPPING_MAX).cloned().collect();
+                (over.len() > 1 && fits(&over)).then_some(over)
+            });
+            if let Some(parts) = over {
+                let level = parts.iter().map(|b| b.meta().level).max().unwrap_or(LEVEL_MAX);
+                return Some(Plan::new(&parts, level));
             }
         }
-        let top: Vec<_> = blocks.into_iter().filter(|b| b.meta().level >= LEVEL_MAX).collect();
-        let parts = top.iter().enumerate().find_map(|(i, b)| {
-            let over: Vec<_> = top[i..].iter().filter(|o| lies_over(b, o)).take(OVERLAPPING_MAX).cloned().collect();
-            (over.len() > 1 && fits(&over)).then_some(over)
-        })?;
-        Some(Plan::new(&parts, LEVEL_MAX))
+        blocks.iter().find_map(|b| {
+            let resolution = self.due(b)?;
+            Some(Plan { resolution, ..Plan::new(std::slice::from_ref(b), b.meta().level) })
+        })
+    }
+
+    /// The resolution that a block is old enough for and does not have.
+    fn due(&self, b: &Block) -> Option<i64> {
+        let now = TimestampMs(self.block_work.now.load(Ordering::Relaxed));
+        let old = self.config.downsample.iter().filter(|d| b.meta().max < now.minus(d.after).0);
+        old.map(Downsample::resolution_ms).max().filter(|r| *r > b.meta().resolution)
+    }
+
+    /// How many blocks there are at each resolution, in milliseconds; 0 for those that have every sample.
+    pub(crate) fn resolutions(&self) -> BTreeMap<i64, u64> {
+        let mut counts = BTreeMap::new();
+        for b in &self.state.read().blocks {
+            *counts.entry(b.meta().resolution).or_default() += 1;
+        }
+        counts
     }
 
     /// What the blocks of the highest level may span.
@@ -150,8 +198,8 @@ impl Shared {
     fn merge(&self, plan: &Plan) -> io::Result<bool> {
         let parts = &plan.parts;
         let gone: Vec<Arc<Gone>> = parts.iter().map(|b| b.gone()).collect();
-        let mut writer = self.begin_block(Effort::Small)?;
-        let outcome = merge_blocks(parts, &mut writer, &self.block_work.stopping);
+        let mut writer = self.begin_coarse_block(Effort::Small, plan.resolution)?;
+        let outcome = merge_blocks(plan, &mut writer, &self.block_work.stopping);
         if outcome.is_err() && parts.iter().any(|b| b.noticed().is_some()) {
             writer.abort()?;
             return Ok(false);
@@ -186,8 +234,12 @@ impl Shared {
     }
 
     pub(crate) fn begin_block(&self, effort: Effort) -> io::Result<BlockWriter> {
+        self.begin_coarse_block(effort, 0)
+    }
+
+    fn begin_coarse_block(&self, effort: Effort, resolution: i64) -> io::Result<BlockWriter> {
         let id = self.next_block.fetch_add(1, Ordering::Relaxed);
-        BlockWriter::create(self.disk.clone(), &self.blocks_dir, id, effort)
+        BlockWriter::create(self.disk.clone(), &self.blocks_dir, id, effort, resolution)
     }
 
     /// Deletes the files of blocks that no new read sees any more.
@@ -223,10 +275,16 @@ impl Shared {
 }
 
 impl Plan {
+    /// Does the result have fewer samples than its parts?
+    fn is_downsampling(&self) -> bool {
+        self.parts.iter().any(|b| b.meta().resolution < self.resolution)
+    }
+
     fn new(parts: &[Arc<Block>], level: u32) -> Self {
         let mut parts = parts.to_vec();
         parts.sort_by_key(|b| (b.meta().rank, b.id()));
-        Self { parts, level }
+        let resolution = parts.iter().map(|b| b.meta().resolution).max().unwrap_or(0);
+        Self { parts, level, resolution }
     }
 }
 
@@ -262,13 +320,14 @@ pub(crate) fn seal(writer: BlockWriter, outcome: io::Result<()>, meta: BlockMeta
 }
 
 /// Walks the series of all parts side by side, in order of labels.
-fn merge_blocks(parts: &[Arc<Block>], writer: &mut BlockWriter, stopping: &AtomicBool) -> io::Result<()> {
+fn merge_blocks(plan: &Plan, writer: &mut BlockWriter, stopping: &AtomicBool) -> io::Result<()> {
+    let parts = &plan.parts;
     let mut next = vec![0u32; parts.len()];
     let read = |k: usize, i: u32| -> io::Result<Option<BlockSeries>> {
         if i < parts[k].len() { parts[k].series(i).map(Some).map_err(io::Error::other) } else { Ok(None) }
     };
     let mut heads = (0..parts.len()).map(|k| read(k, 0)).collect::<io::Result<Vec<_>>>()?;
-    let mut merged = SampleBuf::default();
+    let (mut merged, mut coarse) = (SampleBuf::default(), SampleBuf::default());
     while let Some(labels) = heads.iter().flatten().map(|s| &s.labels).min().cloned() {
         if stopping.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
@@ -281,13 +340,21 @@ fn merge_blocks(parts: &[Arc<Block>], writer: &mut BlockWriter, stopping: &Atomi
                 *head = read(k, next[k])?;
             }
         }
-        if let Some(chunks) = to_carry(parts, &found).map_err(io::Error::other)? {
+        if !plan.is_downsampling()
+            && let Some(chunks) = to_carry(parts, &found).map_err(io::Error::other)?
+        {
             writer.carry(&labels, &chunks)?;
             continue;
         }
         merged.clear();
         add_up(parts, &found, &mut merged)?;
-        writer.add(&labels, &merged)?;
+        if plan.resolution > 0 {
+            coarse.clear();
+            downsample(&labels, &merged, plan.resolution, &mut coarse);
+            writer.add(&labels, &coarse)?;
+        } else {
+            writer.add(&labels, &merged)?;
+        }
     }
     Ok(())
 }
@@ -328,7 +395,7 @@ fn to_carry(parts: &[Arc<Block>], found: &[(usize, BlockSeries)]) -> Result<Opti
 fn add_up(parts: &[Arc<Block>], found: &[(usize, BlockSeries)], into: &mut SampleBuf) -> io::Result<()> {
     let decode = |k: usize, series: &BlockSeries, into: &mut SampleBuf| {
         let mut chunks = series.chunks.iter();
-        chunks.try_for_each(|c| parts[k].decode(c, TimeRange::ALL, into)).map_err(io::Error::other)
+        chunks.try_for_each(|c| parts[k].decode_for(Want::All, c, TimeRange::ALL, into)).map_err(io::Error::other)
     };
     let in_time = in_time(found);
     if are_apart(&in_time) {
@@ -340,6 +407,9 @@ fn add_up(parts: &[Arc<Block>], found: &[(usize, BlockSeries)], into: &mut Sampl
         decode(*k, series, &mut buf)?;
         decoded.push(buf);
     }
-    merge(&decoded, into);
+    match decoded.iter().all(|b| b.coarse.rows.is_empty()) {
+        true => merge(&decoded, into),
+        false => merge_coarse(&decoded, into),
+    }
     Ok(())
 }

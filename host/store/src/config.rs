@@ -27,6 +27,22 @@ pub enum Backend {
     Memory,
 }
 
+/// A step of the downsampling policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Downsample {
+    /// Blocks of which every sample is older become coarser.
+    pub after: Duration,
+    /// To segments of this length; at least a millisecond.
+    pub resolution: Duration,
+}
+
+impl Downsample {
+    /// The resolution in milliseconds.
+    pub fn resolution_ms(&self) -> i64 {
+        (self.resolution.as_millis() as i64).max(1)
+    }
+}
+
 /// Everything that governs a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
@@ -42,6 +58,8 @@ pub struct StoreConfig {
     pub out_of_order_window: Duration,
     /// Series open at a time; further new ones are shed.
     pub series_max: u64,
+    /// What becomes of old blocks; both `after` and `resolution` ascend, each resolution is a multiple of the one before.
+    pub downsample: Vec<Downsample>,
     /// The head is written to a block this often.
     pub block_span: Duration,
     /// The head is also written to a block when the write-ahead log has grown to this.
@@ -69,6 +87,7 @@ impl StoreConfig {
             retention_bytes: None,
             out_of_order_window: Duration::from_secs(3600),
             series_max: SERIES_MAX_DEFAULT,
+            downsample: Vec::new(),
             block_span: BLOCK_SPAN_DEFAULT,
             wal_bytes_max: WAL_BYTES_MAX_DEFAULT,
         }

@@ -30,7 +30,7 @@ pub fn block_index(bytes: &[u8]) {
     let Some((ends, rest)) = bytes.split_at_checked(3) else { return };
     let mut ends = ends.iter().map(|e| rest.len() * usize::from(*e) / 256).collect::<Vec<_>>();
     ends.sort_unstable();
-    for version in [1, 2] {
+    for version in [1, 2, 3] {
         let index = Index {
             version,
             symbols: rest[..ends[0]].to_vec(),
@@ -107,7 +107,7 @@ mod tests {
     /// A block with every kind of column.
     fn seed() -> Vec<u8> {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
-        let mut w = BlockWriter::create(disk.clone(), Path::new("/"), 1, Effort::Small).unwrap();
+        let mut w = BlockWriter::create(disk.clone(), Path::new("/"), 1, Effort::Small, 0).unwrap();
         for kind in 0..6u32 {
             let mut buf = SampleBuf::default();
             for i in 0..1000i64 {

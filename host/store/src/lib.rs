@@ -37,6 +37,7 @@ mod compact;
 pub mod config;
 mod delete;
 pub mod disk;
+mod downsample;
 mod folder;
 mod frozen;
 #[doc(hidden)]
@@ -71,7 +72,7 @@ mod wal;
 mod xor;
 
 pub use backfill::{Backfill, Backfilled};
-pub use config::{Backend, Damage, FsyncPolicy, OpenError, Recovery, StoreConfig};
+pub use config::{Backend, Damage, Downsample, FsyncPolicy, OpenError, Recovery, StoreConfig};
 pub use delete::{DeleteError, Deleted};
 pub use disk::RealDisk;
 pub use folder::check_folder;

@@ -53,6 +53,7 @@ impl Store {
     /// tries again. Merging blocks is left to [`Store::compact`].
     pub fn upkeep(&self, now: TimestampMs) -> io::Result<Maintained> {
         let shared = &*self.shared;
+        shared.block_work.now.store(now.0, Ordering::Relaxed);
         let mut pending = shared.maintenance.lock();
         // A driver that syncs more often has left nothing to do. A failure is in the health, and a block makes up for it.
         if let Err(e) = self.sync() {

@@ -16,6 +16,7 @@ use belfry_model::{
 
 use crate::block::{Block, ChunkPlace, ScanError};
 use crate::codec::Corrupt;
+use crate::downsample::{Want, merge_coarse};
 use crate::frozen::Frozen;
 use crate::head::Head;
 use crate::index::resolve;
@@ -60,6 +61,7 @@ struct Source {
     parts: Parts,
     /// What was asked for; the snapshot holds no more.
     range: TimeRange,
+    want: Want,
 }
 
 /// One place that has samples of a series, each of them in order.
@@ -90,11 +92,11 @@ impl Part<'_> {
         }
     }
 
-    fn decode(&self, range: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError> {
+    fn decode(&self, want: Want, range: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError> {
         match self {
             Self::Block(block, places) => {
                 let wanted = |c: &&ChunkPlace| c.min < range.end().0 && c.max >= range.start().0;
-                places.iter().filter(wanted).try_for_each(|c| block.decode(c, range, into))
+                places.iter().filter(wanted).try_for_each(|c| block.decode_for(want, c, range, into))
             }
             Self::Head(own) => own.decode(range, into).map_err(in_memory),
             Self::Sealed(slabs, column) => {
@@ -140,16 +142,19 @@ impl SampleSource for Source {
         let mut last = None;
         let ascends = |span: (i64, i64)| last.replace(span.1).is_none_or(|last| last < span.0);
         if self.all().filter_map(|p| p.span()).all(ascends) {
-            return self.all().try_for_each(|p| p.decode(range, into));
+            return self.all().try_for_each(|p| p.decode(self.want, range, into));
         }
         // Late samples: parts overlap.
         let mut decoded = Vec::new();
         for part in self.all() {
             let mut buf = SampleBuf::default();
-            part.decode(range, &mut buf)?;
+            part.decode(self.want, range, &mut buf)?;
             decoded.push(buf);
         }
-        merge(&decoded, into);
+        match decoded.iter().all(|b| b.coarse.rows.is_empty()) {
+            true => merge(&decoded, into),
+            false => merge_coarse(&decoded, into),
+        }
         Ok(())
     }
 
@@ -208,13 +213,13 @@ impl Shared {
         Ok(found)
     }
 
-    /// What is readable of exactly one series.
+    /// What is readable of exactly one series, segments and all.
     pub(crate) fn samples_of(&self, labels: &Labels, range: TimeRange) -> Result<SampleBuf, ReadError> {
         let matchers: Vec<Matcher> = labels.iter().map(|l| Matcher::equal(&*l.name, &*l.value)).collect();
         let found = self.gather(&Wanted { matchers: &matchers, range, limit: usize::MAX, samples: true })?;
         let mut samples = SampleBuf::default();
         match found.series.into_iter().find(|(l, _)| l == labels) {
-            Some((_, parts)) => Source { snapshot: Arc::new(found.snapshot), parts, range }
+            Some((_, parts)) => Source { snapshot: Arc::new(found.snapshot), parts, range, want: Want::Counts }
                 .decode(range, &mut samples)
                 .map(|()| samples),
             None => Ok(samples),
@@ -347,6 +352,15 @@ impl Store {
     }
 }
 
+/// What of downsampled blocks a reader can use.
+fn want(hints: &SelectHints) -> Want {
+    match hints.function {
+        _ if !hints.coarse => Want::Plain,
+        Some("min_over_time" | "max_over_time" | "sum_over_time" | "avg_over_time") => Want::All,
+        _ => Want::Counts,
+    }
+}
+
 fn limited<T>(mut items: Vec<T>, limit: usize) -> Vec<T> {
     if limit > 0 {
         items.truncate(limit);
@@ -364,13 +378,14 @@ impl SeriesRead for Store {
         limits: SelectLimits,
     ) -> Result<SeriesSet, ReadError> {
         let limit = hints.limit;
+        let want = want(hints);
         self.aside(matchers, move |shared, matchers| {
             let found = shared.gather(&Wanted { matchers, range, limit: limits.series_max, samples: true })?;
             let mut samples = 0u64;
             let mut series = Vec::with_capacity(found.series.len());
             let snapshot = Arc::new(found.snapshot);
             for (labels, parts) in found.series {
-                let source = Source { snapshot: snapshot.clone(), parts, range };
+                let source = Source { snapshot: snapshot.clone(), parts, range, want };
                 samples = samples.saturating_add(source.estimate());
                 if samples > limits.samples_max {
                     return Err(ReadError::TooManySamples { limit: limits.samples_max });

@@ -80,6 +80,12 @@ pub struct Stats {
     pub flushes: u64,
     /// Merges of blocks.
     pub compactions: u64,
+    /// Blocks by their resolution in milliseconds; 0 for those that have every sample.
+    pub blocks_by_resolution: BTreeMap<i64, u64>,
+    /// Blocks that were downsampled.
+    pub downsampled: u64,
+    /// Blocks that could not be downsampled; it is tried again.
+    pub downsample_failed: u64,
     /// Blocks deleted by retention.
     pub blocks_expired: u64,
     /// Series forgotten because nothing came for them.
@@ -99,6 +105,8 @@ pub(crate) struct Counters {
     pub shed_metadata: AtomicU64,
     pub flushes: AtomicU64,
     pub compactions: AtomicU64,
+    pub downsampled: AtomicU64,
+    pub downsample_failed: AtomicU64,
     pub blocks_expired: AtomicU64,
     pub series_forgotten: AtomicU64,
     pub last_maintain_micros: AtomicU64,
@@ -261,6 +269,7 @@ impl Store {
 
     /// Numbers for `/metrics`.
     pub fn stats(&self) -> Stats {
+        let resolutions = self.shared.resolutions();
         let state = self.shared.state.read();
         let c = &self.shared.counters;
         let get = |a: &AtomicU64| a.load(Ordering::Relaxed);
@@ -285,6 +294,9 @@ impl Store {
             bytes_on_disk: wal_bytes + block_bytes,
             flushes: get(&c.flushes),
             compactions: get(&c.compactions),
+            blocks_by_resolution: resolutions,
+            downsampled: get(&c.downsampled),
+            downsample_failed: get(&c.downsample_failed),
             blocks_expired: get(&c.blocks_expired),
             series_forgotten: get(&c.series_forgotten),
             last_maintain_micros: get(&c.last_maintain_micros),

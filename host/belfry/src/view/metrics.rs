@@ -1,5 +1,9 @@
 //! Belfry's own metrics, read from every organ.
 
+use std::time::Duration;
+
+use belfry_model::duration::format_duration;
+
 use crate::app::App;
 use crate::process;
 use crate::telemetry::own::OwnMetrics;
@@ -103,6 +107,17 @@ fn of_store(app: &App, own: &mut OwnMetrics) {
     own.gauge("belfry_store_block_bytes", "Bytes of the blocks.").set(&[], s.block_bytes as f64);
     own.gauge("belfry_store_bytes_on_disk", "Bytes of log and blocks.").set(&[], s.bytes_on_disk as f64);
     own.counter("belfry_store_flushes", "Times the head was written to a block.").set(&[], s.flushes as f64);
+    let blocks = own.gauge("belfry_store_resolution_blocks", "Blocks by the resolution they were downsampled to.");
+    for (ms, n) in &s.blocks_by_resolution {
+        let resolution = match u64::try_from(*ms) {
+            Ok(ms @ 1..) => format_duration(Duration::from_millis(ms)),
+            _ => "full".to_owned(),
+        };
+        blocks.set(&[("resolution", &resolution)], *n as f64);
+    }
+    own.counter("belfry_store_downsampled_blocks", "Blocks that became coarser.").set(&[], s.downsampled as f64);
+    own.counter("belfry_store_downsample_failures", "Attempts to make a block coarser that failed.")
+        .set(&[], s.downsample_failed as f64);
     own.gauge("belfry_store_maintain_seconds", "How long the last upkeep took.")
         .set(&[], s.last_maintain_micros as f64 / 1e6);
     let ok = app.store.health() == belfry_store::Health::Ok;

@@ -70,6 +70,7 @@ pub(super) fn storage(view: View<'_>, context: &mut Context<'_>) -> Option<Stora
         "never" => Fsync::Never,
         _ => Fsync::Every(view.duration("fsync")?),
     };
+    let downsample = super::storage::downsample(&view, retention, out_of_order_window, context)?;
     Some(Storage {
         path: context.path(view.text("path")?),
         backend: if view.text("backend")? == "memory" { Backend::Memory } else { Backend::Disk },
@@ -77,6 +78,7 @@ pub(super) fn storage(view: View<'_>, context: &mut Context<'_>) -> Option<Stora
         retention,
         retention_bytes: view.bytes("retention_size").filter(|_| !is_remote),
         fsync,
+        downsample,
         out_of_order_window,
         series_limit: u64::try_from(view.whole("series_limit")?).ok()?,
     })

@@ -7,6 +7,7 @@ mod aggregate;
 mod aggregate_k;
 mod binary;
 mod calls;
+mod coarse;
 mod histogram_calls;
 mod info;
 mod keys;
@@ -48,6 +49,10 @@ pub(crate) struct Evaluator<'a> {
     pub points_peak: std::cell::Cell<u64>,
     buf: SampleBuf,
     is_range_query: bool,
+    /// The coarsest resolution of the samples that were read; 0 where all of them were there.
+    pub resolution_used: i64,
+    /// Sums of histograms of which some are gone were asked for.
+    pub histograms_missing: bool,
 }
 
 type Result<T> = std::result::Result<T, QueryError>;
@@ -64,7 +69,19 @@ impl<'a> Evaluator<'a> {
     ) -> Self {
         let (notes, buf) = (Notes::default(), SampleBuf::default());
         let points_peak = std::cell::Cell::new(0);
-        Self { sets, selections, limits, cancel, notes, samples_read: 0, points_peak, buf, is_range_query: false }
+        Self {
+            sets,
+            selections,
+            limits,
+            cancel,
+            notes,
+            samples_read: 0,
+            points_peak,
+            buf,
+            is_range_query: false,
+            resolution_used: 0,
+            histograms_missing: false,
+        }
     }
 
     pub fn answer(&mut self, plan: &Plan, frame: Frame, time: QueryTime) -> Result<QueryValue> {

@@ -245,7 +245,7 @@ pub(super) fn apply(
         F::Delta => return Ok(rate::extrapolated(w, false, false, subject, notes)),
         F::Irate => return Ok(rate::instant(w, true, subject, notes)),
         F::Idelta => return Ok(rate::instant(w, false, subject, notes)),
-        F::CountOverTime => return float((w.floats.len() + w.histograms.len()) as f64),
+        F::CountOverTime => return float((w.stand_for.0 + w.stand_for.1) as f64),
         F::PresentOverTime | F::AbsentOverTime => return float(1.0),
         F::FirstOverTime => return Ok(edge(w, false).map(|e| e.1)),
         F::LastOverTime => return Ok(edge(w, true).map(|e| e.1)),
@@ -301,6 +301,7 @@ pub(super) fn apply(
     only_floats(notes);
     float(match f {
         F::SumOverTime => slide::sum_of(w.floats),
+        F::AvgOverTime if w.stand_for.0 != w.floats.len() as u64 => slide::sum_of(w.floats) / w.stand_for.0 as f64,
         F::AvgOverTime => mean(w.floats),
         F::MaxOverTime => extreme(w, |a, b| a > b).1,
         F::MinOverTime => extreme(w, |a, b| a < b).1,

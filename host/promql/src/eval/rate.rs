@@ -61,7 +61,8 @@ pub(super) fn extrapolated(
     let mut to_start = (first - w.start) as f64 / 1000.0;
     let mut to_end = (w.end - last) as f64 / 1000.0;
     let sampled = (last - first) as f64 / 1000.0;
-    let between = sampled / gaps as f64;
+    let samples = if w.histograms.is_empty() { w.stand_for.0 } else { w.stand_for.1 };
+    let between = sampled / (samples.saturating_sub(1).max(1)) as f64;
     // Nearer to an edge than usual between samples: the series goes on beyond it. Else it begins or ends half a
     // distance away.
     let threshold = between * 1.1;

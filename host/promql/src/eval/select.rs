@@ -6,7 +6,7 @@ use belfry_model::sample::{ResetHint, is_stale};
 use belfry_model::{Histogram, Labels, SampleBuf, TimestampMs};
 
 use super::vector::{Cell, Column, Frame, OutSeries};
-use super::{Evaluator, Result, Sink};
+use super::{Evaluator, Result, Sink, coarse};
 use crate::plan::{Plan, PlanKind, Select};
 use crate::syntax::ast::Extended;
 use crate::{MatrixRow, PointValue, QueryError};
@@ -22,6 +22,10 @@ pub(crate) struct Points {
     pub histograms: Vec<Arc<Histogram>>,
     /// No float is smaller than the one before it: a counter without resets.
     pub rising: bool,
+    /// Of downsampled data: how many samples there were up to and with each float; else empty.
+    pub float_ranks: Vec<u64>,
+    /// And each histogram.
+    pub histogram_ranks: Vec<u64>,
 }
 
 impl Points {
@@ -32,6 +36,8 @@ impl Points {
         self.histogram_times.clear();
         self.histograms.clear();
         self.rising = false;
+        self.float_ranks.clear();
+        self.histogram_ranks.clear();
     }
 
     /// Takes what `buf` holds; may leave its own old memory there.
@@ -43,7 +49,9 @@ impl Points {
 
     fn fill_unchecked(&mut self, buf: &mut SampleBuf) {
         self.clear();
-        if buf.histograms.is_empty() && !buf.floats.iter().fold(false, |any, v| any | is_stale(*v)) {
+        let coarse = !buf.coarse.rows.is_empty();
+        let (mut floats, mut histograms) = (0, 0);
+        if !coarse && buf.histograms.is_empty() && !buf.floats.iter().fold(false, |any, v| any | is_stale(*v)) {
             std::mem::swap(&mut self.float_times, &mut buf.times);
             std::mem::swap(&mut self.floats, &mut buf.floats);
             std::mem::swap(&mut self.float_starts, &mut buf.starts);
@@ -53,12 +61,21 @@ impl Points {
             if is_stale(buf.floats[i]) {
                 continue;
             }
+            let count = buf.coarse.rows.get(i).map_or(1, |r| u64::from(r.count));
             match buf.histograms.get(i) {
                 Some(Some(h)) => {
+                    if coarse {
+                        histograms += count;
+                        self.histogram_ranks.push(histograms);
+                    }
                     self.histogram_times.push(buf.times[i]);
                     self.histograms.push(h.clone());
                 }
                 _ => {
+                    if coarse {
+                        floats += count;
+                        self.float_ranks.push(floats);
+                    }
                     self.float_times.push(buf.times[i]);
                     self.floats.push(buf.floats[i]);
                     if let Some(s) = buf.starts.get(i) {
@@ -108,6 +125,8 @@ pub(crate) struct Window<'p> {
     pub extended: Option<Extended>,
     /// See [`Points::rising`].
     pub rising: bool,
+    /// How many samples the floats and the histograms stand for: more than there are in downsampled data.
+    pub stand_for: (u64, u64),
 }
 
 impl Window<'_> {
@@ -182,6 +201,7 @@ impl<'a> Evaluator<'a> {
             if select.statistics {
                 tell_resets(&mut buf);
             }
+            self.refine(select, frame, &mut buf);
             let column = if select.extended == Some(Extended::Smoothed) {
                 smoothed_column(&mut buf, select, frame, self.lookback_ms())
             } else {
@@ -199,10 +219,11 @@ impl<'a> Evaluator<'a> {
     pub(super) fn timestamps(&mut self, select: &Select, frame: Frame, only_floats: bool) -> Result<Vec<OutSeries>> {
         let mut out = Vec::new();
         for (i, labels) in self.series_labels(select.id).into_iter().enumerate() {
-            let buf = self.decode(select.id, i)?;
+            let mut buf = self.decode(select.id, i)?;
             if only_floats && buf.histograms.iter().any(Option::is_some) {
                 return Err(QueryError::Execution("info sample should be float".to_owned()));
             }
+            self.refine(select, frame, &mut buf);
             let column = instant_column(&buf, select, frame, self.lookback_ms(), true);
             self.put_back(buf);
             if !column.is_all_absent() {
@@ -227,6 +248,7 @@ impl<'a> Evaluator<'a> {
                     if s.statistics {
                         tell_resets(&mut buf);
                     }
+                    self.refine(s, frame, &mut buf);
                     points.fill(&mut buf);
                     self.put_back(buf);
                     each(self, labels, false, &points, &windows)?;
@@ -316,6 +338,8 @@ impl Windows {
             if fr.is_empty() && hr.is_empty() {
                 continue;
             }
+            let stand_for =
+                (coarse::stand_for(&points.float_ranks, &fr), coarse::stand_for(&points.histogram_ranks, &hr));
             let window = Window {
                 times: &points.float_times[fr.clone()],
                 floats: &points.floats[fr.clone()],
@@ -327,6 +351,7 @@ impl Windows {
                 at,
                 extended: self.extended,
                 rising: points.rising,
+                stand_for,
             };
             f(i, window)?;
         }

@@ -3,7 +3,7 @@
 //!
 //! Invariant: bit for bit what [`super::range_calls`] gives window by window. Where an incremental sum would change the
 //! bits, windows are summed anew, several side by side.
-//! Not here: histograms, `anchored` and `smoothed`, start timestamps; those go window by window.
+//! Not here: histograms, downsampled data, `anchored` and `smoothed`, start timestamps; those go window by window.
 
 use std::collections::VecDeque;
 
@@ -107,7 +107,7 @@ pub(super) struct Scratch {
 
 /// Can `f` be computed here, over these samples and with these arguments?
 pub(super) fn handles(f: F, points: &Points, windows: &Windows, args: &[Vec<f64>]) -> bool {
-    let plain = points.histograms.is_empty() && windows.extended.is_none();
+    let plain = points.histograms.is_empty() && windows.extended.is_none() && points.float_ranks.is_empty();
     plain
         && match f {
             F::Rate | F::Increase => points.float_starts.is_empty(),

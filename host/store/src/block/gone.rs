@@ -52,6 +52,11 @@ impl Gone {
         self.0.get(&series).is_some_and(|spans| spans.iter().any(|s| s.0 <= min && max <= s.1))
     }
 
+    /// The deleted spans of a series, in order: first and last time, both included.
+    pub fn spans(&self, series: u32) -> &[(i64, i64)] {
+        self.0.get(&series).map_or(&[], Vec::as_slice)
+    }
+
     /// Removes what is deleted from the samples of a series that stand from `start` on.
     pub fn apply(&self, series: u32, start: usize, into: &mut SampleBuf) {
         for (first, last) in self.0.get(&series).into_iter().flatten() {

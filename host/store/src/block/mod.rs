@@ -4,6 +4,7 @@
 //! of it stands under a checksum that is looked at before the part is used.
 //! Not here: when blocks are made, merged or deleted (`maintain`, `compact`).
 
+mod coarse;
 mod cut;
 pub mod folder;
 mod gone;
@@ -25,8 +26,12 @@ pub const EXTENSION: &str = "block";
 pub const GONE: &str = "gone";
 /// Of blocks that are being written.
 pub const UNFINISHED: &str = "unfinished";
-/// The format that this program writes, and the highest that it reads.
-pub const VERSION: u32 = 2;
+/// The highest format that this program reads, and the one of downsampled blocks.
+pub const VERSION: u32 = 3;
+/// The format of all other blocks that this program writes.
+const VERSION_PLAIN: u32 = 2;
+/// Before version 3 no block was downsampled.
+const VERSION_COARSE: u32 = 3;
 /// Before version 2 each chunk had times of its own.
 const VERSION_SHARED_TIMES: u32 = 2;
 /// Samples in a chunk of a block, where there are that many.
@@ -63,6 +68,8 @@ pub struct BlockMeta {
     pub rank: u64,
     /// The blocks that this one takes the place of.
     pub replaces: Vec<u64>,
+    /// Width of the buckets that it was downsampled to, in milliseconds; 0 when it has every sample.
+    pub resolution: i64,
 }
 
 /// A part of the file under one checksum.
@@ -85,7 +92,8 @@ struct Footer {
 
 impl Footer {
     fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if self.meta.resolution > 0 { VERSION_COARSE } else { VERSION_PLAIN };
+        out.extend_from_slice(&version.to_le_bytes());
         for s in [self.symbols, self.series, self.postings, self.times] {
             out.extend_from_slice(&s.offset.to_le_bytes());
             out.extend_from_slice(&s.len.to_le_bytes());
@@ -99,6 +107,9 @@ impl Footer {
         out.extend_from_slice(&(m.replaces.len() as u32).to_le_bytes());
         for id in &m.replaces {
             out.extend_from_slice(&id.to_le_bytes());
+        }
+        if m.resolution > 0 {
+            out.extend_from_slice(&m.resolution.to_le_bytes());
         }
     }
 
@@ -120,7 +131,11 @@ impl Footer {
         for _ in 0..r.u32()? {
             replaces.push(r.u64()?);
         }
-        let meta = BlockMeta { min, max, samples, level, wal_generation, rank, replaces };
+        let resolution = if version >= VERSION_COARSE { r.u64()? as i64 } else { 0 };
+        if version >= VERSION_COARSE && resolution <= 0 {
+            return Err(Corrupt("a downsampled block lacks its resolution"));
+        }
+        let meta = BlockMeta { min, max, samples, level, wal_generation, rank, replaces, resolution };
         Ok(Self { meta, symbols, series, postings, times })
     }
 }
@@ -171,7 +186,7 @@ mod tests {
     fn written(disk: &SimDisk) -> Block {
         let dir = Path::new("/b");
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-        let mut w = BlockWriter::create(disk.clone(), dir, 4, Effort::Small).unwrap();
+        let mut w = BlockWriter::create(disk.clone(), dir, 4, Effort::Small, 0).unwrap();
         for i in 0..50 {
             let mut buf = SampleBuf::default();
             (0..1500).for_each(|t| buf.push_float(t * 10, (t * i64::from(i)) as f64));

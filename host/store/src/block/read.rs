@@ -16,10 +16,12 @@ use super::index::Index;
 use super::scan::Scan;
 use super::{
     BlockMeta, CHUNK_CARRIED_MIN, ChunkPlace, Footer, GONE, HEADER_BYTES, MAGIC, Section, TAIL_BYTES, VERSION,
+    VERSION_COARSE, VERSION_SHARED_TIMES, coarse,
 };
 use crate::chunk::{self, or_nothing, read_beside, read_deltas, trim};
 use crate::codec::{Corrupt, Reader};
 use crate::disk::{Disk, DiskRead};
+use crate::downsample::Want;
 use crate::index::Postings;
 use crate::values::ValueDecoder;
 
@@ -274,6 +276,20 @@ impl Block {
 
     /// Appends the samples of a chunk within `range` to `into`, without those that were deleted.
     pub fn decode(&self, place: &ChunkPlace, range: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError> {
+        self.decode_for(Want::Plain, place, range, into)
+    }
+
+    /// [`Block::decode`] for a reader that may know of segments.
+    pub fn decode_for(
+        &self,
+        want: Want,
+        place: &ChunkPlace,
+        range: TimeRange,
+        into: &mut SampleBuf,
+    ) -> Result<(), ReadError> {
+        if self.version >= VERSION_COARSE {
+            return self.decode_coarse(want, place, range, into);
+        }
         let start = into.len();
         let outcome = or_nothing(into, |into| {
             SCRATCH.with_borrow_mut(|scratch| match self.version {
@@ -286,6 +302,33 @@ impl Block {
         if !gone.is_empty() {
             gone.apply(place.series, start, into);
         }
+        Ok(())
+    }
+
+    fn decode_coarse(
+        &self,
+        want: Want,
+        place: &ChunkPlace,
+        range: TimeRange,
+        into: &mut SampleBuf,
+    ) -> Result<(), ReadError> {
+        let read = |scratch: &mut Scratch| -> Result<SampleBuf, PartError> {
+            let times = self.times(place.times, &mut scratch.bytes)?;
+            let mut r = Reader::new(self.checked(place.offset, place.len, &mut scratch.bytes)?);
+            let mut chunk = SampleBuf { times: times.to_vec(), ..SampleBuf::default() };
+            let flags = r.u8()?;
+            scratch.values.read(&mut r, flags >> 4, times.len(), &mut chunk.floats)?;
+            read_beside(&mut r, flags, 0, times.len(), &mut chunk)?;
+            if flags & coarse::HAS_SEGMENTS == 0 {
+                return Err(Corrupt("a chunk of a downsampled block has no segments").into());
+            }
+            coarse::read(&mut r, want, &mut scratch.values, &mut chunk)?;
+            chunk.coarse.resolution_ms = self.meta().resolution;
+            Ok(chunk)
+        };
+        let chunk = SCRATCH.with_borrow_mut(read);
+        let chunk = chunk.map_err(|e| self.note(format!("{} at byte {}: {e}", self.path.display(), place.offset)))?;
+        coarse::select(&chunk, &self.gone.read(), place.series, want, range, into);
         Ok(())
     }
 
@@ -321,7 +364,8 @@ impl Block {
     /// A chunk as another block can take it over: its times and its bytes, checked. `None` where it is better written
     /// anew: it is small, of an older format, was written in haste, or something of its series was deleted.
     pub fn to_carry(&self, place: &ChunkPlace) -> Result<Option<Carried>, ReadError> {
-        let hasty = self.version < VERSION || self.meta().level == 0;
+        let quick = self.meta().level == 0 && self.meta().resolution == 0;
+        let hasty = self.version < VERSION_SHARED_TIMES || quick;
         if hasty || (place.count as usize) < CHUNK_CARRIED_MIN || self.gone.read().touches(place.series) {
             return Ok(None);
         }

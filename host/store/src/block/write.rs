@@ -9,7 +9,8 @@ use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use super::{
-    Block, BlockMeta, Carried, EXTENSION, Footer, MAGIC, Section, TIMES_BYTES, UNFINISHED, VERSION, cut, file_name,
+    Block, BlockMeta, Carried, EXTENSION, Footer, MAGIC, Section, TIMES_BYTES, UNFINISHED, VERSION_COARSE,
+    VERSION_PLAIN, coarse, cut, file_name,
 };
 use crate::chunk::Encoder;
 use crate::codec::{Reader, put_ivarint, put_uvarint};
@@ -44,6 +45,8 @@ pub struct BlockWriter {
     last: Option<Labels>,
     times: TimesTable,
     meta: BlockMeta,
+    /// See [`BlockMeta::resolution`].
+    resolution: i64,
 }
 
 /// A block that is written and durable under its first name.
@@ -72,11 +75,12 @@ struct TimesTable {
 }
 
 impl BlockWriter {
-    /// Begins block `id` in `dir`.
-    pub fn create(disk: Arc<dyn Disk>, dir: &Path, id: u64, effort: Effort) -> io::Result<Self> {
+    /// Begins block `id` in `dir`; a resolution other than 0 says that its series are downsampled.
+    pub fn create(disk: Arc<dyn Disk>, dir: &Path, id: u64, effort: Effort, resolution: i64) -> io::Result<Self> {
         let file = disk.create(&dir.join(file_name(id, UNFINISHED)))?;
         let mut buffer = MAGIC.to_vec();
-        buffer.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if resolution > 0 { VERSION_COARSE } else { VERSION_PLAIN };
+        buffer.extend_from_slice(&version.to_le_bytes());
         let offset = buffer.len() as u64;
         Ok(Self {
             disk,
@@ -96,6 +100,7 @@ impl BlockWriter {
             last: None,
             times: TimesTable::default(),
             meta: BlockMeta { min: i64::MAX, max: i64::MIN, ..BlockMeta::default() },
+            resolution,
         })
     }
 
@@ -107,6 +112,9 @@ impl BlockWriter {
         self.begin_series(labels);
         let mut ends = std::mem::take(&mut self.ends);
         cut::cuts(&samples.times, &mut self.scratch, &mut ends);
+        if self.resolution > 0 {
+            coarse::keep_segments_whole(&samples.coarse.rows, &mut ends);
+        }
         put_uvarint(&mut self.series, ends.len() as u64);
         let (mut from, mut before) = (0, Before::default());
         for to in &ends {
@@ -115,6 +123,10 @@ impl BlockWriter {
             let mut chunk = vec![0];
             let form = self.values.put(&samples.floats[from..*to], self.effort, &mut chunk);
             chunk[0] = form << 4 | self.encoder.put_beside(samples, from, *to, &mut chunk);
+            if self.resolution > 0 {
+                chunk[0] |= coarse::HAS_SEGMENTS;
+                coarse::put(samples, from, *to, self.effort, &mut self.values, &mut chunk);
+            }
             self.put_chunk(column, times, &chunk, &mut before);
             from = *to;
         }
@@ -178,7 +190,14 @@ impl BlockWriter {
             series: self.section(&series)?,
             postings: self.section(&postings)?,
             times: self.section(&times)?,
-            meta: BlockMeta { min: self.meta.min, max: self.meta.max, samples: self.meta.samples, rank, ..meta },
+            meta: BlockMeta {
+                min: self.meta.min,
+                max: self.meta.max,
+                samples: self.meta.samples,
+                rank,
+                resolution: self.resolution,
+                ..meta
+            },
         };
         let mut bytes = Vec::new();
         footer.write(&mut bytes);

@@ -1,0 +1,58 @@
+//! `[storage] downsample`: a policy that makes sense as a whole.
+//!
+//! Invariant: both ages and resolutions ascend, and each resolution is a multiple of the one before: blocks that were
+//! downsampled once can be downsampled again.
+//! Not here: doing it (the store does).
+
+use std::time::Duration;
+
+use belfry_model::duration::format_duration;
+
+use super::Context;
+use crate::types::Downsample;
+use crate::view::View;
+
+/// Finer than this hardly saves anything.
+const RESOLUTION_MIN: Duration = Duration::from_secs(60);
+/// A bucket of more than a day has no use that we know.
+const RESOLUTION_MAX: Duration = Duration::from_secs(86_400);
+
+/// `None` when a step cannot be read at all.
+pub(super) fn downsample(
+    view: &View<'_>,
+    retention: Option<Duration>,
+    window: Duration,
+    context: &mut Context<'_>,
+) -> Option<Vec<Downsample>> {
+    let mut steps: Vec<Downsample> = Vec::new();
+    for step in view.tables("downsample") {
+        let (after, resolution) = (step.duration("after")?, step.duration("resolution")?);
+        let named = format_duration(resolution);
+        if !(RESOLUTION_MIN..=RESOLUTION_MAX).contains(&resolution) {
+            let message = format!("`resolution` is {named}");
+            context.error(step.place("resolution"), message, "use something from 1m to 1d, like 5m or 1h");
+        } else if let Some(before) = steps.last() {
+            let finer = format_duration(before.resolution);
+            if resolution <= before.resolution || resolution.as_millis() % before.resolution.as_millis() != 0 {
+                let message = format!("`resolution` is {named}, which is no larger multiple of the {finer} before it");
+                context.error(step.place("resolution"), message, "name the finest first, like 5m and then 1h");
+            }
+        }
+        if after <= window {
+            let message = format!("`after` ({}) is within `out_of_order_window`", format_duration(after));
+            context.error(step.place("after"), message, "use a longer time, like 7d");
+        } else if steps.last().is_some_and(|before| after <= before.after) {
+            let message = format!("`after` ({}) is no longer than that of the step before", format_duration(after));
+            context.error(step.place("after"), message, "name the youngest samples first, like 7d and then 30d");
+        } else if let Some(retention) = retention.filter(|r| *r <= after) {
+            let message = format!(
+                "`after` ({}) is not within `retention` ({})",
+                format_duration(after),
+                format_duration(retention)
+            );
+            context.error(step.place("after"), message, "raise `retention`, lower `after`, or leave the step out");
+        }
+        steps.push(Downsample { after, resolution });
+    }
+    Some(steps)
+}

@@ -1,0 +1,354 @@
+//! Downsampling: old blocks become coarser in the background, and what windows of whole buckets say stays the same,
+//! wherever the boundaries of head, blocks and resolutions fall and whenever the process dies.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_model::read::SelectHints;
+use belfry_model::sample::{is_stale, stale_nan};
+use belfry_model::{
+    Batch, Matcher, Sample, SampleBuf, SelectLimits, SeriesRead, TimeRange, TimestampMs, Value, Writer,
+};
+use belfry_store::disk::SimDisk;
+use belfry_store::{Downsample, FsyncPolicy, Store, StoreConfig};
+use common::*;
+use proptest::prelude::*;
+
+const SECOND: i64 = 1_000;
+const NAMES: [&str; 3] = ["a_total", "gauge", "c_total"];
+
+fn policy(steps: &[(u64, u64)]) -> Vec<Downsample> {
+    let step = |(after, resolution): &(u64, u64)| Downsample {
+        after: Duration::from_secs(*after),
+        resolution: Duration::from_secs(*resolution),
+    };
+    steps.iter().map(step).collect()
+}
+
+/// 10 s after two minutes, a minute after five.
+fn small() -> StoreConfig {
+    StoreConfig {
+        fsync: FsyncPolicy::Always,
+        block_span: Duration::from_secs(30),
+        out_of_order_window: Duration::from_secs(20),
+        retention: None,
+        downsample: policy(&[(120, 10), (300, 60)]),
+        ..config()
+    }
+}
+
+/// A bucket: how many samples, their sum, the smallest and largest value, first and last sample.
+type Bucket = (u64, f64, f64, f64, (i64, u64), (i64, u64));
+
+fn read(store: &Store, name: &str, range: TimeRange) -> SampleBuf {
+    let hints = SelectHints { coarse: true, function: Some("sum_over_time"), range_ms: 1, ..SelectHints::default() };
+    let matchers = [Matcher::equal("__name__", name)];
+    let set = block_on(store.select(&matchers, range, &hints, SelectLimits::default())).unwrap();
+    assert_eq!(set.warnings, Vec::<String>::new());
+    let mut buf = SampleBuf::default();
+    if let Some(series) = set.series.first() {
+        series.samples.decode(range, &mut buf).unwrap();
+    }
+    assert!(buf.times.is_sorted_by(|a, b| a < b), "{name}: times ascend");
+    buf
+}
+
+/// What each bucket says, by its number.
+fn buckets(buf: &SampleBuf, width: i64) -> BTreeMap<i64, Bucket> {
+    let mut out: BTreeMap<i64, Bucket> = BTreeMap::new();
+    for (i, (t, v)) in buf.times.iter().zip(&buf.floats).enumerate().filter(|(_, (_, v))| !is_stale(**v)) {
+        let row = buf.coarse.rows.get(i);
+        let (count, min, max, sum) = row.map_or((1, *v, *v, *v), |r| match r.count {
+            0 => (0, f64::INFINITY, f64::NEG_INFINITY, 0.0),
+            n => (u64::from(n), r.min, r.max, r.sum),
+        });
+        let point = (*t, v.to_bits());
+        let b =
+            out.entry((t - 1).div_euclid(width)).or_insert((0, 0.0, f64::INFINITY, f64::NEG_INFINITY, point, point));
+        *b = (b.0 + count, b.1 + sum, b.2.min(min), b.3.max(max), b.4, point);
+    }
+    out
+}
+
+fn plain(points: &BTreeMap<i64, f64>) -> SampleBuf {
+    let mut buf = SampleBuf::default();
+    points.iter().for_each(|(t, v)| buf.push_float(*t, *v));
+    buf
+}
+
+fn counts(store: &Store) -> Vec<(i64, u64)> {
+    store.stats().blocks_by_resolution.into_iter().collect()
+}
+
+/// Two series for so many seconds, in blocks.
+fn filled(disk: &SimDisk, config: &StoreConfig, seconds: i64) -> Arc<Store> {
+    let (store, _) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    fill(&store, 0, seconds);
+    store
+}
+
+fn fill(store: &Arc<Store>, from: i64, to: i64) {
+    let mut fill = store.backfill(TimestampMs(T0 + to * SECOND));
+    for i in from..to {
+        let at = TimestampMs(T0 + i * SECOND + 300);
+        for (k, name) in NAMES.iter().enumerate() {
+            fill.push(&labels(name), Sample { at, value: Value::Float(value(k, i)), start: None }).unwrap();
+        }
+    }
+    fill.finish().unwrap();
+}
+
+fn value(series: usize, i: i64) -> f64 {
+    match series {
+        0 => (i % 170) as f64,
+        1 => (i * 37 % 11) as f64,
+        _ => i as f64 * 3.0,
+    }
+}
+
+fn expected(series: usize, from: i64, to: i64) -> BTreeMap<i64, f64> {
+    (from..to).map(|i| (T0 + i * SECOND + 300, value(series, i))).collect()
+}
+
+fn check(store: &Store, seconds: i64, when: &str) {
+    for (k, name) in NAMES.iter().enumerate() {
+        let found = read(store, name, TimeRange::ALL);
+        assert_eq!(buckets(&found, 60_000), buckets(&plain(&expected(k, 0, seconds)), 60_000), "{when}: {name}");
+    }
+}
+
+#[test]
+fn old_blocks_become_coarser_and_the_answers_stay() {
+    let disk = SimDisk::default();
+    let store = filled(&disk, &small(), 600);
+    let before = store.stats();
+    assert_eq!(before.blocks_by_resolution.keys().copied().collect::<Vec<_>>(), [0]);
+    // Nothing is old before somebody says what time it is.
+    store.compact().unwrap();
+    assert_eq!(counts(&store), [(0, store.stats().blocks)]);
+    store.maintain(TimestampMs(T0 + 1_000 * SECOND)).unwrap();
+    assert!(counts(&store).iter().all(|(r, _)| *r == 60_000), "{:?}", counts(&store));
+    let after = store.stats();
+    assert!(after.block_samples * 5 < before.block_samples && after.downsampled > 0 && after.downsample_failed == 0);
+    check(&store, 600, "downsampled");
+    // A reader that knows nothing of segments gets what is left of them, all of it true.
+    let left = points(&store, "c_total");
+    let all: BTreeMap<i64, f64> = expected(2, 0, 600);
+    assert!(left.len() < 100 && left.iter().all(|(t, v)| all.get(t).map(|v| v.to_bits()) == Some(*v)));
+    // Nothing more is due.
+    store.maintain(TimestampMs(T0 + 2_000 * SECOND)).unwrap();
+    assert_eq!(store.stats().downsampled, after.downsampled);
+    drop(store);
+    let (store, recovery) = Store::open(small(), Arc::new(disk.killed()), TimestampMs(T0)).unwrap();
+    assert_eq!(recovery.damage, []);
+    check(&store, 600, "opened again");
+}
+
+#[test]
+fn one_read_goes_over_hours_minutes_blocks_and_the_head() {
+    let config = StoreConfig { block_span: Duration::from_secs(40), ..small() };
+    let (store, _) = Store::open(config, Arc::new(SimDisk::default()), TimestampMs(T0)).unwrap();
+    let mut seen = BTreeMap::new();
+    for i in 0..700 {
+        let at = TimestampMs(T0 + i * SECOND);
+        let mut batch = Batch::at("test", at);
+        for (k, name) in NAMES.iter().enumerate() {
+            batch.refs.push(store.open(&labels(name)).unwrap());
+            batch.values.push(value(k, i));
+        }
+        block_on(store.append(batch)).unwrap();
+        store.maintain(at).unwrap();
+        for (r, n) in counts(&store) {
+            seen.entry(r).and_modify(|m: &mut u64| *m = n.max(*m)).or_insert(n);
+        }
+    }
+    assert_eq!(counts(&store).iter().map(|c| c.0).collect::<Vec<_>>(), [0, 10_000, 60_000]);
+    for (k, name) in NAMES.iter().enumerate() {
+        let all: BTreeMap<i64, f64> = (0..700).map(|i| (T0 + i * SECOND, value(k, i))).collect();
+        assert_eq!(buckets(&read(&store, name, TimeRange::ALL), 60_000), buckets(&plain(&all), 60_000), "{name}");
+        // A part: whole segments that touch it.
+        let range = TimeRange::new(TimestampMs(T0 + 33_333), TimestampMs(T0 + 555_555)).unwrap();
+        let part = read(&store, name, range);
+        let within = |t: i64| range.contains(TimestampMs(t));
+        for (t, r) in part.times.iter().zip(&part.coarse.rows).filter(|(_, r)| r.count > 0) {
+            assert!(r.since < range.end().0 && *t >= range.start().0);
+        }
+        let whole = read(&store, name, TimeRange::ALL);
+        let kept = |b: &SampleBuf| b.times.iter().copied().filter(|t| within(*t)).collect::<Vec<_>>();
+        assert_eq!(kept(&part), kept(&whole));
+    }
+}
+
+#[test]
+fn a_crash_at_any_operation_leaves_the_old_block_or_the_new_one() {
+    let mut finished = false;
+    let seconds = 130;
+    let due = TimestampMs(T0 + 1_000 * SECOND);
+    let before = {
+        let disk = SimDisk::default();
+        drop(filled(&disk, &small(), seconds));
+        disk.operations()
+    };
+    for operation in before.. {
+        let disk = SimDisk::crash_at(operation);
+        let store = filled(&disk, &small(), seconds);
+        // What fails is the crash.
+        let _ = store.maintain(due);
+        let crashed = disk.crashed();
+        drop(store);
+        for (disk, how) in [(disk.killed(), "killed"), (disk.power_loss(operation), "power lost")] {
+            let when = format!("{how} at operation {operation}");
+            let (store, recovery) = Store::open(small(), Arc::new(disk.clone()), due).unwrap();
+            assert_eq!(recovery.damage, [], "{when}");
+            check(&store, seconds, &when);
+            store.maintain(due).unwrap();
+            check(&store, seconds, &format!("{when}, and tried again"));
+            assert_eq!(counts(&store).iter().map(|c| c.0).collect::<Vec<_>>(), [60_000], "{when}");
+            let files = disk.files().iter().filter(|f| f.extension().is_some_and(|e| e != "wal")).count();
+            assert_eq!(files as u64, store.stats().blocks, "{when}: nothing is left over");
+        }
+        if !crashed {
+            finished = true;
+            assert!(operation > before + 8, "downsampling took {} operations", operation - before);
+            break;
+        }
+    }
+    assert!(finished);
+}
+
+#[test]
+fn a_full_disk_keeps_every_sample_and_is_tried_again() {
+    let disk = SimDisk::default();
+    let store = filled(&disk, &small(), 600);
+    disk.set_capacity(Some(disk.used() + 100));
+    assert!(store.maintain(TimestampMs(T0 + 1_000 * SECOND)).is_err());
+    assert_eq!((store.stats().downsampled, store.stats().downsample_failed), (0, 1));
+    assert_ne!(store.health(), belfry_store::Health::Ok);
+    check(&store, 600, "the disk is full");
+    disk.set_capacity(None);
+    store.maintain(TimestampMs(T0 + 1_000 * SECOND)).unwrap();
+    assert_eq!(store.health(), belfry_store::Health::Ok);
+    assert!(store.stats().downsampled > 0);
+    check(&store, 600, "there is room again");
+}
+
+#[test]
+fn deletion_takes_whole_segments_with_it() {
+    let store = filled(&SimDisk::default(), &small(), 600);
+    store.maintain(TimestampMs(T0 + 1_000 * SECOND)).unwrap();
+    // Five seconds in the middle of a minute.
+    let minute = (T0 + 300_000) / 60_000 * 60_000;
+    let range = TimeRange::new(TimestampMs(minute + 20_000), TimestampMs(minute + 25_000)).unwrap();
+    store.delete(&[Matcher::equal("__name__", "c_total")], range).unwrap();
+    let mut left = expected(2, 0, 600);
+    left.retain(|t, _| !(minute + 1..=minute + 60_000).contains(t));
+    for when in ["deleted", "compacted"] {
+        let found = read(&store, "c_total", TimeRange::ALL);
+        assert_eq!(buckets(&found, 60_000), buckets(&plain(&left), 60_000), "{when}");
+        store.compact().unwrap();
+    }
+    assert_eq!(buckets(&read(&store, "gauge", TimeRange::ALL), 60_000), buckets(&plain(&expected(1, 0, 600)), 60_000));
+}
+
+#[test]
+fn what_was_downsampled_is_not_imported_again() {
+    let store = filled(&SimDisk::default(), &small(), 600);
+    store.maintain(TimestampMs(T0 + 1_000 * SECOND)).unwrap();
+    fill(&store, 0, 700);
+    store.maintain(TimestampMs(T0 + 1_100 * SECOND)).unwrap();
+    store.maintain(TimestampMs(T0 + 2_000 * SECOND)).unwrap();
+    for (k, name) in NAMES.iter().enumerate() {
+        let found = buckets(&read(&store, name, TimeRange::ALL), 60_000);
+        let expected = buckets(&plain(&expected(k, 0, 700)), 60_000);
+        let count = |b: &BTreeMap<i64, Bucket>| b.values().map(|b| b.0).sum::<u64>();
+        // Between two segments of a gauge or a counter no sample is missing: nothing comes in twice.
+        assert_eq!(count(&found), count(&expected), "{name}");
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Samples of all series: seconds to the one before (in tenths), and what the values come from.
+    Append(Vec<(i64, u32)>),
+    Pass(i64),
+    Maintain,
+    Restart(Option<u64>),
+    /// Whole minutes before now.
+    Delete(usize, i64, i64),
+    Check,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let sample = (prop_oneof![30 => 2i64..30, 1 => 3_000i64..4_000], 0u32..40);
+    prop_oneof![
+        8 => proptest::collection::vec(sample, 1..80).prop_map(Op::Append),
+        3 => (0i64..60).prop_map(Op::Pass),
+        6 => Just(Op::Maintain),
+        1 => proptest::option::of(any::<u64>()).prop_map(Op::Restart),
+        1 => (0..NAMES.len(), 1i64..10, 1i64..4).prop_map(|(s, from, len)| Op::Delete(s, from, len)),
+        2 => Just(Op::Check),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whole_minutes_say_what_the_oracle_says(ops in proptest::collection::vec(op(), 1..60)) {
+        let mut disk = SimDisk::default();
+        let (mut store, _) = Store::open(small(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+        let mut oracle: Vec<BTreeMap<i64, f64>> = vec![BTreeMap::new(); NAMES.len()];
+        let mut now = T0;
+        let minutes = |store: &Store, oracle: &[BTreeMap<i64, f64>]| {
+            for (k, name) in NAMES.iter().enumerate() {
+                let found = buckets(&read(store, name, TimeRange::ALL), 60_000);
+                assert_eq!(found, buckets(&plain(&oracle[k]), 60_000), "{name}");
+            }
+        };
+        for op in ops.into_iter().chain([Op::Check, Op::Maintain, Op::Check]) {
+            match op {
+                Op::Append(samples) => for (step, seed) in samples {
+                    now += step * 100;
+                    let mut batch = Batch::at("test", TimestampMs(now));
+                    for (k, name) in NAMES.iter().enumerate() {
+                        let last = oracle[k].last_key_value().map_or(0.0, |(_, v)| if is_stale(*v) { 0.0 } else { *v });
+                        let value = match (k, seed) {
+                            (_, 39) => stale_nan(),
+                            (1, _) => f64::from(seed * 7 % 13),
+                            (_, 38) => 0.0,
+                            _ => last + f64::from(seed),
+                        };
+                        batch.refs.push(store.open(&labels(name)).unwrap());
+                        batch.values.push(value);
+                        oracle[k].insert(now, value);
+                    }
+                    block_on(store.append(batch)).unwrap();
+                },
+                Op::Pass(seconds) => now += seconds * SECOND,
+                Op::Maintain => drop(store.maintain(TimestampMs(now)).unwrap()),
+                Op::Restart(seed) => {
+                    disk = seed.map_or_else(|| disk.killed(), |s| disk.power_loss(s));
+                    let (again, recovery) = Store::open(small(), Arc::new(disk.clone()), TimestampMs(now)).unwrap();
+                    prop_assert_eq!(recovery.damage, vec![]);
+                    store = again;
+                }
+                Op::Delete(k, from, len) => {
+                    // Buckets are open on the left.
+                    let from = (now / 60_000 - from) * 60_000 + 1;
+                    let to = from + len * 60_000;
+                    if to > now {
+                        continue;
+                    }
+                    let range = TimeRange::new(TimestampMs(from), TimestampMs(to)).unwrap();
+                    store.delete(&[Matcher::equal("__name__", NAMES[k])], range).unwrap();
+                    oracle[k].retain(|t, _| !(from..to).contains(t));
+                }
+                Op::Check => minutes(&store, &oracle),
+            }
+        }
+    }
+}
