@@ -120,7 +120,9 @@ impl Joined {
         limits: SelectLimits,
     ) -> Result<SeriesSet, ReadError> {
         let (here, apart) = self.split(matchers);
-        let mut set = self.local.select(&here, range, hints, limits).await?;
+        // Two readers' samples are merged one by one: segments have no place in that.
+        let hints = SelectHints { coarse: false, ..hints.clone() };
+        let mut set = self.local.select(&here, range, &hints, limits).await?;
         let series = std::mem::take(&mut set.series).into_iter();
         set.series =
             series.filter_map(|s| Some(Series { labels: self.seen(s.labels, &apart)?, samples: s.samples })).collect();
