@@ -6,8 +6,10 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use belfry_model::duration::format_duration;
 use belfry_model::read::ReadError;
 use belfry_model::{
     Exemplar, Labels, Matcher, MetricMetadata, SampleBuf, SampleSource, SelectHints, SelectLimits, Series, SeriesRead,
@@ -233,6 +235,16 @@ impl Shared {
 }
 
 impl Found {
+    /// Whoever counts or sums up samples must know that some are gone.
+    fn tell_of_coarse(&mut self) {
+        let resolution = |s: &Span| self.snapshot.blocks.get(s.block as usize).map_or(0, |b| b.meta().resolution);
+        let coarsest = self.series.iter().flat_map(|(_, parts)| parts.blocks.iter().map(resolution)).max().unwrap_or(0);
+        if let Ok(ms @ 1..) = u64::try_from(coarsest) {
+            let width = format_duration(Duration::from_millis(ms));
+            self.warnings.push(format!("some of the data is downsampled to {width}: samples between others are gone"));
+        }
+    }
+
     /// Merges in what a block has. Both are in order of labels.
     fn add_block(&mut self, block: Arc<Block>, wanted: &Wanted<'_>) -> Result<(), ReadError> {
         let ids = resolve(&*block, wanted.matchers)?;
@@ -380,7 +392,10 @@ impl SeriesRead for Store {
         let limit = hints.limit;
         let want = want(hints);
         self.aside(matchers, move |shared, matchers| {
-            let found = shared.gather(&Wanted { matchers, range, limit: limits.series_max, samples: true })?;
+            let mut found = shared.gather(&Wanted { matchers, range, limit: limits.series_max, samples: true })?;
+            if want == Want::Plain {
+                found.tell_of_coarse();
+            }
             let mut samples = 0u64;
             let mut series = Vec::with_capacity(found.series.len());
             let snapshot = Arc::new(found.snapshot);

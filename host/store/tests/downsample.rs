@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_model::read::SelectHints;
 use belfry_model::sample::{is_stale, stale_nan};
 use belfry_model::{
-    Batch, Matcher, Sample, SampleBuf, SelectLimits, SeriesRead, TimeRange, TimestampMs, Value, Writer,
+    Batch, Matcher, Sample, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Value, Writer,
 };
 use belfry_store::disk::SimDisk;
 use belfry_store::{Downsample, FsyncPolicy, Store, StoreConfig};
@@ -38,45 +37,6 @@ fn small() -> StoreConfig {
         downsample: policy(&[(120, 10), (300, 60)]),
         ..config()
     }
-}
-
-/// A bucket: how many samples, their sum, the smallest and largest value, first and last sample.
-type Bucket = (u64, f64, f64, f64, (i64, u64), (i64, u64));
-
-fn read(store: &Store, name: &str, range: TimeRange) -> SampleBuf {
-    let hints = SelectHints { coarse: true, function: Some("sum_over_time"), range_ms: 1, ..SelectHints::default() };
-    let matchers = [Matcher::equal("__name__", name)];
-    let set = block_on(store.select(&matchers, range, &hints, SelectLimits::default())).unwrap();
-    assert_eq!(set.warnings, Vec::<String>::new());
-    let mut buf = SampleBuf::default();
-    if let Some(series) = set.series.first() {
-        series.samples.decode(range, &mut buf).unwrap();
-    }
-    assert!(buf.times.is_sorted_by(|a, b| a < b), "{name}: times ascend");
-    buf
-}
-
-/// What each bucket says, by its number.
-fn buckets(buf: &SampleBuf, width: i64) -> BTreeMap<i64, Bucket> {
-    let mut out: BTreeMap<i64, Bucket> = BTreeMap::new();
-    for (i, (t, v)) in buf.times.iter().zip(&buf.floats).enumerate().filter(|(_, (_, v))| !is_stale(**v)) {
-        let row = buf.coarse.rows.get(i);
-        let (count, min, max, sum) = row.map_or((1, *v, *v, *v), |r| match r.count {
-            0 => (0, f64::INFINITY, f64::NEG_INFINITY, 0.0),
-            n => (u64::from(n), r.min, r.max, r.sum),
-        });
-        let point = (*t, v.to_bits());
-        let b =
-            out.entry((t - 1).div_euclid(width)).or_insert((0, 0.0, f64::INFINITY, f64::NEG_INFINITY, point, point));
-        *b = (b.0 + count, b.1 + sum, b.2.min(min), b.3.max(max), b.4, point);
-    }
-    out
-}
-
-fn plain(points: &BTreeMap<i64, f64>) -> SampleBuf {
-    let mut buf = SampleBuf::default();
-    points.iter().for_each(|(t, v)| buf.push_float(*t, *v));
-    buf
 }
 
 fn counts(store: &Store) -> Vec<(i64, u64)> {
@@ -120,6 +80,17 @@ fn check(store: &Store, seconds: i64, when: &str) {
     }
 }
 
+/// As a reader sees them that knows nothing of segments: it is told what it misses.
+fn plain_points(store: &Store, name: &str) -> Vec<(i64, u64)> {
+    let (matchers, hints) = ([Matcher::equal("__name__", name)], SelectHints::default());
+    let set = block_on(store.select(&matchers, TimeRange::ALL, &hints, SelectLimits::default())).unwrap();
+    assert_eq!(set.warnings, ["some of the data is downsampled to 1m: samples between others are gone"]);
+    let mut buf = SampleBuf::default();
+    set.series[0].samples.decode(TimeRange::ALL, &mut buf).unwrap();
+    assert!(buf.coarse.rows.is_empty());
+    buf.times.into_iter().zip(buf.floats.iter().map(|v| v.to_bits())).collect()
+}
+
 #[test]
 fn old_blocks_become_coarser_and_the_answers_stay() {
     let disk = SimDisk::default();
@@ -135,7 +106,7 @@ fn old_blocks_become_coarser_and_the_answers_stay() {
     assert!(after.block_samples * 5 < before.block_samples && after.downsampled > 0 && after.downsample_failed == 0);
     check(&store, 600, "downsampled");
     // A reader that knows nothing of segments gets what is left of them, all of it true.
-    let left = points(&store, "c_total");
+    let left = plain_points(&store, "c_total");
     let all: BTreeMap<i64, f64> = expected(2, 0, 600);
     assert!(left.len() < 100 && left.iter().all(|(t, v)| all.get(t).map(|v| v.to_bits()) == Some(*v)));
     // Nothing more is due.

@@ -113,7 +113,7 @@ fn of_store(app: &App, own: &mut OwnMetrics) {
             Ok(ms @ 1..) => format_duration(Duration::from_millis(ms)),
             _ => "full".to_owned(),
         };
-        blocks.set(&[("resolution", &resolution)], *n as f64);
+        blocks.set(&[("resolution", resolution.as_str())], *n as f64);
     }
     own.counter("belfry_store_downsampled_blocks", "Blocks that became coarser.").set(&[], s.downsampled as f64);
     own.counter("belfry_store_downsample_failures", "Attempts to make a block coarser that failed.")

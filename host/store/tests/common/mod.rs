@@ -2,9 +2,11 @@
 
 #![allow(dead_code)] // Each test file uses its own part.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use belfry_model::sample::is_stale;
 use belfry_model::write::{SeriesRef, Times};
 use belfry_model::{
     Appended, Batch, Labels, Matcher, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs,
@@ -68,4 +70,45 @@ pub fn points(store: &Store, name: &str) -> Vec<(i64, u64)> {
     let all = select(store, &[&format!("__name__={name:?}")], TimeRange::ALL);
     let bits = |b: &SampleBuf| b.times.iter().zip(&b.floats).map(|(t, v)| (*t, v.to_bits())).collect::<Vec<_>>();
     all.first().map(|(_, b)| bits(b)).unwrap_or_default()
+}
+
+/// A bucket: how many samples, their sum, the smallest and largest value, first and last sample.
+pub type Bucket = (u64, f64, f64, f64, (i64, u64), (i64, u64));
+
+/// Everything of a metric, segments and all.
+pub fn read(store: &Store, name: &str, range: TimeRange) -> SampleBuf {
+    let hints = SelectHints { coarse: true, function: Some("sum_over_time"), range_ms: 1, ..SelectHints::default() };
+    let matchers = [Matcher::equal("__name__", name)];
+    let set = block_on(store.select(&matchers, range, &hints, SelectLimits::default())).unwrap();
+    assert_eq!(set.warnings, Vec::<String>::new());
+    let mut buf = SampleBuf::default();
+    if let Some(series) = set.series.first() {
+        series.samples.decode(range, &mut buf).unwrap();
+    }
+    assert!(buf.times.is_sorted_by(|a, b| a < b), "{name}: times ascend");
+    buf
+}
+
+/// What each bucket says, by its number.
+pub fn buckets(buf: &SampleBuf, width: i64) -> BTreeMap<i64, Bucket> {
+    let mut out: BTreeMap<i64, Bucket> = BTreeMap::new();
+    for (i, (t, v)) in buf.times.iter().zip(&buf.floats).enumerate().filter(|(_, (_, v))| !is_stale(**v)) {
+        let row = buf.coarse.rows.get(i);
+        let (count, min, max, sum) = row.map_or((1, *v, *v, *v), |r| match r.count {
+            0 => (0, f64::INFINITY, f64::NEG_INFINITY, 0.0),
+            n => (u64::from(n), r.min, r.max, r.sum),
+        });
+        let point = (*t, v.to_bits());
+        let b =
+            out.entry((t - 1).div_euclid(width)).or_insert((0, 0.0, f64::INFINITY, f64::NEG_INFINITY, point, point));
+        *b = (b.0 + count, b.1 + sum, b.2.min(min), b.3.max(max), b.4, point);
+    }
+    out
+}
+
+/// Samples that stand for themselves.
+pub fn plain(points: &BTreeMap<i64, f64>) -> SampleBuf {
+    let mut buf = SampleBuf::default();
+    points.iter().for_each(|(t, v)| buf.push_float(*t, *v));
+    buf
 }
