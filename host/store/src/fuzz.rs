@@ -11,6 +11,7 @@ use crate::block::{Block, Gone, Index};
 use crate::chunk;
 use crate::codec::Reader;
 use crate::disk::{Disk, SimDisk};
+use crate::downsample::Want;
 use crate::index::resolve;
 use crate::values::ValueDecoder;
 
@@ -82,8 +83,11 @@ fn read_all(block: &Block) {
         let Ok(series) = block.series(i) else { continue };
         for c in &series.chunks {
             let mut buf = SampleBuf::default();
-            if block.decode(c, TimeRange::ALL, &mut buf).is_ok() {
-                assert_eq!(buf.times.len(), buf.floats.len());
+            for want in [Want::Plain, Want::All] {
+                buf.clear();
+                if block.decode_for(want, c, TimeRange::ALL, &mut buf).is_ok() {
+                    assert_eq!(buf.times.len(), buf.floats.len());
+                }
             }
         }
         let _ = block.find(&series.labels);
@@ -102,12 +106,13 @@ mod tests {
 
     use super::*;
     use crate::block::{BlockMeta, BlockWriter};
+    use crate::downsample::downsample;
     use crate::values::Effort;
 
-    /// A block with every kind of column.
-    fn seed() -> Vec<u8> {
+    /// A block with every kind of column, downsampled unless the resolution is 0.
+    fn seed(resolution: i64) -> Vec<u8> {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
-        let mut w = BlockWriter::create(disk.clone(), Path::new("/"), 1, Effort::Small, 0).unwrap();
+        let mut w = BlockWriter::create(disk.clone(), Path::new("/"), 1, Effort::Small, resolution).unwrap();
         for kind in 0..6u32 {
             let mut buf = SampleBuf::default();
             for i in 0..1000i64 {
@@ -123,7 +128,12 @@ mod tests {
                 };
                 buf.push(&Sample { at, value, start: (kind == 4).then_some(TimestampMs(5)) });
             }
-            w.add(&Labels::from_pairs([("__name__", "m".to_owned()), ("kind", kind.to_string())]), &buf).unwrap();
+            let labels = Labels::from_pairs([("__name__", "m".to_owned()), ("kind", kind.to_string())]);
+            if resolution > 0 {
+                let all = std::mem::take(&mut buf);
+                downsample(&labels, &all, resolution, &mut buf);
+            }
+            w.add(&labels, &buf).unwrap();
         }
         w.seal(BlockMeta::default()).unwrap().publish().unwrap();
         disk.read(Path::new("/0000000001.block")).unwrap().to_vec()
@@ -147,11 +157,13 @@ mod tests {
 
     #[test]
     fn the_seed_is_read_whole() {
-        let mut bytes = seed();
-        let before = bytes.clone();
-        mend(&mut bytes).unwrap();
-        assert_eq!(bytes, before);
-        block_file(&bytes);
+        for resolution in [0, 60_000] {
+            let mut bytes = seed(resolution);
+            let before = bytes.clone();
+            mend(&mut bytes).unwrap();
+            assert_eq!(bytes, before);
+            block_file(&bytes);
+        }
     }
 
     proptest! {
@@ -159,8 +171,9 @@ mod tests {
         fn a_changed_block_with_right_checksums_never_panics(
             changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
             near_the_end in any::<bool>(),
+            resolution in prop_oneof![Just(0), Just(60_000)],
         ) {
-            let mut bytes = seed();
+            let mut bytes = seed(resolution);
             // The index and the footer are a small part of the file, and the part that is followed.
             let from = if near_the_end { bytes.len() - 600 } else { 0 };
             for (at, value) in changes {
