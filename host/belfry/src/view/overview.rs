@@ -97,6 +97,7 @@ pub async fn overview(app: &App, whole: bool) -> Overview {
         storage: StorageSummary {
             used_bytes: Some(store.bytes_on_disk),
             free_bytes: process::free_bytes(&kept.path),
+            downsampled_blocks: store.blocks_by_resolution.iter().filter(|(r, _)| **r > 0).map(|(_, n)| n).sum(),
             retention_seconds: kept.retention.map(|d| d.as_secs_f64()),
             oldest_ms: storage::oldest(app).await,
         },

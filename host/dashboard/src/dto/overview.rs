@@ -83,6 +83,8 @@ pub struct StorageSummary {
     pub free_bytes: Option<u64>,
     /// How long samples are kept; `null` for ever.
     pub retention_seconds: Option<f64>,
+    /// Blocks of old samples that became coarser.
+    pub downsampled_blocks: u64,
     /// The oldest sample there is.
     #[schemars(with = "Option<i64>")]
     pub oldest_ms: Option<TimestampMs>,

@@ -42,7 +42,7 @@ function overview(withCharts) {
     version: "0.1.0", host_name: "ida.example.org", started_ms: data.started - 7_400_000, now_ms: now, uptime_seconds: (now - data.started) / 1000 + 7400,
     process: { memory_resident_bytes: 71_200_000 + Math.round(900_000 * Math.sin(t / 30)), cpu_percent: 1.8 + Math.sin(t / 7), open_files: 58, threads: 14 },
     ingest: { samples_per_second: rate, samples_total: Math.round(1_184_302 + rate * ((now - data.started) / 1000)), rejected_total: 214, series: 4141 },
-    storage: { used_bytes: 184_000_000, free_bytes: 77 * 1024 ** 3, retention_seconds: 1_296_000, oldest_ms: now - 5 * 86_400_000 },
+    storage: { used_bytes: 184_000_000, free_bytes: 77 * 1024 ** 3, retention_seconds: 1_296_000, downsampled_blocks: 12, oldest_ms: now - 5 * 86_400_000 },
     sources: health,
     alerts: { pending: alerts.filter((a) => a.state === "pending").length, firing: firing.length, resolved_recent: alerts.filter((a) => a.state === "resolved").length, firing_by_severity: {} },
     plugins: { running: 6, restarting: 1, failed: 0 }, rules: 6, reports: 2,

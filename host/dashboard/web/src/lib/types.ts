@@ -40,7 +40,7 @@ export interface Overview {
   uptime_seconds: number;
   process: { memory_resident_bytes: number; cpu_percent: number | null; open_files: number | null; threads: number | null };
   ingest: { samples_per_second: number; samples_total: number; rejected_total: number; series: number };
-  storage: { used_bytes: number | null; free_bytes: number | null; retention_seconds: number | null; oldest_ms: number | null };
+  storage: { used_bytes: number | null; free_bytes: number | null; retention_seconds: number | null; downsampled_blocks: number; oldest_ms: number | null };
   sources: Record<Health, number>;
   alerts: { pending: number; firing: number; resolved_recent: number; firing_by_severity: Partial<Record<Severity, number>> };
   plugins: { running: number; restarting: number; failed: number };
