@@ -3,6 +3,7 @@
 //!
 //! `known.txt` names the queries that the peer's version answers otherwise than the one that Belfry follows, and why.
 
+mod backtest;
 mod compare;
 mod data;
 mod grammar;
@@ -30,7 +31,7 @@ const ASKED_MAX: usize = 4;
 const SHOWN: usize = 200;
 
 struct Pair {
-    _home: Home,
+    home: Home,
     belfry: Belfry,
     prometheus: Prometheus,
 }
@@ -47,7 +48,7 @@ impl Pair {
             let ours = belfry.ask("POST", "/api/v1/write", &WRITE, body).await;
             assert!(ours.status < 300, "{}: {}", ours.status, ours.body);
         }
-        Some(Self { _home: home, belfry, prometheus })
+        Some(Self { home, belfry, prometheus })
     }
 
     async fn both(&self, path: &str, form: &str) -> (Value, Value) {
