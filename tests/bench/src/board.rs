@@ -43,7 +43,7 @@ impl Figure {
             Self::Decode => ("decode in a scan, ns/sample", 2.0, None, 2),
             Self::Start => ("start, 100k series × 1 day, s", 1.0, None, 2),
             Self::Linear => ("CPU/sample at 1M series, of that at 10k", 2.0, None, 2),
-            Self::Churn => ("memory after 24 h of churn, of that after 6 h", 1.25, None, 2),
+            Self::Churn => ("churn, memory on day 2, of that on day 1", 1.2, None, 2),
         };
         Wanted { what, most, part, places }
     }

@@ -1,4 +1,4 @@
-//! Series that come and go: a tenth of them is replaced each hour of a simulated day. Neither memory nor the head's list
+//! Series that come and go: a tenth of them is replaced each hour of two simulated days. Neither memory nor the head's list
 //! of series may grow with all that ever were.
 
 use anyhow::{Context as _, Result, bail};
@@ -10,15 +10,14 @@ use crate::server::Kind;
 use crate::{now_ms, simulated};
 
 const LIVE: usize = 50_000;
-const HOURS: usize = 24;
+/// In the first half everything has happened once: blocks, forgetting, the merge of half a day.
+const HOURS: usize = 48;
 /// One in so many goes each hour.
 const REPLACED: usize = 10;
 const STEP_MS: i64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
 /// Upkeep looks after so many samples of each series; in the program every few seconds.
 const UPKEEP_ROWS: i64 = 5;
-/// Memory at the end is held against that of this hour: blocks, merges and forgetting have all begun.
-const SETTLED_HOURS: usize = 6;
 
 pub fn simulate(board: &mut Board) -> Result<()> {
     println!("churn, {LIVE} series live, one in {REPLACED} replaced each hour, a sample a minute, {HOURS} h simulated");
@@ -75,10 +74,9 @@ pub fn simulate(board: &mut Board) -> Result<()> {
         }
     }
     println!();
-    // The highest of the same number of hours each: a merge may just be at work.
     let most = |hours: &[f64]| hours.iter().copied().fold(0.0, f64::max);
-    let (early, late) = resident.split_at(HOURS - SETTLED_HOURS);
-    let grown = most(late) / most(&early[SETTLED_HOURS..2 * SETTLED_HOURS]);
+    let (first, second) = resident.split_at(HOURS / 2);
+    let grown = most(second) / most(first);
     board.put(Figure::Churn, Kind::Belfry, grown);
     // At most what lives and what the last hours left: series without samples are forgotten after one or two.
     if in_head > (LIVE + LIVE / REPLACED * 4) as u64 {

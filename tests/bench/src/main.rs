@@ -84,7 +84,7 @@ struct Parts {
     /// Belfry's cost of a sample at 10k, 100k, 300k and 1M series.
     #[arg(long)]
     linear: bool,
-    /// A simulated day in which a tenth of the series is replaced each hour.
+    /// Two simulated days in which a tenth of the series is replaced each hour.
     #[arg(long)]
     churn: bool,
     /// Belfry's start with a day of 100k series in log and blocks.
