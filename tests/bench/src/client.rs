@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-/// No answer takes longer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// No answer takes longer: merging a day of samples takes minutes on a busy machine.
+const ANSWER_WITHIN: Duration = Duration::from_secs(900);
 
 pub struct Client {
     address: String,
