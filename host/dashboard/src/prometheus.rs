@@ -35,15 +35,18 @@ pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     pub async fn of(request: Request) -> Result<Self, ApiError> {
-        let mut all = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri())
+        let said = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri())
             .map(|q| q.0)
             .map_err(|e| ApiError::bad_data(format!("bad query string: {e}")))?;
+        let mut all = Vec::new();
         if request.method() == Method::POST {
             let Form(form) = Form::<Vec<(String, String)>>::from_request(request, &())
                 .await
                 .map_err(|e| ApiError::bad_data(e.to_string()))?;
-            all.extend(form);
+            // What both say, the form decides.
+            all = form;
         }
+        all.extend(said);
         Ok(Self(all))
     }
 
@@ -72,8 +75,13 @@ impl Parameters {
     }
 
     pub fn limit(&self) -> Result<usize, ApiError> {
-        let Some(text) = self.get("limit") else { return Ok(0) };
-        text.parse().map_err(|_| ApiError::bad_data(format!("invalid parameter \"limit\": cannot parse {text:?}")))
+        self.number("limit")
+    }
+
+    /// A number of things; 0 where nothing is said.
+    pub fn number(&self, name: &str) -> Result<usize, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(0) };
+        text.parse().map_err(|_| ApiError::bad_data(format!("invalid parameter {name:?}: cannot parse {text:?}")))
     }
 
     /// A length of time.
@@ -109,7 +117,10 @@ impl ApiError {
 
 impl From<QueryFailure> for ApiError {
     fn from(failure: QueryFailure) -> Self {
-        let message = failure.to_string();
+        let message = match &failure {
+            QueryFailure::BadData(why) => format!("invalid parameter \"query\": {why}"),
+            other => other.to_string(),
+        };
         let (status, kind) = match failure {
             QueryFailure::BadData(_) => (StatusCode::BAD_REQUEST, "bad_data"),
             QueryFailure::Execution(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
@@ -383,23 +394,21 @@ async fn series(State(app): State<App>, request: Request) -> Result<Response, Ap
     let reader = app.backend.reader();
     let mut all = Vec::new();
     for matchers in &sets {
-        all.extend(reader.series(matchers, range, limit).await?);
+        all.extend(reader.series(matchers, range, one_more(limit)).await?);
     }
-    all.sort();
-    all.dedup();
-    truncate(&mut all, limit);
-    Ok(success(json!(all)))
+    Ok(listed(all, limit))
 }
 
 async fn labels(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let p = Parameters::of(request).await?;
     let (sets, range) = selection(&p, false)?;
+    let limit = p.limit()?;
     let reader = app.backend.reader();
     let mut all = Vec::new();
     for matchers in &sets {
-        all.extend(reader.label_names(matchers, range, p.limit()?).await?);
+        all.extend(reader.label_names(matchers, range, one_more(limit)).await?);
     }
-    Ok(success(json!(sorted(all, p.limit()?))))
+    Ok(listed(all, limit))
 }
 
 async fn label_values(
@@ -409,44 +418,84 @@ async fn label_values(
 ) -> Result<Response, ApiError> {
     let p = Parameters::of(request).await?;
     let (sets, range) = selection(&p, false)?;
+    let (name, limit) = (unescaped(&name).unwrap_or(name), p.limit()?);
     let reader = app.backend.reader();
     let mut all = Vec::new();
     for matchers in &sets {
-        all.extend(reader.label_values(&name, matchers, range, p.limit()?).await?);
+        all.extend(reader.label_values(&name, matchers, range, one_more(limit)).await?);
     }
-    Ok(success(json!(sorted(all, p.limit()?))))
+    Ok(listed(all, limit))
+}
+
+/// The name behind `U__label_2e_with_2e_dots`: how one that a path cannot carry is escaped.
+/// <https://prometheus.io/docs/prometheus/latest/querying/api/#querying-label-values>
+fn unescaped(name: &str) -> Option<String> {
+    let mut rest = name.strip_prefix("U__")?;
+    let mut out = String::new();
+    while let Some((plain, after)) = rest.split_once('_') {
+        out.push_str(plain);
+        if let Some(after) = after.strip_prefix('_') {
+            out.push('_');
+            rest = after;
+        } else {
+            let (code, after) = after.split_once('_')?;
+            out.push(char::from_u32(u32::from_str_radix(code, 16).ok()?)?);
+            rest = after;
+        }
+    }
+    out.push_str(rest);
+    Some(out)
 }
 
 async fn metadata(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let p = Parameters::of(request).await?;
-    let limit = p.limit()?;
+    let (limit, per_metric) = (p.limit()?, p.number("limit_per_metric")?);
     let mut by_metric: HashMap<String, Vec<Value>> = HashMap::new();
     for m in app.backend.reader().metadata(p.get("metric")).await? {
         if limit > 0 && by_metric.len() >= limit && !by_metric.contains_key(&m.name) {
             break;
         }
-        let entry = json!({"type": m.kind.as_str(), "help": m.help, "unit": m.unit});
-        by_metric.entry(m.name).or_default().push(entry);
+        let all = by_metric.entry(m.name).or_default();
+        if per_metric == 0 || all.len() < per_metric {
+            all.push(json!({"type": m.kind.as_str(), "help": m.help, "unit": m.unit}));
+        }
     }
     Ok(success(json!(by_metric)))
 }
 
-fn sorted(mut all: Vec<String>, limit: usize) -> Vec<String> {
-    all.sort();
-    all.dedup();
-    truncate(&mut all, limit);
-    all
+/// Whether there is more than is answered shows only when more is asked for.
+fn one_more(limit: usize) -> usize {
+    if limit == 0 { 0 } else { limit.saturating_add(1) }
 }
 
-fn truncate<T>(all: &mut Vec<T>, limit: usize) {
-    if limit > 0 {
-        all.truncate(limit);
+/// In order, each once, and no more than the limit: then it says so.
+fn listed<T: Ord + serde::Serialize>(mut all: Vec<T>, limit: usize) -> Response {
+    all.sort();
+    all.dedup();
+    if limit == 0 || all.len() <= limit {
+        return success(json!(all));
     }
+    all.truncate(limit);
+    Json(json!({"status": "success", "data": all, "warnings": ["results truncated due to limit"]})).into_response()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn escaped_label_names_are_read_as_prometheus_writes_them() {
+        for (escaped, name) in [
+            ("U__label_2e_with_2e_dots", Some("label.with.dots")),
+            ("U__a__b", Some("a_b")),
+            ("U__h_e9_llo", Some("héllo")),
+            ("U__bad_zz_", None),
+            ("U__bad_2e", None),
+            ("plain", None),
+        ] {
+            assert_eq!(unescaped(escaped).as_deref(), name, "{escaped}");
+        }
+    }
 
     #[test]
     fn numbers_are_written_as_go_writes_them() {

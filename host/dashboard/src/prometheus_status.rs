@@ -38,6 +38,9 @@ pub(crate) fn routes() -> Router<App> {
         .route("/status/flags", get(flags))
         .route("/status/config", get(config))
         .route("/status/tsdb", get(tsdb))
+        .route("/status/walreplay", get(wal_replay))
+        .route("/alertmanagers", get(alertmanagers))
+        .route("/notifications", get(notifications))
         .route("/admin/tsdb/delete_series", post(delete_series).put(delete_series))
         .route("/admin/tsdb/clean_tombstones", post(clean_tombstones).put(clean_tombstones))
         .route("/admin/tsdb/snapshot", post(snapshot).put(snapshot))
@@ -127,9 +130,30 @@ async fn config(State(app): State<App>) -> Response {
     success(json!({"yaml": app.backend.about().config}))
 }
 
+/// It is over before anything is served.
+async fn wal_replay() -> Response {
+    success(json!({"min": 0, "max": 0, "current": 0}))
+}
+
+/// Alerts are routed here, not by another program.
+async fn alertmanagers() -> Response {
+    success(json!({"activeAlertmanagers": [], "droppedAlertmanagers": []}))
+}
+
+/// Prometheus' own notes for its user interface; ours are on the overview.
+async fn notifications() -> Response {
+    success(json!([]))
+}
+
 async fn tsdb(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let p = Parameters::of(request).await?;
-    let lines = Some(p.limit()?).filter(|n| *n > 0).unwrap_or(TABLE_LINES);
+    let lines = match p.get("limit") {
+        None => TABLE_LINES,
+        Some(_) => match p.limit()? {
+            0 => return Err(ApiError::bad_data("limit must be a positive number")),
+            lines => lines,
+        },
+    };
     let about = app.backend.about();
     let all = app.backend.reader().series(&[], TimeRange::ALL, SelectLimits::default().series_max).await?;
     let span = app.backend.span().await;

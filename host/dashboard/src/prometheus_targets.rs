@@ -48,7 +48,10 @@ pub struct ScrapeTarget {
 }
 
 pub(crate) fn routes() -> Router<App> {
-    Router::new().route("/targets", get(targets)).route("/scrape_pools", get(scrape_pools))
+    Router::new()
+        .route("/targets", get(targets))
+        .route("/targets/metadata", get(targets_metadata))
+        .route("/scrape_pools", get(scrape_pools))
 }
 
 async fn targets(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
@@ -96,6 +99,30 @@ fn target(job: &str, t: &ScrapeTarget) -> Value {
         "scrapeInterval": belfry_model::duration::format_duration(t.interval),
         "scrapeTimeout": belfry_model::duration::format_duration(t.timeout),
     })
+}
+
+/// Metadata is kept by metric, not by target: of a `metric` every target that is up is said to have it, and without one
+/// nothing is listed.
+async fn targets_metadata(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    let p = Parameters::of(request).await?;
+    let limit = Some(p.limit()?).filter(|n| *n > 0).unwrap_or(usize::MAX);
+    let matchers = match p.get("match_target") {
+        None => Vec::new(),
+        Some(text) => belfry_promql::parse_selector(text)
+            .map_err(|e| ApiError::bad_data(format!("invalid parameter \"match_target\": {e}")))?,
+    };
+    let mut all = Vec::new();
+    if let Some(metric) = p.get("metric") {
+        let known = app.backend.reader().metadata(Some(metric)).await?;
+        let pools = app.backend.scrape_pools();
+        for t in pools.iter().flat_map(|pool| &pool.active).filter(|t| t.up == Some(true)) {
+            if matchers.iter().all(|m| m.matches_labels(&t.labels)) {
+                let of = |m: &belfry_model::MetricMetadata| json!({"target": t.labels, "type": m.kind.as_str(), "help": m.help, "unit": m.unit});
+                all.extend(known.iter().map(of).take(limit - all.len().min(limit)));
+            }
+        }
+    }
+    Ok(success(all.into()))
 }
 
 async fn scrape_pools(State(app): State<App>) -> Response {

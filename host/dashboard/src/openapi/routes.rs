@@ -146,6 +146,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/api/v1/metadata", "prometheus", "Kind, unit and help of metrics.", prometheus::metadata).with(&[
         Parameter::query("metric", "Only this one."),
         Parameter::query("limit", "At most this many metrics; 0 for all.").value(Integer),
+        Parameter::query("limit_per_metric", "At most this many entries of a metric; 0 for all.").value(Integer),
     ]),
     Route::get("/api/v1/query_exemplars", "prometheus", "Exemplars of a query's series.", prometheus::answer)
         .with(&[PROMQL, START, END])
@@ -177,6 +178,14 @@ pub(super) const ROUTES: &[Route] = &[
         Parameter::query("scrapePool", "Only of this job."),
     ]),
     Route::get("/api/v1/scrape_pools", "prometheus", "Names of the scraped jobs.", prometheus::answer),
+    Route::get("/api/v1/targets/metadata", "prometheus", "What targets say of a metric.", prometheus::answer).with(&[
+        Parameter::query("metric", "Of this one; without it nothing is listed."),
+        Parameter::query("match_target", "Only targets whose labels this selector takes."),
+        Parameter::query("limit", "At most this many entries; 0 for all.").value(Integer),
+    ]),
+    Route::get("/api/v1/alertmanagers", "prometheus", "None: alerts are routed here.", prometheus::answer),
+    Route::get("/api/v1/notifications", "prometheus", "None: notices are on the overview.", prometheus::answer),
+    Route::get("/api/v1/status/walreplay", "prometheus", "It is over before this answers.", prometheus::answer),
     Route::get("/api/v1/status/buildinfo", "prometheus", "Which program this is.", prometheus::answer),
     Route::get("/api/v1/status/runtimeinfo", "prometheus", "How it runs.", prometheus::answer),
     Route::get(
