@@ -11,6 +11,7 @@ mod mail;
 mod mcp;
 mod operate;
 mod otlp;
+mod prometheus_api;
 mod promtool;
 mod reload;
 mod remote_write;
