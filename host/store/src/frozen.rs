@@ -11,7 +11,7 @@ use belfry_model::{Labels, SampleBuf, TimeRange};
 use crate::codec::Corrupt;
 use crate::own::Own;
 use crate::rows::{Sealed, standing};
-use crate::series::{Point, Standing, merge};
+use crate::series::{Point, Standing, append, merge};
 use crate::slab::Slab;
 use crate::store::Shared;
 
@@ -19,6 +19,8 @@ use crate::store::Shared;
 const GROUPS_PER_LOCK: u32 = 16;
 /// Series looked up under one lock.
 const SERIES_PER_LOCK: usize = 10_000;
+/// Samples that wait to be written in order of labels: 4 MB.
+const SAMPLES_TOGETHER: usize = 1 << 18;
 
 /// See the module.
 pub struct Frozen {
@@ -102,18 +104,28 @@ impl Frozen {
         all
     }
 
-    /// Appends all samples of a series to `into`, which is empty.
-    fn decode(&self, id: u32, into: &mut SampleBuf) -> Result<(), Corrupt> {
-        let in_rows = |into: &mut SampleBuf| match self.column(id) {
-            Some((slabs, column)) => slabs.iter().try_for_each(|s| s.decode(column, TimeRange::ALL, into)),
-            None => Ok(()),
+    /// Rows of the group that has most.
+    fn rows_most(&self) -> usize {
+        self.groups.iter().map(|(_, slabs)| slabs.iter().map(|s| s.rows()).sum()).max().unwrap_or(0)
+    }
+
+    /// Appends what came for a series in rows to `into`.
+    fn decode_rows(&self, id: u32, into: &mut SampleBuf) -> Result<(), Corrupt> {
+        let Some((slabs, column)) = self.column(id) else { return Ok(()) };
+        slabs.iter().try_for_each(|s| s.decode(column, TimeRange::ALL, into))
+    }
+
+    /// Fills `into`, which is empty, with all samples of a series; those that came in rows are `from..to` of `rows`.
+    fn decode(&self, id: u32, rows: &SampleBuf, from: usize, to: usize, into: &mut SampleBuf) -> Result<(), Corrupt> {
+        let Some(own) = self.own(id) else {
+            append(into, rows, from, to);
+            return Ok(());
         };
-        let Some(own) = self.own(id) else { return in_rows(into) };
-        if self.column(id).is_none() {
+        if from == to {
             return own.decode(TimeRange::ALL, into);
         }
         let mut parts = [SampleBuf::default(), SampleBuf::default()];
-        in_rows(&mut parts[0])?;
+        append(&mut parts[0], rows, from, to);
         own.decode(TimeRange::ALL, &mut parts[1])?;
         merge(&parts, into);
         Ok(())
@@ -191,7 +203,11 @@ impl InOrder<'_> {
         mut f: impl FnMut(&Labels, &SampleBuf) -> Result<(), E>,
     ) -> Result<(), E> {
         let (mut buf, mut numbers, mut ends) = (SampleBuf::default(), Vec::new(), Vec::new());
-        for series in self.order.chunks(SERIES_PER_LOCK) {
+        // Neighbours by labels are of many groups, far from each other in memory. So columns are read for many series at
+        // a time, in the groups' order, and wait here.
+        let (mut rows, mut places, mut in_memory) = (SampleBuf::default(), Vec::new(), Vec::new());
+        let together = (SAMPLES_TOGETHER / self.frozen.rows_most().max(1)).clamp(1, SERIES_PER_LOCK);
+        for series in self.order.chunks(together) {
             numbers.clear();
             ends.clear();
             {
@@ -201,13 +217,24 @@ impl InOrder<'_> {
                     ends.push(numbers.len());
                 }
             }
-            let mut from = 0;
-            for (id, to) in series.iter().zip(&ends) {
+            in_memory.clear();
+            in_memory.extend(0..series.len());
+            in_memory.sort_unstable_by_key(|i| series.get(*i).and_then(|id| self.frozen.columns.get(*id as usize)));
+            rows.clear();
+            places.clear();
+            places.resize(series.len(), (0, 0));
+            for i in &in_memory {
+                let from = rows.len();
+                self.frozen.decode_rows(series[*i], &mut rows)?;
+                places[*i] = (from, rows.len());
+            }
+            let mut begin = 0;
+            for ((id, end), (from, to)) in series.iter().zip(&ends).zip(&places) {
                 let label = |n: &u32| self.labels.get(*n as usize).cloned().flatten();
-                let labels = Labels::from_sorted(numbers[from..*to].iter().filter_map(label));
-                from = *to;
+                let labels = Labels::from_sorted(numbers[begin..*end].iter().filter_map(label));
+                begin = *end;
                 buf.clear();
-                self.frozen.decode(*id, &mut buf)?;
+                self.frozen.decode(*id, &rows, *from, *to, &mut buf)?;
                 f(&labels, &buf)?;
             }
         }

@@ -91,6 +91,11 @@ impl Slab {
         SLAB_BYTES + self.times.len() * 8 + self.lengths.len() + self.begins.len() * 4 + self.bytes.len()
     }
 
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.times.len()
+    }
+
     /// First and last time.
     pub fn span(&self) -> Option<(i64, i64)> {
         Some((*self.times.first()?, *self.times.last()?))
