@@ -324,6 +324,27 @@ fn le_u32(b: &[u8]) -> u32 {
     u32::from_le_bytes([b[0], b[1], b[2], b[3]])
 }
 
+/// Makes the checksums of a segment right, of its header and of every record that ends within it.
+#[cfg(feature = "fuzzing")]
+pub fn mend(bytes: &mut [u8]) {
+    if bytes.len() < HEADER_BYTES {
+        return;
+    }
+    let crc = crc32fast::hash(&bytes[..12]);
+    bytes[12..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    let mut at = HEADER_BYTES;
+    while let Some(frame) = bytes.get(at..at + FRAME_BYTES) {
+        let (is_frame, end) = (frame[..4] == MARK, at + FRAME_BYTES + le_u32(&frame[4..]) as usize);
+        at = match bytes.get(at + FRAME_BYTES..end).filter(|_| is_frame).map(crc32fast::hash) {
+            Some(crc) => {
+                bytes[at + 8..at + FRAME_BYTES].copy_from_slice(&crc.to_le_bytes());
+                end
+            }
+            None => at + 1,
+        };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

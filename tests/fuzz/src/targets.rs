@@ -1,8 +1,12 @@
 //! What is fuzzed. A target is a line here; it takes any bytes, and must come back soon, without a panic and without much
 //! memory. Further seeds are the files of `tests/fuzz/seeds/NAME`.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
 use belfry_ingest::exposition::{self, TextFormat};
 use belfry_ingest::push;
+use belfry_remote::{influx, queue};
 
 /// Something that reads bytes of strangers.
 pub struct Target {
@@ -21,12 +25,40 @@ pub const TARGETS: &[Target] = &[
     Target { name: "protobuf", run: |b| _ = exposition::fuzz_protobuf(b), seeds: protobuf },
     Target { name: "promql", run: belfry_promql::fuzz::parser, seeds: promql },
     Target { name: "promql_evaluation", run: belfry_promql::fuzz::evaluator, seeds: promql },
-    Target { name: "block_file", run: belfry_store::fuzz::block_file, seeds: blank },
+    Target { name: "wal", run: belfry_store::fuzzing::fuzz_wal, seeds: logs },
+    Target { name: "wal_records", run: belfry_store::fuzzing::fuzz_wal_records, seeds: logs },
+    Target { name: "queue_file", run: queue::fuzz::file, seeds: queue::fuzz::files },
+    Target { name: "queue_record", run: queue::fuzz::record, seeds: queue::fuzz::records },
+    Target { name: "influx_answer", run: influx::fuzz::answer, seeds: influx::fuzz::answers },
+    Target { name: "block_file", run: belfry_store::fuzz::block_file, seeds: blocks },
     Target { name: "block_index", run: belfry_store::fuzz::block_index, seeds: blank },
     Target { name: "block_values", run: belfry_store::fuzz::values, seeds: blank },
     Target { name: "block_chunk_1", run: belfry_store::fuzz::chunk_1, seeds: blank },
     Target { name: "block_deleted", run: belfry_store::fuzz::deleted, seeds: blank },
 ];
+
+/// Segments of the log, as each version of the format wrote them.
+fn logs() -> Vec<Vec<u8>> {
+    golden("wal", "wal")
+}
+
+/// Blocks, as each version of the format wrote them.
+fn blocks() -> Vec<Vec<u8>> {
+    golden("blocks", "block")
+}
+
+/// The store's own golden files: those of `*/folder/*.ending`.
+fn golden(folder: &str, ending: &str) -> Vec<Vec<u8>> {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../host/store/tests/golden");
+    let list = |path: &Path| {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|e| e.path()).collect::<BTreeSet<PathBuf>>()
+    };
+    let files = list(&all).into_iter().flat_map(|version| list(&version.join(folder)));
+    let found: Vec<_> = files.filter(|f| f.extension().is_some_and(|e| e == ending)).collect();
+    assert!(!found.is_empty(), "the store has no golden `{ending}` files");
+    found.iter().filter_map(|f| std::fs::read(f).ok()).collect()
+}
 
 /// For formats whose seeds are files alone.
 fn blank() -> Vec<Vec<u8>> {

@@ -9,6 +9,8 @@
 //! Not here: the queue, when something is sent, evaluation.
 
 mod answer;
+#[doc(hidden)]
+pub mod fuzz;
 mod influxql;
 mod json;
 mod lines;

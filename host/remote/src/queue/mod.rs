@@ -6,6 +6,8 @@
 //! Not here: sending (`Shipper`), when to sync, the clock.
 
 mod bytes;
+#[doc(hidden)]
+pub mod fuzz;
 mod position;
 mod read;
 mod record;
