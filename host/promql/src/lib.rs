@@ -20,6 +20,7 @@ mod histogram;
 mod plan;
 mod query;
 pub mod syntax;
+pub mod workers;
 
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub struct QueryLimits {
     pub samples_max: u64,
     /// Points that the answer, or any step on the way to it, may hold: 8 bytes of memory each.
     pub points_max: u64,
+    /// Bytes of memory that it may hold: series, buffers, what it makes on its way, and the answer.
+    pub bytes_max: u64,
     /// How far back an instant selector looks.
     pub lookback: Duration,
     /// Step of subqueries that name none: the default evaluation interval.
@@ -67,6 +70,7 @@ impl Default for QueryLimits {
             series_max: 500_000,
             samples_max: 50_000_000,
             points_max: 50_000_000,
+            bytes_max: 1 << 30,
             lookback: Duration::from_secs(300),
             subquery_step: Duration::from_secs(60),
         }
@@ -128,6 +132,16 @@ pub struct Answer {
     pub samples_read: u64,
     /// Most points, or samples of one series, that one step of the evaluation held.
     pub points_peak: u64,
+}
+
+/// What an evaluation took, beside what its answer says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Samples that each step looked at, where [`Query::counting_steps`] asked for it: one that several steps look at
+    /// counts for each, a histogram for as many floats as are of its size.
+    pub samples_per_step: Vec<(TimestampMs, u64)>,
+    /// Most bytes that it held.
+    pub bytes_peak: u64,
 }
 
 /// `a + sign * b`; `None` when one has exponential and the other custom buckets.

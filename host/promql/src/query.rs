@@ -13,7 +13,8 @@ use belfry_model::{MatchOp, Matcher, SelectLimits, SeriesRead, SeriesSet, Timest
 use crate::eval::{self, Frame};
 use crate::plan::{Plan, Planner, Selection};
 use crate::syntax::ast::Expr;
-use crate::{Answer, ParseErrors, QueryLimits, QueryTime, parse};
+use crate::workers::{Alone, Workers};
+use crate::{Answer, ParseErrors, QueryLimits, QueryTime, Usage, parse};
 
 /// Why there is no answer. The variants differ in what the caller must do.
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
@@ -57,6 +58,7 @@ pub struct Query {
     pub(crate) time: QueryTime,
     pub(crate) limits: QueryLimits,
     text: String,
+    counts_steps: bool,
     /// In the one form that spaces do not change; empty where nothing is kept under it.
     pub(crate) expression: String,
 }
@@ -85,7 +87,21 @@ impl Query {
         let expression = if ranged && !text.is_empty() { expr.to_string() } else { String::new() };
         let mut planner = Planner::new(frame, time, &limits);
         let plan = planner.plan(expr)?;
-        Ok(Self { plan: Arc::new(plan), selections: planner.selections.into(), frame, time, limits, text, expression })
+        Ok(Self {
+            plan: Arc::new(plan),
+            selections: planner.selections.into(),
+            frame,
+            time,
+            limits,
+            text,
+            counts_steps: false,
+            expression,
+        })
+    }
+
+    /// What it takes is to say how many samples each step looked at.
+    pub fn counting_steps(self) -> Self {
+        Self { counts_steps: true, ..self }
     }
 
     /// Reads every series the query needs: the only part that waits.
@@ -134,8 +150,22 @@ pub struct Fetched {
 impl Fetched {
     /// Evaluates. Pure: the same samples give the same answer. May take long; stops soon after `cancel` is set.
     pub fn evaluate(&self, cancel: &Cancel) -> Result<Answer, QueryError> {
+        self.evaluate_with(cancel, &Alone)
+    }
+
+    /// As [`Fetched::evaluate`], with threads that help: the answer is the same to the bit.
+    pub fn evaluate_with(&self, cancel: &Cancel, workers: &dyn Workers) -> Result<Answer, QueryError> {
+        self.evaluate_measured(cancel, workers).map(|(answer, _)| answer)
+    }
+
+    /// As [`Fetched::evaluate_with`], and what it took.
+    pub fn evaluate_measured(&self, cancel: &Cancel, workers: &dyn Workers) -> Result<(Answer, Usage), QueryError> {
         let q = &self.query;
-        let mut evaluator = eval::Evaluator::new(&self.sets, &q.selections, &q.limits, cancel);
+        let mut evaluator = eval::Evaluator::new(&self.sets, &q.selections, &q.limits, cancel, workers);
+        if q.counts_steps {
+            evaluator.count_steps(q.frame);
+        }
+        evaluator.hold_selected()?;
         let value = evaluator.answer(&q.plan, q.frame, q.time)?;
         let (mut warnings, mut infos) = evaluator.notes.texts(&q.text);
         if let Ok(ms @ 1..) = u64::try_from(evaluator.resolution_used) {
@@ -148,7 +178,11 @@ impl Fetched {
         }
         warnings.extend(self.sets.iter().flat_map(|s| s.warnings.iter().cloned()));
         let (samples_read, points_peak) = (evaluator.samples_read, evaluator.points_peak.get());
-        Ok(Answer { value, warnings, infos, samples_read, points_peak })
+        let bytes_peak = evaluator.bytes_peak.get();
+        let counts = evaluator.steps.take().unwrap_or_default();
+        let samples_per_step = counts.into_iter().enumerate().map(|(i, n)| (TimestampMs(q.frame.time(i)), n)).collect();
+        let answer = Answer { value, warnings, infos, samples_read, points_peak };
+        Ok((answer, Usage { samples_per_step, bytes_peak }))
     }
 }
 

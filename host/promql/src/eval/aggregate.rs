@@ -15,6 +15,9 @@ use crate::plan::AggregatePlan;
 use crate::syntax::ast::AggregateOp as Op;
 use crate::syntax::span::Span;
 
+/// A sum of histograms, about.
+const HISTOGRAM_TOTAL_BYTES: usize = 1024;
+
 /// One group at one step.
 #[derive(Clone, Default)]
 struct Acc {
@@ -245,6 +248,17 @@ struct Group {
 }
 
 impl Group {
+    /// Memory of its accumulators.
+    fn bytes(&self) -> u64 {
+        match &self.steps {
+            Steps::Floats(f) => 8 * (f.value.len() + f.mean.len() + f.compensation.len() + f.count.len()) as u64,
+            Steps::Any(accs) => {
+                let histograms = accs.iter().filter_map(|a| a.histogram.as_ref()).count();
+                (size_of_val(&accs[..]) + HISTOGRAM_TOTAL_BYTES * histograms) as u64
+            }
+        }
+    }
+
     fn add(&mut self, op: Op, s: &OutSeries, span: Span, notes: &mut Notes) {
         self.drop_name |= s.drop_name;
         if let Steps::Floats(floats) = &mut self.steps {
@@ -295,14 +309,21 @@ impl<'a> Evaluator<'a> {
         let (op, span) = (a.op, a.expr.span);
         let mut keys = Keys::grouping(&a.grouping);
         let mut groups: Vec<Group> = Vec::new();
+        let mut bytes = 0;
         self.stream(&a.expr, frame, &mut |ev, s| {
             let at = keys.number(&s.labels);
             if at == groups.len() {
-                ev.check_held(at + 1, frame)?;
-                groups.push(Group { drop_name: false, steps: Steps::Floats(Floats::new(op, frame.n)) });
+                ev.check_points((at as u64 + 1) * frame.n as u64)?;
+                ev.hold_labels(keys.labels(at))?;
+                let group = Group { drop_name: false, steps: Steps::Floats(Floats::new(op, frame.n)) };
+                bytes += group.bytes();
+                groups.push(group);
             }
-            groups[at].add(op, &s, span, &mut ev.notes);
-            Ok(())
+            let group = &mut groups[at];
+            bytes -= group.bytes();
+            group.add(op, &s, span, &mut ev.notes);
+            bytes += group.bytes();
+            ev.check_bytes(bytes)
         })?;
         let mut out = Vec::with_capacity(groups.len());
         for (at, g) in groups.into_iter().enumerate() {

@@ -156,6 +156,7 @@ impl<'a> Evaluator<'a> {
         }
         let series = self.vector(&a.expr, frame)?;
         let (group_of, keys) = groups(&series, &a.grouping);
+        self.check_held(keys.len(), frame)?;
         let new = |at| OutSeries { labels: keys.labels(at).clone(), drop_name: false, column: Column::absent(frame.n) };
         let mut out: Vec<OutSeries> = (0..keys.len()).map(new).collect();
         // Some steps at a time: a series' values lie side by side.
@@ -212,7 +213,10 @@ impl<'a> Evaluator<'a> {
                     Some(Cell::Float(f)) => (f, Some(f.to_bits())),
                     Some(Cell::Histogram(h)) => {
                         let labels = s.labels.to_builder().set(name.as_str(), histogram::describe(&h)).build();
-                        counted(&mut out, keys.number(&labels), &keys, frame, i);
+                        let at = keys.number(&labels);
+                        if counted(&mut out, at, &keys, frame, i) {
+                            self.hold_labels(keys.labels(at))?;
+                        }
                         self.check_held(out.len(), frame)?;
                         continue;
                     }
@@ -226,7 +230,9 @@ impl<'a> Evaluator<'a> {
                     }
                 };
                 previous = bits.map(|b| (b, at));
-                counted(&mut out, at, &keys, frame, i);
+                if counted(&mut out, at, &keys, frame, i) {
+                    self.hold_labels(keys.labels(at))?;
+                }
                 self.check_held(out.len(), frame)?;
             }
         }
@@ -234,11 +240,13 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// One more at step `i` of group `at`.
-fn counted(out: &mut Vec<OutSeries>, at: usize, keys: &Keys, frame: Frame, i: usize) {
-    if at == out.len() {
+/// One more at step `i` of group `at`. Is the group new?
+fn counted(out: &mut Vec<OutSeries>, at: usize, keys: &Keys, frame: Frame, i: usize) -> bool {
+    let new = at == out.len();
+    if new {
         out.push(OutSeries { labels: keys.labels(at).clone(), drop_name: false, column: Column::absent(frame.n) });
     }
     let slot = &mut out[at].column.floats[i];
     *slot = if is_stale(*slot) { 1.0 } else { *slot + 1.0 };
+    new
 }

@@ -8,12 +8,13 @@ use belfry_model::{Histogram, Labels};
 
 use super::keys::Keys;
 use super::notes::Notes;
+use super::pipe::WithScalar;
 use super::vector::{ABSENT, Cell, Column, Evaluated, Frame, OutSeries};
 use super::{Evaluator, METADATA_LABELS, Result, Sink};
 use crate::plan::{BinaryPlan, Plan, PlanKind};
 use crate::syntax::ast::{BinaryOp as Op, Cardinality, Matching};
 use crate::syntax::span::Span;
-use crate::{QueryError, ValueType, histogram};
+use crate::{QueryError, histogram};
 
 /// Operators in a row that pass series on one by one.
 const OPERATORS_NESTED_MAX: usize = 8;
@@ -166,11 +167,13 @@ impl<'a> Evaluator<'a> {
             operators.push((at.span, b));
             at = &b.lhs;
         }
+        let before = self.mark();
         let mut value = self.eval(at, frame)?;
         for (span, b) in operators.into_iter().rev() {
             self.check_cancelled()?;
             let other = self.eval(&b.rhs, frame)?;
             value = self.binary(b, span, frame, value, other)?;
+            self.settle(before, &value)?;
         }
         Ok(value)
     }
@@ -199,21 +202,24 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    /// A vector and a scalar, series by series.
-    pub(super) fn stream_with_scalar(
+    /// A vector that is not made series by series, and scalars.
+    pub(super) fn stream_with_scalars(
         &mut self,
-        b: &BinaryPlan,
-        span: Span,
+        plan: &Plan,
+        then: &[WithScalar<'_>],
         frame: Frame,
         sink: Sink<'_, 'a>,
     ) -> Result<()> {
-        let swap = b.lhs.value_type == ValueType::Scalar;
-        let (scalar, vector) = if swap { (&b.lhs, &b.rhs) } else { (&b.rhs, &b.lhs) };
-        let scalar = self.scalar(scalar, frame)?;
-        self.stream(vector, frame, &mut |ev, mut s| {
-            with_scalar(b, &mut s, &scalar, swap, span, &mut ev.notes);
-            if s.column.is_all_absent() { Ok(()) } else { sink(ev, s) }
-        })
+        'series: for mut s in self.vector(plan, frame)? {
+            for t in then {
+                with_scalar(t.plan, &mut s, &t.scalar, t.swap, t.span, &mut self.notes);
+                if s.column.is_all_absent() {
+                    continue 'series;
+                }
+            }
+            sink(self, s)?;
+        }
+        Ok(())
     }
 
     fn vectors(
@@ -320,7 +326,14 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-fn with_scalar(b: &BinaryPlan, series: &mut OutSeries, s: &[f64], swap: bool, span: Span, notes: &mut Notes) {
+pub(super) fn with_scalar(
+    b: &BinaryPlan,
+    series: &mut OutSeries,
+    s: &[f64],
+    swap: bool,
+    span: Span,
+    notes: &mut Notes,
+) {
     let op = b.op;
     series.drop_name |= changes_schema(op) || b.return_bool;
     let column = &mut series.column;

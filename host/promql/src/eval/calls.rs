@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use belfry_model::Labels;
 
+use super::memory::Held;
 use super::vector::{Cell, Column, Evaluated, Frame, OutSeries};
 use super::{Evaluator, Result, labels_for_absent, range_calls};
 use crate::QueryError;
@@ -13,12 +14,9 @@ use crate::syntax::functions::Function as F;
 impl<'a> Evaluator<'a> {
     pub(super) fn call(&mut self, f: F, args: &[Plan], plan: &Plan, frame: Frame) -> Result<Evaluated> {
         if range_calls::takes_window(f) {
-            let mut out = Vec::new();
-            self.stream_range_call(f, args, frame, &mut |ev, s| {
-                out.push(s);
-                ev.check_held(out.len(), frame)
-            })?;
-            return Ok(Evaluated::Vector(out));
+            let mut out = Held::default();
+            self.stream_range_call(f, args, Vec::new(), frame, &mut |ev, s| out.push(ev, s, frame))?;
+            return Ok(Evaluated::Vector(out.series));
         }
         let times = || (0..frame.n).map(|i| frame.time(i) as f64 / 1000.0).collect::<Vec<f64>>();
         Ok(match f {
@@ -54,7 +52,7 @@ impl<'a> Evaluator<'a> {
                         column.floats[i] = 1.0;
                     }
                 }
-                let labels = labels_for_absent(&args[0], self.selections);
+                let labels = labels_for_absent(&args[0], self.sources.selections);
                 let out = OutSeries { labels, drop_name: false, column };
                 Evaluated::Vector(if out.column.is_all_absent() { Vec::new() } else { vec![out] })
             }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use belfry_model::{Histogram, Rollup, SampleBuf};
 
 use super::Evaluator;
+use super::pipe::Sources;
 use super::vector::Frame;
 use crate::histogram;
 use crate::plan::Select;
@@ -53,18 +54,42 @@ fn form(function: Option<&str>, select: &Select, resolution: i64) -> Form {
     }
 }
 
+/// What was met of downsampled data.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Met {
+    /// The coarsest resolution; 0 where all samples were there.
+    pub resolution: i64,
+    /// Sums of histograms of which some are gone were asked for.
+    pub histograms_missing: bool,
+}
+
 impl Evaluator<'_> {
-    /// Makes samples out of segments. Afterwards each row's count is the number of samples that its sample stands for.
+    /// As [`Sources::refine`].
     pub(super) fn refine(&mut self, select: &Select, frame: Frame, buf: &mut SampleBuf) {
+        let mut met = Met::default();
+        self.sources.refine(select, frame, buf, &mut met);
+        self.note_coarse(met);
+    }
+
+    /// Notes what was met.
+    pub(super) fn note_coarse(&mut self, met: Met) {
+        self.resolution_used = self.resolution_used.max(met.resolution);
+        self.histograms_missing |= met.histograms_missing;
+    }
+}
+
+impl Sources<'_> {
+    /// Makes samples out of segments. Afterwards each row's count is the number of samples that its sample stands for.
+    pub(super) fn refine(&self, select: &Select, frame: Frame, buf: &mut SampleBuf, met: &mut Met) {
         if buf.coarse.rows.iter().all(|r| r.count == 1) {
             buf.coarse.rows.clear();
             return;
         }
         let resolution = buf.coarse.resolution_ms;
-        self.resolution_used = self.resolution_used.max(resolution);
+        met.resolution = met.resolution.max(resolution);
         let function = self.selections.get(select.id).and_then(|s| s.hints.function);
         if matches!(function, Some("sum_over_time" | "avg_over_time")) && buf.histograms.iter().any(Option::is_some) {
-            self.histograms_missing = true;
+            met.histograms_missing = true;
         }
         let mut out = SampleBuf::default();
         if function.is_none() && select.range > 0 {

@@ -17,7 +17,7 @@ impl<'a> Evaluator<'a> {
     pub(super) fn info(&mut self, args: &[Plan], frame: Frame) -> Result<Vec<OutSeries>> {
         let base = self.vector(&args[0], frame)?;
         let Some(PlanKind::Select(select)) = args.get(1).map(|a| &a.kind) else { return Ok(base) };
-        let matchers = self.selections[select.id].matchers.clone();
+        let matchers = self.sources.selections[select.id].matchers.clone();
         let (name_matchers, data): (Vec<_>, Vec<_>) = matchers.into_iter().partition(|m| m.name() == METRIC_NAME);
         // The newest sample wins, so times are read instead of values.
         let infos = self.timestamps(select, frame, true)?;

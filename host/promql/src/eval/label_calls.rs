@@ -34,9 +34,13 @@ impl<'a> Evaluator<'a> {
         for s in &mut series {
             let value = s.labels.get(&src).unwrap_or("");
             if let Some(captures) = regex.captures(value) {
+                // Each reference may stand for the whole value.
+                let references = replacement.matches('$').count() as u64;
+                self.check_bytes(replacement.len() as u64 + references.saturating_mul(value.len() as u64))?;
                 let mut out = String::new();
                 captures.expand(&replacement, &mut out);
                 set(s, &dst, &out);
+                self.hold_labels(&s.labels)?;
             }
         }
         merge_same(series)
@@ -52,8 +56,11 @@ impl<'a> Evaluator<'a> {
         let mut series = self.vector(&args[0], frame)?;
         for s in &mut series {
             let values: Vec<&str> = sources.iter().map(|n| s.labels.get(n).unwrap_or("")).collect();
+            let separators = separator.len() as u64 * values.len() as u64;
+            self.check_bytes(separators + values.iter().map(|v| v.len() as u64).sum::<u64>())?;
             let joined = values.join(&separator);
             set(s, &dst, &joined);
+            self.hold_labels(&s.labels)?;
         }
         merge_same(series)
     }

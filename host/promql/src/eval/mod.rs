@@ -12,11 +12,14 @@ mod histogram_calls;
 mod info;
 mod keys;
 mod label_calls;
+mod memory;
 mod notes;
+mod pipe;
 mod range_calls;
 mod rate;
 mod select;
 mod slide;
+mod steps;
 mod top;
 mod vector;
 
@@ -26,11 +29,14 @@ pub(crate) use range_calls::kahan;
 pub(crate) use vector::Frame;
 
 use belfry_model::read::Cancel;
-use belfry_model::{Labels, LabelsBuilder, SampleBuf, SeriesSet, TimestampMs};
+use belfry_model::{Labels, LabelsBuilder, SeriesSet, TimestampMs};
 
 use crate::plan::{Plan, PlanKind, Selection};
+use crate::workers::Workers;
 use crate::{MatrixRow, PointValue, QueryError, QueryLimits, QueryTime, QueryValue, ValueType, VectorPoint};
+use memory::Held;
 use notes::Notes;
+use pipe::{From, Pipe, Sources, WithScalar};
 use vector::{ABSENT, Cell, Evaluated, OutSeries};
 
 /// Labels that say what a metric is; they go with its name.
@@ -39,15 +45,19 @@ const METADATA_LABELS: [&str; 3] = ["__name__", "__type__", "__unit__"];
 pub(crate) const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
 
 pub(crate) struct Evaluator<'a> {
-    sets: &'a [SeriesSet],
-    selections: &'a [Selection],
-    limits: &'a QueryLimits,
-    cancel: &'a Cancel,
+    sources: Sources<'a>,
+    workers: &'a dyn Workers,
     pub notes: Notes,
     pub samples_read: u64,
     /// Most points that one step of the evaluation held.
     pub points_peak: std::cell::Cell<u64>,
-    buf: SampleBuf,
+    /// Bytes that are held by nodes that are done.
+    held: u64,
+    /// Of these, labels: they stay to the end.
+    made: u64,
+    pub bytes_peak: std::cell::Cell<u64>,
+    /// Samples by step, where that is asked for.
+    pub steps: Option<steps::StepCounts>,
     is_range_query: bool,
     /// The coarsest resolution of the samples that were read; 0 where all of them were there.
     pub resolution_used: i64,
@@ -66,18 +76,21 @@ impl<'a> Evaluator<'a> {
         selections: &'a [Selection],
         limits: &'a QueryLimits,
         cancel: &'a Cancel,
+        workers: &'a dyn Workers,
     ) -> Self {
-        let (notes, buf) = (Notes::default(), SampleBuf::default());
+        let sources = Sources { sets, selections, limits, cancel };
         let points_peak = std::cell::Cell::new(0);
+        let notes = Notes::default();
         Self {
-            sets,
-            selections,
-            limits,
-            cancel,
+            sources,
+            workers,
             notes,
             samples_read: 0,
             points_peak,
-            buf,
+            held: 0,
+            made: 0,
+            bytes_peak: std::cell::Cell::new(0),
+            steps: None,
             is_range_query: false,
             resolution_used: 0,
             histograms_missing: false,
@@ -107,6 +120,7 @@ impl<'a> Evaluator<'a> {
                     };
                     return Ok(QueryValue::Vector(series.into_iter().filter_map(point).collect()));
                 }
+                self.check_answer(&series)?;
                 let mut rows: Vec<MatrixRow> = series.into_iter().map(|s| row(s, frame)).collect();
                 rows.retain(|r| !r.points.is_empty());
                 rows.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -118,22 +132,17 @@ impl<'a> Evaluator<'a> {
 
     fn check_points(&self, points: u64) -> Result<()> {
         self.points_peak.set(points.max(self.points_peak.get()));
-        if points > self.limits.points_max {
+        if points > self.sources.limits.points_max {
             return Err(QueryError::Limit(format!(
                 "the query needs more than {} points at a time; narrow the query or raise the limit",
-                self.limits.points_max
+                self.sources.limits.points_max
             )));
         }
         Ok(())
     }
 
-    /// What one node of the plan may hold at a time.
-    fn check_held(&self, series: usize, frame: Frame) -> Result<()> {
-        self.check_points(series as u64 * frame.n as u64)
-    }
-
     fn check_cancelled(&self) -> Result<()> {
-        if self.cancel.is_cancelled() { Err(QueryError::Cancelled) } else { Ok(()) }
+        self.sources.check_cancelled()
     }
 
     /// Drops the names that are due, and joins series that are the same from then on.
@@ -146,6 +155,15 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(crate) fn eval(&mut self, plan: &Plan, frame: Frame) -> Result<Evaluated> {
+        let before = self.mark();
+        // Whatever it is, it has a value for each step.
+        self.check_bytes(8 * frame.n as u64)?;
+        let value = self.eval_node(plan, frame)?;
+        self.settle(before, &value)?;
+        Ok(value)
+    }
+
+    fn eval_node(&mut self, plan: &Plan, frame: Frame) -> Result<Evaluated> {
         match &plan.kind {
             PlanKind::Number(v) => return Ok(Evaluated::Scalar(vec![*v; frame.n])),
             PlanKind::String(s) => return Ok(Evaluated::String(s.clone())),
@@ -153,9 +171,10 @@ impl<'a> Evaluator<'a> {
         }
         self.check_cancelled()?;
         if plan.invariant && frame.n > 1 {
-            return Ok(match self.eval(plan, frame.first())? {
+            return Ok(match self.eval_once(plan, frame)? {
                 Evaluated::Scalar(v) => Evaluated::Scalar(vec![v.first().copied().unwrap_or(f64::NAN); frame.n]),
                 Evaluated::Vector(mut series) => {
+                    self.check_held(series.len(), frame)?;
                     for s in &mut series {
                         s.column = s.column.repeat(frame.n);
                     }
@@ -177,12 +196,9 @@ impl<'a> Evaluator<'a> {
             PlanKind::Call(f, args) => self.call(*f, args, plan, frame),
             PlanKind::Aggregate(a) => Ok(Evaluated::Vector(self.aggregate(a, plan.span, frame)?)),
             PlanKind::Select(_) | PlanKind::Binary(_) => {
-                let mut out = Vec::new();
-                self.stream(plan, frame, &mut |ev, s| {
-                    out.push(s);
-                    ev.check_held(out.len(), frame)
-                })?;
-                Ok(Evaluated::Vector(out))
+                let mut out = Held::default();
+                self.stream(plan, frame, &mut |ev, s| out.push(ev, s, frame))?;
+                Ok(Evaluated::Vector(out.series))
             }
             PlanKind::Subquery(_) => Err(QueryError::Execution("a range vector cannot stand here".to_owned())),
             PlanKind::Number(_) | PlanKind::String(_) => Ok(Evaluated::Vector(Vec::new())),
@@ -191,15 +207,29 @@ impl<'a> Evaluator<'a> {
 
     /// Hands the series of a vector to `sink`. What can be made series by series is never held together.
     pub(crate) fn stream(&mut self, plan: &Plan, frame: Frame, sink: Sink<'_, 'a>) -> Result<()> {
-        let by_series = !plan.invariant || frame.n <= 1;
-        match &plan.kind {
-            PlanKind::Select(select) if by_series => self.stream_select(select, frame, sink),
-            PlanKind::Binary(b) if by_series && b.is_with_scalar() => {
-                self.stream_with_scalar(b, plan.span, frame, sink)
+        let mut then: Vec<WithScalar<'_>> = Vec::new();
+        let mut at = plan;
+        let by_series = |plan: &Plan| !plan.invariant || frame.n <= 1;
+        while let PlanKind::Binary(b) = &at.kind
+            && by_series(at)
+            && b.is_with_scalar()
+        {
+            let swap = b.lhs.value_type == ValueType::Scalar;
+            let (scalar, vector) = if swap { (&b.lhs, &b.rhs) } else { (&b.rhs, &b.lhs) };
+            then.push(WithScalar { plan: b, scalar: self.scalar(scalar, frame)?, swap, span: at.span });
+            at = vector;
+        }
+        then.reverse();
+        let lookback = self.lookback_ms();
+        let counts_steps = self.steps.is_some();
+        match &at.kind {
+            PlanKind::Select(select) if by_series(at) => {
+                self.run(&Pipe { from: From::Select(select), then, frame, lookback, counts_steps }, sink)
             }
-            PlanKind::Call(f, args) if by_series && range_calls::takes_window(*f) => {
-                self.stream_range_call(*f, args, frame, sink)
+            PlanKind::Call(f, args) if by_series(at) && range_calls::takes_window(*f) => {
+                self.stream_range_call(*f, args, then, frame, sink)
             }
+            _ if !then.is_empty() => self.stream_with_scalars(at, &then, frame, sink),
             _ => match self.eval(plan, frame)? {
                 Evaluated::Vector(series) => series.into_iter().try_for_each(|s| sink(self, s)),
                 _ => Ok(()),

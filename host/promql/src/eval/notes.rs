@@ -53,6 +53,14 @@ impl Notes {
         }
     }
 
+    /// Takes over what another noted.
+    pub fn join(&mut self, other: Self) {
+        for (into, from) in [(&mut self.warnings, other.warnings), (&mut self.infos, other.infos)] {
+            let room = NOTES_MAX.saturating_sub(into.len());
+            into.extend(from.into_iter().take(room));
+        }
+    }
+
     /// Warnings and infos, with places when the query's text is known.
     pub fn texts(&self, query: &str) -> (Vec<String>, Vec<String>) {
         let list = |set: &BTreeSet<(String, Span2)>| {

@@ -6,11 +6,12 @@ use belfry_model::Histogram;
 use belfry_model::sample::{ResetHint, is_stale};
 
 use super::notes::Notes;
+use super::pipe::{From, Hand, Pipe, WithScalar};
 use super::rate::{self, Subject};
-use super::select::Window;
+use super::select::{Window, Windows};
 use super::vector::{Cell, Column, Frame, OutSeries};
-use super::{Evaluator, Result, Sink, labels_for_absent, slide};
-use crate::plan::Plan;
+use super::{Evaluator, Result, Sink, binary, labels_for_absent, slide};
+use crate::plan::{Plan, PlanKind};
 use crate::syntax::ast::{Extended, ValueType};
 use crate::syntax::functions::Function as F;
 use crate::syntax::span::Span;
@@ -321,8 +322,68 @@ pub(super) fn apply(
     })
 }
 
+/// A function over windows with its other arguments.
+pub(super) struct Over {
+    pub f: F,
+    pub scalars: Vec<Vec<f64>>,
+    pub windows: Windows,
+    /// Prometheus blames the first argument, the range vector or not.
+    pub arg0: Span,
+}
+
+impl Over {
+    pub fn keeps_name(&self) -> bool {
+        matches!(self.f, F::LastOverTime | F::FirstOverTime)
+    }
+
+    /// The values of one series, whose points are in `hand`.
+    pub fn column(
+        &self,
+        hand: &mut Hand,
+        metric: &str,
+        frame: Frame,
+        lookback: i64,
+        notes: &mut Notes,
+        column: &mut Column,
+    ) -> Result<()> {
+        let Self { f, scalars, windows, arg0 } = self;
+        let Hand { points, scratch, step_args, .. } = hand;
+        check_extended(*f, windows.extended, !points.histograms.is_empty())?;
+        let subject = Subject { metric, span: *arg0 };
+        if slide::handles(*f, points, windows, scalars) {
+            slide::evaluate(*f, points, windows, frame, scalars, scratch, &mut column.floats);
+        } else {
+            step_args.resize(scalars.len(), 0.0);
+            windows.each(points, frame, lookback, &mut |i, w| {
+                for (slot, s) in step_args.iter_mut().zip(scalars) {
+                    *slot = s[i];
+                }
+                if let Some(cell) = apply(*f, &w, step_args, subject, *arg0, notes)? {
+                    column.set(i, cell);
+                }
+                Ok(())
+            })?;
+        }
+        if matches!(f, F::Rate | F::Increase)
+            && !metric.is_empty()
+            && !["_total", "_sum", "_count", "_bucket"].iter().any(|s| metric.ends_with(s))
+            && column.floats.iter().any(|v| !is_stale(*v))
+        {
+            notes.possibly_no_counter(*arg0, metric);
+        }
+        Ok(())
+    }
+}
+
 impl<'a> Evaluator<'a> {
-    pub(super) fn stream_range_call(&mut self, f: F, args: &[Plan], frame: Frame, sink: Sink<'_, 'a>) -> Result<()> {
+    pub(super) fn stream_range_call(
+        &mut self,
+        f: F,
+        args: &[Plan],
+        then: Vec<WithScalar<'_>>,
+        frame: Frame,
+        sink: Sink<'_, 'a>,
+    ) -> Result<()> {
         let mut scalars: Vec<Vec<f64>> = Vec::new();
         let mut matrix: Option<&Plan> = None;
         for a in args {
@@ -333,60 +394,42 @@ impl<'a> Evaluator<'a> {
             }
         }
         let Some(matrix) = matrix else { return Ok(()) };
-        // Prometheus blames the first argument, the range vector or not.
         let arg0 = args.first().map_or(matrix.span, |a| a.span);
-        let keeps_name = matches!(f, F::LastOverTime | F::FirstOverTime);
         let lookback = self.lookback_ms();
-        let mut present = vec![false; if f == F::AbsentOverTime { frame.n } else { 0 }];
-        let mut step_args = vec![0.0; scalars.len()];
-        let mut scratch = slide::Scratch::default();
-        self.each_points(matrix, frame, &mut |ev, labels, inner_drop, points, windows| {
-            check_extended(f, windows.extended, !points.histograms.is_empty())?;
-            let metric = labels.metric().unwrap_or("");
-            let subject = Subject { metric, span: arg0 };
-            let mut column = Column::absent(frame.n);
-            if slide::handles(f, points, windows, &scalars) {
-                slide::evaluate(f, points, windows, frame, &scalars, &mut scratch, &mut column.floats);
-            } else {
-                let mut notes = std::mem::take(&mut ev.notes);
-                let outcome = windows.each(points, frame, lookback, &mut |i, w| {
-                    for (slot, s) in step_args.iter_mut().zip(&scalars) {
-                        *slot = s[i];
-                    }
-                    if let Some(cell) = apply(f, &w, &step_args, subject, arg0, &mut notes)? {
-                        column.set(i, cell);
-                    }
-                    Ok(())
-                });
-                ev.notes = notes;
-                outcome?;
-            }
-            if column.is_all_absent() {
-                return Ok(());
-            }
-            if f == F::AbsentOverTime {
-                present.iter_mut().enumerate().for_each(|(i, p)| *p |= column.is_present(i));
-                return Ok(());
-            }
-            if matches!(f, F::Rate | F::Increase)
-                && !metric.is_empty()
-                && !["_total", "_sum", "_count", "_bucket"].iter().any(|s| metric.ends_with(s))
-                && column.floats.iter().any(|v| !is_stale(*v))
-            {
-                ev.notes.possibly_no_counter(arg0, metric);
-            }
-            let drop_name = inner_drop || !keeps_name;
-            sink(ev, OutSeries { labels, drop_name, column })
-        })?;
-        if f == F::AbsentOverTime && !present.iter().all(|p| *p) {
-            let labels = labels_for_absent(matrix, self.selections);
-            let mut column = Column::absent(frame.n);
-            for (i, _) in present.iter().enumerate().filter(|(_, p)| !**p) {
-                column.floats[i] = 1.0;
-            }
-            sink(self, OutSeries { labels, drop_name: true, column })?;
+        let counts_steps = self.steps.is_some();
+        let over = |windows| Over { f, scalars, windows, arg0 };
+        let from = match &matrix.kind {
+            PlanKind::Select(s) => Some(From::Windows(s, over(Windows::of(s)))),
+            PlanKind::Subquery(s) => self.subquery(s, frame)?.map(|(inner, series)| From::Columns {
+                series,
+                inner,
+                over: over(Windows::of_subquery(s)),
+            }),
+            _ => return Err(QueryError::Execution("expected a range vector".to_owned())),
+        };
+        if f != F::AbsentOverTime {
+            return from.map_or(Ok(()), |from| self.run(&Pipe { from, then, frame, lookback, counts_steps }, sink));
         }
-        Ok(())
+        let mut present = vec![false; frame.n];
+        if let Some(from) = from {
+            self.run(&Pipe { from, then: Vec::new(), frame, lookback, counts_steps }, &mut |_, s| {
+                present.iter_mut().enumerate().for_each(|(i, p)| *p |= s.column.is_present(i));
+                Ok(())
+            })?;
+        }
+        if present.iter().all(|p| *p) {
+            return Ok(());
+        }
+        let labels = labels_for_absent(matrix, self.sources.selections);
+        let mut column = Column::absent(frame.n);
+        for (i, _) in present.iter().enumerate().filter(|(_, p)| !**p) {
+            column.floats[i] = 1.0;
+        }
+        let mut s = OutSeries { labels, drop_name: true, column };
+        for t in &then {
+            binary::with_scalar(t.plan, &mut s, &t.scalar, t.swap, t.span, &mut self.notes);
+        }
+        if s.column.is_all_absent() { Ok(()) } else { sink(self, s) }
     }
 }
 

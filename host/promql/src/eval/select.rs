@@ -5,9 +5,12 @@ use std::sync::Arc;
 use belfry_model::sample::{ResetHint, is_stale};
 use belfry_model::{Histogram, Labels, SampleBuf, TimestampMs};
 
+use super::memory;
+use super::pipe::Read;
+use super::steps::{self, StepCounts};
 use super::vector::{Cell, Column, Frame, OutSeries};
-use super::{Evaluator, Result, Sink, coarse};
-use crate::plan::{Plan, PlanKind, Select};
+use super::{Evaluator, Result, coarse};
+use crate::plan::{Plan, PlanKind, Select, SubqueryPlan};
 use crate::syntax::ast::Extended;
 use crate::{MatrixRow, PointValue, QueryError};
 
@@ -41,7 +44,7 @@ impl Points {
     }
 
     /// Takes what `buf` holds; may leave its own old memory there.
-    fn fill(&mut self, buf: &mut SampleBuf) {
+    pub fn fill(&mut self, buf: &mut SampleBuf) {
         self.fill_unchecked(buf);
         // Without a way out in the middle: so it is done several at a time.
         self.rising = !self.floats.windows(2).fold(false, |falls, p| falls | (p[1] < p[0]));
@@ -87,7 +90,7 @@ impl Points {
     }
 
     /// From a subquery's values. What they say of resets was about other neighbours, so it is forgotten.
-    fn fill_from_column(&mut self, column: &Column, frame: Frame) {
+    pub fn fill_from_column(&mut self, column: &Column, frame: Frame) {
         self.clear();
         for i in 0..column.len() {
             match column.get(i) {
@@ -164,68 +167,35 @@ pub(crate) struct Windows {
 }
 
 /// Takes the samples of each series of a range vector, and whether its name is to go.
-type PointsSink<'s, 'a> = &'s mut dyn FnMut(&mut Evaluator<'a>, Labels, bool, &Points, &Windows) -> Result<()>;
+type PointsSink<'s> = &'s mut dyn FnMut(&Evaluator<'_>, Labels, bool, &Points, &Windows) -> Result<()>;
 
 impl<'a> Evaluator<'a> {
-    /// Decodes one series; the buffer goes back with [`Evaluator::put_back`].
-    fn decode(&mut self, id: usize, index: usize) -> Result<SampleBuf> {
-        self.check_cancelled()?;
-        let mut buf = std::mem::take(&mut self.buf);
-        buf.clear();
-        let sets = self.sets;
-        if let Some(series) = sets.get(id).and_then(|s| s.series.get(index)) {
-            series.samples.decode(self.selections[id].range, &mut buf)?;
-        }
-        self.samples_read += buf.len() as u64;
-        self.points_peak.set(self.points_peak.get().max(buf.len() as u64));
-        if self.samples_read > self.limits.samples_max {
-            return Err(QueryError::Limit(format!(
-                "query processing would load too many samples into memory in query execution (limit {})",
-                self.limits.samples_max
-            )));
-        }
-        Ok(buf)
+    /// Decodes one series into `buf`; yields its labels.
+    fn decode(&mut self, id: usize, index: usize, buf: &mut SampleBuf) -> Result<Labels> {
+        self.sources.decode(id, index, buf)?;
+        self.count_read(Read { samples: buf.len() as u64, longest: buf.len() as u64, ..Read::default() })?;
+        let series = self.sources.sets.get(id).and_then(|s| s.series.get(index));
+        Ok(series.map_or_else(Labels::empty, |s| s.labels.clone()))
     }
 
-    fn put_back(&mut self, buf: SampleBuf) {
-        self.buf = buf;
-    }
-
-    fn series_labels(&self, id: usize) -> Vec<Labels> {
-        self.sets.get(id).map(|s| s.series.iter().map(|s| s.labels.clone()).collect()).unwrap_or_default()
-    }
-
-    pub(super) fn stream_select(&mut self, select: &Select, frame: Frame, sink: Sink<'_, 'a>) -> Result<()> {
-        for (i, labels) in self.series_labels(select.id).into_iter().enumerate() {
-            let mut buf = self.decode(select.id, i)?;
-            if select.statistics {
-                tell_resets(&mut buf);
-            }
-            self.refine(select, frame, &mut buf);
-            let column = if select.extended == Some(Extended::Smoothed) {
-                smoothed_column(&mut buf, select, frame, self.lookback_ms())
-            } else {
-                instant_column(&buf, select, frame, self.lookback_ms(), false)
-            };
-            self.put_back(buf);
-            if !column.is_all_absent() {
-                sink(self, OutSeries { labels, drop_name: false, column })?;
-            }
-        }
-        Ok(())
+    fn series_count(&self, id: usize) -> usize {
+        self.sources.sets.get(id).map_or(0, |s| s.series.len())
     }
 
     /// `timestamp(selector)`: the samples' own times.
     pub(super) fn timestamps(&mut self, select: &Select, frame: Frame, only_floats: bool) -> Result<Vec<OutSeries>> {
         let mut out = Vec::new();
-        for (i, labels) in self.series_labels(select.id).into_iter().enumerate() {
-            let mut buf = self.decode(select.id, i)?;
+        let mut buf = SampleBuf::default();
+        for i in 0..self.series_count(select.id) {
+            let labels = self.decode(select.id, i, &mut buf)?;
             if only_floats && buf.histograms.iter().any(Option::is_some) {
                 return Err(QueryError::Execution("info sample should be float".to_owned()));
             }
             self.refine(select, frame, &mut buf);
             let column = instant_column(&buf, select, frame, self.lookback_ms(), true);
-            self.put_back(buf);
+            if let Some(counts) = &mut self.steps {
+                steps::count_values(counts, &column);
+            }
             if !column.is_all_absent() {
                 out.push(OutSeries { labels, drop_name: true, column });
             }
@@ -234,36 +204,38 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(super) fn lookback_ms(&self) -> i64 {
-        self.limits.lookback.as_millis().min(i64::MAX as u128) as i64
+        self.sources.limits.lookback.as_millis().min(i64::MAX as u128) as i64
     }
 
     /// Calls `each` for every series of a range vector, with its samples.
-    pub(super) fn each_points(&mut self, plan: &Plan, frame: Frame, each: PointsSink<'_, 'a>) -> Result<()> {
+    pub(super) fn each_points(&mut self, plan: &Plan, frame: Frame, each: PointsSink<'_>) -> Result<()> {
         let mut points = Points::default();
         match &plan.kind {
             PlanKind::Select(s) => {
-                let windows = Windows { range: s.range, offset: s.offset, at: s.at, extended: s.extended };
-                for (i, labels) in self.series_labels(s.id).into_iter().enumerate() {
-                    let mut buf = self.decode(s.id, i)?;
+                let windows = Windows::of(s);
+                let mut buf = SampleBuf::default();
+                for i in 0..self.series_count(s.id) {
+                    let labels = self.decode(s.id, i, &mut buf)?;
                     if s.statistics {
                         tell_resets(&mut buf);
                     }
                     self.refine(s, frame, &mut buf);
                     points.fill(&mut buf);
-                    self.put_back(buf);
                     each(self, labels, false, &points, &windows)?;
                 }
             }
             PlanKind::Subquery(s) => {
-                let windows = Windows { range: s.range, offset: s.offset, at: s.at, extended: None };
+                let windows = Windows::of_subquery(s);
+                // As the whole answer, what it reads counts at its end.
+                let outer = self.steps.take();
                 let inner = s.frame(frame);
-                if inner.n as u64 > self.limits.points_max {
-                    return Err(QueryError::Limit(format!("a subquery has {} steps", inner.n)));
-                }
-                if inner.n == 0 {
-                    return Ok(());
-                }
-                for series in self.vector(&s.expr, inner)? {
+                self.steps = outer.as_ref().map(|_| vec![0; inner.n]);
+                let all = self.subquery_values(s, inner);
+                let read = self.steps.take().unwrap_or_default().iter().sum();
+                self.steps = outer;
+                self.add_steps(Some(vec![read]));
+                let all = all?;
+                for series in all {
                     points.fill_from_column(&series.column, inner);
                     each(self, series.labels, series.drop_name, &points, &windows)?;
                 }
@@ -273,11 +245,38 @@ impl<'a> Evaluator<'a> {
         Ok(())
     }
 
+    /// The values of a subquery, and their steps; `None` when there are no steps.
+    pub(super) fn subquery(&mut self, s: &SubqueryPlan, frame: Frame) -> Result<Option<(Frame, Vec<OutSeries>)>> {
+        // They count where they are used.
+        let steps = self.steps.take();
+        let inner = s.frame(frame);
+        let all = self.subquery_values(s, inner);
+        self.steps = steps;
+        all.map(|all| (inner.n > 0).then_some((inner, all)))
+    }
+
+    fn subquery_values(&mut self, s: &SubqueryPlan, inner: Frame) -> Result<Vec<OutSeries>> {
+        if inner.n as u64 > self.sources.limits.points_max {
+            let max = self.sources.limits.points_max;
+            return Err(QueryError::Limit(format!(
+                "a subquery has {} steps, more than the limit of {max} points",
+                inner.n
+            )));
+        }
+        if inner.n == 0 { Ok(Vec::new()) } else { self.vector(&s.expr, inner) }
+    }
+
     /// A range vector as the whole answer: the samples as they are.
     pub(super) fn matrix(&mut self, plan: &Plan, frame: Frame) -> Result<Vec<MatrixRow>> {
         let mut rows: Vec<(OutSeries, Vec<(TimestampMs, PointValue)>)> = Vec::new();
         let lookback = self.lookback_ms();
-        self.each_points(plan, frame, &mut |_, labels, drop_name, points, windows| {
+        let direct = matches!(plan.kind, PlanKind::Select(_));
+        let mut held = 0;
+        let mut counts = self.steps.as_ref().filter(|_| direct).map(|_| vec![0; frame.n]);
+        self.each_points(plan, frame, &mut |ev, labels, drop_name, points, windows| {
+            if let Some(counts) = &mut counts {
+                windows.count(points, frame, lookback, counts)?;
+            }
             let mut out: Vec<(TimestampMs, PointValue)> = Vec::new();
             windows.each(points, frame, lookback, &mut |_, w| {
                 let floats = w.times.iter().zip(w.floats).map(|(t, f)| (TimestampMs(*t), PointValue::Float(*f)));
@@ -287,11 +286,15 @@ impl<'a> Evaluator<'a> {
                 Ok(())
             })?;
             out.sort_by_key(|(t, _)| *t);
+            let histograms = points.histograms.iter().map(|h| memory::histogram_bytes(h)).sum::<u64>();
+            held += memory::SERIES_BYTES + memory::POINT_BYTES * out.capacity() as u64 + histograms;
+            ev.check_bytes(held)?;
             if !out.is_empty() {
                 rows.push((OutSeries { labels, drop_name, column: Column::default() }, out));
             }
             Ok(())
         })?;
+        self.add_steps(counts);
         let mut rows: Vec<MatrixRow> = rows
             .into_iter()
             .map(|(s, points)| {
@@ -309,9 +312,25 @@ impl<'a> Evaluator<'a> {
 }
 
 impl Windows {
+    pub fn of(s: &Select) -> Self {
+        Self { range: s.range, offset: s.offset, at: s.at, extended: s.extended }
+    }
+
+    pub fn of_subquery(s: &SubqueryPlan) -> Self {
+        Self { range: s.range, offset: s.offset, at: s.at, extended: None }
+    }
+
     /// The end of the window at evaluation time `t`.
     pub fn end_at(&self, t: i64) -> i64 {
         self.at.unwrap_or(t).saturating_sub(self.offset)
+    }
+
+    /// Adds the samples of each step's window.
+    pub fn count(&self, points: &Points, frame: Frame, lookback: i64, counts: &mut StepCounts) -> Result<()> {
+        self.each(points, frame, lookback, &mut |i, w| {
+            counts[i] += w.times.len() as u64 + w.histograms.iter().map(|h| steps::size(h)).sum::<u64>();
+            Ok(())
+        })
     }
 
     /// Slides over the steps; steps whose window is empty are left out.
@@ -360,7 +379,7 @@ impl Windows {
 }
 
 /// Fills in what histograms do not say of resets themselves.
-fn tell_resets(buf: &mut SampleBuf) {
+pub(super) fn tell_resets(buf: &mut SampleBuf) {
     let mut previous: Option<Arc<Histogram>> = None;
     for slot in &mut buf.histograms {
         let Some(h) = slot else { continue };
@@ -375,7 +394,13 @@ fn tell_resets(buf: &mut SampleBuf) {
 }
 
 /// At every step the newest sample that is not older than `lookback`; nothing behind a stale marker.
-fn instant_column(buf: &SampleBuf, select: &Select, frame: Frame, lookback: i64, timestamps: bool) -> Column {
+pub(super) fn instant_column(
+    buf: &SampleBuf,
+    select: &Select,
+    frame: Frame,
+    lookback: i64,
+    timestamps: bool,
+) -> Column {
     let mut column = Column::absent(frame.n);
     let mut hi = 0;
     for i in 0..frame.n {
@@ -399,7 +424,7 @@ fn instant_column(buf: &SampleBuf, select: &Select, frame: Frame, lookback: i64,
 }
 
 /// At every step the value on the line between the samples around it.
-fn smoothed_column(buf: &mut SampleBuf, select: &Select, frame: Frame, lookback: i64) -> Column {
+pub(super) fn smoothed_column(buf: &mut SampleBuf, select: &Select, frame: Frame, lookback: i64) -> Column {
     let mut column = Column::absent(frame.n);
     let mut points = Points::default();
     points.fill(buf);

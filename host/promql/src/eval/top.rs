@@ -15,6 +15,9 @@ use crate::plan::AggregatePlan;
 use crate::syntax::ast::AggregateOp as Op;
 use crate::syntax::span::Span;
 
+/// A group's heap and bar at one step.
+const STEP_BYTES: usize = size_of::<BinaryHeap<Entry>>() + size_of::<f64>();
+
 /// With a larger k little is forgotten, and keeping all is cheaper.
 pub(super) const K_MAX: f64 = 1024.0;
 
@@ -101,7 +104,9 @@ impl<'a> Evaluator<'a> {
                 ev.notes.histogram_ignored(span, a.op.as_str());
             }
             series.push((s.labels, s.drop_name));
-            ev.check_points(held)
+            ev.check_points(held)?;
+            let own = groups.len() * frame.n * STEP_BYTES + series.len() * size_of::<(Labels, bool)>();
+            ev.check_bytes(held * size_of::<Entry>() as u64 + own as u64)
         })?;
         let mut place: HashMap<u32, usize> = HashMap::new();
         let mut out: Vec<OutSeries> = Vec::new();
