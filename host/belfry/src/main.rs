@@ -14,6 +14,7 @@ mod commands;
 mod demo;
 mod driver;
 mod engine;
+mod helpers;
 mod out;
 mod plugins;
 mod process;

@@ -12,9 +12,10 @@ use belfry_model::{Clock, SeriesRead, TimestampMs};
 use belfry_promql::cache::{CacheCounts, ResultCache};
 use belfry_promql::{Answer, Query, QueryError, QueryLimits, QueryTime};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::engine::Pass;
+use crate::helpers::Helpers;
 
 /// Queries evaluated at a time: they are bound by the CPU, and two more keep it busy while others read.
 const SPARE_QUERIES: usize = 2;
@@ -35,7 +36,8 @@ pub struct Queries {
     /// Samples older than this are final.
     late: Duration,
     kept: Mutex<ResultCache>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
+    helpers: Arc<Helpers>,
     waiting: AtomicU64,
     evaluated: AtomicU64,
     failed: AtomicU64,
@@ -79,7 +81,8 @@ impl Queries {
             clock,
             late,
             kept: Mutex::default(),
-            places: Semaphore::new(cores + SPARE_QUERIES),
+            places: Arc::new(Semaphore::new(cores + SPARE_QUERIES)),
+            helpers: Arc::new(Helpers::new(cores)),
             waiting: AtomicU64::new(0),
             evaluated: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -197,16 +200,32 @@ impl Queries {
         let waiting = Waiting(&self.waiting);
         tokio::time::timeout(self.time_max, async {
             let mut lap = Lap { clock: &*self.clock, begun: self.clock.monotonic() };
-            let place = self.places.acquire().await;
+            let place = self.places.clone().acquire_owned().await;
             drop(waiting);
             timings.queued += lap.next();
-            let _place = place.map_err(|_| QueryFault::Busy)?;
+            let place = place.map_err(|_| QueryFault::Busy)?;
             let fetched = query.fetch(reader).await?;
             timings.prepared += lap.next();
             let cancel = Cancel::default();
             let _cancel_on_drop = CancelOnDrop(cancel.clone());
-            let answer = tokio::task::spawn_blocking(move || fetched.evaluate(&cancel));
-            let answer = answer.await.map_err(|e| QueryFault::Broken(e.to_string()))??;
+            let (send, answer) = oneshot::channel();
+            let helpers = self.helpers.clone();
+            let work = tokio::task::spawn_blocking(move || {
+                let at_work = helpers.evaluation();
+                // Nobody may wait for it any more.
+                let _ = send.send(fetched.evaluate_with(&cancel, &*helpers));
+                drop(at_work);
+                // The answer need not wait until the series are given back; the next query does.
+                drop(fetched);
+                drop(place);
+            });
+            let answer = match answer.await {
+                Ok(answer) => answer?,
+                Err(_) => {
+                    let what = work.await.map_or_else(|e| e.to_string(), |()| "it gave no answer".to_owned());
+                    return Err(QueryFault::Broken(what));
+                }
+            };
             timings.evaluated += lap.next();
             Ok(answer)
         })
