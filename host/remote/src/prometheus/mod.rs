@@ -97,7 +97,7 @@ impl Shared {
         self.client.ask(ask).await.map_err(|e: HttpError| away(e.to_string()))
     }
 
-    async fn write_v2(&self, shipment: &Shipment) -> Result<Option<()>, SendError> {
+    async fn write_v2(&self, shipment: &Shipment) -> Result<V2, SendError> {
         let samples = shipment.samples();
         let message = {
             let mut known = self.metadata.lock();
@@ -112,9 +112,44 @@ impl Shared {
         // Who does not say how much was written has taken the request for one of version 1, and wrote nothing.
         let understood = write::written(&answer).is_some() || samples == 0;
         if answer.status == http::StatusCode::UNSUPPORTED_MEDIA_TYPE || answer.status.is_success() && !understood {
-            return Ok(None);
+            return Ok(V2::NotUnderstood);
         }
-        write::outcome(&answer, samples).map(Some)
+        if answer.status == http::StatusCode::PAYLOAD_TOO_LARGE && shipment.series.len() > 1 {
+            return Ok(V2::TooLarge);
+        }
+        write::outcome(&answer, samples).map(|()| V2::Taken)
+    }
+}
+
+/// What became of a request of version 2.
+enum V2 {
+    Taken,
+    /// Smaller ones may be taken.
+    TooLarge,
+    NotUnderstood,
+}
+
+impl Prometheus {
+    /// What a proxy or an engine finds too large goes in two parts, and those again if they must.
+    async fn send_in_halves(&self, shipment: &Shipment) -> Result<Sent, SendError> {
+        let (first, second) = shipment.series.split_at(shipment.series.len() / 2);
+        let (mut sent, mut refused, mut why) = (Sent::default(), 0, None);
+        for (series, metadata) in [(first, shipment.metadata.as_slice()), (second, &[])] {
+            let half = Shipment { series: series.to_vec(), metadata: metadata.to_vec() };
+            match self.send(&half).await {
+                Ok(done) => sent.left_out += done.left_out,
+                Err(SendError::Refused { reason, samples }) => {
+                    refused += samples.unwrap_or_else(|| half.samples());
+                    why = Some(reason);
+                }
+                // All of it is sent again.
+                Err(away) => return Err(away),
+            }
+        }
+        match why {
+            Some(reason) => Err(SendError::Refused { reason, samples: Some(refused) }),
+            None => Ok(sent),
+        }
     }
 }
 
@@ -127,13 +162,18 @@ impl Engine for Prometheus {
     async fn send(&self, shipment: &Shipment) -> Result<Sent, SendError> {
         let shared = &self.shared;
         if shared.options.protocol == Protocol::V2 && !shared.only_v1.load(Ordering::Relaxed) {
-            if shared.write_v2(shipment).await?.is_some() {
-                return Ok(Sent::default());
+            match shared.write_v2(shipment).await? {
+                V2::Taken => return Ok(Sent::default()),
+                V2::TooLarge if shipment.series.len() > 1 => return self.send_in_halves(shipment).await,
+                V2::TooLarge | V2::NotUnderstood => {}
             }
             tracing::warn!("the storage engine does not understand remote write 2.0: it gets 1.0 from now on");
             shared.only_v1.store(true, Ordering::Relaxed);
         }
         let answer = shared.write(&write::v1(shipment), Protocol::V1).await?;
+        if answer.status == http::StatusCode::PAYLOAD_TOO_LARGE && shipment.series.len() > 1 {
+            return self.send_in_halves(shipment).await;
+        }
         write::outcome(&answer, shipment.samples()).map(|()| Sent::default())
     }
 
@@ -145,3 +185,7 @@ impl Engine for Prometheus {
         Some(Arc::new(read::Reader(self.shared.clone())))
     }
 }
+
+#[cfg(test)]
+#[path = "send_tests.rs"]
+mod tests;
