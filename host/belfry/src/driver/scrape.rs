@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use belfry_config::types::scrape::Scrape;
 use belfry_ingest::Ingest;
-use belfry_ingest::scrape::client::{ACCEPT_TEXT, Ask, JobClient, accept_native};
+use belfry_ingest::scrape::client::{ACCEPT_TEXT, Ask, AskPace, JobClient, accept_native};
 use belfry_ingest::scrape::{
     ActiveTarget, Answer, Group, Job, JobStatus, Kept, Outcome, Pace, ScrapeError, Scraper, Target, TargetHealth,
     Targets,
@@ -380,6 +380,7 @@ impl TargetWork {
             timeout: self.target.timeout,
             body_bytes_max: self.job.limits.body_bytes,
             accept: &self.accept,
+            pace: AskPace::Timeout,
         };
         let fetched = tokio::select! {
             () = stop.cancelled() => None,

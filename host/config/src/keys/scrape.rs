@@ -70,6 +70,12 @@ static DNS: TableSpec = TableSpec {
         key("names", Texts, Required, "Names, like \"_metrics._tcp.example.org\"."),
         key("type", Word(&["A", "AAAA", "MX", "NS", "SRV"]), Default("\"SRV\""), "What is looked up."),
         key("port", Whole { min: 1, max: 65_535 }, Optional, "For all but SRV, which knows its port."),
+        key(
+            "server",
+            Text,
+            Optional,
+            "The name server, like \"10.0.0.2\" or \"127.0.0.1:5353\"; else the machine's own.",
+        ),
         key("refresh", Duration, Default("\"30s\""), "How often."),
     ],
 };

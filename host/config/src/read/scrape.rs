@@ -1,6 +1,7 @@
 //! `[[scrape]]`.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use belfry_model::labels::is_legacy_name;
@@ -179,8 +180,16 @@ fn discoveries(view: View<'_>, context: &mut Context<'_>) -> Vec<Discovery> {
             let message = format!("`port` is missing: an {kind} record does not tell one");
             context.error(table.at, message, "add port = 9100, for example");
         }
+        let server = table.text("server").and_then(|text| {
+            let found = name_server(text);
+            if found.is_none() {
+                let message = format!("`server`: \"{text}\" is no address of a name server");
+                context.error(table.place("server"), message, "write it like \"10.0.0.2\" or \"127.0.0.1:5353\"");
+            }
+            found
+        });
         let names = table.texts("names");
-        out.extend(refresh(table, context).map(|refresh| Discovery::Dns { names, kind, port, refresh }));
+        out.extend(refresh(table, context).map(|refresh| Discovery::Dns { names, kind, port, server, refresh }));
     }
     for table in view.tables("http") {
         let Some(url) = table.string("url") else { continue };
@@ -192,6 +201,12 @@ fn discoveries(view: View<'_>, context: &mut Context<'_>) -> Vec<Discovery> {
         out.extend(refresh(table, context).map(|refresh| Discovery::Http { url, http, refresh }));
     }
     out
+}
+
+/// By number: a name would have to be looked up first.
+fn name_server(text: &str) -> Option<SocketAddr> {
+    let found: Option<SocketAddr> = text.parse().ok();
+    found.or_else(|| Some((text.parse::<IpAddr>().ok()?, 53).into())).filter(|a| a.port() != 0)
 }
 
 pub(super) fn http(view: View<'_>, context: &mut Context<'_>) -> Http {

@@ -1,6 +1,7 @@
 //! `[[scrape]]`, checked.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -80,6 +81,8 @@ pub enum Discovery {
         kind: String,
         /// For all but SRV.
         port: Option<u16>,
+        /// Who is asked, unless it is whom the machine asks.
+        server: Option<SocketAddr>,
         /// How often.
         refresh: Duration,
     },

@@ -133,6 +133,17 @@ pub struct Ask<'a> {
     pub body_bytes_max: u64,
     /// Formats wanted.
     pub accept: &'a str,
+    /// What the target is told of our pace.
+    pub pace: AskPace,
+}
+
+/// What the one that is asked is told of our pace.
+#[derive(Clone, Copy, Debug)]
+pub enum AskPace {
+    /// A scrape: how long we wait.
+    Timeout,
+    /// A list of targets: how often we ask.
+    Refresh(Duration),
 }
 
 /// What Prometheus 3 asks for.
@@ -260,11 +271,14 @@ impl JobClient {
         let bad = |what: &str| ScrapeError::Failed(format!("{what} cannot be sent"));
         let mut request = Request::get(url.as_str()).body(Empty::new()).map_err(|_| bad("the address"))?;
         let headers = request.headers_mut();
-        let seconds = ask.timeout.as_secs_f64().to_string();
+        let (pace, seconds) = match ask.pace {
+            AskPace::Timeout => ("x-prometheus-scrape-timeout-seconds", ask.timeout),
+            AskPace::Refresh(refresh) => ("x-prometheus-refresh-interval-seconds", refresh),
+        };
         headers.insert(header::ACCEPT, HeaderValue::from_str(ask.accept).map_err(|_| bad("`Accept`"))?);
         headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("Belfry/", env!("CARGO_PKG_VERSION"))));
-        if let Ok(seconds) = HeaderValue::from_str(&seconds) {
-            headers.insert("x-prometheus-scrape-timeout-seconds", seconds);
+        if let Ok(seconds) = HeaderValue::from_str(&seconds.as_secs_f64().to_string()) {
+            headers.insert(pace, seconds);
         }
         let packed = if self.options.compression { "gzip" } else { "identity" };
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(packed));

@@ -48,7 +48,8 @@ fn options() -> HttpOptions {
 
 async fn fetch(url: &Url, options: HttpOptions, max: u64) -> (Result<BodyFormat, ScrapeError>, String) {
     let mut body = Vec::new();
-    let ask = Ask { url, timeout: Duration::from_secs(5), body_bytes_max: max, accept: ACCEPT_TEXT };
+    let ask =
+        Ask { url, timeout: Duration::from_secs(5), body_bytes_max: max, accept: ACCEPT_TEXT, pace: AskPace::Timeout };
     let got = JobClient::new(options).unwrap().fetch(&mut Kept::default(), ask, &mut body).await;
     (got, String::from_utf8(body).unwrap())
 }
@@ -107,7 +108,13 @@ async fn a_token_comes_from_its_file_each_time() {
     })
     .unwrap();
     let mut kept = Kept::default();
-    let ask = Ask { url: &url, timeout: Duration::from_secs(5), body_bytes_max: 0, accept: ACCEPT_TEXT };
+    let ask = Ask {
+        url: &url,
+        timeout: Duration::from_secs(5),
+        body_bytes_max: 0,
+        accept: ACCEPT_TEXT,
+        pace: AskPace::Timeout,
+    };
     client.fetch(&mut kept, ask, &mut Vec::new()).await.unwrap();
     std::fs::write(&folder, "second\n").unwrap();
     client.fetch(&mut kept, ask, &mut Vec::new()).await.unwrap();
@@ -189,7 +196,13 @@ async fn a_connection_is_kept_and_made_anew_when_the_target_closed_it() {
     let (url, served) = keeping_peer(vec![2, 1]).await;
     let client = JobClient::new(options()).unwrap();
     let (mut kept, mut body) = (Kept::default(), Vec::new());
-    let ask = Ask { url: &url, timeout: Duration::from_secs(30), body_bytes_max: 0, accept: ACCEPT_TEXT };
+    let ask = Ask {
+        url: &url,
+        timeout: Duration::from_secs(30),
+        body_bytes_max: 0,
+        accept: ACCEPT_TEXT,
+        pace: AskPace::Timeout,
+    };
     for n in 0..3 {
         let format = client.fetch(&mut kept, ask, &mut body).await;
         assert_eq!(format, Ok(BodyFormat::Text(TextFormat::Prometheus)), "request {n}");
@@ -197,4 +210,20 @@ async fn a_connection_is_kept_and_made_anew_when_the_target_closed_it() {
     }
     served.await.unwrap();
     assert!(client.fetch(&mut kept, ask, &mut body).await.is_err(), "nobody listens any more");
+}
+
+/// As Prometheus' `http_sd_configs` asks, with our own name.
+#[tokio::test]
+async fn a_service_of_targets_is_told_who_asks_and_how_often() {
+    let (url, served) = peer(vec![answer("200 OK\r\nContent-Type: application/json", b"[]")]).await;
+    let pace = AskPace::Refresh(Duration::from_millis(1500));
+    let ask = Ask { url: &url, timeout: Duration::from_secs(5), body_bytes_max: 0, accept: "application/json", pace };
+    let mut body = Vec::new();
+    JobClient::new(options()).unwrap().fetch_any(ask, &mut body).await.unwrap();
+    assert_eq!(body, b"[]");
+    let seen = served.await.unwrap().remove(0);
+    for line in ["x-prometheus-refresh-interval-seconds: 1.5", "accept: application/json", "user-agent: Belfry/"] {
+        assert!(seen.contains(&format!("\r\n{line}")), "{seen}");
+    }
+    assert!(!seen.contains("scrape-timeout"), "{seen}");
 }

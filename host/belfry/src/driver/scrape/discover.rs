@@ -2,13 +2,14 @@
 //!
 //! Invariant: what cannot be had now is told as an error, and what was known before goes on.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use belfry_config::types::scrape::Discovery;
 use belfry_config::{target_files, targets_from_file, targets_from_json};
 use belfry_ingest::scrape::Group;
-use belfry_ingest::scrape::client::{Ask, JobClient};
+use belfry_ingest::scrape::client::{Ask, AskPace, JobClient};
 use belfry_ingest::scrape::discovery::{Dns, DnsKind};
 use belfry_model::LabelsBuilder;
 use tokio::sync::mpsc;
@@ -36,11 +37,11 @@ pub async fn run(number: usize, discovery: Discovery, tell: mpsc::Sender<News>, 
     let refresh = match &discovery {
         Discovery::File { refresh, .. } | Discovery::Dns { refresh, .. } | Discovery::Http { refresh, .. } => *refresh,
     };
-    let mut last = None;
+    let (mut last, mut names) = (None, BTreeMap::new());
     loop {
         let found = tokio::select! {
             () = stop.cancelled() => return,
-            found = look(&discovery) => found,
+            found = look(&discovery, &mut names) => found,
         };
         if let Err(error) = &found {
             tracing::warn!(error, "targets could not be discovered; those known go on");
@@ -59,26 +60,46 @@ pub async fn run(number: usize, discovery: Discovery, tell: mpsc::Sender<News>, 
     }
 }
 
-async fn look(discovery: &Discovery) -> Result<Vec<Group>, String> {
+/// What was found last for each name of DNS.
+type Names = BTreeMap<String, Vec<Group>>;
+
+async fn look(discovery: &Discovery, known: &mut Names) -> Result<Vec<Group>, String> {
     match discovery {
         Discovery::File { files, .. } => {
             let files = files.clone();
             let read = tokio::task::spawn_blocking(move || read_files(&files)).await;
             read.unwrap_or_else(|e| Err(e.to_string()))
         }
-        Discovery::Dns { names, kind, port, .. } => {
-            let dns = Dns::new()?;
-            let mut groups = Vec::new();
+        Discovery::Dns { names, kind, port, server, .. } => {
+            let dns = Dns::new(*server)?;
+            let (mut answered, mut failed) = (false, None);
             for name in names {
-                groups.push(dns.look_up(name, DnsKind::named(kind), port.unwrap_or(0)).await?);
+                match dns.look_up(name, DnsKind::named(kind), port.unwrap_or(0)).await {
+                    Ok(groups) => {
+                        answered = true;
+                        known.insert(name.clone(), groups);
+                    }
+                    Err(error) => failed = Some(error),
+                }
             }
-            Ok(groups)
+            // A name that fails does not hold back the others' news, as with Prometheus.
+            match failed {
+                Some(error) if !answered => return Err(error),
+                Some(error) => tracing::warn!(error, "a name cannot be looked up; its targets that are known go on"),
+                None => {}
+            }
+            Ok(known.values().flatten().cloned().collect())
         }
-        Discovery::Http { url, http, .. } => {
+        Discovery::Http { url, http, refresh } => {
             let client = JobClient::new(spec::http(http, None))?;
             let parsed = Url::parse(url).map_err(|e| e.to_string())?;
-            let ask =
-                Ask { url: &parsed, timeout: LIST_TIMEOUT, body_bytes_max: LIST_BYTES_MAX, accept: "application/json" };
+            let ask = Ask {
+                url: &parsed,
+                timeout: LIST_TIMEOUT,
+                body_bytes_max: LIST_BYTES_MAX,
+                accept: "application/json",
+                pace: AskPace::Refresh(*refresh),
+            };
             let mut body = Vec::new();
             // The address may hold a token; its host says enough.
             let host = parsed.host_str().unwrap_or_default();
