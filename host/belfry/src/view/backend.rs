@@ -261,12 +261,12 @@ async fn readiness(app: &App) -> Readiness {
         Err(_) => (CheckStatus::Failed, format!("no answer within {CHECK_TIMEOUT:?}")),
     };
     checks.push(check("state", status, true, message, took));
-    let bad: Vec<String> = plugins::plugins(app).into_iter().filter(|p| !p.reason.is_empty()).map(|p| p.name).collect();
     let jumped = app.notices.lock().get(clock_watch::JUMPED).map(|n| format!("{} {}", n.title, n.text));
     checks.push(match jumped {
         None => check("clock", CheckStatus::Ok, false, "it goes on evenly".to_owned(), 0.0),
         Some(why) => check("clock", CheckStatus::Degraded, false, why, 0.0),
     });
+    let bad: Vec<String> = plugins::plugins(app).into_iter().filter(|p| !p.reason.is_empty()).map(|p| p.name).collect();
     checks.push(match bad.is_empty() {
         true => check("plugins", CheckStatus::Ok, false, "all run".to_owned(), 0.0),
         false => check("plugins", CheckStatus::Degraded, false, format!("with a problem: {}", bad.join(", ")), 0.0),
