@@ -75,7 +75,10 @@ mod tests {
     /// How many helped.
     fn helped(helpers: &Helpers) -> usize {
         let came = AtomicUsize::new(0);
-        helpers.run(&|| drop(came.fetch_add(1, Relaxed)), &mut || {});
+        let help = || {
+            came.fetch_add(1, Relaxed);
+        };
+        helpers.run(&help, &mut || {});
         came.into_inner()
     }
 
