@@ -229,6 +229,17 @@ fn a_sign_binds_weaker_than_a_power() {
     assert!(matches!(inner.kind, DurationKind::Unary(..)), "{inner:?}");
 }
 
+/// `+Inf ^ a` is `+(Inf ^ a)`: infinity gets its sign everywhere but before `^`.
+#[test]
+fn infinity_before_a_power_has_no_sign() {
+    let long = format!("Inf ^ {} % -Inf ^ b", "a".repeat(100));
+    for (text, printed) in [("Inf ^ a % Inf", "Inf ^ a % +Inf"), ("-Inf ^ +Inf", "-Inf ^ +Inf"), (&long, &long)] {
+        let expr = parse(text).expect("it parses");
+        assert_eq!(expr.to_string(), printed);
+        assert_eq!(parse(&format_expr(&expr)).map(|e| e.to_string()), Ok(printed.to_owned()), "{text}");
+    }
+}
+
 /// As Prometheus does: what tools generate is long, not nested.
 #[test]
 fn a_thousand_terms_in_a_row_are_taken() {

@@ -158,6 +158,7 @@ fn promql() -> Vec<Vec<u8>> {
         "histogram_quantile(0.9, sum by (le) (rate(h_bucket[5m:30s] @ end())))",
         "label_replace(up, \"a\", \"$1\", \"b\", \"(.*)\") unless -1e3 ^ 0x1F % Inf or vector(NaN)",
         "{\"süß\", a=\"\\u00e4\"} and absent_over_time(a[1d]) # comment",
+        "a % Inf ^ b - -Inf ^ +Inf ^ c",
     ]
     .map(|s| s.as_bytes().to_vec())
     .to_vec()

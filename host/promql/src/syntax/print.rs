@@ -6,8 +6,8 @@ use belfry_model::duration::format_duration;
 use belfry_model::labels::is_legacy_name;
 
 use super::ast::{
-    Aggregate, At, Binary, Cardinality, DurationExpr, DurationKind, Expr, ExprKind, Extended, Grouping, Modifiers,
-    NumberLiteral, VectorSelector,
+    Aggregate, At, Binary, BinaryOp, Cardinality, DurationExpr, DurationKind, Expr, ExprKind, Extended, Grouping,
+    Modifiers, NumberLiteral, VectorSelector,
 };
 use super::quote::quote;
 
@@ -138,6 +138,12 @@ fn operator(b: &Binary) -> String {
     out
 }
 
+/// What stands before `^` and prints with a sign that is not its own: `+Inf ^ a` would be `+(Inf ^ a)`.
+fn unsigned_base(b: &Binary) -> Option<&'static str> {
+    let infinite = matches!(b.lhs.kind, ExprKind::Number(n) if n.value == f64::INFINITY);
+    (b.op == BinaryOp::Pow && infinite).then_some("Inf")
+}
+
 fn subquery_suffix(s: &super::ast::Subquery) -> String {
     let step = s.step.as_ref().map(ToString::to_string).unwrap_or_default();
     format!("[{}:{step}]{}", s.range, s.modifiers)
@@ -176,7 +182,10 @@ impl fmt::Display for Expr {
                     operators.push(b);
                     at = &b.lhs;
                 }
-                write!(f, "{at}")?;
+                match operators.last().and_then(|b| unsigned_base(b)) {
+                    Some(base) => f.write_str(base)?,
+                    None => write!(f, "{at}")?,
+                }
                 operators.into_iter().rev().try_for_each(|b| write!(f, " {} {}", operator(b), b.rhs))
             }
             ExprKind::Unary(op, e) => write!(f, "{}{e}", op.as_str()),
@@ -217,7 +226,10 @@ fn pretty(e: &Expr, level: usize, out: &mut String) {
     };
     match &e.kind {
         ExprKind::Binary(b) => {
-            pretty(&b.lhs, level + 1, out);
+            match unsigned_base(b) {
+                Some(base) => _ = write!(out, "{}{base}", indent(level + 1)),
+                None => pretty(&b.lhs, level + 1, out),
+            }
             let _ = write!(out, "\n{pad}{}\n", operator(b));
             pretty(&b.rhs, level + 1, out);
         }
