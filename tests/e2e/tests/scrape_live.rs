@@ -1,11 +1,12 @@
 //! Scraping against unmodified peers where their own protocol matters: TLS with certificates of both sides and a
-//! password, targets from a web service, native histograms. The peers are looked for in the folder that `BELFRY_PEERS`
-//! names; a test whose peer is not there says so and is skipped.
+//! password, targets from a web service and from a name server, native histograms. The peers are looked for in the folder
+//! that `BELFRY_PEERS` names; a test whose peer is not there says so and is skipped.
 
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -29,9 +30,12 @@ fn free_address() -> String {
     listener.local_addr().expect("an address").to_string()
 }
 
+/// For what comes with the next scrape; a lookup of a name may have to run into its time-out first.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 async fn until(belfry: &Belfry, promql: &str, wanted: Option<f64>) {
     let what = format!("{promql} to be {wanted:?}\n{}", belfry.log());
-    wait_until(&what, SOON, async || {
+    wait_until(&what, PATIENCE, async || {
         let found = belfry.query(promql).await.first().map(|s| s.last());
         (found == wanted).then_some(())
     })
@@ -151,6 +155,8 @@ async fn targets_follow_a_web_service() {
         let told = told.lock().expect("no panic holds it");
         let sent = &told.1[0];
         assert!(sent["accept"].to_str().is_ok_and(|a| a.contains("application/json")), "{sent:?}");
+        assert_eq!(sent["x-prometheus-refresh-interval-seconds"], "1");
+        assert!(sent["user-agent"].to_str().is_ok_and(|a| a.starts_with("Belfry/")), "{sent:?}");
     }
     told.lock().expect("no panic holds it").0 = json!([{"targets": nodes, "labels": {"zone": "b"}}]);
     until(&belfry, r#"count(up{job="found",zone="b"} == 1)"#, Some(2.0)).await;
@@ -164,6 +170,80 @@ async fn targets_follow_a_web_service() {
     .await;
     until(&belfry, r#"count(up{job="found",zone="b"} == 1)"#, Some(2.0)).await;
     told.lock().expect("no panic holds it").0 = json!([]);
+    until(&belfry, "count(up)", None).await;
+}
+
+/// dnsmasq with these records, by their flags; what is not of `belfry.test` it refuses to answer.
+fn name_server(program: &Path, folder: &Path, address: &str, records: &[String]) -> Child {
+    let port = address.rsplit_once(':').expect("a port").1;
+    let mut flags = ["--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--bind-interfaces"]
+        .map(str::to_owned)
+        .to_vec();
+    flags.extend(["--listen-address=127.0.0.1", "--user=", "--pid-file="].map(str::to_owned));
+    flags.push(format!("--port={port}"));
+    flags.extend_from_slice(records);
+    start(program, folder, &flags.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// A target that says `a 1`. Answers its port.
+async fn target() -> u16 {
+    let answer = async || ([("content-type", "text/plain; version=0.0.4")], "a 1\n");
+    let service = axum::Router::new().route("/metrics", get(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    port
+}
+
+#[tokio::test]
+async fn targets_follow_a_name_server() {
+    let Some(program) = peer("dnsmasq") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (one, two) = (target().await, target().await);
+    let address = free_address();
+    let known = "--local=/belfry.test/".to_owned();
+    let node = "--host-record=nodes.belfry.test,127.0.0.1".to_owned();
+    let service = |port: u16| format!("--srv-host=_metrics._tcp.belfry.test,localhost,{port}");
+    let names = |records: &[String]| name_server(&program, folder.path(), &address, records);
+    let mut server = names(&[known.clone(), node.clone(), service(one)]);
+    let job = |job: &str, dns: &str| {
+        format!(
+            "[[scrape]]\njob = \"{job}\"\ninterval = \"500ms\"\ntimeout = \"500ms\"\n\
+             [[scrape.dns]]\nserver = \"{address}\"\nrefresh = \"1s\"\n{dns}\n\
+             [[scrape.relabel]]\naction = \"labelmap\"\nregex = \"__meta_dns_(.+)\"\n"
+        )
+    };
+    // The second name is one that this server never answers: it does not hold back the first.
+    let services = job("services", r#"names = ["_metrics._tcp.belfry.test", "_metrics._tcp.elsewhere.test"]"#);
+    let nodes = job("nodes", &format!("names = [\"nodes.belfry.test\"]\ntype = \"A\"\nport = {one}"));
+    let home = Home::new(&(services + &nodes));
+    let belfry = home.start().await;
+    let labels = format!(
+        r#"job="services",name="_metrics._tcp.belfry.test",srv_record_target="localhost.",srv_record_port="{one}""#
+    );
+    until(&belfry, &format!(r#"up{{{labels},instance="localhost:{one}"}}"#), Some(1.0)).await;
+    until(
+        &belfry,
+        &format!(r#"up{{job="nodes",name="nodes.belfry.test",srv_record_port="",instance="127.0.0.1:{one}"}}"#),
+        Some(1.0),
+    )
+    .await;
+    assert!(belfry.log().contains("names could not be looked up"), "{}", belfry.log());
+    // A server that answers nothing: what is known stays.
+    server.kill().await.expect("it is ended");
+    server = names(&[]);
+    for name in ["_metrics._tcp", "nodes"] {
+        let complaint = format!("DNS: {name}.belfry.test");
+        wait_until(&complaint, PATIENCE, async || belfry.log().contains(&complaint).then_some(())).await;
+    }
+    until(&belfry, "count(up == 1)", Some(2.0)).await;
+    // Another service comes.
+    server.kill().await.expect("it is ended");
+    server = names(&[known.clone(), node, service(one), service(two)]);
+    until(&belfry, r#"count(up{job="services"} == 1)"#, Some(2.0)).await;
+    // That there is none any more is an answer.
+    server.kill().await.expect("it is ended");
+    let _server = names(&[known]);
     until(&belfry, "count(up)", None).await;
 }
 

@@ -72,21 +72,23 @@ async fn look(discovery: &Discovery, known: &mut Names) -> Result<Vec<Group>, St
         }
         Discovery::Dns { names, kind, port, server, .. } => {
             let dns = Dns::new(*server)?;
-            let (mut answered, mut failed) = (false, None);
+            let (mut answered, mut failed) = (false, Vec::new());
             for name in names {
                 match dns.look_up(name, DnsKind::named(kind), port.unwrap_or(0)).await {
                     Ok(groups) => {
                         answered = true;
                         known.insert(name.clone(), groups);
                     }
-                    Err(error) => failed = Some(error),
+                    Err(error) => failed.push(error),
                 }
             }
             // A name that fails does not hold back the others' news, as with Prometheus.
-            match failed {
-                Some(error) if !answered => return Err(error),
-                Some(error) => tracing::warn!(error, "a name cannot be looked up; its targets that are known go on"),
-                None => {}
+            let error = failed.join("; ");
+            if !failed.is_empty() && !answered {
+                return Err(error);
+            }
+            if !failed.is_empty() {
+                tracing::warn!(error, "names could not be looked up; their targets that are known go on");
             }
             Ok(known.values().flatten().cloned().collect())
         }
