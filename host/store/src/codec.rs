@@ -109,8 +109,43 @@ impl<'a> Reader<'a> {
         Ok(u64::from(lo) | u64::from(hi) << 32)
     }
 
+    /// The next eight bytes, little-endian, with zeros in place of those behind the end; nothing is taken.
+    #[inline]
+    pub fn peek(&self) -> u64 {
+        match self.rest.first_chunk() {
+            Some(word) => u64::from_le_bytes(*word),
+            None => self.rest.iter().rev().fold(0, |word, b| word << 8 | u64::from(*b)),
+        }
+    }
+
     /// See [`put_uvarint`].
+    #[inline]
     pub fn uvarint(&mut self) -> Result<u64, Corrupt> {
+        match self.rest.split_first() {
+            Some((b, rest)) if *b < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*b))
+            }
+            _ => self.uvarint_long(),
+        }
+    }
+
+    /// A number of several bytes: up to eight of them are put together at once.
+    fn uvarint_long(&mut self) -> Result<u64, Corrupt> {
+        let word = self.peek();
+        let ends = !word & 0x8080_8080_8080_8080;
+        if ends == 0 {
+            return self.uvarint_slow();
+        }
+        self.bytes(ends.trailing_zeros() as usize / 8 + 1)?;
+        // The bytes up to and with the first that ends a number; then sevens to fourteens, to twenty-eights, to one.
+        let v = word & (ends ^ (ends - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
+        let v = v & 0x007f_007f_007f_007f | (v & 0x7f00_7f00_7f00_7f00) >> 1;
+        let v = v & 0x0000_3fff_0000_3fff | (v & 0x3fff_0000_3fff_0000) >> 2;
+        Ok(v & 0x0fff_ffff | (v & 0x0fff_ffff_0000_0000) >> 4)
+    }
+
+    fn uvarint_slow(&mut self) -> Result<u64, Corrupt> {
         let mut v = 0u64;
         for i in 0..10 {
             let b = self.u8()?;

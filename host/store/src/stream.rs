@@ -6,6 +6,8 @@
 //! Invariant: times ascend strictly; every bit reads back.
 //! Not here: histograms and late samples (`series`), which series it is (`head`).
 
+use std::sync::Arc;
+
 use belfry_model::{SampleBuf, TimeRange};
 
 use crate::chunk::{PLACES_MAX, POW10, scaled};
@@ -47,7 +49,8 @@ struct Closed {
     min: i64,
     max: i64,
     count: u16,
-    bytes: Box<[u8]>,
+    /// Shared with whoever reads.
+    bytes: Arc<[u8]>,
 }
 
 /// What decoding and encoding carry from sample to sample.
@@ -240,16 +243,22 @@ impl Stream {
     /// A copy of what overlaps `range`: a part of a chunk comes whole, for reading cuts it.
     pub fn snapshot(&self, range: TimeRange) -> Option<Self> {
         let hit = |min: i64, max: i64| min < range.end().0 && max >= range.start().0;
-        let closed: Vec<_> = self.closed().iter().filter(|c| hit(c.min, c.max)).cloned().collect();
-        let open = self.open_min().is_some_and(|min| hit(min, self.last.at));
-        if closed.is_empty() && !open {
-            return None;
+        let wanted = || self.closed().iter().filter(|c| hit(c.min, c.max));
+        let open = self.open_min().filter(|min| hit(*min, self.last.at));
+        let chunks = wanted().count();
+        if chunks == 0 {
+            return open.map(|_| Self { closed: None, bytes: self.bytes.clone(), last: self.last });
         }
-        let closed = (!closed.is_empty()).then(|| Box::new(closed));
-        Some(match open {
-            true => Self { closed, bytes: self.bytes.clone(), last: self.last },
-            false => Self { closed, ..Self::default() },
-        })
+        let mut closed = Vec::with_capacity(chunks + 1);
+        closed.extend(wanted().cloned());
+        // Nothing is added to a copy: its last chunk may as well be closed, and knows then when it begins.
+        closed.extend(open.map(|min| Closed {
+            min,
+            max: self.last.at,
+            count: self.last.count,
+            bytes: self.bytes.as_slice().into(),
+        }));
+        Some(Self { closed: Some(Box::new(closed)), ..Self::default() })
     }
 
     /// How many samples within `range`, assuming that they are evenly spread within a chunk.
@@ -264,29 +273,40 @@ fn decode(bytes: &[u8], count: u16, range: TimeRange, into: &mut SampleBuf) -> R
     let mut r = Reader::new(bytes);
     let mut c = ORIGIN;
     let (from, to) = (range.start().0, range.end().0);
+    let begin = into.times.len();
+    let end = begin + usize::from(count);
+    // Written as slices: a push looks at the room each time.
+    into.times.resize(end, 0);
+    into.floats.resize(end, 0.0);
+    let mut starts = !into.starts.is_empty();
+    let mut at = begin;
+    let mut outcome = Ok(());
     for _ in 0..count {
-        next(&mut r, &mut c)?;
-        if c.at >= to {
+        outcome = next(&mut r, &mut c);
+        if outcome.is_err() || c.at >= to {
             break;
         }
-        if c.at >= from {
-            if c.start != 0 && into.starts.is_empty() {
-                into.starts.resize(into.times.len(), 0);
-            }
-            let with_starts = c.start != 0 || !into.starts.is_empty();
-            into.times.push(c.at);
-            into.floats.push(f64::from_bits(c.bits));
-            if with_starts {
-                into.starts.push(c.start);
-            }
-            if !into.histograms.is_empty() {
-                into.histograms.push(None);
-            }
+        if c.at < from {
+            continue;
         }
+        let (Some(time), Some(float)) = (into.times.get_mut(at), into.floats.get_mut(at)) else { break };
+        (*time, *float) = (c.at, f64::from_bits(c.bits));
+        if starts || c.start != 0 {
+            starts = true;
+            into.starts.resize(at, 0);
+            into.starts.push(c.start);
+        }
+        at += 1;
     }
-    Ok(())
+    into.times.truncate(at);
+    into.floats.truncate(at);
+    if !into.histograms.is_empty() {
+        into.histograms.resize(at, None);
+    }
+    outcome
 }
 
+#[inline(always)]
 fn next(r: &mut Reader<'_>, c: &mut Cursor) -> Result<(), Corrupt> {
     let first = r.u8()?;
     if first < GENERAL {
@@ -306,9 +326,11 @@ fn next(r: &mut Reader<'_>, c: &mut Cursor) -> Result<(), Corrupt> {
         VALUE_XOR => {
             let control = r.u8()?;
             let (zeros, length) = (u32::from(control >> 4), usize::from(control & 15));
-            let mut x = [0u8; 8];
-            x.get_mut(..length).ok_or(Corrupt("a float is too long"))?.copy_from_slice(r.bytes(length)?);
-            c.bits ^= u64::from_le_bytes(x).checked_shl(zeros * 8).unwrap_or(0);
+            let bits = 8 * length as u32;
+            let dropped = u64::BITS.checked_sub(bits).ok_or(Corrupt("a float is too long"))?;
+            let x = r.peek().checked_shl(dropped).unwrap_or(0) >> (dropped & 63);
+            r.bytes(length)?;
+            c.bits ^= x.checked_shl(zeros * 8).unwrap_or(0);
             c.on_scale = false;
             Ok(())
         }
@@ -321,6 +343,7 @@ fn next(r: &mut Reader<'_>, c: &mut Cursor) -> Result<(), Corrupt> {
     }
 }
 
+#[inline(always)]
 fn step(c: &mut Cursor, change: u64) -> Result<(), Corrupt> {
     let scale = POW10.get(usize::from(c.places)).ok_or(Corrupt("a stream's scale is out of range"))?;
     c.scaled = c.scaled.wrapping_add(unzigzag(change));
