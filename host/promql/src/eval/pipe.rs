@@ -95,6 +95,7 @@ impl Sources<'_> {
 pub(super) struct Hand {
     pub buf: SampleBuf,
     pub points: Points,
+    pub newest: select::Newest,
     pub scratch: slide::Scratch,
     pub step_args: Vec<f64>,
 }
@@ -185,7 +186,7 @@ impl Pipe<'_> {
                 let column = if select.extended == Some(Extended::Smoothed) {
                     select::smoothed_column(&mut hand.buf, select, self.frame, self.lookback)
                 } else {
-                    select::instant_column(&hand.buf, select, self.frame, self.lookback, false)
+                    hand.newest.column(&hand.buf, select, self.frame, self.lookback)
                 };
                 if let Some(counts) = steps {
                     steps::count_values(counts, &column);

@@ -8,7 +8,7 @@ use belfry_model::{Histogram, Labels, SampleBuf, TimestampMs};
 use super::memory;
 use super::pipe::Read;
 use super::steps::{self, StepCounts};
-use super::vector::{Cell, Column, Frame, OutSeries};
+use super::vector::{ABSENT, Cell, Column, Frame, OutSeries};
 use super::{Evaluator, Result, coarse};
 use crate::plan::{Plan, PlanKind, Select, SubqueryPlan};
 use crate::syntax::ast::Extended;
@@ -421,6 +421,51 @@ pub(super) fn instant_column(
         }
     }
     column
+}
+
+/// At every step which sample is the newest. Series that share their times (those of one target do) share this.
+#[derive(Debug, Default)]
+pub(super) struct Newest {
+    times: Vec<i64>,
+    of: Vec<u32>,
+    known: bool,
+}
+
+/// In place of a sample's number: there is none.
+const NO_SAMPLE: u32 = u32::MAX;
+
+impl Newest {
+    fn prepare(&mut self, times: &[i64], select: &Select, frame: Frame, lookback: i64) {
+        if self.known && self.times == times {
+            return;
+        }
+        self.known = true;
+        self.times.clear();
+        self.times.extend_from_slice(times);
+        let mut hi = 0;
+        self.of.clear();
+        self.of.extend((0..frame.n).map(|i| {
+            let end = select.end_at(frame.time(i));
+            while hi < times.len() && times[hi] <= end {
+                hi += 1;
+            }
+            match hi.checked_sub(1) {
+                Some(newest) if times[newest] > end.saturating_sub(lookback) => newest as u32,
+                _ => NO_SAMPLE,
+            }
+        }));
+    }
+
+    /// As [`instant_column`], for one selector, frame and lookback alone.
+    pub fn column(&mut self, buf: &SampleBuf, select: &Select, frame: Frame, lookback: i64) -> Column {
+        if !buf.histograms.is_empty() {
+            return instant_column(buf, select, frame, lookback, false);
+        }
+        self.prepare(&buf.times, select, frame, lookback);
+        // A stale marker says itself that there is nothing.
+        let value = |at: &u32| buf.floats.get(*at as usize).copied().unwrap_or(ABSENT);
+        Column { floats: self.of.iter().map(value).collect(), histograms: Vec::new() }
+    }
 }
 
 /// At every step the value on the line between the samples around it.

@@ -15,6 +15,9 @@ use crate::syntax::functions::Function as F;
 /// Windows whose sums are computed side by side: enough to hide the latency of dependent additions.
 const LANES: usize = 8;
 
+/// Fewer samples between two steps are not worth being looked at together.
+const PIECE_MIN: usize = 4;
+
 /// Whole numbers below this are exact, and so is every sum of them that stays below.
 const EXACT_MAX: f64 = (1u64 << 53) as f64;
 
@@ -103,6 +106,7 @@ pub(super) struct Scratch {
     sums: Vec<f64>,
     deque: VecDeque<u32>,
     sorted: Vec<f64>,
+    cuts: Vec<u32>,
 }
 
 /// Can `f` be computed here, over these samples and with these arguments?
@@ -165,6 +169,8 @@ pub(super) fn evaluate(
         F::Changes => pairs(floats, scratch, out, |a, b| a != b && !(a.is_nan() && b.is_nan())),
         F::Resets => pairs(floats, scratch, out, |a, b| b < a),
         F::SumOverTime | F::AvgOverTime => sums(floats, scratch, f == F::AvgOverTime, out),
+        F::MaxOverTime if sparse(floats, out) => pieces(floats, scratch, f64::NEG_INFINITY, |a, b| a < b, out),
+        F::MinOverTime if sparse(floats, out) => pieces(floats, scratch, f64::INFINITY, |a, b| a > b, out),
         F::MaxOverTime => extremes(floats, scratch, |old, new| old < new, out, |i| floats[i]),
         F::MinOverTime => extremes(floats, scratch, |old, new| old > new, out, |i| floats[i]),
         F::TsOfMaxOverTime => extremes(floats, scratch, |old, new| old <= new, out, |i| times[i] as f64 / 1000.0),
@@ -420,6 +426,63 @@ fn extremes(
             *out = value(deque.front().map_or(hi - 1, |i| *i as usize));
         }
     }
+}
+
+/// Do many samples lie between one step and the next?
+fn sparse(floats: &[f64], steps: &[f64]) -> bool {
+    floats.len() / PIECE_MIN > steps.len()
+}
+
+/// As [`extremes`], for few steps: between two places where windows begin or end all samples are in the same windows, so
+/// only the best of them is looked at. That is found several at a time.
+fn pieces(floats: &[f64], scratch: &mut Scratch, worst: f64, beaten: impl Fn(f64, f64) -> bool, out: &mut [f64]) {
+    let Scratch { spans, cuts, deque, .. } = scratch;
+    cuts.clear();
+    // Both ascend: sorting finds two runs and merges them.
+    let filled = || spans.of.iter().filter(|(lo, hi)| lo < hi);
+    cuts.extend(filled().map(|(lo, _)| *lo));
+    cuts.extend(filled().map(|(_, hi)| *hi));
+    cuts.sort();
+    cuts.dedup();
+    deque.clear();
+    // The piece that begins at the cut of this number is the next to be looked at.
+    let mut next = 0;
+    for (out, (lo, hi)) in out.iter_mut().zip(&spans.of) {
+        if lo >= hi {
+            continue;
+        }
+        while deque.front().is_some_and(|i| i < lo) {
+            deque.pop_front();
+        }
+        while let Some(&[from, to]) = cuts.get(next..next + 2)
+            && to <= *hi
+        {
+            next += 1;
+            if from < *lo {
+                continue;
+            }
+            let piece = &floats[from as usize..to as usize];
+            let best = best(piece, worst, &beaten);
+            // Of equals the first; none where all are NaN.
+            let Some(at) = piece.iter().position(|f| *f == best) else { continue };
+            while deque.back().is_some_and(|b| beaten(floats[*b as usize], best)) {
+                deque.pop_back();
+            }
+            deque.push_back(from + at as u32);
+        }
+        *out = floats[deque.front().map_or(*hi as usize - 1, |i| *i as usize)];
+    }
+}
+
+/// The best of these, or `worst`; NaN is never better.
+fn best(floats: &[f64], worst: f64, beaten: impl Fn(f64, f64) -> bool) -> f64 {
+    let better = |old: f64, new: f64| if beaten(old, new) { new } else { old };
+    let (rows, rest) = floats.as_chunks::<LANES>();
+    let mut lanes = [worst; LANES];
+    for row in rows {
+        (0..LANES).for_each(|k| lanes[k] = better(lanes[k], row[k]));
+    }
+    lanes.iter().chain(rest).fold(worst, |best, f| better(best, *f))
 }
 
 /// Keeps the window's values in order while it slides; sorts anew when little of it stays.
