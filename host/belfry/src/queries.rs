@@ -10,7 +10,7 @@ use belfry_model::duration::format_duration;
 use belfry_model::read::Cancel;
 use belfry_model::{Clock, SeriesRead, TimestampMs};
 use belfry_promql::cache::{CacheCounts, ResultCache};
-use belfry_promql::{Answer, Query, QueryError, QueryLimits, QueryTime};
+use belfry_promql::{Answer, Query, QueryError, QueryLimits, QueryTime, Usage};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -104,7 +104,7 @@ impl Queries {
     pub async fn evaluate_here(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFault> {
         let Some(here) = &self.here else { return self.evaluate(expression, time).await };
         let query = Query::parse(expression, time, limits(QueryOptions::default()))?;
-        self.compute(query, &**here, &mut QueryTimings::default()).await
+        self.compute(query, &**here, &mut QueryTimings::default()).await.map(|(answer, _)| answer)
     }
 
     /// Hits and misses of the answers that are kept, and their bytes.
@@ -157,21 +157,27 @@ impl Queries {
         {
             timings.total = self.clock.monotonic().saturating_sub(begun);
             timings.evaluated = timings.total;
-            return Ok(QueryAnswer { answer, timings });
+            return Ok(QueryAnswer { answer, usage: Usage::default(), timings });
         }
-        let query = Query::parse(expression, time, limits.clone())?;
+        let mut query = Query::parse(expression, time, limits.clone())?;
+        if options.statistics {
+            query = query.counting_steps();
+        }
         timings.prepared = self.clock.monotonic().saturating_sub(begun);
         let key = query.cache_key();
         let now = self.clock.now();
         let generation = self.kept.lock().generation();
-        let known = key.as_ref().and_then(|key| self.kept.lock().find(key, time, now));
-        let answer = match known {
+        // What a kept answer took is not known.
+        let known = key.as_ref().filter(|_| !options.statistics);
+        let known = known.and_then(|key| self.kept.lock().find(key, time, now));
+        let (answer, usage) = match known {
             None => self.compute(query, &*self.reader, &mut timings).await?,
             Some(known) => match known.rest {
-                None => known.alone(),
+                None => (known.alone(), Usage::default()),
                 Some(rest) => {
                     let rest = Query::parse(expression, rest, limits)?;
-                    known.join(self.compute(rest, &*self.reader, &mut timings).await?)
+                    let (rest, usage) = self.compute(rest, &*self.reader, &mut timings).await?;
+                    (known.join(rest), usage)
                 }
             },
         };
@@ -183,7 +189,7 @@ impl Queries {
             }
         }
         timings.total = self.clock.monotonic().saturating_sub(begun);
-        Ok(QueryAnswer { answer, timings })
+        Ok(QueryAnswer { answer, usage, timings })
     }
 
     async fn compute(
@@ -191,7 +197,7 @@ impl Queries {
         query: Query,
         reader: &dyn SeriesRead,
         timings: &mut QueryTimings,
-    ) -> Result<Answer, QueryFault> {
+    ) -> Result<(Answer, Usage), QueryFault> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_QUERIES_MAX as u64 {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(QueryFault::Busy);
@@ -213,7 +219,7 @@ impl Queries {
             let work = tokio::task::spawn_blocking(move || {
                 let at_work = helpers.evaluation();
                 // Nobody may wait for it any more.
-                let _ = send.send(fetched.evaluate_with(&cancel, &*helpers));
+                let _ = send.send(fetched.evaluate_measured(&cancel, &*helpers));
                 drop(at_work);
                 // The answer need not wait until the series are given back; the next query does.
                 drop(fetched);
@@ -371,7 +377,7 @@ mod tests {
         let (start, end) = (TimestampMs(400_000), TimestampMs(460_000));
         let time = QueryTime::Range { start, end, step: Duration::from_secs(60) };
         let points = async |lookback| {
-            let options = QueryOptions { lookback };
+            let options = QueryOptions { lookback, ..QueryOptions::default() };
             let asked = queries.ask("{i!=\"\"}", time, options).await.expect("an answer");
             let t = asked.timings;
             assert!(t.queued + t.evaluated <= t.total, "{t:?}");

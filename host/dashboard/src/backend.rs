@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use belfry_model::{Matcher, SeriesRead, TimeRange, TimestampMs};
-use belfry_promql::{Answer, QueryTime};
+use belfry_promql::{Answer, QueryTime, Usage};
 use tokio::sync::broadcast;
 
 use crate::dto::{
@@ -90,6 +90,8 @@ pub enum QueryFailure {
 pub struct QueryOptions {
     /// How far back an instant selector looks; the default where absent.
     pub lookback: Option<Duration>,
+    /// Are samples to be counted by step? Then no answer that was kept is taken.
+    pub statistics: bool,
 }
 
 /// An answer and what it took.
@@ -97,6 +99,8 @@ pub struct QueryOptions {
 pub struct QueryAnswer {
     /// The answer.
     pub answer: Answer,
+    /// What evaluating it took; nothing of what was not evaluated here.
+    pub usage: Usage,
     /// Where its time went.
     pub timings: QueryTimings,
 }

@@ -21,6 +21,7 @@ mod prometheus_status;
 pub mod prometheus_targets;
 mod remote_read;
 mod reply;
+mod result_json;
 pub mod rule_groups;
 mod slos;
 

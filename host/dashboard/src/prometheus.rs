@@ -5,20 +5,23 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::extract::{FromRequest as _, Path, Request, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Form, Json, Router};
 use belfry_model::{Matcher, TimeRange, TimestampMs};
-use belfry_promql::{PointValue, QueryTime, QueryValue};
-use serde_json::{Map, Value, json};
+use belfry_promql::{Answer, QueryTime};
+use serde_json::{Value, json};
 
 use crate::App;
 use crate::backend::{BackendError, QueryAnswer, QueryFailure, QueryOptions};
-use crate::params;
+use crate::{params, result_json};
 
 /// Steps of a range query: Prometheus' bound.
 const STEPS_MAX: i64 = 11_000;
+/// A larger answer is written aside: this many points take less than a millisecond.
+const POINTS_AT_ONCE: usize = 10_000;
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
@@ -82,6 +85,16 @@ impl Parameters {
     pub fn number(&self, name: &str) -> Result<usize, ApiError> {
         let Some(text) = self.get(name) else { return Ok(0) };
         text.parse().map_err(|_| ApiError::bad_data(format!("invalid parameter {name:?}: cannot parse {text:?}")))
+    }
+
+    /// How far back an instant selector looks. Nothing, or less, means the default.
+    fn lookback(&self) -> Result<Option<Duration>, ApiError> {
+        let name = "lookback_delta";
+        let is_none = |text: &str| match text.parse::<f64>() {
+            Ok(seconds) => seconds <= 0.0,
+            Err(_) => belfry_model::duration::parse_duration(text).is_ok_and(|d| d.is_zero()),
+        };
+        if self.get(name).is_some_and(is_none) { Ok(None) } else { self.duration(name) }
     }
 
     /// A length of time.
@@ -192,7 +205,8 @@ async fn query_range(State(app): State<App>, request: Request) -> Result<Respons
 async fn evaluate(app: &App, p: &Parameters, time: QueryTime) -> Result<Response, ApiError> {
     let expression = p.get("query").unwrap_or("");
     let limit = p.limit()?;
-    let options = QueryOptions { lookback: p.duration("lookback_delta")? };
+    let stats = p.get("stats");
+    let options = QueryOptions { lookback: p.lookback()?, statistics: stats.is_some() };
     let asked = app.backend.query(expression, time, options);
     let asked = match p.duration("timeout")? {
         None => asked.await?,
@@ -200,30 +214,58 @@ async fn evaluate(app: &App, p: &Parameters, time: QueryTime) -> Result<Response
             .await
             .map_err(|_| QueryFailure::Timeout("query timed out in expression evaluation".into()))??,
     };
-    let stats = p.get("stats").map(|_| statistics(&asked));
-    let answer = asked.answer;
-    let mut warnings = answer.warnings;
-    let (kind, result) = render(&answer.value, limit, &mut warnings);
-    let mut body = Map::new();
-    body.insert("status".into(), "success".into());
-    let mut data = json!({"resultType": kind, "result": result});
-    if let Some(stats) = stats {
-        data["stats"] = stats;
+    let stats = stats.map(|which| statistics(&asked, which == "all"));
+    if result_json::points(&asked.answer.value) < POINTS_AT_ONCE {
+        return Ok(body(asked.answer, limit, stats));
     }
-    body.insert("data".into(), data);
-    if !warnings.is_empty() {
-        body.insert("warnings".into(), warnings.into());
-    }
-    if !answer.infos.is_empty() {
-        body.insert("infos".into(), answer.infos.into());
-    }
-    Ok(Json(Value::Object(body)).into_response())
+    // Others wait on this thread.
+    tokio::task::spawn_blocking(move || body(asked.answer, limit, stats))
+        .await
+        .map_err(|e| ApiError::internal(format!("the answer cannot be written: {e}")))
 }
 
-/// As Prometheus gives them for `stats=1`; `stats=all` adds nothing here, because samples are read by series and not by
-/// step. For the same reason a sample that several steps look at counts once.
-fn statistics(asked: &QueryAnswer) -> Value {
+fn body(answer: Answer, limit: usize, stats: Option<Value>) -> Response {
+    let Answer { value, mut warnings, infos, .. } = answer;
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    if result_json::series(&value).is_some_and(|n| n > limit) {
+        warnings.push("results truncated due to limit".to_owned());
+    }
+    let mut out = Vec::new();
+    out.extend_from_slice(b"{\"status\":\"success\",\"data\":{\"resultType\":\"");
+    out.extend_from_slice(result_json::kind(&value).as_bytes());
+    out.extend_from_slice(b"\",\"result\":");
+    result_json::write(&value, limit, &mut out);
+    let member = |out: &mut Vec<u8>, name: &str, value: Value| {
+        out.push(b',');
+        result_json::string(name, out);
+        out.push(b':');
+        // Writing to memory does not fail.
+        let _ = serde_json::to_writer(out, &value);
+    };
+    if let Some(stats) = stats {
+        member(&mut out, "stats", stats);
+    }
+    out.push(b'}');
+    for (name, texts) in [("warnings", warnings), ("infos", infos)] {
+        if !texts.is_empty() {
+            member(&mut out, name, texts.into());
+        }
+    }
+    out.push(b'}');
+    ([(CONTENT_TYPE, "application/json")], out).into_response()
+}
+
+/// As Prometheus gives them; `stats=all` adds the samples of each step.
+fn statistics(asked: &QueryAnswer, by_step: bool) -> Value {
     let t = asked.timings;
+    let steps = &asked.usage.samples_per_step;
+    let mut samples = json!({
+        "totalQueryableSamples": steps.iter().map(|(_, n)| n).sum::<u64>(),
+        "peakSamples": asked.answer.points_peak,
+    });
+    if by_step && !steps.is_empty() {
+        samples["totalQueryableSamplesPerStep"] = steps.iter().map(|(at, n)| json!([seconds(*at), n])).collect();
+    }
     json!({
         "timings": {
             "evalTotalTime": (t.prepared + t.evaluated).as_secs_f64(),
@@ -234,57 +276,8 @@ fn statistics(asked: &QueryAnswer) -> Value {
             "execQueueTime": t.queued.as_secs_f64(),
             "execTotalTime": t.total.as_secs_f64(),
         },
-        "samples": {
-            "totalQueryableSamples": asked.answer.samples_read,
-            "peakSamples": asked.answer.points_peak,
-        },
+        "samples": samples,
     })
-}
-
-fn render(value: &QueryValue, limit: usize, warnings: &mut Vec<String>) -> (&'static str, Value) {
-    let keep = |n: usize, warnings: &mut Vec<String>| {
-        if limit == 0 || n <= limit {
-            return n;
-        }
-        warnings.push("results truncated due to limit".to_owned());
-        limit
-    };
-    match value {
-        QueryValue::Scalar(at, v) => ("scalar", json!([seconds(*at), number(*v)])),
-        QueryValue::String(at, s) => ("string", json!([seconds(*at), s])),
-        QueryValue::Vector(points) => {
-            let n = keep(points.len(), warnings);
-            let row = |p: &belfry_promql::VectorPoint| match &p.value {
-                PointValue::Float(v) => json!({"metric": p.labels, "value": [seconds(p.at), number(*v)]}),
-                PointValue::Histogram(h) => json!({"metric": p.labels, "histogram": [seconds(p.at), histogram(h)]}),
-            };
-            ("vector", points[..n].iter().map(row).collect())
-        }
-        QueryValue::Matrix(rows) => {
-            let n = keep(rows.len(), warnings);
-            ("matrix", rows[..n].iter().map(matrix_row).collect())
-        }
-    }
-}
-
-fn matrix_row(row: &belfry_promql::MatrixRow) -> Value {
-    let mut values = Vec::new();
-    let mut histograms = Vec::new();
-    for (at, value) in &row.points {
-        match value {
-            PointValue::Float(v) => values.push(json!([seconds(*at), number(*v)])),
-            PointValue::Histogram(h) => histograms.push(json!([seconds(*at), histogram(h)])),
-        }
-    }
-    let mut out = Map::new();
-    out.insert("metric".into(), json!(row.labels));
-    if !values.is_empty() {
-        out.insert("values".into(), values.into());
-    }
-    if !histograms.is_empty() {
-        out.insert("histograms".into(), histograms.into());
-    }
-    Value::Object(out)
 }
 
 /// Seconds with milliseconds, a whole number where it is one.
@@ -309,63 +302,6 @@ pub(crate) fn number(v: f64) -> String {
         return format!("{mantissa}e{sign}{digits:0>2}");
     }
     format!("{v}")
-}
-
-/// `count`, `sum` and the filled buckets as `[boundary rule, low, high, count]` (0 open left, 1 open right, 3 closed).
-fn histogram(h: &belfry_model::Histogram) -> Value {
-    let mut buckets = Vec::new();
-    let mut negative = exponential(h.schema, &h.negative_spans, &h.negative_counts);
-    negative.reverse();
-    for (low, high, count) in negative.into_iter().filter(|b| b.2 != 0.0) {
-        buckets.push(json!([1, number(-high), number(-low), number(count)]));
-    }
-    if h.zero_count != 0.0 {
-        buckets.push(json!([3, number(-h.zero_threshold), number(h.zero_threshold), number(h.zero_count)]));
-    }
-    let positive = if h.schema == belfry_model::Histogram::CUSTOM_BOUNDS {
-        custom(&h.custom_bounds, &h.positive_spans, &h.positive_counts)
-    } else {
-        exponential(h.schema, &h.positive_spans, &h.positive_counts)
-    };
-    for (low, high, count) in positive.into_iter().filter(|b| b.2 != 0.0) {
-        let rule = if low.is_infinite() { 3 } else { 0 };
-        buckets.push(json!([rule, number(low), number(high), number(count)]));
-    }
-    let mut out = Map::new();
-    out.insert("count".into(), number(h.count).into());
-    out.insert("sum".into(), number(h.sum).into());
-    if !buckets.is_empty() {
-        out.insert("buckets".into(), buckets.into());
-    }
-    Value::Object(out)
-}
-
-fn indexed(spans: &[belfry_model::sample::Span], counts: &[f64]) -> Vec<(i32, f64)> {
-    let mut index = 0_i32;
-    let mut all = counts.iter();
-    let mut out = Vec::with_capacity(counts.len());
-    for span in spans {
-        index = index.saturating_add(span.offset);
-        for _ in 0..span.length {
-            let Some(count) = all.next() else { return out };
-            out.push((index, *count));
-            index = index.saturating_add(1);
-        }
-    }
-    out
-}
-
-/// Bucket `i` covers `(base^(i-1), base^i]` with `base = 2^(2^-schema)`.
-fn exponential(schema: i32, spans: &[belfry_model::sample::Span], counts: &[f64]) -> Vec<(f64, f64, f64)> {
-    let bound = |i: i32| f64::from(i) * 2f64.powi(schema.saturating_neg());
-    let edges = |i: i32| (bound(i.saturating_sub(1)).exp2(), bound(i).exp2());
-    indexed(spans, counts).into_iter().map(|(i, n)| (edges(i).0, edges(i).1, n)).collect()
-}
-
-fn custom(bounds: &[f64], spans: &[belfry_model::sample::Span], counts: &[f64]) -> Vec<(f64, f64, f64)> {
-    let edge = |i: i32| usize::try_from(i).ok().and_then(|i| bounds.get(i).copied());
-    let low = |i: i32| if i <= 0 { f64::NEG_INFINITY } else { edge(i - 1).unwrap_or(f64::INFINITY) };
-    indexed(spans, counts).into_iter().map(|(i, n)| (low(i), edge(i).unwrap_or(f64::INFINITY), n)).collect()
 }
 
 /// `match[]`, `start` and `end`. Without matchers every series is meant.
@@ -481,6 +417,8 @@ fn listed<T: Ord + serde::Serialize>(mut all: Vec<T>, limit: usize) -> Response 
 
 #[cfg(test)]
 mod tests {
+    use belfry_promql::Usage;
+
     use super::*;
 
     #[test]
@@ -515,17 +453,23 @@ mod tests {
 
     #[test]
     fn statistics_have_prometheus_members_in_seconds() {
-        let value = QueryValue::Scalar(TimestampMs(0), 1.0);
-        let answer =
-            belfry_promql::Answer { value, warnings: Vec::new(), infos: Vec::new(), samples_read: 7, points_peak: 3 };
+        let value = belfry_promql::QueryValue::Scalar(TimestampMs(0), 1.0);
+        let answer = Answer { value, warnings: Vec::new(), infos: Vec::new(), samples_read: 5, points_peak: 3 };
+        let samples_per_step = vec![(TimestampMs(1_000), 3), (TimestampMs(2_500), 4)];
+        let usage = Usage { samples_per_step, ..Usage::default() };
         let timings = crate::backend::QueryTimings {
             queued: Duration::from_millis(250),
             prepared: Duration::from_millis(500),
             evaluated: Duration::from_millis(1_000),
             total: Duration::from_millis(1_750),
         };
+        let asked = QueryAnswer { answer, usage, timings };
         assert_eq!(
-            statistics(&QueryAnswer { answer, timings }),
+            statistics(&asked, true)["samples"],
+            json!({"totalQueryableSamples": 7, "peakSamples": 3, "totalQueryableSamplesPerStep": [[1, 3], [2.5, 4]]})
+        );
+        assert_eq!(
+            statistics(&asked, false),
             json!({
                 "timings": {
                     "evalTotalTime": 1.5, "resultSortTime": 0.0, "queryPreparationTime": 0.5, "innerEvalTime": 1.0,
@@ -537,22 +481,13 @@ mod tests {
     }
 
     #[test]
-    fn a_histogram_lists_its_filled_buckets_from_low_to_high() {
-        let h = belfry_model::Histogram {
-            schema: 0,
-            count: 4.0,
-            sum: 3.0,
-            zero_threshold: 0.5,
-            zero_count: 1.0,
-            positive_spans: vec![belfry_model::sample::Span { offset: 0, length: 2 }],
-            positive_counts: vec![1.0, 1.0],
-            negative_spans: vec![belfry_model::sample::Span { offset: 0, length: 1 }],
-            negative_counts: vec![1.0],
-            ..Default::default()
-        };
-        assert_eq!(
-            histogram(&h)["buckets"],
-            json!([[1, "-1", "-0.5", "1"], [3, "-0.5", "0.5", "1"], [0, "0.5", "1", "1"], [0, "1", "2", "1"]])
-        );
+    fn a_lookback_of_nothing_is_the_default() {
+        let lookback = |text: &str| Parameters(vec![("lookback_delta".to_owned(), text.to_owned())]).lookback();
+        for none in ["", "0", "0s", "-5", "0.0"] {
+            assert_eq!(lookback(none).ok(), Some(None), "{none}");
+        }
+        assert_eq!(lookback("90").ok(), Some(Some(Duration::from_secs(90))));
+        assert_eq!(lookback("7m").ok(), Some(Some(Duration::from_secs(420))));
+        assert!(lookback("long").is_err());
     }
 }

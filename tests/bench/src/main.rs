@@ -61,6 +61,9 @@ struct Arguments {
     /// With `--query`: how much there is to ask for, in tenths of the full load.
     #[arg(long, default_value_t = 10)]
     tenths: usize,
+    /// With `--query`: only queries that contain this.
+    #[arg(long)]
+    only: Option<String>,
     /// Instead: kill Belfry with signal 9 so many times while it is written to, and count what it lost.
     #[arg(long)]
     kill_rounds: Option<u32>,
@@ -118,7 +121,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let servers = server::all(&arguments.belfry, arguments.alone);
     println!("{}\n", machine::line());
     if arguments.query {
-        return query::compare(&servers, arguments.tenths);
+        return query::compare(&servers, arguments.tenths, arguments.only.as_deref());
     }
     let (parts, mut board) = (&arguments.parts, Board::default());
     let all = parts.all();

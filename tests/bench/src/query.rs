@@ -170,7 +170,7 @@ const COMPARED: &[Question] = &[
     ("quantile_over_time(0.2, long_gauge[1d])", 24 * 30, 7_200),
 ];
 
-pub fn compare(servers: &[Server], tenths: usize) -> Result<()> {
+pub fn compare(servers: &[Server], tenths: usize, only: Option<&str>) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
     let now = now / SCRAPE_MS * SCRAPE_MS;
     let mut running = Vec::new();
@@ -187,8 +187,8 @@ pub fn compare(servers: &[Server], tenths: usize) -> Result<()> {
     for (server, process, _) in &running {
         clients.push((server, Client::connect(&process.address)?));
     }
-    latency(&mut clients, now)?;
-    let differing = answers(&mut clients, now)?;
+    latency(&mut clients, &running.iter().map(|(_, p, _)| p).collect::<Vec<_>>(), now, only)?;
+    let differing = answers(&mut clients, now, only)?;
     if differing > 0 {
         bail!("{differing} answers differ from Prometheus'");
     }
@@ -238,22 +238,32 @@ fn path(question: Question, end: i64) -> String {
     }
 }
 
-fn latency(clients: &mut [(&Server, Client)], now: i64) -> Result<()> {
-    print!("{:<76}", "median ms");
-    clients.iter().for_each(|(s, _)| print!("{:>18}", s.name()));
+/// Is the question among those that are wanted?
+fn wanted(question: &Question, only: Option<&str>) -> bool {
+    only.is_none_or(|only| question.0.contains(only))
+}
+
+/// The median of the times, and the processor time of one repetition: what else the machine does changes that less.
+fn latency(clients: &mut [(&Server, Client)], processes: &[&Running], now: i64, only: Option<&str>) -> Result<()> {
+    print!("{:<76}", "median ms / processor ms");
+    clients.iter().for_each(|(s, _)| print!("{:>20}", s.name()));
     println!("{:>16}", "best peer / us");
-    for question in MEASURED {
+    for question in MEASURED.iter().filter(|q| wanted(q, only)) {
         let mut times: Vec<Vec<f64>> = vec![Vec::new(); clients.len()];
+        let mut cpu = vec![Duration::ZERO; clients.len()];
         let begin = Instant::now();
         for i in 0..REPETITIONS {
             if i >= 3 && begin.elapsed() > QUERY_FOR {
                 break;
             }
             let path = path(*question, now - i * 1_000);
-            for ((server, client), times) in clients.iter_mut().zip(&mut times) {
+            let each = clients.iter_mut().zip(&mut times).zip(processes.iter().zip(&mut cpu));
+            for (((server, client), times), (process, cpu)) in each {
+                let before = process.cpu();
                 let begin = Instant::now();
                 let (status, said) = client.get(&path)?;
                 times.push(begin.elapsed().as_secs_f64() * 1000.0);
+                *cpu += process.cpu().saturating_sub(before);
                 if status != 200 {
                     bail!("{} answers {status} to {}: {}", server.name(), question.0, &said[..said.len().min(300)]);
                 }
@@ -267,7 +277,10 @@ fn latency(clients: &mut [(&Server, Client)], now: i64) -> Result<()> {
             })
             .collect();
         print!("{:<76}", question.0);
-        medians.iter().for_each(|m| print!("{m:>18.2}"));
+        for ((median, cpu), times) in medians.iter().zip(&cpu).zip(&times) {
+            let cpu = cpu.as_secs_f64() * 1000.0 / times.len() as f64;
+            print!("{:>20}", format!("{median:.2} / {cpu:.1}"));
+        }
         match medians.split_first() {
             Some((ours, peers)) if !peers.is_empty() => {
                 println!("{:>16.1}", peers.iter().fold(f64::INFINITY, |a, b| a.min(*b)) / ours);
@@ -279,14 +292,14 @@ fn latency(clients: &mut [(&Server, Client)], now: i64) -> Result<()> {
 }
 
 /// How many answers of Belfry differ from Prometheus'.
-fn answers(clients: &mut [(&Server, Client)], now: i64) -> Result<usize> {
+fn answers(clients: &mut [(&Server, Client)], now: i64, only: Option<&str>) -> Result<usize> {
     let at = |kind: Kind, clients: &[(&Server, Client)]| clients.iter().position(|(s, _)| s.kind == kind);
     let (Some(ours), Some(theirs)) = (at(Kind::Belfry, clients), at(Kind::Prometheus, clients)) else {
         println!("answers were not compared: there is no Prometheus");
         return Ok(0);
     };
     let (mut same, mut all) = (0, 0);
-    for question in MEASURED.iter().chain(COMPARED) {
+    for question in MEASURED.iter().chain(COMPARED).filter(|q| wanted(q, only)) {
         let path = path(*question, now);
         let mut ask = |i: usize| -> Result<Value> { Ok(serde_json::from_str(&clients[i].1.get(&path)?.1)?) };
         let (mine, other) = (ask(ours)?, ask(theirs)?);

@@ -62,7 +62,8 @@ async fn view(
     let window = format_duration(slo.window);
     let lookback = Some((slo.interval * LOOKBACK_INTERVALS).max(LOOKBACK_MIN));
     let ask = async |query: String| {
-        let asked = app.queries.ask(&query, QueryTime::Instant(now), QueryOptions { lookback }).await;
+        let options = QueryOptions { lookback, ..QueryOptions::default() };
+        let asked = app.queries.ask(&query, QueryTime::Instant(now), options).await;
         match asked.map(|a| a.answer.value) {
             Ok(QueryValue::Vector(points)) => Ok(points),
             Ok(_) => Ok(Vec::new()),

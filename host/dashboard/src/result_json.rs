@@ -1,0 +1,202 @@
+//! Answers of queries as Prometheus writes them, straight into bytes: large ones have millions of points.
+//! <https://prometheus.io/docs/prometheus/latest/querying/api/#expression-query-result-formats>
+//!
+//! Invariant: byte for byte what Prometheus writes for the same values (floats as Go's shortest form, times as seconds with
+//! three places where they are no whole seconds).
+//! Not here: what else an answer says (`prometheus`).
+
+use std::io::Write as _;
+
+use belfry_model::{Histogram, Labels, TimestampMs};
+use belfry_promql::{PointValue, QueryValue};
+
+/// A point takes about so many bytes.
+const POINT_BYTES: usize = 32;
+
+/// The name of the result's type.
+pub(crate) fn kind(value: &QueryValue) -> &'static str {
+    match value {
+        QueryValue::Scalar(..) => "scalar",
+        QueryValue::String(..) => "string",
+        QueryValue::Vector(_) => "vector",
+        QueryValue::Matrix(_) => "matrix",
+    }
+}
+
+/// How many series it has; `None` where it is no list of them.
+pub(crate) fn series(value: &QueryValue) -> Option<usize> {
+    match value {
+        QueryValue::Scalar(..) | QueryValue::String(..) => None,
+        QueryValue::Vector(points) => Some(points.len()),
+        QueryValue::Matrix(rows) => Some(rows.len()),
+    }
+}
+
+/// How many points it has.
+pub(crate) fn points(value: &QueryValue) -> usize {
+    match value {
+        QueryValue::Scalar(..) | QueryValue::String(..) => 1,
+        QueryValue::Vector(points) => points.len(),
+        QueryValue::Matrix(rows) => rows.iter().map(|r| r.points.len()).sum(),
+    }
+}
+
+/// Appends the result; of a list only the first `limit` series.
+pub(crate) fn write(value: &QueryValue, limit: usize, out: &mut Vec<u8>) {
+    out.reserve(points(value).saturating_mul(POINT_BYTES));
+    match value {
+        QueryValue::Scalar(at, v) => point(*at, out, |out| float(*v, out)),
+        QueryValue::String(at, s) => point(*at, out, |out| string(s, out)),
+        QueryValue::Vector(points) => list(points.iter().take(limit), out, |p, out| {
+            out.extend_from_slice(b"{\"metric\":");
+            labels(&p.labels, out);
+            match &p.value {
+                PointValue::Float(v) => {
+                    out.extend_from_slice(b",\"value\":");
+                    point(p.at, out, |out| float(*v, out));
+                }
+                PointValue::Histogram(h) => {
+                    out.extend_from_slice(b",\"histogram\":");
+                    point(p.at, out, |out| histogram(h, out));
+                }
+            }
+            out.push(b'}');
+        }),
+        QueryValue::Matrix(rows) => list(rows.iter().take(limit), out, |row, out| {
+            out.extend_from_slice(b"{\"metric\":");
+            labels(&row.labels, out);
+            let floats = row.points.iter().filter_map(|(at, v)| match v {
+                PointValue::Float(v) => Some((*at, *v)),
+                PointValue::Histogram(_) => None,
+            });
+            let histograms = row.points.iter().filter_map(|(at, v)| match v {
+                PointValue::Float(_) => None,
+                PointValue::Histogram(h) => Some((*at, h)),
+            });
+            if floats.clone().next().is_some() {
+                out.extend_from_slice(b",\"values\":");
+                list(floats, out, |(at, v), out| point(at, out, |out| float(v, out)));
+            }
+            if histograms.clone().next().is_some() {
+                out.extend_from_slice(b",\"histograms\":");
+                list(histograms, out, |(at, h), out| point(at, out, |out| histogram(h, out)));
+            }
+            out.push(b'}');
+        }),
+    }
+}
+
+fn list<T>(items: impl Iterator<Item = T>, out: &mut Vec<u8>, mut each: impl FnMut(T, &mut Vec<u8>)) {
+    out.push(b'[');
+    for (i, item) in items.enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        each(item, out);
+    }
+    out.push(b']');
+}
+
+fn point(at: TimestampMs, out: &mut Vec<u8>, value: impl FnOnce(&mut Vec<u8>)) {
+    out.push(b'[');
+    seconds(at, out);
+    out.push(b',');
+    value(out);
+    out.push(b']');
+}
+
+fn labels(labels: &Labels, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (i, l) in labels.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        string(&l.name, out);
+        out.push(b':');
+        string(&l.value, out);
+    }
+    out.push(b'}');
+}
+
+/// Appends a text in quotes.
+pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
+    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\' && b != 0x7f);
+    if plain {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
+    // Writing to memory does not fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+fn seconds(at: TimestampMs, out: &mut Vec<u8>) {
+    if at.0 < 0 {
+        out.push(b'-');
+    }
+    let ms = at.0.unsigned_abs();
+    out.extend_from_slice(itoa::Buffer::new().format(ms / 1_000).as_bytes());
+    let fraction = ms % 1_000;
+    if fraction != 0 {
+        let _ = write!(out, ".{fraction:03}");
+    }
+}
+
+fn float(v: f64, out: &mut Vec<u8>) {
+    out.push(b'"');
+    number(v, out);
+    out.push(b'"');
+}
+
+/// As Go's `strconv.FormatFloat` writes it: the shortest text that is read back the same.
+fn number(v: f64, out: &mut Vec<u8>) {
+    if v.is_nan() {
+        return out.extend_from_slice(b"NaN");
+    }
+    if v.is_infinite() {
+        return out.extend_from_slice(if v > 0.0 { b"+Inf" } else { b"-Inf" });
+    }
+    // Whole numbers are common, and exact.
+    if v.abs() < 1e15 && v.trunc() == v && (v != 0.0 || v.is_sign_positive()) {
+        return out.extend_from_slice(itoa::Buffer::new().format(v as i64).as_bytes());
+    }
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(v);
+    if text.contains('e') {
+        return out.extend_from_slice(crate::prometheus::number(v).as_bytes());
+    }
+    out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+}
+
+/// `count`, `sum` and the filled buckets as `[boundary rule, low, high, count]` (0 open left, 1 open right, 2 open, 3 closed).
+fn histogram(h: &Histogram, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"count\":");
+    float(h.count, out);
+    out.extend_from_slice(b",\"sum\":");
+    float(h.sum, out);
+    let buckets = belfry_promql::histogram_buckets(h);
+    if !buckets.is_empty() {
+        out.extend_from_slice(b",\"buckets\":");
+        list(buckets.into_iter(), out, |b, out| {
+            let rule: &[u8] = match (b.lower_inclusive, b.upper_inclusive) {
+                (false, true) => b"[0,",
+                (true, false) => b"[1,",
+                (false, false) => b"[2,",
+                (true, true) => b"[3,",
+            };
+            out.extend_from_slice(rule);
+            float(b.lower, out);
+            out.push(b',');
+            float(b.upper, out);
+            out.push(b',');
+            float(b.count, out);
+            out.push(b']');
+        });
+    }
+    out.push(b'}');
+}
+
+#[cfg(test)]
+#[path = "result_json_tests.rs"]
+mod tests;
