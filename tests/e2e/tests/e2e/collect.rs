@@ -23,6 +23,15 @@ plugin = "builtin:section-alerts"
 title = "Alerts"
 "#;
 
+const SLO: &str = r#"
+[[slo]]
+name = "memory"
+objective = 99.0
+query = "system_memory_usage_bytes{type='used'}"
+condition = "greater_than"
+threshold = 0
+"#;
+
 #[tokio::test]
 async fn samples_arrive_and_every_way_to_read_them_agrees() {
     let home = Home::new(SYSTEM);
@@ -120,7 +129,7 @@ async fn own_metrics_are_in_the_store(belfry: &Belfry) {
 
 #[tokio::test]
 async fn every_route_of_the_openapi_document_answers() {
-    let home = Home::new(&format!("{SYSTEM}{REPORT}"));
+    let home = Home::new(&format!("{SYSTEM}{REPORT}{SLO}"));
     let belfry = home.start().await;
     wait_until("a sample", SOON, async || belfry.one(USED).await).await;
     belfry.manage("POST", "/api/reports/now/run", "").await.expect(202);
@@ -156,6 +165,7 @@ fn fill(path: &str, operation: &Value, archived: &Value) -> String {
         let name = parameter["name"].as_str().expect("a name");
         let value = match (name, path) {
             ("name", p) if p.starts_with("/api/plugins/") => "system".to_owned(),
+            ("name", p) if p.starts_with("/api/slos/") => "memory".to_owned(),
             ("name", _) => "source".to_owned(),
             ("id", _) => archived["id"].to_string(),
             ("file", _) => archived["documents"][0]["file_name"].as_str().expect("a file").to_owned(),
