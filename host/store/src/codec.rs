@@ -126,23 +126,34 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 Ok(u64::from(*b))
             }
-            _ => self.uvarint_long(),
+            _ => {
+                // By value, here and below: a reader whose address is taken lives in memory instead of in registers.
+                let (v, taken) = self.uvarint_long();
+                if taken > 0 {
+                    self.bytes(taken)?;
+                    return Ok(v);
+                }
+                let mut rest = *self;
+                let v = rest.uvarint_slow();
+                *self = rest;
+                v
+            }
         }
     }
 
-    /// A number of several bytes: up to eight of them are put together at once.
-    fn uvarint_long(&mut self) -> Result<u64, Corrupt> {
+    /// A number of two to eight bytes, put together at once, and how many they are; 0 when it is longer.
+    #[inline(never)]
+    fn uvarint_long(self) -> (u64, usize) {
         let word = self.peek();
         let ends = !word & 0x8080_8080_8080_8080;
         if ends == 0 {
-            return self.uvarint_slow();
+            return (0, 0);
         }
-        self.bytes(ends.trailing_zeros() as usize / 8 + 1)?;
         // The bytes up to and with the first that ends a number; then sevens to fourteens, to twenty-eights, to one.
         let v = word & (ends ^ (ends - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
         let v = v & 0x007f_007f_007f_007f | (v & 0x7f00_7f00_7f00_7f00) >> 1;
         let v = v & 0x0000_3fff_0000_3fff | (v & 0x3fff_0000_3fff_0000) >> 2;
-        Ok(v & 0x0fff_ffff | (v & 0x0fff_ffff_0000_0000) >> 4)
+        (v & 0x0fff_ffff | (v & 0x0fff_ffff_0000_0000) >> 4, ends.trailing_zeros() as usize / 8 + 1)
     }
 
     fn uvarint_slow(&mut self) -> Result<u64, Corrupt> {

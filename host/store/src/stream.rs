@@ -278,6 +278,7 @@ fn decode(bytes: &[u8], count: u16, range: TimeRange, into: &mut SampleBuf) -> R
     // Written as slices: a push looks at the room each time.
     into.times.resize(end, 0);
     into.floats.resize(end, 0.0);
+    let (times, floats) = (&mut into.times[..end], &mut into.floats[..end]);
     let mut starts = !into.starts.is_empty();
     let mut at = begin;
     let mut outcome = Ok(());
@@ -289,7 +290,7 @@ fn decode(bytes: &[u8], count: u16, range: TimeRange, into: &mut SampleBuf) -> R
         if c.at < from {
             continue;
         }
-        let (Some(time), Some(float)) = (into.times.get_mut(at), into.floats.get_mut(at)) else { break };
+        let (Some(time), Some(float)) = (times.get_mut(at), floats.get_mut(at)) else { break };
         (*time, *float) = (c.at, f64::from_bits(c.bits));
         if starts || c.start != 0 {
             starts = true;
