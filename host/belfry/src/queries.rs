@@ -24,6 +24,8 @@ const WAITING_QUERIES_MAX: usize = 256;
 
 /// No query takes longer: Prometheus' default.
 const QUERY_TIME_MAX: Duration = Duration::from_secs(120);
+/// Memory of one query: 500,000 series with their labels and a few columns each. Past that it is refused, and says so.
+const QUERY_BYTES_MAX: u64 = 1 << 30;
 
 /// Evaluates queries over one reader.
 pub struct Queries {
@@ -242,7 +244,7 @@ impl Queries {
 
 /// The lookback is part of what the kept answers are found by.
 fn limits(options: QueryOptions) -> QueryLimits {
-    let limits = QueryLimits::default();
+    let limits = QueryLimits { bytes_max: QUERY_BYTES_MAX, ..QueryLimits::default() };
     QueryLimits { lookback: options.lookback.unwrap_or(limits.lookback), ..limits }
 }
 
