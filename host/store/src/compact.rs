@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter, Carried, Gone, Sealed, folder};
 use crate::config::{Downsample, Recovery};
 use crate::downsample::{Want, downsample, merge_coarse};
+use crate::heap;
 use crate::series::merge;
 use crate::store::{Shared, State, Store};
 use crate::values::Effort;
@@ -98,6 +99,10 @@ impl Store {
                     };
                 }
                 merges += u64::from(outcome?);
+                let bytes = plan.parts.iter().map(|b| b.bytes()).sum();
+                // With the last of it go the parts and their indexes.
+                drop(plan);
+                heap::give_back_after(bytes);
             }
             Ok(())
         })();

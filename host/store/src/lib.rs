@@ -48,6 +48,7 @@ pub mod fuzzing;
 mod head;
 mod head_restore;
 mod head_rows;
+mod heap;
 mod index;
 mod lists;
 mod maintain;

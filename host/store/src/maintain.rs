@@ -14,6 +14,7 @@ use crate::append::introduce;
 use crate::block::{Block, BlockMeta, Sealed};
 use crate::compact::seal;
 use crate::head::HEAD_BYTES_MAX;
+use crate::heap;
 use crate::store::{Shared, Store};
 use crate::values::Effort;
 
@@ -156,9 +157,11 @@ impl Shared {
             let outcome = frozen.try_for_each(|labels, samples| writer.add(labels, samples));
             block = seal(writer, outcome, BlockMeta { wal_generation: generation, ..BlockMeta::default() })?;
         }
+        let bytes;
         let released = {
             let _changes = self.block_work.changes.lock();
             let block = block.map(Sealed::publish).transpose()?.map(Arc::new);
+            bytes = block.as_ref().map_or(0, |b| b.bytes());
             let mut state = self.state.write();
             let released = state.head.release_frozen();
             state.add_block(block);
@@ -166,6 +169,7 @@ impl Shared {
         };
         // Much to free, and nobody has to wait for it.
         drop(released);
+        heap::give_back_after(bytes);
         pending.frozen = None;
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
         let mut commit = self.commit.lock();

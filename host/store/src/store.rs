@@ -21,6 +21,7 @@ use crate::compact::BlockWork;
 use crate::config::{Backend, FsyncPolicy, OpenError, Recovery, StoreConfig};
 use crate::disk::{Disk, Lock, SimDisk};
 use crate::head::Head;
+use crate::heap;
 use crate::maintain::Pending;
 use crate::replay::replay;
 use crate::wal::Wal;
@@ -208,6 +209,7 @@ impl Store {
             config,
         });
         shared.note_wal(&shared.commit.lock());
+        heap::give_back_after(shared.counters.wal_bytes.load(Ordering::Relaxed));
         let (sender, receiver) = mpsc::channel(append::QUEUE_BATCHES_MAX);
         let writer = shared.clone();
         let thread = std::thread::Builder::new()
