@@ -1,8 +1,9 @@
 //! Answers of queries as Prometheus writes them, straight into bytes: large ones have millions of points.
 //! <https://prometheus.io/docs/prometheus/latest/querying/api/#expression-query-result-formats>
 //!
-//! Invariant: byte for byte what Prometheus writes for the same values (floats as Go's shortest form, times as seconds with
-//! three places where they are no whole seconds).
+//! Invariant: what Prometheus writes for the same values: floats as Go's shortest form, times as seconds with three places
+//! where they are no whole seconds (of a scalar or a text Prometheus leaves out the last zeros of the time; the number is
+//! the same).
 //! Not here: what else an answer says (`prometheus`).
 
 use std::io::Write as _;
