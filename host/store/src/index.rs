@@ -13,6 +13,7 @@ use belfry_model::{Labels, MatchOp, Matcher};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use roaring::RoaringBitmap;
 
+use crate::known::Known;
 use crate::lists::Lists;
 use crate::pattern::Pattern;
 
@@ -139,6 +140,9 @@ pub struct MemIndex {
     by_labels: HashTable<u32>,
     hasher: DefaultHashBuilder,
     scratch: Vec<u32>,
+    known: Arc<Known>,
+    /// Series that were removed so far.
+    removed: u64,
 }
 
 /// A table this much larger than what it holds is made smaller.
@@ -204,6 +208,7 @@ impl MemIndex {
             found.remove();
         }
         self.all.remove(id);
+        self.removed += 1;
         for n in numbers.iter().copied() {
             let Some(slot) = self.labels.get_mut(n as usize) else { continue };
             if slot.as_mut().is_some_and(|e| e.ids.remove(id))
@@ -250,6 +255,11 @@ impl MemIndex {
         let nothing = || Label { name: Arc::from(""), value: Arc::from("") };
         let label = |n: &u32| self.entry(*n).map_or_else(nothing, |e| e.label.clone());
         Labels::from_sorted(numbers.iter().map(label))
+    }
+
+    /// What is known of selections in order of labels, and how many series were removed so far.
+    pub fn known(&self) -> (&Arc<Known>, u64) {
+        (&self.known, self.removed)
     }
 
     /// The numbers of a series' labels, in order of name. They hold until a series is removed.

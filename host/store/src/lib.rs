@@ -50,6 +50,7 @@ mod head_restore;
 mod head_rows;
 mod heap;
 mod index;
+mod known;
 mod lists;
 mod maintain;
 mod order;

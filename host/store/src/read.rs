@@ -15,6 +15,7 @@ use belfry_model::{
     Exemplar, Labels, Matcher, MetricMetadata, SampleBuf, SampleSource, SelectHints, SelectLimits, Series, SeriesRead,
     SeriesSet, TimeRange,
 };
+use roaring::RoaringBitmap;
 
 use crate::block::{Block, ChunkPlace, ScanError};
 use crate::codec::Corrupt;
@@ -22,6 +23,7 @@ use crate::downsample::{Want, merge_coarse};
 use crate::frozen::Frozen;
 use crate::head::Head;
 use crate::index::resolve;
+use crate::known::Known;
 use crate::order::order;
 use crate::own::Own;
 use crate::rows::Columns;
@@ -187,15 +189,13 @@ impl Shared {
     /// Every series that may have samples in the range, in order of labels.
     fn gather(&self, wanted: &Wanted<'_>) -> Result<Found, ReadError> {
         let mut found = Found::default();
-        let (labels, parts, blocks) = {
+        let (head, blocks) = {
             let state = self.state.read();
-            let (labels, parts) = gather_head(&state.head, wanted, &mut found.snapshot)?;
+            let head = gather_head(&state.head, wanted, &mut found.snapshot)?;
             let blocks: Vec<_> = state.blocks.iter().filter(|b| b.overlaps(wanted.range)).cloned().collect();
-            (labels, parts, blocks)
+            (head, blocks)
         };
-        let order = order(&labels);
-        let mut unordered: Vec<_> = labels.into_iter().zip(parts).map(Some).collect();
-        found.series = order.into_iter().filter_map(|at| unordered.get_mut(at as usize)?.take()).collect();
+        found.series = head.in_order();
         for block in blocks {
             match found.add_block(block, wanted) {
                 Ok(()) => {}
@@ -282,39 +282,87 @@ impl Found {
     }
 }
 
-/// Copies what the head has: little and compressed, for appends wait meanwhile. In no order.
-fn gather_head(
-    head: &Head,
-    wanted: &Wanted<'_>,
-    snapshot: &mut Snapshot,
-) -> Result<(Vec<Labels>, Vec<Parts>), ReadError> {
-    let range = wanted.range;
+/// What the head has of a selection.
+enum FromHead {
+    InOrder(Vec<(Labels, Parts)>),
+    Unordered {
+        /// In order of their numbers.
+        series: Vec<(Labels, Parts)>,
+        /// All that matched, whether there are samples in the range or not, and how many series had been removed.
+        ids: RoaringBitmap,
+        removed: u64,
+        known: Arc<Known>,
+    },
+}
+
+impl FromHead {
+    /// Puts it in order, outside of the head's lock, and remembers the order of whole selections.
+    fn in_order(self) -> Vec<(Labels, Parts)> {
+        let (series, ids, removed, known) = match self {
+            Self::InOrder(series) => return series,
+            Self::Unordered { series, ids, removed, known } => (series, ids, removed, known),
+        };
+        let (labels, parts): (Vec<_>, Vec<_>) = series.into_iter().unzip();
+        let order = order(&labels);
+        if ids.len() == labels.len() as u64 {
+            let numbers: Vec<u32> = ids.iter().collect();
+            let set = |at: &u32| Some((*numbers.get(*at as usize)?, labels.get(*at as usize)?.clone()));
+            known.keep(ids, removed, || order.iter().filter_map(set).collect());
+        }
+        let mut unordered: Vec<_> = labels.into_iter().zip(parts).map(Some).collect();
+        order.into_iter().filter_map(|at| unordered.get_mut(at as usize)?.take()).collect()
+    }
+}
+
+/// Copies what the head has: little and compressed, for appends wait meanwhile.
+fn gather_head(head: &Head, wanted: &Wanted<'_>, snapshot: &mut Snapshot) -> Result<FromHead, ReadError> {
     let Ok(ids) = resolve(&head.index, wanted.matchers);
-    let (mut labels, mut found) = (Vec::with_capacity(ids.len() as usize), Vec::with_capacity(ids.len() as usize));
-    let mut groups = GroupsSeen { range, seen: HashMap::new() };
+    let (known, removed) = head.index.known();
     snapshot.frozen = head.frozen().cloned();
-    for id in ids {
-        let own = head.own(id);
-        let mut parts = Parts {
-            frozen: head.frozen().is_some_and(|f| f.overlaps(id, range)).then_some(id),
-            rows: groups.column(head, id, &mut snapshot.groups),
-            ..Parts::default()
-        };
-        let live = match wanted.samples {
-            true => own.and_then(|own| own.snapshot(range)).is_some_and(|own| {
-                parts.live = Some(snapshot.live.len() as u32);
-                snapshot.live.push(own);
-                true
-            }),
-            false => own.is_some_and(|own| own.overlaps(range)),
-        };
-        if live || parts.frozen.is_some() || parts.rows.is_some() {
-            over(found.len() + 1, wanted.limit)?;
-            labels.push(head.index.labels(id));
-            found.push(parts);
+    let mut groups = GroupsSeen { range: wanted.range, seen: HashMap::new() };
+    let mut series = Vec::with_capacity(ids.len() as usize);
+    if let Some(ordered) = known.find(&ids, removed) {
+        for (id, labels) in ordered.iter() {
+            if let Some(parts) = head_parts(head, *id, wanted, &mut groups, snapshot) {
+                over(series.len() + 1, wanted.limit)?;
+                series.push((labels.clone(), parts));
+            }
+        }
+        return Ok(FromHead::InOrder(series));
+    }
+    for id in &ids {
+        if let Some(parts) = head_parts(head, id, wanted, &mut groups, snapshot) {
+            over(series.len() + 1, wanted.limit)?;
+            series.push((head.index.labels(id), parts));
         }
     }
-    Ok((labels, found))
+    Ok(FromHead::Unordered { series, ids, removed, known: known.clone() })
+}
+
+/// Where the head has samples of a series within the range; `None` when it has none.
+fn head_parts(
+    head: &Head,
+    id: u32,
+    wanted: &Wanted<'_>,
+    groups: &mut GroupsSeen,
+    snapshot: &mut Snapshot,
+) -> Option<Parts> {
+    let range = wanted.range;
+    let own = head.own(id);
+    let mut parts = Parts {
+        frozen: head.frozen().is_some_and(|f| f.overlaps(id, range)).then_some(id),
+        rows: groups.column(head, id, &mut snapshot.groups),
+        ..Parts::default()
+    };
+    let live = match wanted.samples {
+        true => own.and_then(|own| own.snapshot(range)).is_some_and(|own| {
+            parts.live = Some(snapshot.live.len() as u32);
+            snapshot.live.push(own);
+            true
+        }),
+        false => own.is_some_and(|own| own.overlaps(range)),
+    };
+    (live || parts.frozen.is_some() || parts.rows.is_some()).then_some(parts)
 }
 
 /// The groups that a snapshot met: what each has is taken once.
