@@ -54,7 +54,7 @@ pub struct QueryLimits {
     pub series_max: usize,
     /// Samples that may be decoded.
     pub samples_max: u64,
-    /// Points that the answer, or any step on the way to it, may hold: 8 bytes of memory each.
+    /// Points that the answer, or any step on the way to it, may hold; what they take is counted in `bytes_max`, too.
     pub points_max: u64,
     /// Bytes of memory that it may hold: series, buffers, what it makes on its way, and the answer.
     pub bytes_max: u64,
