@@ -1,8 +1,9 @@
 //! `cargo xtask bench query`: the same samples in each server, the same queries to each, over HTTP; and whether Belfry
 //! answers what Prometheus answers.
 //!
-//! Servers are asked in turn, so that what else the machine does meets all. Each repetition begins a second later than
-//! the one before: no server can answer from what it kept.
+//! Servers are asked in turn, some times each, so that what else the machine does meets all. Before its turn a server has
+//! the machine to itself: what another still does behind its last answer (collecting garbage, say) is waited for. Each
+//! repetition ends a second earlier than the one before: no server can answer from what it kept.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,9 +17,14 @@ use crate::server::{Kind, Running, Server};
 
 const SCRAPE_MS: i64 = 15_000;
 const HOUR_MS: i64 = 3_600_000;
-/// As many repetitions, or as many as fit into [`QUERY_FOR`]; at least three.
-const REPETITIONS: i64 = 21;
+/// As many rounds, or as many as fit into [`QUERY_FOR`]; at least three.
+const ROUNDS: i64 = 7;
+/// In each, a server is asked so often.
+const TURN: i64 = 3;
 const QUERY_FOR: Duration = Duration::from_secs(6);
+/// The others are at rest when they use no processor time for so long. That is waited for at most [`REST_WITHIN`].
+const REST: Duration = Duration::from_millis(30);
+const REST_WITHIN: Duration = Duration::from_secs(2);
 /// Answers that differ by less are the same.
 const RELATIVE: f64 = 1e-9;
 /// What a server does behind the last write has so long to be done.
@@ -183,12 +189,9 @@ pub fn compare(servers: &[Server], tenths: usize, only: Option<&str>) -> Result<
         running.push((server, process, folder));
     }
     std::thread::sleep(SETTLE);
-    let mut clients: Vec<(&Server, Client)> = Vec::new();
-    for (server, process, _) in &running {
-        clients.push((server, Client::connect(&process.address)?));
-    }
-    latency(&mut clients, &running.iter().map(|(_, p, _)| p).collect::<Vec<_>>(), now, only)?;
-    let differing = answers(&mut clients, now, only)?;
+    let asked: Vec<(&Server, &Running)> = running.iter().map(|(server, process, _)| (*server, process)).collect();
+    latency(&asked, now, only)?;
+    let differing = answers(&asked, now, only)?;
     if differing > 0 {
         bail!("{differing} answers differ from Prometheus'");
     }
@@ -244,29 +247,33 @@ fn wanted(question: &Question, only: Option<&str>) -> bool {
 }
 
 /// The median of the times, and the processor time of one repetition: what else the machine does changes that less.
-fn latency(clients: &mut [(&Server, Client)], processes: &[&Running], now: i64, only: Option<&str>) -> Result<()> {
+fn latency(servers: &[(&Server, &Running)], now: i64, only: Option<&str>) -> Result<()> {
     print!("{:<76}", "median ms / processor ms");
-    clients.iter().for_each(|(s, _)| print!("{:>20}", s.name()));
+    servers.iter().for_each(|(s, _)| print!("{:>20}", s.name()));
     println!("{:>16}", "best peer / us");
     for question in MEASURED.iter().filter(|q| wanted(q, only)) {
-        let mut times: Vec<Vec<f64>> = vec![Vec::new(); clients.len()];
-        let mut cpu = vec![Duration::ZERO; clients.len()];
+        let mut times: Vec<Vec<f64>> = vec![Vec::new(); servers.len()];
+        let mut cpu = vec![Duration::ZERO; servers.len()];
         let begin = Instant::now();
-        for i in 0..REPETITIONS {
-            if i >= 3 && begin.elapsed() > QUERY_FOR {
+        for round in 0..ROUNDS {
+            if round >= 3 && begin.elapsed() > QUERY_FOR {
                 break;
             }
-            let path = path(*question, now - i * 1_000);
-            let each = clients.iter_mut().zip(&mut times).zip(processes.iter().zip(&mut cpu));
-            for (((server, client), times), (process, cpu)) in each {
+            for (((server, process), times), cpu) in servers.iter().zip(&mut times).zip(&mut cpu) {
+                // A server may end a connection that is old.
+                let mut client = Client::connect(&process.address)?;
+                rest(servers);
                 let before = process.cpu();
-                let begin = Instant::now();
-                let (status, said) = client.get(&path)?;
-                times.push(begin.elapsed().as_secs_f64() * 1000.0);
-                *cpu += process.cpu().saturating_sub(before);
-                if status != 200 {
-                    bail!("{} answers {status} to {}: {}", server.name(), question.0, &said[..said.len().min(300)]);
+                for i in round * TURN..(round + 1) * TURN {
+                    let path = path(*question, now - i * 1_000);
+                    let begin = Instant::now();
+                    let (status, said) = client.get(&path)?;
+                    times.push(begin.elapsed().as_secs_f64() * 1000.0);
+                    if status != 200 {
+                        bail!("{} answers {status} to {}: {}", server.name(), question.0, &said[..said.len().min(300)]);
+                    }
                 }
+                *cpu += process.cpu().saturating_sub(before);
             }
         }
         let medians: Vec<f64> = times
@@ -291,17 +298,32 @@ fn latency(clients: &mut [(&Server, Client)], processes: &[&Running], now: i64, 
     Ok(())
 }
 
+/// Waits until no server does anything, or for [`REST_WITHIN`]: one that never rests is no reason to wait for ever.
+fn rest(servers: &[(&Server, &Running)]) {
+    let used = || servers.iter().map(|(_, process)| process.cpu()).sum::<Duration>();
+    let begin = Instant::now();
+    let (mut before, mut since) = (used(), Instant::now());
+    while since.elapsed() < REST && begin.elapsed() < REST_WITHIN {
+        std::thread::sleep(Duration::from_millis(2));
+        let now = used();
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+    }
+}
+
 /// How many answers of Belfry differ from Prometheus'.
-fn answers(clients: &mut [(&Server, Client)], now: i64, only: Option<&str>) -> Result<usize> {
-    let at = |kind: Kind, clients: &[(&Server, Client)]| clients.iter().position(|(s, _)| s.kind == kind);
-    let (Some(ours), Some(theirs)) = (at(Kind::Belfry, clients), at(Kind::Prometheus, clients)) else {
+fn answers(servers: &[(&Server, &Running)], now: i64, only: Option<&str>) -> Result<usize> {
+    let of = |kind: Kind| servers.iter().find(|(s, _)| s.kind == kind).map(|(_, process)| process);
+    let (Some(ours), Some(theirs)) = (of(Kind::Belfry), of(Kind::Prometheus)) else {
         println!("answers were not compared: there is no Prometheus");
         return Ok(0);
     };
     let (mut same, mut all) = (0, 0);
     for question in MEASURED.iter().chain(COMPARED).filter(|q| wanted(q, only)) {
         let path = path(*question, now);
-        let mut ask = |i: usize| -> Result<Value> { Ok(serde_json::from_str(&clients[i].1.get(&path)?.1)?) };
+        let ask =
+            |of: &Running| -> Result<Value> { Ok(serde_json::from_str(&Client::connect(&of.address)?.get(&path)?.1)?) };
         let (mine, other) = (ask(ours)?, ask(theirs)?);
         all += 1;
         match difference(&mine, &other) {
