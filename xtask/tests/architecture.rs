@@ -12,8 +12,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("state", &["model"]),
     ("config", &["model", "promql"]),
     ("plugin", &["model"]),
-    ("ingest", &["model", "store"]),
-    ("remote", &["model", "store"]),
+    ("client", &[]),
+    ("ingest", &["model", "store", "client"]),
+    ("remote", &["model", "store", "client"]),
     ("rules", &["model", "promql", "template"]),
     ("notify", &["model"]),
     ("reports", &["model", "promql"]),
@@ -36,6 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "dashboard",
             "template",
             "remote",
+            "client",
         ],
     ),
 ];
@@ -50,6 +52,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("lettre", &["plugin"]),
     ("hyper", &["plugin", "dashboard", "ingest", "remote"]),
     ("sysinfo", &["plugin"]),
+    ("webpki-roots", &["client", "plugin"]),
 ];
 
 /// No real clock, no threads, no files, no network in what decides.

@@ -5,23 +5,18 @@
 //! Not here: what is sent, what an answer means, when to try again.
 
 mod stream;
-mod tls;
 
 use std::io::Read as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
+use belfry_client::{ClientOptions, Connector, OptionsError, innermost};
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::ServerName;
 use url::Url;
 
 /// Connections that nothing uses just now.
@@ -30,89 +25,10 @@ const IDLE_CONNECTIONS_MAX: usize = 4;
 const IDLE_TIME: Duration = Duration::from_secs(50);
 /// What packing adds at most to an answer that cannot be packed, for its head and tail.
 const PACKING_BYTES: usize = 1 << 10;
-/// Bytes of a file that holds a secret.
-const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of an answer's body that are shown in a reason.
 const REASON_BYTES_MAX: usize = 300;
 /// A pause that an engine asks for is believed up to this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
-
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Secret {
-    /// The text itself.
-    Text(String),
-    /// A file that holds it; read at each use, so that a new token is used at once.
-    File(PathBuf),
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(redacted)")
-    }
-}
-
-impl Secret {
-    /// The text as it is now, without white space around it.
-    pub fn read(&self) -> Result<String, HttpError> {
-        let path = match self {
-            Self::Text(text) => return Ok(text.clone()),
-            Self::File(path) => path,
-        };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let mut text = String::new();
-        std::fs::File::open(path)
-            .and_then(|f| f.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text))
-            .map_err(|e| HttpError::Failed(format!("cannot read the secret file `{name}`: {}", e.kind())))?;
-        Ok(text.trim().to_owned())
-    }
-}
-
-/// Who we say we are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Auth {
-    /// Nobody.
-    #[default]
-    None,
-    /// A name and a password.
-    Basic {
-        /// Name.
-        username: String,
-        /// Password.
-        password: Secret,
-    },
-    /// A token, with the word before it.
-    Token {
-        /// `Bearer`; InfluxDB 2 says `Token`.
-        kind: String,
-        /// The token.
-        token: Secret,
-    },
-}
-
-/// How connections are secured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsOptions {
-    /// Certificates to trust (PEM), instead of Mozilla's.
-    pub ca_file: Option<PathBuf>,
-    /// Our certificate and its key (PEM).
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// The name that the engine's certificate must have, instead of its address.
-    pub server_name: Option<String>,
-    /// Trust anybody.
-    pub insecure_skip_verify: bool,
-}
-
-/// How an engine is asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HttpOptions {
-    /// Who we say we are.
-    pub auth: Auth,
-    /// Sent with each request.
-    pub headers: Vec<(String, Secret)>,
-    /// How connections are secured.
-    pub tls: TlsOptions,
-}
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -205,29 +121,23 @@ pub enum HttpError {
     TooLarge(usize),
 }
 
+impl From<OptionsError> for HttpError {
+    fn from(e: OptionsError) -> Self {
+        Self::Failed(e.to_string())
+    }
+}
+
 /// The client of one engine.
 #[derive(Clone)]
 pub struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    options: Arc<HttpOptions>,
+    client: Client<Connector, Full<Bytes>>,
+    options: Arc<ClientOptions>,
 }
 
 impl HttpClient {
     /// Fails when a certificate or key cannot be read; the error says which.
-    pub fn new(options: HttpOptions) -> Result<Self, String> {
-        let tls = tls::config(&options.tls)?;
-        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let connector = match &options.tls.server_name {
-            Some(name) => {
-                let bad = |_| format!("`server_name`: `{name}` is no host name");
-                let name = ServerName::try_from(name.clone()).map_err(bad)?;
-                builder.with_server_name_resolver(FixedServerNameResolver::new(name)).enable_http1().wrap_connector(tcp)
-            }
-            None => builder.enable_http1().wrap_connector(tcp),
-        };
+    pub fn new(options: ClientOptions) -> Result<Self, String> {
+        let connector = options.connector().map_err(|e| e.to_string())?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
@@ -258,39 +168,17 @@ impl HttpClient {
         let headers = request.headers_mut();
         headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("Belfry/", env!("CARGO_PKG_VERSION"))));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-        for (name, value) in &self.options.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("a header's name"))?;
-            headers.insert(name, sensitive(value.read()?).ok_or_else(|| bad("a header's value"))?);
-        }
+        self.options.sign(headers)?;
         for (name, value) in ask.headers {
             headers.insert(name, value);
         }
-        let authorization = match &self.options.auth {
-            Auth::None => return Ok(request),
-            Auth::Basic { username, password } => {
-                let both = format!("{username}:{}", password.read()?);
-                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(both))
-            }
-            Auth::Token { kind, token } => format!("{kind} {}", token.read()?),
-        };
-        headers.insert(header::AUTHORIZATION, sensitive(authorization).ok_or_else(|| bad("the credentials"))?);
         Ok(request)
     }
 }
 
-fn sensitive(text: String) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-/// The innermost cause says the most; none of them holds a header.
 fn reason(e: &hyper_util::client::legacy::Error) -> String {
-    let mut cause: &dyn std::error::Error = e;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    if e.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }
+    let cause = innermost(e);
+    if e.is_connect() { format!("cannot connect: {cause}") } else { cause }
 }
 
 /// Reads the body, and unpacks it.

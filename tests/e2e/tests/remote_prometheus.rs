@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use belfry_client::ClientOptions;
 use belfry_e2e::{Belfry, Home, Series, peer, wait_until};
-use belfry_remote::http::{Ask, HttpClient, HttpOptions};
+use belfry_remote::http::{Ask, HttpClient};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -52,7 +53,7 @@ impl Engine {
         let address = free_address();
         let mut arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
         arguments.push(format!("{listen}{address}"));
-        let client = HttpClient::new(HttpOptions::default()).expect("a client");
+        let client = HttpClient::new(ClientOptions::default()).expect("a client");
         let mut engine = Self { child: None, folder, program, arguments, address, client };
         engine.start().await;
         Some(engine)

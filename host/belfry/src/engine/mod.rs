@@ -14,13 +14,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use belfry_config::types::remote::{Remote, RemoteEngine};
-use belfry_config::types::scrape as config;
 use belfry_config::types::{Fsync, Storage};
 use belfry_ingest::push::import::BeginBackfill;
 use belfry_model::{Clock, Labels, SeriesRead, SeriesRef, TimestampMs, Writer};
 use belfry_remote::engine::Engine;
 use belfry_remote::health::EngineHealth;
-use belfry_remote::http::{Auth, HttpOptions, Secret, TlsOptions};
 use belfry_remote::influx::{Influx, InfluxConfig, Place};
 use belfry_remote::joined::Joined;
 use belfry_remote::prometheus::{Prometheus, PrometheusOptions, Protocol};
@@ -29,6 +27,8 @@ use belfry_remote::shipper::Shipper;
 use belfry_remote::tee::Tee;
 use belfry_store::{RealDisk, Store};
 use parking_lot::Mutex;
+
+use crate::adapters::client_options::client_options;
 
 pub use pass::Pass;
 pub use ship::{run, sync};
@@ -139,7 +139,7 @@ fn client(remote: &Remote) -> Result<Arc<dyn Engine>, String> {
                 write_url: write_url.clone(),
                 read_url: read_url.clone(),
                 protocol: if *protocol_2 { Protocol::V2 } else { Protocol::V1 },
-                http: options(http),
+                http: client_options(http),
                 timeout: *timeout,
             })?))
         }
@@ -151,34 +151,8 @@ fn client(remote: &Remote) -> Result<Arc<dyn Engine>, String> {
                 _ => Place::V3 { database: named() },
             };
             let (write_timeout, read_timeout) = (*timeout, *timeout);
-            let http = options(http);
+            let http = client_options(http);
             Ok(Arc::new(Influx::new(InfluxConfig { url: url.clone(), place, http, write_timeout, read_timeout })?))
         }
-    }
-}
-
-fn options(http: &config::Http) -> HttpOptions {
-    HttpOptions {
-        auth: match &http.auth {
-            config::HttpAuth::None => Auth::None,
-            config::HttpAuth::Basic(name, password) => {
-                Auth::Basic { username: name.clone(), password: secret(password) }
-            }
-            config::HttpAuth::Token(kind, token) => Auth::Token { kind: kind.clone(), token: secret(token) },
-        },
-        headers: http.headers.iter().map(|(name, value)| (name.clone(), secret(value))).collect(),
-        tls: TlsOptions {
-            ca_file: http.tls.ca_file.clone(),
-            identity: http.tls.identity.clone(),
-            server_name: http.tls.server_name.clone(),
-            insecure_skip_verify: http.tls.insecure_skip_verify,
-        },
-    }
-}
-
-fn secret(source: &config::SecretSource) -> Secret {
-    match source {
-        config::SecretSource::Text(text) => Secret::Text(text.0.clone()),
-        config::SecretSource::File(path) => Secret::File(path.clone()),
     }
 }

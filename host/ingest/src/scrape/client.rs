@@ -5,27 +5,19 @@
 //! Not here: when (`Pace`), what it means (`Scraper`).
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
+use belfry_client::{ClientOptions, Connector, OptionsError, innermost};
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
-use hyper_rustls::FixedServerNameResolver;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use url::Url;
 
-use super::connection::{Connection, Connector, Kept, failed, innermost};
+use super::connection::{Connection, Kept, failed};
 use super::{BodyFormat, ScrapeError};
 use crate::exposition::{PROTOBUF_CONTENT_TYPE, TextFormat};
 
@@ -37,83 +29,12 @@ const IDLE_CONNECTIONS_MAX: usize = 2;
 const IDLE_TIME: Duration = Duration::from_secs(300);
 /// What packing adds at most to an answer that cannot be packed, for its head and tail.
 const PACKING_BYTES: usize = 1 << 10;
-/// Bytes of a file that holds a secret.
-const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
-
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Secret {
-    /// The text itself.
-    Text(String),
-    /// A file that holds it; read at each use, so that a new token is used at once.
-    File(PathBuf),
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(redacted)")
-    }
-}
-
-impl Secret {
-    fn read(&self) -> Result<String, ScrapeError> {
-        let path = match self {
-            Self::Text(text) => return Ok(text.clone()),
-            Self::File(path) => path,
-        };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let mut text = String::new();
-        std::fs::File::open(path)
-            .and_then(|f| f.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text))
-            .map_err(|e| ScrapeError::Failed(format!("cannot read the secret file `{name}`: {}", e.kind())))?;
-        Ok(text.trim().to_owned())
-    }
-}
-
-/// Who we say we are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Auth {
-    /// Nobody.
-    #[default]
-    None,
-    /// A name and a password.
-    Basic {
-        /// Name.
-        username: String,
-        /// Password.
-        password: Secret,
-    },
-    /// A token, with the word before it (`Bearer`).
-    Token {
-        /// `Bearer` unless the config says otherwise.
-        kind: String,
-        /// The token.
-        token: Secret,
-    },
-}
-
-/// How connections are secured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsOptions {
-    /// Certificates to trust (PEM), instead of Mozilla's.
-    pub ca_file: Option<PathBuf>,
-    /// Our certificate and its key (PEM).
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// The name that the target's certificate must have, instead of its address.
-    pub server_name: Option<String>,
-    /// Trust anybody.
-    pub insecure_skip_verify: bool,
-}
 
 /// How a job's targets are asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpOptions {
-    /// Who we say we are.
-    pub auth: Auth,
-    /// Sent with each request.
-    pub headers: Vec<(String, Secret)>,
-    /// How connections are secured.
-    pub tls: TlsOptions,
+    /// Whom we trust, and who we say we are.
+    pub client: ClientOptions,
     /// Go where an answer points.
     pub follow_redirects: bool,
     /// Ask for compressed answers.
@@ -156,6 +77,12 @@ pub fn accept_native() -> String {
     format!("{PROTOBUF_CONTENT_TYPE};escaping=allow-utf-8;q=0.7,{ACCEPT_TEXT}")
 }
 
+impl From<OptionsError> for ScrapeError {
+    fn from(e: OptionsError) -> Self {
+        Self::Failed(e.to_string())
+    }
+}
+
 /// The HTTP client of a job.
 #[derive(Clone)]
 pub struct JobClient {
@@ -168,19 +95,7 @@ pub struct JobClient {
 impl JobClient {
     /// Fails when a certificate or key cannot be read; the error says which.
     pub fn new(options: HttpOptions) -> Result<Self, String> {
-        let tls = tls_config(&options.tls)?;
-        let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let connector = match &options.tls.server_name {
-            Some(name) => {
-                let bad = |_| format!("`server_name`: `{name}` is no host name");
-                let name = ServerName::try_from(name.clone()).map_err(bad)?;
-                builder.with_server_name_resolver(FixedServerNameResolver::new(name)).enable_http1().wrap_connector(tcp)
-            }
-            None => builder.enable_http1().wrap_connector(tcp),
-        };
+        let connector = options.client.connector().map_err(|e| e.to_string())?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
@@ -282,30 +197,11 @@ impl JobClient {
         }
         let packed = if self.options.compression { "gzip" } else { "identity" };
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(packed));
-        if !ours {
-            return Ok(request);
+        if ours {
+            self.options.client.sign(headers)?;
         }
-        for (name, value) in &self.options.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("a header's name"))?;
-            headers.insert(name, secret_value(value.read()?).ok_or_else(|| bad("a header's value"))?);
-        }
-        let authorization = match &self.options.auth {
-            Auth::None => return Ok(request),
-            Auth::Basic { username, password } => {
-                let both = format!("{username}:{}", password.read()?);
-                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(both))
-            }
-            Auth::Token { kind, token } => format!("{kind} {}", token.read()?),
-        };
-        headers.insert(header::AUTHORIZATION, secret_value(authorization).ok_or_else(|| bad("the credentials"))?);
         Ok(request)
     }
-}
-
-fn secret_value(text: String) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 fn reason(e: &hyper_util::client::legacy::Error) -> String {
@@ -376,86 +272,6 @@ fn unpack(packed: &[u8], limit: usize, body: &mut Vec<u8>) -> Result<(), ScrapeE
         return Err(ScrapeError::BodyTooLarge(limit as u64));
     }
     Ok(())
-}
-
-fn tls_config(options: &TlsOptions) -> Result<ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?;
-    let builder = if options.insecure_skip_verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnybody(provider)))
-    } else {
-        builder.with_root_certificates(roots(options.ca_file.as_deref())?)
-    };
-    let Some((certificate, key)) = &options.identity else {
-        return Ok(builder.with_no_client_auth());
-    };
-    let chain = certificates(certificate)?;
-    let key_error = |e: &dyn std::fmt::Display| format!("cannot use the key file `{}`: {e}", file_name(key));
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| key_error(&e))?;
-    builder.with_client_auth_cert(chain, private).map_err(|e| key_error(&e))
-}
-
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
-    let Some(path) = ca_file else {
-        return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|e| format!("the certificate file `{}`: {e}", file_name(path)))?;
-    }
-    Ok(roots)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let error = |e: &dyn std::fmt::Display| format!("cannot read the certificate file `{}`: {e}", file_name(path));
-    let found = CertificateDer::pem_file_iter(path).map_err(|e| error(&e))?;
-    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|e| error(&e))?;
-    if found.is_empty() { Err(error(&"there is no certificate in it")) } else { Ok(found) }
-}
-
-fn file_name(path: &Path) -> std::borrow::Cow<'_, str> {
-    path.file_name().unwrap_or_default().to_string_lossy()
-}
-
-/// For `insecure_skip_verify`: who answers is not checked; that they hold the key they show is.
-#[derive(Debug)]
-struct TrustAnybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for TrustAnybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

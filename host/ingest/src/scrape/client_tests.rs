@@ -3,6 +3,8 @@ use std::io::Write as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use belfry_client::{Auth, Secret, TlsOptions};
+
 use super::*;
 
 /// Answers each connection in turn with one of `answers`, and gives the requests it saw.
@@ -85,8 +87,11 @@ async fn credentials_are_sent_to_the_target_alone() {
     let (other, other_served) = peer(vec![answer(TEXT, b"a 1\n")]).await;
     let (url, served) = peer(vec![answer(&format!("302 Found\r\nLocation: {other}"), b"")]).await;
     let with = HttpOptions {
-        auth: Auth::Basic { username: "u".to_owned(), password: Secret::Text("hidden".to_owned()) },
-        headers: vec![("X-Key".to_owned(), Secret::Text("also".to_owned()))],
+        client: ClientOptions {
+            auth: Auth::Basic { username: "u".to_owned(), password: Secret::Text("hidden".to_owned()) },
+            headers: vec![("X-Key".to_owned(), Secret::Text("also".to_owned()))],
+            ..ClientOptions::default()
+        },
         ..options()
     };
     assert!(!format!("{with:?}").contains("hidden"));
@@ -103,7 +108,10 @@ async fn a_token_comes_from_its_file_each_time() {
     std::fs::write(&folder, "first\n").unwrap();
     let (url, served) = peer(vec![answer(TEXT, b""), answer(TEXT, b"")]).await;
     let client = JobClient::new(HttpOptions {
-        auth: Auth::Token { kind: "Bearer".to_owned(), token: Secret::File(folder.clone()) },
+        client: ClientOptions {
+            auth: Auth::Token { kind: "Bearer".to_owned(), token: Secret::File(folder.clone()) },
+            ..ClientOptions::default()
+        },
         ..options()
     })
     .unwrap();
@@ -164,7 +172,9 @@ fn a_protobuf_answer_must_be_the_right_message() {
 #[test]
 fn a_certificate_that_is_not_there_is_named_without_its_folder() {
     let tls = TlsOptions { ca_file: Some("/nowhere/at/all/ca.pem".into()), ..TlsOptions::default() };
-    let said = JobClient::new(HttpOptions { tls, ..options() }).err().unwrap();
+    let said = JobClient::new(HttpOptions { client: ClientOptions { tls, ..ClientOptions::default() }, ..options() })
+        .err()
+        .unwrap();
     assert!(said.starts_with("cannot read the certificate file `ca.pem`") && !said.contains("nowhere"), "{said}");
 }
 

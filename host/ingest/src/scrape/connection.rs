@@ -5,12 +5,12 @@
 //! turns out to be closed is made anew once.
 //! Not here: what is asked and what an answer means (`client`).
 
-use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use belfry_client::{Connector, innermost};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, Uri};
@@ -18,8 +18,7 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::service::Service as _;
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
@@ -28,7 +27,6 @@ use super::ScrapeError;
 
 type Driver = Pin<Box<http1::Connection<Stream, Empty<Bytes>>>>;
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
-pub(super) type Connector = HttpsConnector<HttpConnector>;
 
 /// A connection is not used again after a pause of this length: who knows what forgot it on the way.
 const IDLE_MAX: Duration = Duration::from_secs(300);
@@ -110,13 +108,4 @@ async fn drive<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) ->
 
 pub(super) fn failed(e: hyper::Error) -> ScrapeError {
     ScrapeError::Failed(innermost(&e))
-}
-
-/// The innermost cause says the most; none of them holds a header.
-pub(super) fn innermost(e: &(dyn Error + 'static)) -> String {
-    let mut cause = e;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

@@ -90,7 +90,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::http::HttpOptions;
+    use belfry_client::ClientOptions;
 
     async fn served(status: &str, headers: &str, body: &[u8]) -> Url {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     async fn read(url: Url, limit: usize, enough: usize) -> (Result<HttpAnswer, HttpError>, Vec<u8>) {
-        let client = HttpClient::new(HttpOptions::default()).expect("a client");
+        let client = HttpClient::new(ClientOptions::default()).expect("a client");
         let mut got = Vec::new();
         let ask = Ask::get(url, Duration::from_secs(30), limit);
         let answer = client.ask_in_pieces(ask, |piece| {

@@ -3,6 +3,8 @@ use std::io::Write as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use belfry_client::{Auth, Secret};
+
 use super::*;
 
 /// Answers one request with these bytes; gives back what was asked.
@@ -23,7 +25,7 @@ async fn server(answer: Vec<u8>) -> (Url, tokio::task::JoinHandle<String>) {
     (url.parse().expect("an address"), asked)
 }
 
-fn client(options: HttpOptions) -> HttpClient {
+fn client(options: ClientOptions) -> HttpClient {
     HttpClient::new(options).expect("a client")
 }
 
@@ -40,10 +42,10 @@ fn plain(body: &[u8], headers: &str) -> Vec<u8> {
 #[tokio::test]
 async fn credentials_and_headers_are_sent_and_any_status_is_an_answer() {
     let (url, asked) = server(plain(b"not  now\n", "retry-after: 7\r\n")).await;
-    let options = HttpOptions {
+    let options = ClientOptions {
         auth: Auth::Basic { username: "ada".into(), password: Secret::Text("pw".into()) },
         headers: vec![("x-scope-orgid".into(), Secret::Text("tenant".into()))],
-        ..HttpOptions::default()
+        ..ClientOptions::default()
     };
     let answer = client(options).ask(ask(url, 100)).await.expect("an answer");
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
@@ -63,16 +65,16 @@ async fn a_packed_answer_is_unpacked_and_a_bomb_is_refused() {
         plain(&gz.finish().expect("packed"), "content-encoding: gzip\r\n")
     };
     let (url, _asked) = server(pack(b"hello")).await;
-    assert_eq!(client(HttpOptions::default()).ask(ask(url, 5)).await.expect("an answer").body, b"hello");
+    assert_eq!(client(ClientOptions::default()).ask(ask(url, 5)).await.expect("an answer").body, b"hello");
     let (url, _asked) = server(pack(&[0; 1_000_000])).await;
-    let refused = client(HttpOptions::default()).ask(ask(url, 5_000)).await.expect_err("too long");
+    let refused = client(ClientOptions::default()).ask(ask(url, 5_000)).await.expect_err("too long");
     assert_eq!(refused, HttpError::TooLarge(5_000));
 }
 
 #[tokio::test]
 async fn a_plain_answer_beyond_the_limit_is_refused() {
     let (url, _asked) = server(plain(&[b'x'; 101], "")).await;
-    assert_eq!(client(HttpOptions::default()).ask(ask(url, 100)).await.expect_err("long"), HttpError::TooLarge(100));
+    assert_eq!(client(ClientOptions::default()).ask(ask(url, 100)).await.expect_err("long"), HttpError::TooLarge(100));
 }
 
 #[tokio::test]
@@ -80,7 +82,7 @@ async fn who_is_not_there_is_a_failure_that_says_so_without_secrets() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/", listener.local_addr().expect("its address")).parse().expect("an address");
     drop(listener);
-    let options = HttpOptions {
+    let options = ClientOptions {
         auth: Auth::Token { kind: "Bearer".into(), token: Secret::Text("s3cret".into()) },
         ..Default::default()
     };

@@ -24,11 +24,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use belfry_client::{Auth, ClientOptions};
 use belfry_model::SeriesRead;
 use url::Url;
 
 use crate::engine::{Engine, SendError, Sent, Shipment};
-use crate::http::{Auth, HttpClient, HttpOptions};
+use crate::http::HttpClient;
 
 /// Which InfluxDB, and where in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub struct InfluxConfig {
     /// Which, and where in it.
     pub place: Place,
     /// A name and a password, or a token: the word before it is the one that the version wants.
-    pub http: HttpOptions,
+    pub http: ClientOptions,
     /// For one write.
     pub write_timeout: Duration,
     /// For one question, the whole answer included.
@@ -96,7 +97,7 @@ impl Influx {
         if config.url.cannot_be_a_base() || !matches!(config.url.scheme(), "http" | "https") {
             return Err("an InfluxDB's address begins with http:// or https://".to_owned());
         }
-        let http = HttpOptions { auth: auth(config.http.auth, &config.place), ..config.http };
+        let http = ClientOptions { auth: auth(config.http.auth, &config.place), ..config.http };
         let client = HttpClient::new(http)?;
         let sender = send::Sender::new(client.clone(), &config.url, &config.place, config.write_timeout);
         let reader = read::Reader::new(client, &config.url, &config.place, config.read_timeout);

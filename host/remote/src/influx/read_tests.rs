@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::http::{Auth, HttpOptions, Secret};
 use crate::influx::{Influx, InfluxConfig};
+use belfry_client::{Auth, ClientOptions, Secret};
 
 /// What was asked: the method, the statement, and the whole head.
 type Asked = Arc<Mutex<Vec<(String, String, String)>>>;
@@ -75,7 +75,7 @@ fn answer(statement: &str) -> &'static str {
 fn reader(url: Url, place: Place) -> Arc<dyn SeriesRead> {
     let timeout = Duration::from_secs(30);
     let auth = Auth::Token { kind: String::new(), token: Secret::Text("secret".into()) };
-    let http = HttpOptions { auth, ..HttpOptions::default() };
+    let http = ClientOptions { auth, ..ClientOptions::default() };
     let config = InfluxConfig { url, place, http, write_timeout: timeout, read_timeout: timeout };
     crate::engine::Engine::reader(&Influx::new(config).expect("an engine"))
 }

@@ -14,13 +14,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use belfry_client::ClientOptions;
 use belfry_model::{MetricMetadata, SeriesRead};
 use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use url::Url;
 
 use crate::engine::{Engine, QueryBackend, SendError, Sent, Shipment};
-use crate::http::{Ask, HttpClient, HttpError, HttpOptions};
+use crate::http::{Ask, HttpClient, HttpError};
 
 /// Bytes of an answer to a write: it says little.
 const WRITE_ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -47,7 +48,7 @@ pub struct PrometheusOptions {
     /// Which remote write.
     pub protocol: Protocol,
     /// How it is asked.
-    pub http: HttpOptions,
+    pub http: ClientOptions,
     /// Of one exchange.
     pub timeout: Duration,
 }

@@ -55,7 +55,7 @@ fn engine(write_url: Url) -> Prometheus {
         read_url: write_url.clone(),
         write_url,
         protocol: Protocol::V1,
-        http: HttpOptions::default(),
+        http: ClientOptions::default(),
         timeout: Duration::from_secs(30),
     };
     Prometheus::new(options).expect("an engine")

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use belfry_client::ClientOptions;
 use belfry_e2e::{SOON, wait_until};
 use belfry_model::read::{Cancel, ReadError};
 use belfry_model::sample::{Span, stale_nan};
@@ -12,7 +13,6 @@ use belfry_model::{
 };
 use belfry_promql::{Query, QueryLimits, QueryTime};
 use belfry_remote::engine::{Engine, SendError, Sent, SeriesSamples, Shipment};
-use belfry_remote::http::HttpOptions;
 use belfry_remote::influx::{Influx, InfluxConfig, Place};
 use belfry_testkit::MemorySeries;
 use proptest::prelude::*;
@@ -29,7 +29,7 @@ fn config(server: &Server, place: Place) -> InfluxConfig {
     InfluxConfig {
         url: server.url(),
         place,
-        http: HttpOptions::default(),
+        http: ClientOptions::default(),
         write_timeout: timeout,
         read_timeout: timeout,
     }

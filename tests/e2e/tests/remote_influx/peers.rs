@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use belfry_client::ClientOptions;
 use belfry_e2e::{peer, wait_until};
-use belfry_remote::http::{Ask, HttpAnswer, HttpClient, HttpOptions};
+use belfry_remote::http::{Ask, HttpAnswer, HttpClient};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use url::Url;
@@ -73,7 +74,7 @@ impl Server {
         address: &str,
     ) -> Self {
         let url = format!("http://{address}/").parse().expect("an address");
-        let client = HttpClient::new(HttpOptions::default()).expect("a client");
+        let client = HttpClient::new(ClientOptions::default()).expect("a client");
         Self { child: None, folder, program, arguments, ready, url, client }
     }
 

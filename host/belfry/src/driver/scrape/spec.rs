@@ -3,8 +3,10 @@
 use belfry_config::types::scrape as config;
 use belfry_ingest::exposition::TextFormat;
 use belfry_ingest::relabel::{Action, Relabel, RelabelSpec};
-use belfry_ingest::scrape::client::{Auth, HttpOptions, Secret, TlsOptions};
+use belfry_ingest::scrape::client::HttpOptions;
 use belfry_ingest::scrape::{BodyFormat, Group, Job, JobLimits};
+
+use crate::adapters::client_options::client_options;
 
 /// The error says what the config's own check did not see.
 pub fn job(scrape: &config::Scrape) -> Result<Job, String> {
@@ -66,29 +68,9 @@ pub fn http(http: &config::Http, scrape: Option<&config::Scrape>) -> HttpOptions
         None => None,
     };
     HttpOptions {
-        auth: match &http.auth {
-            config::HttpAuth::None => Auth::None,
-            config::HttpAuth::Basic(name, password) => {
-                Auth::Basic { username: name.clone(), password: secret(password) }
-            }
-            config::HttpAuth::Token(kind, token) => Auth::Token { kind: kind.clone(), token: secret(token) },
-        },
-        headers: http.headers.iter().map(|(name, value)| (name.clone(), secret(value))).collect(),
-        tls: TlsOptions {
-            ca_file: http.tls.ca_file.clone(),
-            identity: http.tls.identity.clone(),
-            server_name: http.tls.server_name.clone(),
-            insecure_skip_verify: http.tls.insecure_skip_verify,
-        },
+        client: client_options(http),
         follow_redirects: http.follow_redirects,
         compression: scrape.is_none_or(|s| s.compression),
         fallback,
-    }
-}
-
-fn secret(source: &config::SecretSource) -> Secret {
-    match source {
-        config::SecretSource::Text(text) => Secret::Text(text.0.clone()),
-        config::SecretSource::File(path) => Secret::File(path.clone()),
     }
 }

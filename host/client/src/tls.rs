@@ -1,8 +1,8 @@
 //! The client's TLS: whom it trusts, and who it says it is.
 //!
-//! Not here: which engine, which address.
+//! Not here: whom it talks to, at which address.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -11,7 +11,18 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::TlsOptions;
+/// How connections are secured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// Certificates to trust (PEM), instead of Mozilla's.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key (PEM).
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name that the other's certificate must have, instead of its address.
+    pub server_name: Option<String>,
+    /// Trust anybody.
+    pub insecure_skip_verify: bool,
+}
 
 /// The error names the file, not its folder.
 pub(super) fn config(options: &TlsOptions) -> Result<ClientConfig, String> {
