@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use belfry_model::sample::Value;
 use belfry_model::{Labels, Sample, SampleBuf, TimeRange, TimestampMs, WriteError};
@@ -15,7 +16,7 @@ use crate::append::check;
 use crate::block::{BlockMeta, Sealed};
 use crate::codec::same_histogram;
 use crate::compact::{MERGE_BLOCKS, seal};
-use crate::store::{Shared, Store, is_full};
+use crate::store::{IMPORT, Shared, Store, is_full};
 use crate::values::Effort;
 
 /// Samples held before they are written: some 100 MB.
@@ -101,7 +102,10 @@ impl Backfill {
             samples.sort_by_key(|s| s.at);
         }
         let outcome = shared.write_backfill(&series, &mut self.done);
-        shared.note("an import", &outcome);
+        if outcome.is_err() {
+            shared.counters.imports_failed.fetch_add(1, Ordering::Relaxed);
+        }
+        shared.note(IMPORT, &outcome);
         outcome.map_err(|e| match is_full(&e) {
             true => WriteError::DiskFull(e.to_string()),
             false => WriteError::Io(e.to_string()),

@@ -26,12 +26,14 @@ pub(crate) struct Pending {
     /// round write a block.
     last_flush: TimestampMs,
     last_forget: TimestampMs,
+    /// Imports that had failed by the last round.
+    imports_failed: u64,
 }
 
 impl Pending {
     /// Of a store that is opened at `now`.
     pub fn new(now: TimestampMs) -> Self {
-        Self { frozen: None, last_flush: now, last_forget: now }
+        Self { frozen: None, last_flush: now, last_forget: now, imports_failed: 0 }
     }
 }
 
@@ -70,6 +72,7 @@ impl Store {
             done.forgotten = shared.forget(now);
         }
         shared.rest(now);
+        pending.imports_failed = shared.settle_imports(pending.imports_failed);
         Ok(done)
     }
 

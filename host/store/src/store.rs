@@ -27,6 +27,8 @@ use crate::replay::replay;
 use crate::wal::Wal;
 
 pub(crate) const WAL_DIR: &str = "wal";
+/// What [`Shared::note`] calls a write of [`Store::backfill`].
+pub(crate) const IMPORT: &str = "an import";
 pub(crate) const BLOCKS_DIR: &str = "blocks";
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
@@ -102,6 +104,7 @@ pub(crate) struct Counters {
     pub duplicate: AtomicU64,
     pub unknown_series: AtomicU64,
     pub too_far_ahead: AtomicU64,
+    pub imports_failed: AtomicU64,
     pub shed_series: AtomicU64,
     pub shed_metadata: AtomicU64,
     pub flushes: AtomicU64,
@@ -330,6 +333,16 @@ impl Shared {
             tracing::error!("cannot write {what}: {e}");
             health.insert(what, now);
         }
+    }
+
+    /// An import that failed is not tried again by us, so no success of it need ever come: when none failed since `seen`,
+    /// and upkeep could write what it had to, its failure is over. Answers what to give the next time.
+    pub fn settle_imports(&self, seen: u64) -> u64 {
+        let failed = self.counters.imports_failed.load(Ordering::Relaxed);
+        if failed == seen && self.health.lock().remove(IMPORT).is_some() {
+            tracing::info!("no import has failed for a while");
+        }
+        failed
     }
 
     /// Keeps the size of the log for [`Store::stats`].

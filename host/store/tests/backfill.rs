@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_model::sample::Value;
-use belfry_model::{Sample, TimeRange, TimestampMs};
+use belfry_model::{Sample, TimeRange, TimestampMs, WriteError};
 use belfry_store::disk::SimDisk;
-use belfry_store::{Backfilled, Store, StoreConfig};
+use belfry_store::{Backfilled, Health, Store, StoreConfig};
 use common::*;
 
 fn float(at: i64, v: f64) -> Sample {
@@ -123,4 +123,25 @@ fn a_finished_import_survives_power_loss_and_an_unfinished_one_leaves_nothing_br
             break;
         }
     }
+}
+
+#[test]
+fn an_import_that_failed_is_over_when_none_fails_for_a_round_of_upkeep() {
+    let disk = SimDisk::default();
+    let store = forever(&disk);
+    put(&store, "a", T0, 1.0).unwrap();
+    disk.set_capacity(Some(disk.used() + 10));
+    let import = |at: i64| {
+        let mut fill = store.backfill(TimestampMs(T0));
+        fill.push(&labels("a"), float(at, 2.0)).unwrap();
+        fill.finish()
+    };
+    assert!(matches!(import(T0 - 2), Err(WriteError::DiskFull(_))));
+    store.upkeep(TimestampMs(T0 + 1)).unwrap();
+    assert!(matches!(import(T0 - 1), Err(WriteError::DiskFull(_))));
+    store.upkeep(TimestampMs(T0 + 2)).unwrap();
+    assert!(matches!(store.health(), Health::DiskFull(_)), "one failed in this round too");
+    // Nobody tries again.
+    store.upkeep(TimestampMs(T0 + 3)).unwrap();
+    assert_eq!(store.health(), Health::Ok);
 }
