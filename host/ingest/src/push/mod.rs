@@ -18,8 +18,6 @@ mod import_http;
 mod intake;
 mod key;
 mod labels;
-#[cfg(test)]
-mod messages;
 mod outcome;
 mod resolve;
 mod v1;

@@ -9,12 +9,13 @@ use belfry_model::write::{SeriesRef, WriteError, Writer};
 use belfry_model::{
     Appended, Batch, Histogram, Matcher, MetricKind, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange,
 };
+use belfry_prompb as m;
+use belfry_prompb::v2::{self, Symbols};
 use belfry_store::{RealDisk, Store, StoreConfig};
 use belfry_testkit::SimClock;
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 
-use super::messages::{self as m, Table, labels, sample, snappy};
 use super::*;
 use crate::IngestLimits;
 
@@ -86,7 +87,7 @@ impl World {
     }
 
     /// Status, text, and the three numbers that are written in the headers.
-    async fn v2(&self, request: &m::Request) -> (u16, String, [u64; 3]) {
+    async fn v2(&self, request: &v2::Request) -> (u16, String, [u64; 3]) {
         let (status, said, headers) = self.send(&[("content-type", V2)], snappy(request)).await;
         let number = |what: &str| {
             let name = format!("x-prometheus-remote-write-{what}-written");
@@ -114,9 +115,17 @@ impl World {
     }
 }
 
+fn sample(timestamp: i64, value: f64) -> m::Sample {
+    m::Sample { value, timestamp, ..m::Sample::default() }
+}
+
+fn snappy(message: &impl prost::Message) -> Vec<u8> {
+    m::packed(message).unwrap()
+}
+
 fn series(pairs: &[(&str, &str)], samples: &[(i64, f64)]) -> m::TimeSeries {
     let samples = samples.iter().map(|(at, v)| sample(NOW + at, *v)).collect();
-    m::TimeSeries { labels: labels(pairs), samples, ..m::TimeSeries::default() }
+    m::TimeSeries { labels: m::labels(pairs.iter().copied()), samples, ..m::TimeSeries::default() }
 }
 
 fn request(timeseries: Vec<m::TimeSeries>) -> m::WriteRequest {
@@ -204,7 +213,7 @@ async fn the_order_of_labels_and_fields_makes_no_other_series() {
 #[tokio::test]
 async fn version_2_brings_metadata_exemplars_histograms_and_start_times() {
     let w = world();
-    let mut t = Table::default();
+    let mut t = Symbols::default();
     let integer = m::Histogram {
         count_int: Some(6),
         sum: 18.4,
@@ -230,27 +239,27 @@ async fn version_2_brings_metadata_exemplars_histograms_and_start_times() {
         timestamp: NOW,
         ..m::Histogram::default()
     };
-    let counter = m::TimeSeries2 {
-        labels_refs: t.labels(&[("__name__", "requests_total"), ("job", "web")]),
+    let counter = v2::TimeSeries {
+        labels_refs: t.labels([("__name__", "requests_total"), ("job", "web")]),
         samples: vec![m::Sample { value: 5.0, timestamp: NOW, start_timestamp: NOW - 60 }],
-        exemplars: vec![m::Exemplar2 { labels_refs: t.labels(&[("trace_id", "abc")]), value: 1.0, timestamp: NOW }],
-        metadata: Some(m::Metadata2 { kind: 1, help_ref: t.number("Requests."), unit_ref: 0 }),
-        ..m::TimeSeries2::default()
+        exemplars: vec![v2::Exemplar { labels_refs: t.labels([("trace_id", "abc")]), value: 1.0, timestamp: NOW }],
+        metadata: Some(v2::Metadata { kind: 1, help_ref: t.number("Requests."), unit_ref: 0 }),
+        ..v2::TimeSeries::default()
     };
-    let older = m::TimeSeries2 {
-        labels_refs: t.labels(&[("__name__", "older_total")]),
+    let older = v2::TimeSeries {
+        labels_refs: t.labels([("__name__", "older_total")]),
         samples: vec![sample(NOW, 7.0)],
         created_timestamp: NOW - 90,
-        ..m::TimeSeries2::default()
+        ..v2::TimeSeries::default()
     };
-    let of = |labels_refs, h: &m::Histogram| m::TimeSeries2 {
+    let of = |labels_refs, h: &m::Histogram| v2::TimeSeries {
         labels_refs,
         histograms: vec![h.clone()],
-        ..m::TimeSeries2::default()
+        ..v2::TimeSeries::default()
     };
-    let exponential = of(t.labels(&[("__name__", "latency")]), &integer);
-    let nhcb = of(t.labels(&[("__name__", "size")]), &custom);
-    let sent = m::Request { timeseries: vec![counter, older, exponential, nhcb], symbols: t.0 };
+    let exponential = of(t.labels([("__name__", "latency")]), &integer);
+    let nhcb = of(t.labels([("__name__", "size")]), &custom);
+    let sent = v2::Request { timeseries: vec![counter, older, exponential, nhcb], symbols: t.into_texts() };
     assert_eq!(w.v2(&sent).await, (204, String::new(), [2, 2, 1]));
 
     let all = w.read().await;
@@ -363,7 +372,7 @@ async fn without_room_or_disk_the_sender_is_asked_to_come_again() {
     drop(held);
 
     w.writer.full.store(true, Ordering::SeqCst);
-    let (status, said, headers) = w.send(&[("content-type", V2)], snappy(&m::Request::default())).await;
+    let (status, said, headers) = w.send(&[("content-type", V2)], snappy(&v2::Request::default())).await;
     assert_eq!((status, said), (204, String::new()), "nothing to write needs no disk");
     assert_eq!(headers["x-prometheus-remote-write-samples-written"], "0");
     let (status, said) = w.v1(&one).await;
@@ -403,12 +412,12 @@ async fn a_limit_sheds_new_series_and_never_old_ones_until_places_are_free() {
     assert_eq!(w.push.ingest.producer_stats(REMOTE_WRITE).unwrap().series, 2);
 }
 
-fn any_request() -> impl Strategy<Value = (m::WriteRequest, m::Request)> {
+fn any_request() -> impl Strategy<Value = (m::WriteRequest, v2::Request)> {
     let label = ("[a-z_]{0,4}", "[a-z]{0,4}");
     let one = (proptest::collection::vec(label, 0..4), proptest::collection::vec((any::<i64>(), any::<f64>()), 0..4));
     proptest::collection::vec(one, 0..6).prop_map(|all| {
-        let mut table = Table::default();
-        let mut two = m::Request::default();
+        let mut table = Symbols::default();
+        let mut two = v2::Request::default();
         let mut first = m::WriteRequest::default();
         for (pairs, samples) in all {
             let pairs: Vec<_> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
@@ -419,21 +428,21 @@ fn any_request() -> impl Strategy<Value = (m::WriteRequest, m::Request)> {
                 positive_deltas: vec![1, 1],
                 ..m::Histogram::default()
             };
-            two.timeseries.push(m::TimeSeries2 {
-                labels_refs: table.labels(&pairs),
+            two.timeseries.push(v2::TimeSeries {
+                labels_refs: table.labels(pairs.iter().copied()),
                 samples: samples.clone(),
                 histograms: vec![h.clone()],
-                metadata: Some(m::Metadata2 { kind: 1, help_ref: table.number("help"), unit_ref: 0 }),
-                ..m::TimeSeries2::default()
+                metadata: Some(v2::Metadata { kind: 1, help_ref: table.number("help"), unit_ref: 0 }),
+                ..v2::TimeSeries::default()
             });
             first.timeseries.push(m::TimeSeries {
-                labels: labels(&pairs),
+                labels: m::labels(pairs.iter().copied()),
                 samples,
                 histograms: vec![h],
                 ..m::TimeSeries::default()
             });
         }
-        two.symbols = table.0;
+        two.symbols = table.into_texts();
         (first, two)
     })
 }
@@ -476,7 +485,7 @@ proptest! {
         let keys = key::Keys::default();
         let (mut a, mut b) = (decoded::Decoded::default(), decoded::Decoded::default());
         v1::decode(&one.encode_to_vec(), &keys, &mut a).unwrap();
-        v2::decode(&two.encode_to_vec(), &keys, &mut v2::Symbols::default(), &mut b).unwrap();
+        super::v2::decode(&two.encode_to_vec(), &keys, &mut super::v2::Symbols::default(), &mut b).unwrap();
         let bits = |d: &decoded::Decoded| d.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         prop_assert_eq!(bits(&a), bits(&b));
         prop_assert_eq!(&a.times, &b.times);

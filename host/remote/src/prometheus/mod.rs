@@ -4,7 +4,6 @@
 //! Not here: the queue, retries, evaluation.
 
 mod json;
-mod messages;
 mod read;
 mod write;
 
@@ -84,9 +83,13 @@ impl Prometheus {
 }
 
 impl Shared {
-    async fn write(&self, message: &[u8], version: Protocol) -> Result<crate::http::HttpAnswer, SendError> {
+    async fn write(
+        &self,
+        message: &impl prost::Message,
+        version: Protocol,
+    ) -> Result<crate::http::HttpAnswer, SendError> {
         let away = |reason: String| SendError::Away { reason, retry_after_ms: None };
-        let packed = snap::raw::Encoder::new().compress_vec(message).map_err(|e| away(e.to_string()))?;
+        let packed = belfry_prompb::packed(message).map_err(|e| away(e.to_string()))?;
         let (content_type, number) = match version {
             Protocol::V1 => ("application/x-protobuf", "0.1.0"),
             Protocol::V2 => ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0"),

@@ -12,9 +12,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use belfry_model::read::ReadError;
 use belfry_model::{
-    Exemplar, Labels, MatchOp, Matcher, MetricMetadata, SampleBuf, SelectHints, SelectLimits, Series, SeriesRead,
-    SeriesSet, TimeRange, TimestampMs, Value,
+    Exemplar, Labels, Matcher, MetricMetadata, SampleBuf, SelectHints, SelectLimits, Series, SeriesRead, SeriesSet,
+    TimeRange, TimestampMs, Value,
 };
+use belfry_prompb::{Histogram, TimeSeries, read};
 use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, HeaderName};
 use prost::Message as _;
@@ -23,7 +24,6 @@ use url::Url;
 
 use super::Shared;
 use super::json::{self, Envelope};
-use super::messages::{LabelMatcher, ReadQuery, ReadRequest, TimeSeries, histogram};
 use crate::engine::{EngineAnswer, EngineQueryError, QueryBackend, When};
 use crate::http::{Ask, HttpAnswer, HttpError};
 use crate::samples::Samples;
@@ -93,20 +93,13 @@ impl Reader {
         range: TimeRange,
         limits: SelectLimits,
     ) -> Result<Option<SeriesSet>, ReadError> {
-        let matcher = |m: &Matcher| LabelMatcher {
-            r#type: match m.op() {
-                MatchOp::Equal => 0,
-                MatchOp::NotEqual => 1,
-                MatchOp::Regex => 2,
-                MatchOp::NotRegex => 3,
-            },
-            name: m.name().to_owned(),
-            value: m.value().to_owned(),
+        let query = read::Query {
+            start_timestamp_ms: range.start().0,
+            end_timestamp_ms: range.end().0 - 1,
+            matchers: matchers.iter().map(read::LabelMatcher::from).collect(),
         };
-        let matchers = matchers.iter().map(matcher).collect();
-        let query = ReadQuery { start: range.start().0, end: range.end().0 - 1, matchers };
-        let request = ReadRequest { queries: vec![query] }.encode_to_vec();
-        let packed = snap::raw::Encoder::new().compress_vec(&request).map_err(away)?;
+        let request = read::ReadRequest { queries: vec![query], ..read::ReadRequest::default() };
+        let packed = belfry_prompb::packed(&request).map_err(away)?;
         let timeout = self.0.options.timeout;
         let ask = Ask::post(self.url(&["read"])?, "application/x-protobuf", packed, timeout, bytes_max(limits))
             .with(CONTENT_ENCODING, HeaderValue::from_static("snappy"))
@@ -206,7 +199,8 @@ fn unfold(packed: &[u8], range: TimeRange, limits: SelectLimits) -> Result<Serie
             let labels = series.labels.into_iter().filter(|l| !l.name.is_empty());
             let labels = Labels::from_pairs(labels.map(|l| (l.name, l.value)));
             let floats = series.samples.into_iter().map(|s| (s.timestamp, Value::Float(s.value)));
-            let histograms = series.histograms.into_iter().map(|h| (h.timestamp, Value::Histogram(histogram(h))));
+            let histogram = |h: Histogram| (h.timestamp, Value::Histogram(Arc::new(h.into_model())));
+            let histograms = series.histograms.into_iter().map(histogram);
             let mut samples: Vec<(i64, Value)> = floats.chain(histograms).collect();
             samples.retain(|(at, _)| range.contains(TimestampMs(*at)));
             samples.sort_by_key(|(at, _)| *at);

@@ -1,4 +1,5 @@
-use super::super::messages::{Label, Sample};
+use belfry_prompb::{Label, Sample};
+
 use super::*;
 
 fn range(start: i64, end: i64) -> TimeRange {
@@ -21,7 +22,7 @@ fn packed(series: &[TimeSeries]) -> Vec<u8> {
 fn series(name: &str, times: std::ops::Range<i64>) -> TimeSeries {
     TimeSeries {
         labels: vec![Label { name: "__name__".into(), value: name.into() }],
-        samples: times.map(|t| Sample { value: t as f64, timestamp: t, start: 0 }).collect(),
+        samples: times.map(|t| Sample { value: t as f64, timestamp: t, ..Sample::default() }).collect(),
         ..TimeSeries::default()
     }
 }

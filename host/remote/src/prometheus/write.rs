@@ -7,96 +7,68 @@
 use std::collections::HashMap;
 
 use belfry_model::{MetricMetadata, Value};
+use belfry_prompb as prompb;
+use belfry_prompb::v2::Symbols;
 use http::StatusCode;
-use prost::Message as _;
 
-use super::messages::*;
 use crate::engine::{SendError, Shipment};
 use crate::http::HttpAnswer;
 
-/// The request of version 1, not yet packed.
-pub(super) fn v1(shipment: &Shipment) -> Vec<u8> {
+/// The request of version 1.
+pub(super) fn v1(shipment: &Shipment) -> prompb::WriteRequest {
     let series = shipment.series.iter().map(|s| {
-        let mut out = TimeSeries { labels: labels(&s.labels), ..TimeSeries::default() };
+        let mut out = prompb::TimeSeries { labels: prompb::labels_of(&s.labels), ..prompb::TimeSeries::default() };
         for sample in &s.samples {
+            let timestamp = sample.at.0;
             match &sample.value {
                 Value::Float(value) => {
-                    out.samples.push(Sample { value: *value, timestamp: sample.at.0, start: 0 });
+                    out.samples.push(prompb::Sample { value: *value, timestamp, ..prompb::Sample::default() });
                 }
-                Value::Histogram(h) => out.histograms.push(wire(h, sample.at.0, 0)),
+                Value::Histogram(h) => out.histograms.push(prompb::Histogram::of(h, timestamp)),
             }
         }
-        let exemplar =
-            |e: &belfry_model::Exemplar| Exemplar { labels: labels(&e.labels), value: e.value, timestamp: e.at.0 };
-        out.exemplars = s.exemplars.iter().map(exemplar).collect();
+        out.exemplars = s.exemplars.iter().map(prompb::Exemplar::from).collect();
         out
     });
-    let metadata = shipment.metadata.iter().map(|m| Metadata {
-        r#type: kind_number(m.kind),
-        name: m.name.clone(),
-        help: m.help.clone(),
-        unit: m.unit.clone(),
-    });
-    WriteRequest { timeseries: series.collect(), metadata: metadata.collect() }.encode_to_vec()
+    let metadata = shipment.metadata.iter().map(prompb::MetricMetadata::from);
+    prompb::WriteRequest { timeseries: series.collect(), metadata: metadata.collect() }
 }
 
-/// Texts by number; the first is empty, as the specification wants it.
-#[derive(Default)]
-struct Symbols {
-    texts: Vec<String>,
-    numbers: HashMap<String, u32>,
-}
-
-impl Symbols {
-    fn number(&mut self, text: &str) -> u32 {
-        if self.texts.is_empty() {
-            self.texts.push(String::new());
-            self.numbers.insert(String::new(), 0);
-        }
-        if let Some(n) = self.numbers.get(text) {
-            return *n;
-        }
-        let n = u32::try_from(self.texts.len()).unwrap_or(0);
-        self.texts.push(text.to_owned());
-        self.numbers.insert(text.to_owned(), n);
-        n
-    }
-
-    fn labels(&mut self, labels: &belfry_model::Labels) -> Vec<u32> {
-        labels.iter().flat_map(|l| [self.number(&l.name), self.number(&l.value)]).collect()
-    }
-}
-
-/// The request of version 2, not yet packed. `known` has the metadata of metrics by their names.
-pub(super) fn v2(shipment: &Shipment, known: &HashMap<String, MetricMetadata>) -> Vec<u8> {
+/// The request of version 2. `known` has the metadata of metrics by their names.
+pub(super) fn v2(shipment: &Shipment, known: &HashMap<String, MetricMetadata>) -> prompb::v2::Request {
     let mut symbols = Symbols::default();
-    symbols.number("");
-    let mut out = RequestV2::default();
+    let mut timeseries = Vec::with_capacity(shipment.series.len());
     for s in &shipment.series {
-        let mut series = TimeSeriesV2 { labels_refs: symbols.labels(&s.labels), ..TimeSeriesV2::default() };
+        let labels_refs = symbols.labels_of(&s.labels);
+        let mut series = prompb::v2::TimeSeries { labels_refs, ..prompb::v2::TimeSeries::default() };
         for sample in &s.samples {
-            let start = sample.start.map_or(0, |t| t.0);
+            let (timestamp, start_timestamp) = (sample.at.0, sample.start.map_or(0, |t| t.0));
             match &sample.value {
-                Value::Float(value) => series.samples.push(Sample { value: *value, timestamp: sample.at.0, start }),
-                Value::Histogram(h) => series.histograms.push(wire(h, sample.at.0, start)),
+                Value::Float(value) => {
+                    series.samples.push(prompb::Sample { value: *value, timestamp, start_timestamp });
+                }
+                Value::Histogram(h) => {
+                    series
+                        .histograms
+                        .push(prompb::Histogram { start_timestamp, ..prompb::Histogram::of(h, timestamp) });
+                }
             }
         }
         let mut starts = s.samples.iter().map(|sample| sample.start);
         let first = starts.next().flatten();
-        series.created = first.filter(|_| starts.all(|s| s == first)).map_or(0, |t| t.0);
+        series.created_timestamp = first.filter(|_| starts.all(|s| s == first)).map_or(0, |t| t.0);
         for e in &s.exemplars {
-            let labels_refs = symbols.labels(&e.labels);
-            series.exemplars.push(ExemplarV2 { labels_refs, value: e.value, timestamp: e.at.0 });
+            let labels_refs = symbols.labels_of(&e.labels);
+            series.exemplars.push(prompb::v2::Exemplar { labels_refs, value: e.value, timestamp: e.at.0 });
         }
-        series.metadata = s.labels.metric().and_then(|name| of_family(known, name)).map(|m| MetadataV2 {
-            r#type: kind_number(m.kind),
+        series.metadata = s.labels.metric().and_then(|name| of_family(known, name)).map(|m| prompb::v2::Metadata {
+            kind: prompb::kind_number(m.kind),
             help_ref: symbols.number(&m.help),
             unit_ref: symbols.number(&m.unit),
         });
-        out.timeseries.push(series);
+        timeseries.push(series);
     }
-    out.symbols = symbols.texts;
-    out.encode_to_vec()
+    prompb::v2::Request { symbols: symbols.into_texts(), timeseries }
 }
 
 /// Metadata is of the metric; the series of a classic histogram or a summary have names made from it.
@@ -168,21 +140,21 @@ mod tests {
             help: "Time.".into(),
         };
         let known = HashMap::from([("x".to_owned(), meta)]);
-        let request = RequestV2::decode(&*v2(&shipment(), &known)).expect("a message");
+        let request = v2(&shipment(), &known);
         assert_eq!(request.symbols, ["", "__name__", "x_count", "job", "a", "Time.", "seconds", "y"]);
         let [x, y] = &request.timeseries[..] else { panic!("{request:?}") };
         assert_eq!(x.labels_refs, [1, 2, 3, 4]);
-        assert_eq!(x.metadata, Some(MetadataV2 { r#type: 3, help_ref: 5, unit_ref: 6 }));
-        assert_eq!((x.samples[0].start, x.created), (7, 7));
-        assert_eq!((y.labels_refs.as_slice(), &y.metadata, y.created), (&[1, 7, 3, 4][..], &None, 0));
+        assert_eq!(x.metadata, Some(prompb::v2::Metadata { kind: 3, help_ref: 5, unit_ref: 6 }));
+        assert_eq!((x.samples[0].start_timestamp, x.created_timestamp), (7, 7));
+        assert_eq!((y.labels_refs.as_slice(), &y.metadata, y.created_timestamp), (&[1, 7, 3, 4][..], &None, 0));
     }
 
     #[test]
     fn version_1_has_labels_in_order() {
-        let request = WriteRequest::decode(&*v1(&shipment())).expect("a message");
+        let request = v1(&shipment());
         let names: Vec<_> = request.timeseries[0].labels.iter().map(|l| l.name.as_str()).collect();
         assert_eq!(names, ["__name__", "job"]);
-        assert_eq!(request.timeseries[0].samples[0].start, 0, "of version 2 alone");
+        assert_eq!(request.timeseries[0].samples[0].start_timestamp, 0, "of version 2 alone");
     }
 
     #[test]

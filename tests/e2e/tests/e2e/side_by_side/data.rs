@@ -1,6 +1,6 @@
 //! The data that both servers get: every kind of series there is, made by a formula, so that each run has the same.
 
-use super::wire::{Histogram, Label, Sample, Span, TimeSeries, packed};
+use belfry_prompb::{BucketSpan, Histogram, Sample, TimeSeries, WriteRequest, labels, packed};
 
 /// Sunday 2025-06-15 22:30:00 UTC: hours and days change under way.
 pub const BEGIN: i64 = 1_750_026_600_000;
@@ -18,7 +18,13 @@ pub const END: i64 = BEGIN + ROWS * EVERY;
 
 enum Point {
     Float(f64),
-    Histogram(Histogram),
+    Histogram(Box<Histogram>),
+}
+
+impl From<Histogram> for Point {
+    fn from(h: Histogram) -> Self {
+        Self::Histogram(Box::new(h))
+    }
 }
 
 struct Series {
@@ -33,23 +39,21 @@ pub fn requests() -> Vec<Vec<u8>> {
     let all = series();
     let block = |from: i64| {
         let rows = from..(from + ROWS_PER_REQUEST).min(ROWS);
-        packed(all.iter().filter_map(|s| s.rows(rows.clone())).collect())
+        let timeseries = all.iter().filter_map(|s| s.rows(rows.clone())).collect();
+        packed(&WriteRequest { timeseries, metadata: Vec::new() }).expect("it fits")
     };
     (0..ROWS).step_by(ROWS_PER_REQUEST as usize).map(block).collect()
 }
 
 impl Series {
     fn rows(&self, rows: std::ops::Range<i64>) -> Option<TimeSeries> {
-        let mut out = TimeSeries::default();
-        for (name, value) in &self.labels {
-            out.labels.push(Label { name: name.clone(), value: value.clone() });
-        }
+        let mut out = TimeSeries { labels: labels(self.labels.iter().cloned()), ..TimeSeries::default() };
         for row in rows {
             let timestamp = BEGIN + row * EVERY + self.shift;
             match (self.at)(row) {
                 None => {}
-                Some(Point::Float(value)) => out.samples.push(Sample { value, timestamp }),
-                Some(Point::Histogram(h)) => out.histograms.push(Histogram { timestamp, ..h }),
+                Some(Point::Float(value)) => out.samples.push(Sample { value, timestamp, ..Sample::default() }),
+                Some(Point::Histogram(h)) => out.histograms.push(Histogram { timestamp, ..*h }),
             }
         }
         (!out.samples.is_empty() || !out.histograms.is_empty()).then_some(out)
@@ -151,29 +155,29 @@ fn native(w: &mut World, labels: &[(&str, &str)], i: i64, shift: i64) {
     };
     w.add("rpc_seconds", labels, shift, move |row| {
         let c = counts(row, [0, 130, 0, 0, 220][i as usize]);
-        Some(Point::Histogram(Histogram {
-            count: Some(c.iter().sum::<f64>() + 2.0),
+        Some(Point::from(Histogram {
+            count_float: Some(c.iter().sum::<f64>() + 2.0),
             sum: c.iter().enumerate().map(|(b, n)| n * (b as f64 + 0.7)).sum(),
             // Resolution may differ between instances, and change under way.
             schema: if i == 1 || (i == 3 && row > 240) { 1 } else { 0 },
             zero_threshold: if i == 2 { 0.01 } else { 0.001 },
-            zero_count: Some(2.0),
-            positive_spans: vec![Span { offset: -2, length: 2 }, Span { offset: 1, length: 3 }],
+            zero_count_float: Some(2.0),
+            positive_spans: vec![BucketSpan { offset: -2, length: 2 }, BucketSpan { offset: 1, length: 3 }],
             positive_counts: c,
             ..Histogram::default()
         }))
     });
     w.add("balance_change", labels, shift, move |row| {
         let n = |b: i64| (noise(700 + i * 10 + b, row) * 9.0).floor();
-        Some(Point::Histogram(Histogram {
-            count: Some(n(0) + n(1) + n(2) + n(3) + n(4)),
+        Some(Point::from(Histogram {
+            count_float: Some(n(0) + n(1) + n(2) + n(3) + n(4)),
             sum: n(3) + n(4) * 2.5 - n(1) - n(2) * 2.5,
             schema: 2,
             zero_threshold: 1e-6,
-            zero_count: Some(n(0)),
-            negative_spans: vec![Span { offset: 0, length: 2 }],
+            zero_count_float: Some(n(0)),
+            negative_spans: vec![BucketSpan { offset: 0, length: 2 }],
             negative_counts: vec![n(1), n(2)],
-            positive_spans: vec![Span { offset: 1, length: 1 }, Span { offset: 3, length: 1 }],
+            positive_spans: vec![BucketSpan { offset: 1, length: 1 }, BucketSpan { offset: 3, length: 1 }],
             positive_counts: vec![n(3), n(4)],
             reset_hint: 3,
             ..Histogram::default()
@@ -182,13 +186,13 @@ fn native(w: &mut World, labels: &[(&str, &str)], i: i64, shift: i64) {
     w.add("body_bytes", labels, shift, move |row| {
         let c = counts(row, 0);
         let bounds = vec![100.0, 500.0, 1000.0, 10000.0];
-        Some(Point::Histogram(Histogram {
-            count: Some(c.iter().sum()),
+        Some(Point::from(Histogram {
+            count_float: Some(c.iter().sum()),
             sum: c.iter().enumerate().map(|(b, n)| n * (b as f64 + 0.5) * 100.0).sum(),
             schema: -53,
-            positive_spans: vec![Span { offset: 0, length: 5 }],
+            positive_spans: vec![BucketSpan { offset: 0, length: 5 }],
             positive_counts: c,
-            custom_bounds: bounds,
+            custom_values: bounds,
             ..Histogram::default()
         }))
     });
@@ -209,15 +213,15 @@ fn gaps(w: &mut World) {
     w.add("gappy", &[("kind", "once")], 1, |row| (row == 240).then_some(Point::Float(42.0)));
     w.add("mixed", &[("kind", "both")], 0, |row| {
         let h = Histogram {
-            count: Some(row as f64),
+            count_float: Some(row as f64),
             sum: row as f64 * 1.5,
             zero_threshold: 0.001,
-            zero_count: Some(0.0),
-            positive_spans: vec![Span { offset: 0, length: 1 }],
+            zero_count_float: Some(0.0),
+            positive_spans: vec![BucketSpan { offset: 0, length: 1 }],
             positive_counts: vec![row as f64],
             ..Histogram::default()
         };
-        Some(if (row / 30) % 2 == 0 { Point::Float(row as f64) } else { Point::Histogram(h) })
+        Some(if (row / 30) % 2 == 0 { Point::Float(row as f64) } else { Point::from(h) })
     });
     w.float("mixed", &[("kind", "float")], 0, |row| row as f64 * 2.0);
 }

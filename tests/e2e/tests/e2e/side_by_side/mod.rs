@@ -7,7 +7,6 @@ mod backtest;
 mod compare;
 mod data;
 mod grammar;
-mod wire;
 
 use std::collections::HashSet;
 
