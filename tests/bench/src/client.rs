@@ -2,15 +2,19 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 /// No answer takes longer: merging a day of samples takes minutes on a busy machine.
 const ANSWER_WITHIN: Duration = Duration::from_secs(900);
 
+/// A connection is used for so long: VictoriaMetrics ends one that is two minutes old.
+const USED_FOR: Duration = Duration::from_secs(60);
+
 pub struct Client {
     address: String,
+    since: Instant,
     stream: BufReader<TcpStream>,
 }
 
@@ -19,7 +23,14 @@ impl Client {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-        Ok(Self { address: address.to_owned(), stream: BufReader::new(stream) })
+        Ok(Self { address: address.to_owned(), since: Instant::now(), stream: BufReader::new(stream) })
+    }
+
+    fn send(&mut self, request: &[u8]) -> Result<()> {
+        if self.since.elapsed() > USED_FOR {
+            *self = Self::connect(&self.address)?;
+        }
+        Ok(self.stream.get_mut().write_all(request)?)
     }
 
     /// Sends a remote write; the answer's status and text.
@@ -37,20 +48,20 @@ impl Client {
         );
         let mut request = head.into_bytes();
         request.extend_from_slice(body);
-        self.stream.get_mut().write_all(&request)?;
+        self.send(&request)?;
         self.answer()
     }
 
     pub fn get(&mut self, path: &str) -> Result<(u16, String)> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
-        self.stream.get_mut().write_all(request.as_bytes())?;
+        self.send(request.as_bytes())?;
         self.answer()
     }
 
     /// Asks for something to be done.
     pub fn post(&mut self, path: &str) -> Result<String> {
         let request = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", self.address);
-        self.stream.get_mut().write_all(request.as_bytes())?;
+        self.send(request.as_bytes())?;
         match self.answer()? {
             (200..=204, said) => Ok(said),
             (status, said) => bail!("{path}: {status} {said}"),
