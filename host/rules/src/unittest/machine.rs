@@ -61,13 +61,3 @@ impl RuleRun {
         self.state.alerts.values().map(|a| &a.alert).filter(|a| a.state == AlertState::Firing)
     }
 }
-
-/// As Prometheus prints one: `{count:3, sum:2, (1,2]:3}`.
-pub(crate) fn histogram(h: &belfry_model::Histogram) -> String {
-    let mut parts = vec![format!("count:{}", h.count), format!("sum:{}", h.sum)];
-    for b in belfry_promql::histogram_buckets(h) {
-        let (open, close) = (if b.lower_inclusive { '[' } else { '(' }, if b.upper_inclusive { ']' } else { ')' });
-        parts.push(format!("{open}{},{}{close}:{}", b.lower, b.upper, b.count));
-    }
-    format!("{{{}}}", parts.join(", "))
-}

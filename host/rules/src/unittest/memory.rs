@@ -11,6 +11,8 @@ use belfry_model::{
     Exemplar, Labels, METRIC_NAME, MatchOp, Matcher, MetricMetadata, Sample, SampleBuf, TimeRange, TimestampMs, Value,
 };
 
+use super::histogram;
+
 #[derive(Clone, Debug, Default)]
 struct Samples(Vec<Sample>);
 
@@ -61,6 +63,8 @@ impl Memory {
         let samples = &mut Arc::make_mut(by_labels.entry(labels.clone()).or_default()).0;
         let i = samples.partition_point(|s| s.at < at);
         if samples.get(i).is_none_or(|s| s.at != at) {
+            let previous = i.checked_sub(1).and_then(|p| samples.get(p)).map(|s| &s.value);
+            let value = histogram::stored(previous, value);
             samples.insert(i, Sample { at, value, start: None });
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod coverage;
 mod file;
+mod histogram;
 pub mod junit;
 pub(crate) mod machine;
 mod memory;

@@ -3,18 +3,18 @@
 //! Invariant: at each evaluation rules see the samples up to it, and what rules before them wrote.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use belfry_model::duration::format_duration;
 use belfry_model::read::Cancel;
-use belfry_model::{Histogram, Labels, TimestampMs, Value};
+use belfry_model::{Labels, TimestampMs, Value};
 use belfry_promql::{Expr, PointValue, Query, QueryLimits, QueryTime, QueryValue, VectorPoint};
 use belfry_template::QuerySample;
 
 use super::file::{AlertCase, AlertExpected, ExprCase, ExprExpected, TestFile, TestGroup};
-use super::machine::{RuleRun, histogram, rules_of};
+use super::histogram::written;
+use super::machine::{RuleRun, rules_of};
 use super::memory::Memory;
 use crate::file::{Group, Place, Rule, RuleFile, RuleKind};
 
@@ -341,19 +341,9 @@ fn same_value(expected: &ExprExpected, got: &PointValue, fuzzy: bool) -> bool {
             // One bit apart is what a different order of additions makes.
             e == *v || (e.is_nan() && v.is_nan()) || (fuzzy && (e.next_up() == *v || e.next_down() == *v))
         }
-        (PointValue::Histogram(got), Some(e)) => same_histogram(e, got),
+        (PointValue::Histogram(got), Some(e)) => written(e) == written(got),
         _ => false,
     }
-}
-
-/// The reset hint counts only where the test names one.
-fn same_histogram(e: &Arc<Histogram>, got: &Arc<Histogram>) -> bool {
-    let hint = e.reset_hint == Default::default() || e.reset_hint == got.reset_hint;
-    hint && e.schema == got.schema
-        && e.count == got.count
-        && (e.sum == got.sum || e.sum.is_nan() && got.sum.is_nan())
-        && e.zero_count == got.zero_count
-        && belfry_promql::histogram_buckets(e) == belfry_promql::histogram_buckets(got)
 }
 
 fn shown(labels: &Labels) -> String {
@@ -363,13 +353,13 @@ fn shown(labels: &Labels) -> String {
 fn value(v: &PointValue) -> String {
     match v {
         PointValue::Float(v) => v.to_string(),
-        PointValue::Histogram(h) => histogram(h),
+        PointValue::Histogram(h) => written(h),
     }
 }
 
 fn expected_value(e: &ExprExpected) -> String {
     match &e.histogram {
-        Some(h) => histogram(h),
+        Some(h) => written(h),
         None => e.value.to_string(),
     }
 }

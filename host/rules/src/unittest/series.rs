@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use belfry_model::labels::is_legacy_metric_name;
-use belfry_model::sample::{ResetHint, Span, is_stale, stale_nan};
+use belfry_model::sample::{ResetHint, Span, stale_nan};
 use belfry_model::{Histogram, Labels, METRIC_NAME, Value};
 use belfry_promql::syntax::quote::unquote;
 
@@ -107,7 +107,7 @@ pub(crate) fn points(text: &str) -> Result<Vec<Point>, String> {
         }
         rest = rest[end..].trim_start_matches(|c: char| c.is_whitespace() || c == ',');
     }
-    Ok(resets(out))
+    Ok(out)
 }
 
 /// The `n` of `x n`.
@@ -238,37 +238,10 @@ pub(crate) fn histogram(text: &str) -> Option<Histogram> {
     Some(h)
 }
 
-/// As a store gives them back: histograms say of themselves whether they were reset.
-fn resets(points: Vec<Point>) -> Vec<Point> {
-    let mut previous: Option<Arc<Histogram>> = None;
-    let stored = |point| match point {
-        None => None,
-        Some(Value::Float(f)) => {
-            previous = None;
-            Some(Value::Float(f))
-        }
-        Some(Value::Histogram(h)) => {
-            let mut stored = (*h).clone();
-            if h.reset_hint != ResetHint::Gauge {
-                stored.reset_hint = ResetHint::Unknown;
-                let earlier = previous.as_ref().filter(|p| p.reset_hint != ResetHint::Gauge);
-                let reset = earlier.is_none_or(|p| belfry_promql::histogram_was_reset(&stored, p));
-                stored.reset_hint = match h.reset_hint {
-                    ResetHint::Reset => ResetHint::Reset,
-                    _ if reset => ResetHint::Unknown,
-                    _ => ResetHint::NotReset,
-                };
-            }
-            let stored = Arc::new(stored);
-            previous = Some(stored.clone()).filter(|h| !is_stale(h.sum));
-            Some(Value::Histogram(stored))
-        }
-    };
-    points.into_iter().map(stored).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use belfry_model::sample::is_stale;
+
     use super::*;
 
     fn floats(text: &str) -> Vec<Option<f64>> {
