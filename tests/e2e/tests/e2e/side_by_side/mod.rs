@@ -7,6 +7,7 @@ mod backtest;
 mod compare;
 mod data;
 mod grammar;
+mod statistics;
 
 use std::collections::HashSet;
 
@@ -14,8 +15,8 @@ use belfry_e2e::{Belfry, Home, Prometheus};
 use serde_json::Value;
 
 /// What is experimental in the peer.
-const FEATURES: &str =
-    "promql-experimental-functions,promql-duration-expr,promql-delayed-name-removal,native-histograms,exemplar-storage";
+const FEATURES: &str = "promql-experimental-functions,promql-duration-expr,promql-delayed-name-removal,promql-per-step-stats,\
+     native-histograms,exemplar-storage";
 const WRITE: [(&str, &str); 3] = [
     ("content-type", "application/x-protobuf"),
     ("content-encoding", "snappy"),
