@@ -147,10 +147,12 @@ impl App {
         let engine = crate::engine::open(&config.storage, clock.clone())?;
         let reader = engine.as_ref().map_or_else(|| store.clone() as Arc<dyn SeriesRead>, |e| e.reader(store.clone()));
         let late = config.storage.out_of_order_window;
+        let new_queries =
+            |late| Queries::new(reader.clone(), clock.clone(), late, &config.queries, config.rule_settings.interval);
         let queries = match &engine {
-            None => Queries::new(reader.clone(), clock.clone(), late),
+            None => new_queries(late),
             // Others write to the engine, too: nothing that was read from it is final.
-            Some(e) => Queries::new(reader.clone(), clock.clone(), Duration::MAX).passing(e.pass(), store.clone()),
+            Some(e) => new_queries(Duration::MAX).passing(e.pass(), store.clone()),
         };
         let queries = Arc::new(queries);
         let limits = IngestLimits { series_total: config.storage.series_limit, ..IngestLimits::default() };

@@ -19,13 +19,6 @@ use crate::helpers::Helpers;
 
 /// Queries evaluated at a time: they are bound by the CPU, and two more keep it busy while others read.
 const SPARE_QUERIES: usize = 2;
-/// Queries that may wait for a place; a further one is refused.
-const WAITING_QUERIES_MAX: usize = 256;
-
-/// No query takes longer: Prometheus' default.
-const QUERY_TIME_MAX: Duration = Duration::from_secs(120);
-/// Memory of one query: 500,000 series with their labels and a few columns each. Past that it is refused, and says so.
-const QUERY_BYTES_MAX: u64 = 1 << 30;
 
 /// Evaluates queries over one reader.
 pub struct Queries {
@@ -43,7 +36,10 @@ pub struct Queries {
     waiting: AtomicU64,
     evaluated: AtomicU64,
     failed: AtomicU64,
+    /// What one query may take: [`belfry_config::types::queries`] has the defaults.
+    limits: QueryLimits,
     time_max: Duration,
+    waiting_max: u64,
 }
 
 /// Why there is no answer.
@@ -53,10 +49,10 @@ pub enum QueryFault {
     #[error(transparent)]
     Query(#[from] QueryError),
     /// Too many wait already.
-    #[error("{WAITING_QUERIES_MAX} queries wait already; try again later")]
-    Busy,
+    #[error("{0} queries wait already (`waiting` in [queries]); try again later")]
+    Busy(u64),
     /// It takes too long.
-    #[error("query timed out in expression evaluation: it takes longer than {}", format_duration(*.0))]
+    #[error("query timed out in expression evaluation: it takes longer than {} (`timeout` in [queries])", format_duration(*.0))]
     TimedOut(Duration),
     /// The evaluation panicked: a defect.
     #[error("the evaluation failed: {0}")]
@@ -73,8 +69,15 @@ impl Drop for CancelOnDrop {
 }
 
 impl Queries {
-    /// Over this reader. Samples that are later than `late` are refused, so that older answers may be kept.
-    pub fn new(reader: Arc<dyn SeriesRead>, clock: Arc<dyn Clock>, late: Duration) -> Self {
+    /// Over this reader. Samples that are later than `late` are refused, so that older answers may be kept. A subquery that
+    /// names no step has `subquery_step`.
+    pub fn new(
+        reader: Arc<dyn SeriesRead>,
+        clock: Arc<dyn Clock>,
+        late: Duration,
+        config: &belfry_config::types::queries::Queries,
+        subquery_step: Duration,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             reader,
@@ -83,12 +86,21 @@ impl Queries {
             clock,
             late,
             kept: Mutex::default(),
-            places: Arc::new(Semaphore::new(cores + SPARE_QUERIES)),
+            places: Arc::new(Semaphore::new(config.concurrent.map_or(cores + SPARE_QUERIES, |n| n as usize))),
             helpers: Arc::new(Helpers::new(cores)),
             waiting: AtomicU64::new(0),
             evaluated: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            time_max: QUERY_TIME_MAX,
+            limits: QueryLimits {
+                series_max: usize::try_from(config.series).unwrap_or(usize::MAX),
+                samples_max: config.samples,
+                points_max: config.points,
+                bytes_max: config.memory_bytes,
+                lookback: config.lookback,
+                subquery_step,
+            },
+            time_max: config.timeout,
+            waiting_max: config.waiting.into(),
         }
     }
 
@@ -105,7 +117,7 @@ impl Queries {
     /// Evaluates over what is on this machine alone: for what is asked every second.
     pub async fn evaluate_here(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFault> {
         let Some(here) = &self.here else { return self.evaluate(expression, time).await };
-        let query = Query::parse(expression, time, limits(QueryOptions::default()))?;
+        let query = Query::parse(expression, time, self.limits.clone())?;
         self.compute(query, &**here, &mut QueryTimings::default()).await.map(|(answer, _)| answer)
     }
 
@@ -151,7 +163,9 @@ impl Queries {
         options: QueryOptions,
     ) -> Result<QueryAnswer, QueryFault> {
         let begun = self.clock.monotonic();
-        let limits = limits(options);
+        // The lookback is part of what the kept answers are found by.
+        let lookback = options.lookback.unwrap_or(self.limits.lookback);
+        let limits = QueryLimits { lookback, ..self.limits.clone() };
         let mut timings = QueryTimings::default();
         // As it is, without parsing: an engine may understand more than we do.
         if let Some(pass) = &self.pass
@@ -200,9 +214,9 @@ impl Queries {
         reader: &dyn SeriesRead,
         timings: &mut QueryTimings,
     ) -> Result<(Answer, Usage), QueryFault> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_QUERIES_MAX as u64 {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.waiting_max {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(QueryFault::Busy);
+            return Err(QueryFault::Busy(self.waiting_max));
         }
         // Counts down also when nobody waits for the answer any more.
         let waiting = Waiting(&self.waiting);
@@ -211,7 +225,7 @@ impl Queries {
             let place = self.places.clone().acquire_owned().await;
             drop(waiting);
             timings.queued += lap.next();
-            let place = place.map_err(|_| QueryFault::Busy)?;
+            let place = place.map_err(|_| QueryFault::Busy(self.waiting_max))?;
             let fetched = query.fetch(reader).await?;
             timings.prepared += lap.next();
             let cancel = Cancel::default();
@@ -240,12 +254,6 @@ impl Queries {
         .await
         .unwrap_or(Err(QueryFault::TimedOut(self.time_max)))
     }
-}
-
-/// The lookback is part of what the kept answers are found by.
-fn limits(options: QueryOptions) -> QueryLimits {
-    let limits = QueryLimits { bytes_max: QUERY_BYTES_MAX, ..QueryLimits::default() };
-    QueryLimits { lookback: options.lookback.unwrap_or(limits.lookback), ..limits }
 }
 
 /// Time between one point of the way and the next.
@@ -356,10 +364,26 @@ mod tests {
         }
     }
 
+    /// As many as may wait in these tests.
+    const WAITING: u32 = 7;
+
+    fn over(reader: Reader) -> Queries {
+        let config = belfry_config::types::queries::Queries {
+            lookback: Duration::from_secs(300),
+            timeout: Duration::from_secs(120),
+            series: 500_000,
+            samples: 50_000_000,
+            points: 50_000_000,
+            memory_bytes: 1 << 30,
+            concurrent: None,
+            waiting: WAITING,
+        };
+        Queries::new(Arc::new(reader), Arc::new(SystemClock::new()), Duration::ZERO, &config, Duration::from_secs(60))
+    }
+
     fn slow() -> (Queries, Arc<Endless>) {
         let endless = Arc::new(Endless::default());
-        let clock = Arc::new(SystemClock::new());
-        (Queries::new(Arc::new(Reader(endless.clone(), 100_000)), clock, Duration::ZERO), endless)
+        (over(Reader(endless.clone(), 100_000)), endless)
     }
 
     async fn until(mut condition: impl FnMut() -> bool) {
@@ -374,8 +398,7 @@ mod tests {
     /// The only sample is 400 s old at the first step.
     #[tokio::test]
     async fn an_answer_depends_on_the_lookback_also_where_answers_are_kept() {
-        let clock = Arc::new(SystemClock::new());
-        let queries = Queries::new(Arc::new(Reader(Arc::default(), 1)), clock, Duration::ZERO);
+        let queries = over(Reader(Arc::default(), 1));
         let (start, end) = (TimestampMs(400_000), TimestampMs(460_000));
         let time = QueryTime::Range { start, end, step: Duration::from_secs(60) };
         let points = async |lookback| {
@@ -424,11 +447,11 @@ mod tests {
         let all = queries.places.available_permits() as u32;
         let places = queries.places.acquire_many(all).await.expect("places");
         let ask = || Box::pin(queries.evaluate("x", QueryTime::Instant(TimestampMs(0))));
-        let mut waiting: Vec<_> = (0..WAITING_QUERIES_MAX).map(|_| ask()).collect();
+        let mut waiting: Vec<_> = (0..WAITING).map(|_| ask()).collect();
         for w in &mut waiting {
             assert!(futures::poll!(w).is_pending());
         }
-        assert!(matches!(ask().await, Err(QueryFault::Busy)));
+        assert!(matches!(ask().await, Err(QueryFault::Busy(7))));
         drop(waiting);
         let mut next = ask();
         assert!(futures::poll!(&mut next).is_pending());

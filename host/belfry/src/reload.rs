@@ -89,6 +89,7 @@ fn waits_for_restart(old: &Config, new: &Config) -> Vec<String> {
     };
     compare(old.server == new.server, "[server]");
     compare(old.storage == new.storage, "[storage]");
+    compare(old.queries == new.queries, "[queries]");
     compare(old.smtp == new.smtp, "[smtp]");
     let engine = |c: &Config| (c.plugin_memory_slot_bytes, c.plugin_instances);
     compare(engine(old) == engine(new), "[plugins] memory_slot or instances");

@@ -1,5 +1,6 @@
 //! The keys of `belfry.toml`, with their types, defaults and meanings.
 
+mod queries;
 mod remote;
 mod scrape;
 mod slo;
@@ -29,6 +30,7 @@ pub(crate) static ROOT: TableSpec = TableSpec {
         key("route", Table(&ROUTE), Optional, "Which alert goes to which channel."),
         key("notify", Table(&NOTIFY), Optional, "How deliveries are tried again."),
         key("smtp", Table(&SMTP), Optional, "The mail server for plugins that send mail."),
+        key("queries", Table(&queries::QUERIES), Optional, "What a query may take."),
         key("rules", Table(&RULES), Optional, "Prometheus rule files."),
         key("rule", Tables(&RULE), Optional, "A threshold on a metric."),
         key("slo", Tables(&slo::SLO), Optional, "A service level objective."),

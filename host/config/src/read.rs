@@ -3,6 +3,7 @@
 //! Invariant: every problem is reported at its place; a `Config` is handed out only when there was none.
 
 mod component;
+mod queries;
 mod remote;
 mod rule_files;
 mod rules;
@@ -177,6 +178,7 @@ pub(crate) fn config(root: &Table, context: &mut Context<'_>) -> Option<Config> 
     let server = server::server(root.table("server"), context);
     let storage = server::storage(root.table("storage"), context);
     let collection = server::collection(root.table("collection"), context);
+    let queries = queries::queries(root.table("queries"), context);
     let telemetry = server::telemetry(root.table("telemetry"), context);
     let smtp = server::smtp(root.table("smtp"), context);
     let retry = server::retry(root.table("notify").table("retry"), context);
@@ -211,6 +213,7 @@ pub(crate) fn config(root: &Table, context: &mut Context<'_>) -> Option<Config> 
         route,
         retry: retry?,
         smtp,
+        queries: queries?,
         rule_files,
         rule_settings,
         rules,

@@ -1,5 +1,6 @@
 //! What a checked config looks like: plain values, ready to use.
 
+pub mod queries;
 pub mod remote;
 pub mod scrape;
 pub mod slo;
@@ -38,6 +39,8 @@ pub struct Config {
     pub retry: Retry,
     /// `[smtp]`
     pub smtp: Option<Smtp>,
+    /// `[queries]`
+    pub queries: queries::Queries,
     /// `[rules] files`, found on the disk.
     pub rule_files: Vec<PathBuf>,
     /// `[rules]`

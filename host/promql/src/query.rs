@@ -43,10 +43,18 @@ impl From<ReadError> for QueryError {
     fn from(e: ReadError) -> Self {
         match e {
             ReadError::Cancelled => Self::Cancelled,
-            ReadError::TooManySeries { .. } | ReadError::TooManySamples { .. } => Self::Limit(e.to_string()),
+            ReadError::TooManySeries { limit } => Self::Limit(too_many_series(limit)),
+            ReadError::TooManySamples { limit } => Self::Limit(format!(
+                "the query reads more than {limit} samples; narrow its range or matchers, or raise `samples` in [queries]"
+            )),
             e => Self::Read(e),
         }
     }
+}
+
+/// Messages about limits name the config's keys: there they are raised.
+fn too_many_series(limit: usize) -> String {
+    format!("the query selects more than {limit} series; narrow its matchers, or raise `series` in [queries]")
 }
 
 /// A planned query: durations are computed, times are fixed, what to read is known.
@@ -112,10 +120,14 @@ impl Query {
             let limits = SelectLimits { series_max: left, samples_max: self.limits.samples_max };
             let like = s.like.and_then(|id| sets.get(id));
             let matchers = like.map_or_else(|| s.matchers.clone(), |like| narrowed(&s.matchers, like));
-            let set = reader.select(&matchers, s.range, &s.hints, limits).await?;
-            left = left.checked_sub(set.series.len()).ok_or_else(|| {
-                QueryError::Limit(format!("the query selects more than {} series", self.limits.series_max))
+            let too_many = || QueryError::Limit(too_many_series(self.limits.series_max));
+            let set = reader.select(&matchers, s.range, &s.hints, limits).await;
+            let set = set.map_err(|e| match e {
+                // The reader knows only what the selectors before it have left.
+                ReadError::TooManySeries { .. } => too_many(),
+                e => e.into(),
             })?;
+            left = left.checked_sub(set.series.len()).ok_or_else(too_many)?;
             sets.push(set);
         }
         Ok(Fetched { query: self.clone(), sets })

@@ -104,7 +104,7 @@ fn hostile_queries_end_before_they_take_more_than_the_limit() {
         let shown = &text[..text.len().min(80)];
         match answer {
             Err(QueryError::Limit(said)) => {
-                assert!(said.contains("memory per query") || said.contains("limit of"), "{shown}: {said}")
+                assert!(said.contains("bytes of memory") || said.contains("points"), "{shown}: {said}")
             }
             other => panic!("{shown}: {} bytes, {:?}", peak, other.map(|a| a.bytes_peak)),
         }

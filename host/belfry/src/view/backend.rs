@@ -166,7 +166,7 @@ impl Backend for Dashboard {
         options: QueryOptions,
     ) -> Result<QueryAnswer, QueryFailure> {
         self.0.queries.ask(expression, time, options).await.map_err(|fault| match fault {
-            QueryFault::Busy | QueryFault::TimedOut(_) => QueryFailure::Timeout(fault.to_string()),
+            QueryFault::Busy(_) | QueryFault::TimedOut(_) => QueryFailure::Timeout(fault.to_string()),
             QueryFault::Broken(_) => QueryFailure::Internal(fault.to_string()),
             QueryFault::Query(error) => query_failure(&error),
         })

@@ -76,8 +76,7 @@ impl Evaluator<'_> {
         let max = self.sources.limits.bytes_max;
         if all > max {
             let text = format!(
-                "the query needs more than {max} bytes of memory (the limit of memory per query); narrow its range or \
-                 matchers, or raise the limit"
+                "the query needs more than {max} bytes of memory; narrow its range or matchers, or raise `memory` in [queries]"
             );
             return Err(QueryError::Limit(text));
         }

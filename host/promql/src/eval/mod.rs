@@ -134,7 +134,7 @@ impl<'a> Evaluator<'a> {
         self.points_peak.set(points.max(self.points_peak.get()));
         if points > self.sources.limits.points_max {
             return Err(QueryError::Limit(format!(
-                "the query needs more than {} points at a time; narrow the query or raise the limit",
+                "the query needs more than {} points at a time; narrow it, or raise `points` in [queries]",
                 self.sources.limits.points_max
             )));
         }

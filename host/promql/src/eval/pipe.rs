@@ -289,7 +289,8 @@ impl<'a> Evaluator<'a> {
         self.points_peak.set(self.points_peak.get().max(read.longest));
         if self.samples_read > self.sources.limits.samples_max {
             return Err(QueryError::Limit(format!(
-                "query processing would load too many samples into memory in query execution (limit {})",
+                "query processing would load too many samples into memory in query execution: more than {} (`samples` in \
+                 [queries])",
                 self.sources.limits.samples_max
             )));
         }

@@ -259,7 +259,7 @@ impl<'a> Evaluator<'a> {
         if inner.n as u64 > self.sources.limits.points_max {
             let max = self.sources.limits.points_max;
             return Err(QueryError::Limit(format!(
-                "a subquery has {} steps, more than the limit of {max} points",
+                "a subquery has {} steps, more than {max} points (`points` in [queries])",
                 inner.n
             )));
         }

@@ -31,7 +31,7 @@ impl Frame {
                 let frame = Self::spanning(start.0, end.0, step);
                 if frame.n as u64 > limits.points_max {
                     return Err(QueryError::Limit(format!(
-                        "the query has {} steps, more than the limit of {} points",
+                        "the query has {} steps, more than {} points (`points` in [queries])",
                         frame.n, limits.points_max
                     )));
                 }

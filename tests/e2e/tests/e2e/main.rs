@@ -13,6 +13,7 @@ mod operate;
 mod otlp;
 mod prometheus_api;
 mod promtool;
+mod query_limits;
 mod reload;
 mod remote_write;
 mod reports;
