@@ -217,6 +217,45 @@ pub struct SeriesSet {
     pub warnings: Vec<String>,
 }
 
+/// The newest sample of each of many series, in columns: what an instant query asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Newest {
+    /// In order, each label set once; there may be some without a sample. Shared with whoever keeps them.
+    pub labels: Arc<[Labels]>,
+    /// Which of `labels` have a sample, in ascending order.
+    pub of: Vec<u32>,
+    /// Milliseconds since the epoch; as long as `of`, as are the values.
+    pub times: Vec<i64>,
+    /// Stale markers are kept bit for bit; where a histogram stands, its sum.
+    pub floats: Vec<f64>,
+    /// Empty when there are none, else as long as `of`.
+    pub histograms: Vec<Option<Arc<Histogram>>>,
+    /// What the reader should pass on to its user.
+    pub warnings: Vec<String>,
+}
+
+impl Newest {
+    /// How many samples.
+    pub fn len(&self) -> usize {
+        self.of.len()
+    }
+
+    /// None?
+    pub fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
+    /// The labels of the series whose sample stands at `i`.
+    pub fn labels_of(&self, i: usize) -> Option<&Labels> {
+        self.labels.get(*self.of.get(i)? as usize)
+    }
+
+    /// The histogram at `i`, if one stands there.
+    pub fn histogram(&self, i: usize) -> Option<&Arc<Histogram>> {
+        self.histograms.get(i)?.as_ref()
+    }
+}
+
 /// Set when nobody waits for the answer; long loops look at it.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<AtomicBool>);
@@ -244,6 +283,17 @@ pub trait SeriesRead: Send + Sync {
         hints: &SelectHints,
         limits: SelectLimits,
     ) -> Result<SeriesSet, ReadError>;
+
+    /// Of all series that satisfy all `matchers` the newest sample within `range`: the one that is last of what
+    /// [`SeriesRead::select`] gives. `None`: this reader has no shorter way to it, or not now.
+    async fn newest(
+        &self,
+        _matchers: &[Matcher],
+        _range: TimeRange,
+        _limits: SelectLimits,
+    ) -> Result<Option<Newest>, ReadError> {
+        Ok(None)
+    }
 
     /// Label sets alone, in order; at most `limit` (0 for all).
     async fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, ReadError>;

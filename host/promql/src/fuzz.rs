@@ -12,6 +12,7 @@ use belfry_model::{
     Histogram, Labels, METRIC_NAME, Matcher, SampleBuf, SampleSource, Series, SeriesSet, TimeRange, TimestampMs,
 };
 
+use crate::query::Selected;
 use crate::syntax::functions::Function;
 use crate::{
     Answer, Fetched, Query, QueryError, QueryLimits, QueryTime, ValueType, format_expr, parse, parse_recovering,
@@ -61,7 +62,7 @@ fn evaluate(data: &[u8]) -> Option<Result<Answer, QueryError>> {
         series: series.iter().filter(|s| matchers.iter().all(|m| m.matches_labels(&s.labels))).cloned().collect(),
         warnings: Vec::new(),
     };
-    let sets = query.selections.iter().map(|s| select(&s.matchers)).collect();
+    let sets = query.selections.iter().map(|s| Selected::Series(select(&s.matchers))).collect();
     Some(Fetched { query, sets }.evaluate(&Cancel::default()))
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Selection {
     pub hints: SelectHints,
     /// The selection whose series tell which of these are wanted: for `info`.
     pub like: Option<usize>,
+    /// Of each series only its newest sample is looked at.
+    pub newest: bool,
 }
 
 /// A selector with its times settled.
@@ -342,7 +344,10 @@ impl Planner {
             limit: 0,
             coarse: true,
         };
-        self.selections.push(Selection { matchers: v.all_matchers(), range: range_read, hints, like: None });
+        // Resets of histograms are found from sample to sample, and `info` looks at all samples.
+        let plain = !select.statistics && function != Some(Function::Info);
+        let newest = range == 0 && first == last && v.extended.is_none() && plain;
+        self.selections.push(Selection { matchers: v.all_matchers(), range: range_read, hints, like: None, newest });
         let invariant = select.at.is_some();
         Ok((PlanKind::Select(select), invariant))
     }

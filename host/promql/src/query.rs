@@ -8,7 +8,9 @@ use std::time::Duration;
 use belfry_model::duration::format_duration;
 use belfry_model::read::Cancel;
 use belfry_model::read::ReadError;
-use belfry_model::{MatchOp, Matcher, SelectLimits, SeriesRead, SeriesSet, TimestampMs};
+use belfry_model::{
+    Labels, MatchOp, Matcher, Newest, SampleBuf, SelectLimits, SeriesRead, SeriesSet, TimeRange, TimestampMs,
+};
 
 use crate::eval::{self, Frame};
 use crate::plan::{Plan, Planner, Selection};
@@ -114,20 +116,20 @@ impl Query {
 
     /// Reads every series the query needs: the only part that waits.
     pub async fn fetch(&self, reader: &dyn SeriesRead) -> Result<Fetched, QueryError> {
-        let mut sets: Vec<SeriesSet> = Vec::with_capacity(self.selections.len());
+        let mut sets: Vec<Selected> = Vec::with_capacity(self.selections.len());
         let mut left = self.limits.series_max;
         for s in &*self.selections {
             let limits = SelectLimits { series_max: left, samples_max: self.limits.samples_max };
             let like = s.like.and_then(|id| sets.get(id));
             let matchers = like.map_or_else(|| s.matchers.clone(), |like| narrowed(&s.matchers, like));
             let too_many = || QueryError::Limit(too_many_series(self.limits.series_max));
-            let set = reader.select(&matchers, s.range, &s.hints, limits).await;
+            let set = Selected::of(reader, s, &matchers, limits).await;
             let set = set.map_err(|e| match e {
                 // The reader knows only what the selectors before it have left.
                 ReadError::TooManySeries { .. } => too_many(),
                 e => e.into(),
             })?;
-            left = left.checked_sub(set.series.len()).ok_or_else(too_many)?;
+            left = left.checked_sub(set.len()).ok_or_else(too_many)?;
             sets.push(set);
         }
         Ok(Fetched { query: self.clone(), sets })
@@ -138,10 +140,10 @@ impl Query {
 const NARROWED_VALUES_MAX: usize = 1_000;
 
 /// Of info series only those that identify one of these series.
-fn narrowed(matchers: &[Matcher], like: &SeriesSet) -> Vec<Matcher> {
+fn narrowed(matchers: &[Matcher], like: &Selected) -> Vec<Matcher> {
     let mut all = matchers.to_vec();
     for name in crate::eval::IDENTIFYING {
-        let values: BTreeSet<&str> = like.series.iter().map(|s| s.labels.get(name).unwrap_or("")).collect();
+        let values: BTreeSet<&str> = (0..like.len()).map(|i| like.labels(i).and_then(|l| l.get(name)).unwrap_or("")).collect();
         if values.len() > NARROWED_VALUES_MAX {
             continue;
         }
@@ -156,7 +158,77 @@ fn narrowed(matchers: &[Matcher], like: &SeriesSet) -> Vec<Matcher> {
 #[derive(Clone)]
 pub struct Fetched {
     pub(crate) query: Query,
-    pub(crate) sets: Vec<SeriesSet>,
+    pub(crate) sets: Vec<Selected>,
+}
+
+/// What a selector found.
+#[derive(Clone)]
+pub(crate) enum Selected {
+    /// Series with their samples.
+    Series(SeriesSet),
+    /// One sample of each series: no more was wanted.
+    Newest(Newest),
+}
+
+impl Selected {
+    async fn of(
+        reader: &dyn SeriesRead,
+        selection: &Selection,
+        matchers: &[Matcher],
+        limits: SelectLimits,
+    ) -> Result<Self, ReadError> {
+        if selection.newest
+            && let Some(newest) = reader.newest(matchers, selection.range, limits).await?
+        {
+            return Ok(Self::Newest(newest));
+        }
+        reader.select(matchers, selection.range, &selection.hints, limits).await.map(Self::Series)
+    }
+
+    /// How many series.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Series(set) => set.series.len(),
+            Self::Newest(newest) => newest.len(),
+        }
+    }
+
+    pub fn labels(&self, i: usize) -> Option<&Labels> {
+        match self {
+            Self::Series(set) => set.series.get(i).map(|s| &s.labels),
+            Self::Newest(newest) => newest.labels_of(i),
+        }
+    }
+
+    /// About how many samples a series has.
+    pub fn estimate(&self, i: usize) -> u64 {
+        match self {
+            Self::Series(set) => set.series.get(i).map_or(0, |s| s.samples.estimate()),
+            Self::Newest(_) => 1,
+        }
+    }
+
+    /// Appends a series' samples to `into`.
+    pub fn decode(&self, i: usize, range: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError> {
+        match self {
+            Self::Series(set) => set.series.get(i).map_or(Ok(()), |s| s.samples.decode(range, into)),
+            Self::Newest(newest) => {
+                if let (Some(at), Some(value)) = (newest.times.get(i), newest.floats.get(i)) {
+                    into.times.push(*at);
+                    into.floats.push(*value);
+                    into.histograms.extend(newest.histogram(i).cloned().map(Some));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn warnings(&self) -> &[String] {
+        match self {
+            Self::Series(set) => &set.warnings,
+            Self::Newest(newest) => &newest.warnings,
+        }
+    }
 }
 
 impl Fetched {
@@ -188,7 +260,7 @@ impl Fetched {
             let text = "sum_over_time and avg_over_time see only some histograms of downsampled data";
             warnings.push(format!("PromQL warning: {text}"));
         }
-        warnings.extend(self.sets.iter().flat_map(|s| s.warnings.iter().cloned()));
+        warnings.extend(self.sets.iter().flat_map(|s| s.warnings().iter().cloned()));
         let (samples_read, points_peak) = (evaluator.samples_read, evaluator.points_peak.get());
         let bytes_peak = evaluator.bytes_peak.get();
         let counts = evaluator.steps.take().unwrap_or_default();

@@ -69,6 +69,20 @@ pub struct Reader<'a> {
     rest: &'a [u8],
 }
 
+/// A number of up to eight bytes, put together at once, and how many they are: see [`put_uvarint`]. `None`: it is longer.
+#[inline(always)]
+pub fn uvarint_of(word: u64) -> Option<(u64, usize)> {
+    let ends = !word & 0x8080_8080_8080_8080;
+    if ends == 0 {
+        return None;
+    }
+    // The bytes up to and with the first that ends a number; then sevens to fourteens, to twenty-eights, to one.
+    let v = word & (ends ^ (ends - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
+    let v = v & 0x007f_007f_007f_007f | (v & 0x7f00_7f00_7f00_7f00) >> 1;
+    let v = v & 0x0000_3fff_0000_3fff | (v & 0x3fff_0000_3fff_0000) >> 2;
+    Some((v & 0x0fff_ffff | (v & 0x0fff_ffff_0000_0000) >> 4, ends.trailing_zeros() as usize / 8 + 1))
+}
+
 impl<'a> Reader<'a> {
     /// Reads `bytes` from their first one.
     pub fn new(bytes: &'a [u8]) -> Self {
@@ -144,16 +158,7 @@ impl<'a> Reader<'a> {
     /// A number of two to eight bytes, put together at once, and how many they are; 0 when it is longer.
     #[inline(never)]
     fn uvarint_long(self) -> (u64, usize) {
-        let word = self.peek();
-        let ends = !word & 0x8080_8080_8080_8080;
-        if ends == 0 {
-            return (0, 0);
-        }
-        // The bytes up to and with the first that ends a number; then sevens to fourteens, to twenty-eights, to one.
-        let v = word & (ends ^ (ends - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
-        let v = v & 0x007f_007f_007f_007f | (v & 0x7f00_7f00_7f00_7f00) >> 1;
-        let v = v & 0x0000_3fff_0000_3fff | (v & 0x3fff_0000_3fff_0000) >> 2;
-        (v & 0x0fff_ffff | (v & 0x0fff_ffff_0000_0000) >> 4, ends.trailing_zeros() as usize / 8 + 1)
+        uvarint_of(self.peek()).unwrap_or((0, 0))
     }
 
     fn uvarint_slow(&mut self) -> Result<u64, Corrupt> {

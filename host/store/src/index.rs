@@ -78,8 +78,9 @@ fn with_label<P: Postings>(postings: &P, m: &Matcher, matching: bool) -> Result<
             Ok(out)
         }
         any if any.is_any() && !plain => Ok(RoaringBitmap::new()),
-        Pattern::Other => postings.of_any(name, &mut |v| m.matches(v) == matching),
-        pattern => postings.of_any(name, &mut |v| pattern.matches(v).is_some_and(|hit| hit == plain)),
+        pattern => {
+            postings.of_any(name, &mut |v| pattern.matches(v).map_or_else(|| m.matches(v) == matching, |hit| hit == plain))
+        }
     }
 }
 
@@ -143,6 +144,8 @@ pub struct MemIndex {
     known: Arc<Known>,
     /// Series that were removed so far.
     removed: u64,
+    /// And added.
+    added: u64,
 }
 
 /// A table this much larger than what it holds is made smaller.
@@ -195,6 +198,7 @@ impl MemIndex {
         let (series, hasher) = (&self.series, &self.hasher);
         let hash_of = |id: &u32| hasher.hash_one(series.get(*id));
         self.by_labels.insert_unique(hash, id, hash_of);
+        self.added += 1;
         self.all.insert(id);
     }
 
@@ -255,6 +259,14 @@ impl MemIndex {
         let nothing = || Label { name: Arc::from(""), value: Arc::from("") };
         let label = |n: &u32| self.entry(*n).map_or_else(nothing, |e| e.label.clone());
         Labels::from_sorted(numbers.iter().map(label))
+    }
+
+    /// The series that satisfy all `matchers`.
+    pub fn matching(&self, matchers: &[Matcher]) -> Arc<RoaringBitmap> {
+        self.known.matching(matchers, self.added + self.removed, || {
+            let Ok(ids) = resolve(self, matchers);
+            ids
+        })
     }
 
     /// What is known of selections in order of labels, and how many series were removed so far.
@@ -346,11 +358,17 @@ impl Postings for MemIndex {
 
     fn of_any(&self, name: &str, keep: &mut dyn FnMut(&str) -> bool) -> Result<RoaringBitmap, Self::Error> {
         let mut out = RoaringBitmap::new();
+        // Together: a bitmap is slow to take many numbers one by one.
+        let mut ones = Vec::new();
         for n in self.names.get(name).into_iter().flatten() {
-            if let Some(e) = self.entry(n).filter(|e| keep(&e.label.value)) {
-                e.ids.add_to(&mut out);
+            match self.entry(n).filter(|e| keep(&e.label.value)).map(|e| &e.ids) {
+                Some(Ids::One(id)) => ones.push(*id),
+                Some(Ids::Many(ids)) => out |= &**ids,
+                None => {}
             }
         }
+        ones.sort_unstable();
+        out |= RoaringBitmap::from_sorted_iter(ones.iter().copied()).unwrap_or_else(|_| ones.iter().collect());
         Ok(out)
     }
 }

@@ -1,13 +1,15 @@
 //! Label sets in order, kept from one read to the next: dashboards and rules ask for the same series again and again, and
 //! making label sets and putting them in order takes longer than reading a sample of each.
 //!
+//! Which series match is kept as well, where finding out means a look at many values.
+//!
 //! Invariant: what is kept for some series' numbers is what would be made anew; series that were forgotten may have left
-//! their number to others, so nothing is kept beyond that.
-//! Not here: which series match (`index`), samples.
+//! their number to others, so nothing is kept beyond that. Which series match is kept until there is another series.
+//! Not here: finding out which series match (`index`), samples.
 
 use std::sync::Arc;
 
-use belfry_model::Labels;
+use belfry_model::{Labels, MatchOp, Matcher};
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
@@ -18,13 +20,47 @@ const SERIES_MAX: u64 = 1 << 17;
 /// Selections that are kept: each look compares with some of them.
 const SELECTIONS_MAX: usize = 256;
 
-/// A series' number and its labels.
-pub type Ordered = Arc<[(u32, Labels)]>;
+/// Answers of matchers that are kept: each takes 8 KiB for every 65,536 series there are, or less.
+const MATCHES_MAX: usize = 64;
+
+/// Series in order of labels.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ordered {
+    /// Their numbers.
+    pub ids: Box<[u32]>,
+    /// Their labels.
+    pub labels: Arc<[Labels]>,
+    /// In order of number: which one of the others it is.
+    pub ranks: Box<[u32]>,
+}
+
+impl Ordered {
+    /// Of ascending numbers with their labels, and which of them is the first, second, … in order of labels.
+    pub fn new(ids: &[u32], labels: &[Labels], order: &[u32]) -> Self {
+        let mut ranks = vec![0; ids.len()].into_boxed_slice();
+        for (rank, at) in order.iter().enumerate() {
+            if let Some(of) = ranks.get_mut(*at as usize) {
+                *of = rank as u32;
+            }
+        }
+        Self {
+            ids: order.iter().filter_map(|at| ids.get(*at as usize)).copied().collect(),
+            labels: order.iter().filter_map(|at| labels.get(*at as usize)).cloned().collect(),
+            ranks,
+        }
+    }
+}
 
 struct Kept {
-    ids: RoaringBitmap,
-    ordered: Ordered,
+    ids: Arc<RoaringBitmap>,
+    ordered: Arc<Ordered>,
     used: u64,
+}
+
+/// Matchers and what they match.
+struct Matches {
+    matchers: Vec<Matcher>,
+    ids: Arc<RoaringBitmap>,
 }
 
 #[derive(Default)]
@@ -34,6 +70,10 @@ struct Selections {
     uses: u64,
     /// Series that had been forgotten when these were made.
     forgotten: u64,
+    /// The one used last comes last.
+    matches: Vec<Matches>,
+    /// Which series there were when those were made.
+    version: u64,
 }
 
 /// See the module.
@@ -42,24 +82,25 @@ pub struct Known(Mutex<Selections>);
 
 impl Known {
     /// These series in order of labels, if that is known. `forgotten` counts the series that were forgotten so far.
-    pub fn find(&self, ids: &RoaringBitmap, forgotten: u64) -> Option<Ordered> {
+    pub fn find(&self, ids: &Arc<RoaringBitmap>, forgotten: u64) -> Option<Arc<Ordered>> {
         if !(SERIES_MIN..=SERIES_MAX).contains(&ids.len()) {
             return None;
         }
         let mut kept = self.0.lock();
         if kept.forgotten != forgotten {
-            *kept = Selections { forgotten, uses: kept.uses, ..Selections::default() };
+            (kept.forgotten, kept.series) = (forgotten, 0);
+            kept.all.clear();
         }
         kept.uses += 1;
         let uses = kept.uses;
-        let same = kept.all.iter_mut().find(|k| k.ids == *ids)?;
+        let same = kept.all.iter_mut().find(|k| Arc::ptr_eq(&k.ids, ids) || k.ids == *ids)?;
         same.used = uses;
         Some(same.ordered.clone())
     }
 
     /// Remembers what [`Known::find`] did not find, made while so many series had been forgotten; what was used longest ago
     /// makes room.
-    pub fn keep(&self, ids: RoaringBitmap, forgotten: u64, ordered: impl FnOnce() -> Ordered) {
+    pub fn keep(&self, ids: Arc<RoaringBitmap>, forgotten: u64, ordered: impl FnOnce() -> Arc<Ordered>) {
         let count = ids.len();
         if !(SERIES_MIN..=SERIES_MAX).contains(&count) {
             return;
@@ -78,22 +119,65 @@ impl Known {
         let used = kept.uses;
         kept.all.push(Kept { ids, ordered: ordered(), used });
     }
+
+    /// The series that satisfy all `matchers`, from `find` where that is not known. `version` is another one whenever
+    /// there is another series, or one less.
+    pub fn matching(
+        &self,
+        matchers: &[Matcher],
+        version: u64,
+        find: impl FnOnce() -> RoaringBitmap,
+    ) -> Arc<RoaringBitmap> {
+        // Else there is little to save.
+        if !matchers.iter().any(|m| matches!(m.op(), MatchOp::Regex | MatchOp::NotRegex)) {
+            return Arc::new(find());
+        }
+        {
+            let mut kept = self.0.lock();
+            if kept.version != version {
+                kept.version = version;
+                kept.matches.clear();
+            }
+            if let Some(at) = kept.matches.iter().position(|k| same(&k.matchers, matchers)) {
+                let known = kept.matches.remove(at);
+                let ids = known.ids.clone();
+                kept.matches.push(known);
+                return ids;
+            }
+        }
+        let ids = Arc::new(find());
+        let mut kept = self.0.lock();
+        if kept.version == version {
+            if kept.matches.len() >= MATCHES_MAX {
+                kept.matches.remove(0);
+            }
+            kept.matches.push(Matches { matchers: matchers.to_vec(), ids: ids.clone() });
+        }
+        ids
+    }
+}
+
+fn same(a: &[Matcher], b: &[Matcher]) -> bool {
+    a.len() == b.len()
+        && a.iter().zip(b).all(|(a, b)| a.op() == b.op() && a.name() == b.name() && a.value() == b.value())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ids(from: u32, to: u32) -> RoaringBitmap {
-        (from..to).collect()
+    fn ids(from: u32, to: u32) -> Arc<RoaringBitmap> {
+        Arc::new((from..to).collect())
     }
 
-    fn ordered(ids: &RoaringBitmap) -> Ordered {
-        ids.iter().map(|id| (id, Labels::from_pairs([("i", id.to_string())]))).collect()
+    fn ordered(ids: &RoaringBitmap) -> Arc<Ordered> {
+        let ids: Vec<u32> = ids.iter().collect();
+        let labels: Vec<_> = ids.iter().map(|id| Labels::from_pairs([("i", id.to_string())])).collect();
+        Arc::new(Ordered::new(&ids, &labels, &crate::order::order(&labels)))
     }
 
     /// Whether it had to be made.
-    fn made(known: &Known, ids: &RoaringBitmap, forgotten: u64) -> bool {
+    fn made(known: &Known, ids: &Arc<RoaringBitmap>, forgotten: u64) -> bool {
         match known.find(ids, forgotten) {
             Some(found) => {
                 assert_eq!(found, ordered(ids));
@@ -136,5 +220,34 @@ mod tests {
         let ask = |ids| made(&known, ids, 0);
         assert_eq!([ask(&a), ask(&b), ask(&a), ask(&c), ask(&a), ask(&b)], [true, true, false, true, false, true]);
         assert!(known.0.lock().series <= SERIES_MAX);
+    }
+
+    #[test]
+    fn what_matches_is_found_once_while_the_series_stay_the_same() {
+        let known = Known::default();
+        let matcher = |text: &str| -> Matcher { text.parse().expect("a matcher") };
+        let found = std::cell::Cell::new(0);
+        let ask = |text: &str, version| {
+            let find = || {
+                found.set(found.get() + 1);
+                (0..found.get()).collect()
+            };
+            known.matching(&[matcher(text)], version, find).len()
+        };
+        assert_eq!([ask("a=~\"x.*\"", 1), ask("a!~\"x.*\"", 1), ask("b=~\"x.*\"", 1)], [1, 2, 3]);
+        assert_eq!([ask("a=~\"x.*\"", 1), ask("a!~\"x.*\"", 1), ask("b=~\"x.*\"", 1)], [1, 2, 3]);
+        assert_eq!([ask("a=~\"x.*\"", 2), ask("a=~\"x.*\"", 2)], [4, 4]);
+        // So little is to be found here that it is not kept.
+        assert_eq!([ask("a=x", 2), ask("a=x", 2)], [5, 6]);
+        (0..=MATCHES_MAX).for_each(|i| assert!(ask(&format!("a=~\"{i}\""), 2) > 6));
+        assert_eq!(known.0.lock().matches.len(), MATCHES_MAX);
+    }
+
+    #[test]
+    fn a_rank_tells_where_a_number_stands_in_order_of_labels() {
+        let of = ordered(&ids(8, 12));
+        assert_eq!(&*of.ids, [10, 11, 8, 9]);
+        assert_eq!(&*of.ranks, [2, 3, 0, 1]);
+        assert_eq!(of.labels.iter().map(|l| l.get("i").unwrap_or("")).collect::<Vec<_>>(), ["10", "11", "8", "9"]);
     }
 }

@@ -53,6 +53,7 @@ mod index;
 mod known;
 mod lists;
 mod maintain;
+mod newest;
 mod order;
 mod own;
 mod pack;

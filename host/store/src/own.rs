@@ -71,6 +71,11 @@ impl Own {
         Ok(())
     }
 
+    /// Of floats that came in order the newest within `range`. `None`: finding it takes a longer look.
+    pub fn newest(&self, range: TimeRange) -> Option<Option<(i64, f64)>> {
+        if self.rest.is_some() { None } else { self.stream.newest(range) }
+    }
+
     /// A copy of what overlaps `range`; reading it must cut it.
     pub fn snapshot(&self, range: TimeRange) -> Option<Self> {
         let stream = self.stream.snapshot(range);

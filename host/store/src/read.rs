@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use belfry_model::duration::format_duration;
 use belfry_model::read::ReadError;
 use belfry_model::{
-    Exemplar, Labels, Matcher, MetricMetadata, SampleBuf, SampleSource, SelectHints, SelectLimits, Series, SeriesRead,
+    Exemplar, Labels, Matcher, MetricMetadata, Newest, SampleBuf, SampleSource, SelectHints, SelectLimits, Series, SeriesRead,
     SeriesSet, TimeRange,
 };
 use roaring::RoaringBitmap;
@@ -23,7 +23,7 @@ use crate::downsample::{Want, merge_coarse};
 use crate::frozen::Frozen;
 use crate::head::Head;
 use crate::index::resolve;
-use crate::known::Known;
+use crate::known::{Known, Ordered};
 use crate::order::order;
 use crate::own::Own;
 use crate::rows::Columns;
@@ -33,11 +33,11 @@ use crate::store::{Shared, Store};
 
 /// What the series of one answer share. Each has the places of its samples in here.
 #[derive(Default)]
-struct Snapshot {
+pub(crate) struct Snapshot {
     blocks: Vec<Arc<Block>>,
     /// By number of the block.
     chunks: Vec<Vec<ChunkPlace>>,
-    frozen: Option<Arc<Frozen>>,
+    pub(crate) frozen: Option<Arc<Frozen>>,
     live: Vec<Own>,
     groups: Vec<Columns>,
 }
@@ -51,7 +51,7 @@ struct Span {
 
 /// One series of a snapshot: where its samples are.
 #[derive(Default)]
-struct Parts {
+pub(crate) struct Parts {
     blocks: Vec<Span>,
     /// Its number, if it is among what was set aside.
     frozen: Option<u32>,
@@ -60,12 +60,12 @@ struct Parts {
     rows: Option<(u32, u32)>,
 }
 
-struct Source {
-    snapshot: Arc<Snapshot>,
-    parts: Parts,
+pub(crate) struct Source {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) parts: Parts,
     /// What was asked for; the snapshot holds no more.
-    range: TimeRange,
-    want: Want,
+    pub(crate) range: TimeRange,
+    pub(crate) want: Want,
 }
 
 /// One place that has samples of a series, each of them in order.
@@ -176,13 +176,13 @@ struct Found {
 }
 
 /// What a snapshot is asked for.
-struct Wanted<'a> {
-    matchers: &'a [Matcher],
-    range: TimeRange,
+pub(crate) struct Wanted<'a> {
+    pub(crate) matchers: &'a [Matcher],
+    pub(crate) range: TimeRange,
     /// More series are an error.
-    limit: usize,
+    pub(crate) limit: usize,
     /// Where the samples are, too.
-    samples: bool,
+    pub(crate) samples: bool,
 }
 
 impl Shared {
@@ -289,7 +289,7 @@ enum FromHead {
         /// In order of their numbers.
         series: Vec<(Labels, Parts)>,
         /// All that matched, whether there are samples in the range or not, and how many series had been removed.
-        ids: RoaringBitmap,
+        ids: Arc<RoaringBitmap>,
         removed: u64,
         known: Arc<Known>,
     },
@@ -306,8 +306,7 @@ impl FromHead {
         let order = order(&labels);
         if ids.len() == labels.len() as u64 {
             let numbers: Vec<u32> = ids.iter().collect();
-            let set = |at: &u32| Some((*numbers.get(*at as usize)?, labels.get(*at as usize)?.clone()));
-            known.keep(ids, removed, || order.iter().filter_map(set).collect());
+            known.keep(ids, removed, || Arc::new(Ordered::new(&numbers, &labels, &order)));
         }
         let mut unordered: Vec<_> = labels.into_iter().zip(parts).map(Some).collect();
         order.into_iter().filter_map(|at| unordered.get_mut(at as usize)?.take()).collect()
@@ -316,13 +315,13 @@ impl FromHead {
 
 /// Copies what the head has: little and compressed, for appends wait meanwhile.
 fn gather_head(head: &Head, wanted: &Wanted<'_>, snapshot: &mut Snapshot) -> Result<FromHead, ReadError> {
-    let Ok(ids) = resolve(&head.index, wanted.matchers);
+    let ids = head.index.matching(wanted.matchers);
     let (known, removed) = head.index.known();
     snapshot.frozen = head.frozen().cloned();
-    let mut groups = GroupsSeen { range: wanted.range, seen: HashMap::new() };
+    let mut groups = GroupsSeen::new(wanted.range);
     let mut series = Vec::with_capacity(ids.len() as usize);
     if let Some(ordered) = known.find(&ids, removed) {
-        for (id, labels) in ordered.iter() {
+        for (id, labels) in ordered.ids.iter().zip(&*ordered.labels) {
             if let Some(parts) = head_parts(head, *id, wanted, &mut groups, snapshot) {
                 over(series.len() + 1, wanted.limit)?;
                 series.push((labels.clone(), parts));
@@ -330,7 +329,7 @@ fn gather_head(head: &Head, wanted: &Wanted<'_>, snapshot: &mut Snapshot) -> Res
         }
         return Ok(FromHead::InOrder(series));
     }
-    for id in &ids {
+    for id in &*ids {
         if let Some(parts) = head_parts(head, id, wanted, &mut groups, snapshot) {
             over(series.len() + 1, wanted.limit)?;
             series.push((head.index.labels(id), parts));
@@ -340,7 +339,7 @@ fn gather_head(head: &Head, wanted: &Wanted<'_>, snapshot: &mut Snapshot) -> Res
 }
 
 /// Where the head has samples of a series within the range; `None` when it has none.
-fn head_parts(
+pub(crate) fn head_parts(
     head: &Head,
     id: u32,
     wanted: &Wanted<'_>,
@@ -366,7 +365,7 @@ fn head_parts(
 }
 
 /// The groups that a snapshot met: what each has is taken once.
-struct GroupsSeen {
+pub(crate) struct GroupsSeen {
     range: TimeRange,
     seen: HashMap<u32, Option<GroupSeen>>,
 }
@@ -379,6 +378,11 @@ struct GroupSeen {
 }
 
 impl GroupsSeen {
+    /// None yet.
+    pub(crate) fn new(range: TimeRange) -> Self {
+        Self { range, seen: HashMap::new() }
+    }
+
     /// Which one of `taken`, and which column of it.
     fn column(&mut self, head: &Head, id: u32, taken: &mut Vec<Columns>) -> Option<(u32, u32)> {
         let (number, group) = head.group_with_samples(id)?;
@@ -394,7 +398,7 @@ impl GroupsSeen {
     }
 }
 
-fn over(series: usize, limit: usize) -> Result<(), ReadError> {
+pub(crate) fn over(series: usize, limit: usize) -> Result<(), ReadError> {
     if series > limit { Err(ReadError::TooManySeries { limit }) } else { Ok(()) }
 }
 
@@ -460,6 +464,15 @@ impl SeriesRead for Store {
         .await
     }
 
+    async fn newest(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        limits: SelectLimits,
+    ) -> Result<Option<Newest>, ReadError> {
+        self.aside(matchers, move |shared, matchers| shared.newest(matchers, range, limits)).await
+    }
+
     async fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, ReadError> {
         self.aside(matchers, move |shared, matchers| Ok(limited(shared.label_sets(matchers, range)?, limit))).await
     }
@@ -500,9 +513,9 @@ impl SeriesRead for Store {
         range: TimeRange,
     ) -> Result<Vec<(Labels, Vec<Exemplar>)>, ReadError> {
         let state = self.shared.state.read();
-        let Ok(ids) = resolve(&state.head.index, matchers);
+        let ids = state.head.index.matching(matchers);
         let mut out = Vec::new();
-        for id in ids {
+        for id in &*ids {
             let kept = state.head.exemplars(id).iter();
             let mut hits: Vec<Exemplar> = kept.filter(|e| range.contains(e.at)).cloned().collect();
             if !hits.is_empty() {

@@ -11,10 +11,13 @@ use std::sync::Arc;
 use belfry_model::{SampleBuf, TimeRange};
 
 use crate::chunk::{PLACES_MAX, POW10, scaled};
-use crate::codec::{Corrupt, Reader, put_ivarint, unzigzag, zigzag};
+use crate::codec::{Corrupt, Reader, put_ivarint, unzigzag, uvarint_of, zigzag};
 
 /// A chunk is closed at this many samples: what reading one sample decodes at most.
 pub const CHUNK_SAMPLES: u16 = 240;
+
+/// So many bytes are decoded while others wait: about as long as it takes to copy them.
+const SHORT_BYTES: usize = 64;
 
 /// Room that a buffer has for the next sample.
 const BYTES_ROOM: usize = 24;
@@ -240,6 +243,33 @@ impl Stream {
         Ok(())
     }
 
+    /// The newest sample within `range`. `None`: finding it takes a longer look.
+    pub fn newest(&self, range: TimeRange) -> Option<Option<(i64, f64)>> {
+        let (from, to) = (range.start().0, range.end().0);
+        let within = |at: i64, bits: u64| (at >= from).then_some((at, f64::from_bits(bits)));
+        if self.last.count > 0 && self.last.at < to {
+            return Some(within(self.last.at, self.last.bits));
+        }
+        if self.last.count > 0 {
+            if self.bytes.len() > SHORT_BYTES {
+                return None;
+            }
+            let (mut r, mut c, mut before) = (Reader::new(&self.bytes), ORIGIN, None);
+            for _ in 0..self.last.count {
+                next(&mut r, &mut c).ok()?;
+                if c.at >= to {
+                    break;
+                }
+                before = Some((c.at, c.bits));
+            }
+            if let Some((at, bits)) = before {
+                return Some(within(at, bits));
+            }
+        }
+        // What is finished is not looked into here.
+        self.closed().is_empty().then_some(None)
+    }
+
     /// A copy of what overlaps `range`: a part of a chunk comes whole, for reading cuts it.
     pub fn snapshot(&self, range: TimeRange) -> Option<Self> {
         let hit = |min: i64, max: i64| min < range.end().0 && max >= range.start().0;
@@ -283,7 +313,8 @@ fn decode(bytes: &[u8], count: u16, range: TimeRange, into: &mut SampleBuf) -> R
     let mut at = begin;
     let mut outcome = Ok(());
     for _ in 0..count {
-        outcome = next(&mut r, &mut c);
+        let taken = r.rest().first_chunk().map_or(0, |ahead| next_of(ahead, &mut c));
+        outcome = if taken > 0 { r.bytes(taken).map(|_| ()) } else { next(&mut r, &mut c) };
         if outcome.is_err() || c.at >= to {
             break;
         }
@@ -305,6 +336,48 @@ fn decode(bytes: &[u8], count: u16, range: TimeRange, into: &mut SampleBuf) -> R
         into.histograms.resize(at, None);
     }
     outcome
+}
+
+/// No sample of those that [`next_of`] knows is longer.
+const AHEAD_BYTES: usize = 16;
+
+/// As [`next`], for what most samples are, with one look at the bytes that are left: how many it took. 0: it is none of
+/// those, and nothing has changed.
+#[inline(always)]
+fn next_of(ahead: &[u8; AHEAD_BYTES], c: &mut Cursor) -> usize {
+    let word = |from: usize| u64::from_le_bytes(std::array::from_fn(|i| ahead[from + i]));
+    let first = ahead[0];
+    if first < GENERAL {
+        let long = usize::from(first >= MEDIUM);
+        let change = if long == 0 { u64::from(first) } else { u64::from(first & 0x3f) << 8 | u64::from(ahead[1]) };
+        return if step(c, change).is_ok() { on_step(c, 1 + long) } else { 0 };
+    }
+    if first & (HAS_TIME | HAS_START) != 0 {
+        return 0;
+    }
+    match first >> VALUE_SHIFT & 3 {
+        VALUE_STEP => match uvarint_of(word(1)) {
+            Some((change, length)) if step(c, change).is_ok() => on_step(c, 1 + length),
+            _ => 0,
+        },
+        VALUE_XOR => {
+            let (zeros, length) = (u32::from(ahead[1] >> 4), usize::from(ahead[1] & 15));
+            let Some(dropped) = u64::BITS.checked_sub(8 * length as u32) else { return 0 };
+            // A shift by all bits is none.
+            let x = word(2).checked_shl(dropped).unwrap_or(0) >> (dropped & 63);
+            c.bits ^= x.checked_shl(zeros * 8).unwrap_or(0);
+            c.on_scale = false;
+            on_step(c, 2 + length)
+        }
+        VALUE_PLACES => 0,
+        _ => on_step(c, 1),
+    }
+}
+
+#[inline(always)]
+fn on_step(c: &mut Cursor, taken: usize) -> usize {
+    c.at = c.at.wrapping_add(c.step);
+    taken
 }
 
 #[inline(always)]

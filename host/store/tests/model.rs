@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use belfry_model::sample::{Histogram, Value, stale_nan};
 use belfry_model::write::Times;
-use belfry_model::{Appended, Batch, Matcher, Sample, TimeRange, TimestampMs, Writer};
+use belfry_model::{Appended, Batch, Labels, Matcher, Sample, SampleBuf, TimeRange, TimestampMs, Writer};
 use belfry_store::disk::SimDisk;
 use belfry_store::{Backend, Backfilled, Store, StoreConfig};
 use common::*;
@@ -180,6 +180,16 @@ impl Run {
             let expected: Vec<_> =
                 expected.iter().filter(|(t, _)| range.contains(TimestampMs(**t))).map(|(t, v)| (*t, *v)).collect();
             assert_eq!(found, expected, "series {s} in {range:?}");
+        }
+        for matchers in [&["__name__=~m.*"][..], &["__name__=~m[0-3]", "__name__!~.*1"], &["__name__=m2"]] {
+            // The last of each series, where there is a shorter way to it.
+            let Some(found) = newest(&self.store, matchers, range) else { continue };
+            let last = |(labels, buf): (Labels, SampleBuf)| {
+                let histogram = buf.histograms.last().and_then(|h| h.as_ref().map(|h| h.count.to_bits()));
+                (labels, *buf.times.last().unwrap(), buf.floats.last().unwrap().to_bits(), histogram)
+            };
+            let expected: Vec<_> = select(&self.store, matchers, range).into_iter().map(last).collect();
+            assert_eq!(found, expected, "the newest of {matchers:?} in {range:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use belfry_model::read::{ReadError, SampleSource, SelectHints, SelectLimits, Series, SeriesRead, SeriesSet};
-use belfry_model::{Exemplar, Labels, Matcher, MetricMetadata, Sample, SampleBuf, TimeRange, TimestampMs};
+use belfry_model::{Exemplar, Labels, Matcher, MetricMetadata, Newest, Sample, SampleBuf, TimeRange, TimestampMs};
 
 /// Holds what it is given; a second sample at one time replaces the first.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +85,31 @@ impl SeriesRead for MemorySeries {
             return Err(ReadError::TooManySeries { limit: limits.series_max });
         }
         Ok(SeriesSet { series, warnings: Vec::new() })
+    }
+
+    async fn newest(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        limits: SelectLimits,
+    ) -> Result<Option<Newest>, ReadError> {
+        let mut newest = Newest::default();
+        let mut labels = Vec::new();
+        for (of, samples) in self.matching(matchers, range) {
+            let mut buf = SampleBuf::default();
+            samples.decode(range, &mut buf)?;
+            let (Some(at), Some(value)) = (buf.times.last(), buf.floats.last()) else { continue };
+            newest.of.push(labels.len() as u32);
+            labels.push(of.clone());
+            newest.times.push(*at);
+            newest.floats.push(*value);
+            newest.histograms.push(buf.histograms.last().cloned().flatten());
+        }
+        if labels.len() > limits.series_max {
+            return Err(ReadError::TooManySeries { limit: limits.series_max });
+        }
+        newest.labels = labels.into();
+        Ok(Some(newest))
     }
 
     async fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, ReadError> {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use belfry_model::Histogram;
+use belfry_model::{Histogram, Labels};
 use belfry_model::sample::{ResetHint, is_stale};
 
 use super::keys::Keys;
+use super::newest::One;
 use super::notes::Notes;
 use super::range_calls::kahan;
 use super::vector::{Cell, Column, Frame, OutSeries};
@@ -280,6 +281,23 @@ impl Group {
         }
     }
 
+    /// Adds a series that has one value, at the only step there is.
+    fn add_one(&mut self, op: Op, one: &One<'_>, span: Span, notes: &mut Notes) {
+        if let Steps::Floats(floats) = &mut self.steps {
+            if one.histogram.is_none() && floats.add(op, &[one.float]) {
+                return;
+            }
+            self.steps = Steps::Any(floats.spread());
+        }
+        let Steps::Any(accs) = &mut self.steps else { return };
+        let Some(acc) = accs.first_mut() else { return };
+        match one.histogram {
+            Some(h) => acc.add_histogram(op, h, one.labels.metric().unwrap_or(""), span, notes),
+            None if !acc.incompatible => acc.add_float(op, one.float),
+            None => {}
+        }
+    }
+
     fn finish(self, op: Op, span: Span, notes: &mut Notes) -> Column {
         let mut accs = match self.steps {
             Steps::Floats(f) => f.spread(),
@@ -310,8 +328,8 @@ impl<'a> Evaluator<'a> {
         let mut keys = Keys::grouping(&a.grouping);
         let mut groups: Vec<Group> = Vec::new();
         let mut bytes = 0;
-        self.stream(&a.expr, frame, &mut |ev, s| {
-            let at = keys.number(&s.labels);
+        let mut add = |ev: &mut Self, labels: &Labels, one: &dyn Fn(&mut Group, &mut Notes)| {
+            let at = keys.number(labels);
             if at == groups.len() {
                 ev.check_points((at as u64 + 1) * frame.n as u64)?;
                 ev.hold_labels(keys.labels(at))?;
@@ -321,10 +339,18 @@ impl<'a> Evaluator<'a> {
             }
             let group = &mut groups[at];
             bytes -= group.bytes();
-            group.add(op, &s, span, &mut ev.notes);
+            one(group, &mut ev.notes);
             bytes += group.bytes();
             ev.check_bytes(bytes)
-        })?;
+        };
+        match self.newest(&a.expr, frame) {
+            Some(newest) => self.each_newest(newest, &mut |ev, one| {
+                add(ev, one.labels, &|group, notes| group.add_one(op, one, span, notes))
+            })?,
+            None => self.stream(&a.expr, frame, &mut |ev, s| {
+                add(ev, &s.labels, &|group, notes| group.add(op, &s, span, notes))
+            })?,
+        }
         let mut out = Vec::with_capacity(groups.len());
         for (at, g) in groups.into_iter().enumerate() {
             let drop_name = g.drop_name;

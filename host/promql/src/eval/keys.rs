@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 
 use belfry_model::labels::Label;
 use belfry_model::{Labels, METRIC_NAME};
@@ -25,6 +26,9 @@ pub(super) struct Keys {
     next: Vec<u32>,
     labels: Vec<Labels>,
     last: usize,
+    /// Where only one name counts: where its label stood in the last set, and that label. Sets of one reader share their
+    /// strings.
+    last_label: Option<(usize, Label)>,
 }
 
 impl Keys {
@@ -46,7 +50,7 @@ impl Keys {
 
     fn new(names: Vec<String>, only: bool) -> Self {
         let (hasher, first) = (RandomState::new(), HashMap::new());
-        Self { names, only, hasher, first, next: Vec::new(), labels: Vec::new(), last: 0 }
+        Self { names, only, hasher, first, next: Vec::new(), labels: Vec::new(), last: 0, last_label: None }
     }
 
     fn counts(&self, l: &Label) -> bool {
@@ -74,6 +78,21 @@ impl Keys {
             }
             return 0;
         }
+        if let Some((at, l)) = &self.last_label
+            && let Some(same) = labels.iter().as_slice().get(*at)
+            && Arc::ptr_eq(&l.value, &same.value)
+            && Arc::ptr_eq(&l.name, &same.name)
+        {
+            return self.last;
+        }
+        let number = self.number_of(labels);
+        let one = self.only && self.names.len() == 1;
+        let label = labels.iter().enumerate().find(|(_, l)| one && self.counts(l));
+        self.last_label = label.map(|(at, l)| (at, l.clone()));
+        number
+    }
+
+    fn number_of(&mut self, labels: &Labels) -> usize {
         // Series come in order of labels, so neighbours often belong together.
         if self.labels.get(self.last).is_some_and(|key| self.is_key(key, labels)) {
             return self.last;

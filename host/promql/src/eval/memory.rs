@@ -11,6 +11,7 @@ use belfry_model::{Histogram, Labels, TimestampMs};
 use super::steps;
 use super::vector::{Column, Evaluated, Frame, OutSeries};
 use super::{Evaluator, Result};
+use crate::query::Selected;
 use crate::{PointValue, QueryError};
 
 /// A series beside its columns: its place, its share of tables that find it.
@@ -64,7 +65,7 @@ impl Held {
 impl Evaluator<'_> {
     /// The series that were selected are held to the end.
     pub(crate) fn hold_selected(&mut self) -> Result<()> {
-        let selected: usize = self.sources.sets.iter().map(|s| s.series.len()).sum();
+        let selected: usize = self.sources.sets.iter().map(Selected::len).sum();
         self.held = SELECTED_BYTES * selected as u64;
         self.check_bytes(0)
     }

@@ -13,6 +13,7 @@ mod info;
 mod keys;
 mod label_calls;
 mod memory;
+mod newest;
 mod notes;
 mod pipe;
 mod range_calls;
@@ -29,9 +30,10 @@ pub(crate) use range_calls::kahan;
 pub(crate) use vector::Frame;
 
 use belfry_model::read::Cancel;
-use belfry_model::{Labels, LabelsBuilder, SeriesSet, TimestampMs};
+use belfry_model::{Labels, LabelsBuilder, TimestampMs};
 
 use crate::plan::{Plan, PlanKind, Selection};
+use crate::query::Selected;
 use crate::workers::Workers;
 use crate::{MatrixRow, PointValue, QueryError, QueryLimits, QueryTime, QueryValue, ValueType, VectorPoint};
 use memory::Held;
@@ -72,7 +74,7 @@ type Sink<'s, 'a> = &'s mut dyn FnMut(&mut Evaluator<'a>, OutSeries) -> Result<(
 
 impl<'a> Evaluator<'a> {
     pub fn new(
-        sets: &'a [SeriesSet],
+        sets: &'a [Selected],
         selections: &'a [Selection],
         limits: &'a QueryLimits,
         cancel: &'a Cancel,

@@ -5,7 +5,7 @@
 //! Not here: what a series becomes (`select`, `range_calls`, `binary` say), threads (`workers`).
 
 use belfry_model::read::Cancel;
-use belfry_model::{Labels, SampleBuf, SeriesSet};
+use belfry_model::{Labels, SampleBuf};
 
 use super::coarse::Met;
 use super::memory::SERIES_BYTES;
@@ -17,6 +17,7 @@ use super::steps::{self, StepCounts};
 use super::vector::{Column, Frame, OutSeries};
 use super::{Evaluator, Result, Sink, binary};
 use crate::plan::{BinaryPlan, Select, Selection};
+use crate::query::Selected;
 use crate::syntax::ast::Extended;
 use crate::syntax::span::Span;
 use crate::workers::{AHEAD, in_order};
@@ -68,7 +69,7 @@ pub(super) struct Pipe<'p> {
 /// What all who make series of a query read.
 #[derive(Clone, Copy)]
 pub(super) struct Sources<'a> {
-    pub sets: &'a [SeriesSet],
+    pub sets: &'a [Selected],
     pub selections: &'a [Selection],
     pub limits: &'a QueryLimits,
     pub cancel: &'a Cancel,
@@ -83,10 +84,14 @@ impl Sources<'_> {
     pub fn decode(&self, id: usize, index: usize, into: &mut SampleBuf) -> Result<()> {
         self.check_cancelled()?;
         into.clear();
-        if let Some(series) = self.sets.get(id).and_then(|s| s.series.get(index)) {
-            series.samples.decode(self.selections[id].range, into)?;
+        if let Some(set) = self.sets.get(id) {
+            set.decode(index, self.selections[id].range, into)?;
         }
         Ok(())
+    }
+
+    pub fn labels(&self, id: usize, index: usize) -> Labels {
+        self.sets.get(id).and_then(|s| s.labels(index)).map_or_else(Labels::empty, Labels::clone)
     }
 }
 
@@ -129,7 +134,7 @@ struct Batch {
 impl Pipe<'_> {
     fn len(&self, sources: &Sources<'_>) -> usize {
         match &self.from {
-            From::Select(s) | From::Windows(s, _) => sources.sets.get(s.id).map_or(0, |s| s.series.len()),
+            From::Select(s) | From::Windows(s, _) => sources.sets.get(s.id).map_or(0, Selected::len),
             From::Columns { series, .. } => series.len(),
         }
     }
@@ -138,8 +143,7 @@ impl Pipe<'_> {
     fn longest(&self, sources: &Sources<'_>) -> u64 {
         match &self.from {
             From::Select(s) | From::Windows(s, _) => {
-                let first = sources.sets.get(s.id).and_then(|s| s.series.first());
-                first.map_or(0, |s| s.samples.estimate())
+                sources.sets.get(s.id).map_or(0, |s| s.estimate(0))
             }
             From::Columns { inner, .. } => inner.n as u64,
         }
@@ -232,8 +236,7 @@ impl Pipe<'_> {
             select::tell_resets(&mut hand.buf);
         }
         sources.refine(select, self.frame, &mut hand.buf, &mut read.coarse);
-        let series = sources.sets.get(select.id).and_then(|s| s.series.get(index));
-        Ok(series.map_or_else(Labels::empty, |s| s.labels.clone()))
+        Ok(sources.labels(select.id, index))
     }
 
     fn over(

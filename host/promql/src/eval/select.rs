@@ -11,6 +11,7 @@ use super::steps::{self, StepCounts};
 use super::vector::{ABSENT, Cell, Column, Frame, OutSeries};
 use super::{Evaluator, Result, coarse};
 use crate::plan::{Plan, PlanKind, Select, SubqueryPlan};
+use crate::query::Selected;
 use crate::syntax::ast::Extended;
 use crate::{MatrixRow, PointValue, QueryError};
 
@@ -174,12 +175,11 @@ impl<'a> Evaluator<'a> {
     fn decode(&mut self, id: usize, index: usize, buf: &mut SampleBuf) -> Result<Labels> {
         self.sources.decode(id, index, buf)?;
         self.count_read(Read { samples: buf.len() as u64, longest: buf.len() as u64, ..Read::default() })?;
-        let series = self.sources.sets.get(id).and_then(|s| s.series.get(index));
-        Ok(series.map_or_else(Labels::empty, |s| s.labels.clone()))
+        Ok(self.sources.labels(id, index))
     }
 
     fn series_count(&self, id: usize) -> usize {
-        self.sources.sets.get(id).map_or(0, |s| s.series.len())
+        self.sources.sets.get(id).map_or(0, Selected::len)
     }
 
     /// `timestamp(selector)`: the samples' own times.

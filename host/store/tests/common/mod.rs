@@ -65,6 +65,20 @@ pub fn select(store: &Store, matchers: &[&str], range: TimeRange) -> Vec<(Labels
     set.series.iter().map(decode).filter(|(_, b)| !b.is_empty()).collect()
 }
 
+/// Time, bits of the value and count of the histogram of each series' newest sample, by labels; `None` where the store
+/// has no shorter way than to select.
+pub fn newest(store: &Store, matchers: &[&str], range: TimeRange) -> Option<Vec<(Labels, i64, u64, Option<u64>)>> {
+    let matchers: Vec<Matcher> = matchers.iter().map(|m| m.parse().expect("a matcher")).collect();
+    let found = block_on(store.newest(&matchers, range, SelectLimits::default())).expect("the read works")?;
+    assert_eq!((found.times.len(), found.floats.len()), (found.len(), found.len()));
+    assert!(found.labels.is_sorted_by(|a, b| a < b) && found.of.is_sorted_by(|a, b| a < b));
+    let one = |i: usize| {
+        let histogram = found.histogram(i).map(|h| h.count.to_bits());
+        (found.labels_of(i).expect("labels").clone(), found.times[i], found.floats[i].to_bits(), histogram)
+    };
+    Some((0..found.len()).map(one).collect())
+}
+
 /// Time and bits of every sample of a metric.
 pub fn points(store: &Store, name: &str) -> Vec<(i64, u64)> {
     let all = select(store, &[&format!("__name__={name:?}")], TimeRange::ALL);
