@@ -25,7 +25,9 @@ pub use matcher::{MatchOp, Matcher};
 pub use metric::{MetricKind, MetricMetadata};
 pub use organ::Organ;
 pub use phase::Phase;
-pub use read::{Coarse, Newest, Rollup, SampleBuf, SampleSource, SelectHints, SelectLimits, Series, SeriesRead, SeriesSet};
+pub use read::{
+    Coarse, Newest, Rollup, SampleBuf, SampleSource, SelectHints, SelectLimits, Series, SeriesRead, SeriesSet,
+};
 pub use sample::{Exemplar, Histogram, Sample, Value};
 pub use time::{Clock, TimeRange, TimestampMs};
 pub use write::{Appended, Batch, SeriesRef, WriteError, Writer};

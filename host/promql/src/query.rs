@@ -143,7 +143,8 @@ const NARROWED_VALUES_MAX: usize = 1_000;
 fn narrowed(matchers: &[Matcher], like: &Selected) -> Vec<Matcher> {
     let mut all = matchers.to_vec();
     for name in crate::eval::IDENTIFYING {
-        let values: BTreeSet<&str> = (0..like.len()).map(|i| like.labels(i).and_then(|l| l.get(name)).unwrap_or("")).collect();
+        let values: BTreeSet<&str> =
+            (0..like.len()).map(|i| like.labels(i).and_then(|l| l.get(name)).unwrap_or("")).collect();
         if values.len() > NARROWED_VALUES_MAX {
             continue;
         }

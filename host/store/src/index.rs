@@ -78,9 +78,8 @@ fn with_label<P: Postings>(postings: &P, m: &Matcher, matching: bool) -> Result<
             Ok(out)
         }
         any if any.is_any() && !plain => Ok(RoaringBitmap::new()),
-        pattern => {
-            postings.of_any(name, &mut |v| pattern.matches(v).map_or_else(|| m.matches(v) == matching, |hit| hit == plain))
-        }
+        pattern => postings
+            .of_any(name, &mut |v| pattern.matches(v).map_or_else(|| m.matches(v) == matching, |hit| hit == plain)),
     }
 }
 

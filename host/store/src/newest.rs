@@ -39,7 +39,12 @@ struct Found {
 enum Sets {
     InOrder(Arc<Ordered>),
     /// To be put in order, outside of the head's lock, and to be kept.
-    ById { labels: Vec<Labels>, ids: Arc<RoaringBitmap>, removed: u64, known: Arc<Known> },
+    ById {
+        labels: Vec<Labels>,
+        ids: Arc<RoaringBitmap>,
+        removed: u64,
+        known: Arc<Known>,
+    },
 }
 
 impl Sets {
@@ -91,7 +96,8 @@ impl Found {
             buf.clear();
             Source { snapshot: snapshot.clone(), parts, range, want: Want::Plain }.decode(range, &mut buf)?;
             let (Some(at), Some(float)) = (buf.times.last(), buf.floats.last()) else { continue };
-            if let (Some(time), Some(value)) = (self.times.get_mut(place as usize), self.floats.get_mut(place as usize)) {
+            if let (Some(time), Some(value)) = (self.times.get_mut(place as usize), self.floats.get_mut(place as usize))
+            {
                 (*time, *value) = (*at, *float);
             }
             if let Some(Some(h)) = buf.histograms.last() {

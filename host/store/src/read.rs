@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use belfry_model::duration::format_duration;
 use belfry_model::read::ReadError;
 use belfry_model::{
-    Exemplar, Labels, Matcher, MetricMetadata, Newest, SampleBuf, SampleSource, SelectHints, SelectLimits, Series, SeriesRead,
-    SeriesSet, TimeRange,
+    Exemplar, Labels, Matcher, MetricMetadata, Newest, SampleBuf, SampleSource, SelectHints, SelectLimits, Series,
+    SeriesRead, SeriesSet, TimeRange,
 };
 use roaring::RoaringBitmap;
 

@@ -84,8 +84,8 @@ const _: () = assert!(size_of::<crate::own::Own>() <= 88);
 pub struct Stream {
     last: Cursor,
     bytes: Vec<u8>,
-    #[allow(clippy::box_collection, reason = "most streams have none, and 16 bytes a series are worth a look more")]
-    closed: Option<Box<Vec<Closed>>>,
+    /// Shared with whoever reads. Most streams have none, and 16 bytes a series are worth a look more.
+    closed: Option<Arc<Vec<Closed>>>,
 }
 
 impl Default for Stream {
@@ -148,7 +148,7 @@ impl Stream {
         if self.last.count == CHUNK_SAMPLES {
             let min = self.open_min().unwrap_or(at);
             let closed = Closed { min, max: at, count: self.last.count, bytes: self.bytes.as_slice().into() };
-            self.closed.get_or_insert_default().push(closed);
+            Arc::make_mut(self.closed.get_or_insert_default()).push(closed);
             self.bytes.clear();
             self.last = Cursor { misses: self.last.misses, ..ORIGIN };
         }
@@ -270,25 +270,15 @@ impl Stream {
         self.closed().is_empty().then_some(None)
     }
 
-    /// A copy of what overlaps `range`: a part of a chunk comes whole, for reading cuts it.
+    /// A copy of what overlaps `range`, and perhaps of more: reading cuts it.
     pub fn snapshot(&self, range: TimeRange) -> Option<Self> {
         let hit = |min: i64, max: i64| min < range.end().0 && max >= range.start().0;
-        let wanted = || self.closed().iter().filter(|c| hit(c.min, c.max));
-        let open = self.open_min().filter(|min| hit(*min, self.last.at));
-        let chunks = wanted().count();
-        if chunks == 0 {
-            return open.map(|_| Self { closed: None, bytes: self.bytes.clone(), last: self.last });
+        let closed = self.closed.as_ref().filter(|closed| closed.iter().any(|c| hit(c.min, c.max)));
+        let open = self.open_min().is_some_and(|min| hit(min, self.last.at));
+        match open {
+            true => Some(Self { closed: closed.cloned(), bytes: self.bytes.clone(), last: self.last }),
+            false => closed.map(|closed| Self { closed: Some(closed.clone()), ..Self::default() }),
         }
-        let mut closed = Vec::with_capacity(chunks + 1);
-        closed.extend(wanted().cloned());
-        // Nothing is added to a copy: its last chunk may as well be closed, and knows then when it begins.
-        closed.extend(open.map(|min| Closed {
-            min,
-            max: self.last.at,
-            count: self.last.count,
-            bytes: self.bytes.as_slice().into(),
-        }));
-        Some(Self { closed: Some(Box::new(closed)), ..Self::default() })
     }
 
     /// How many samples within `range`, assuming that they are evenly spread within a chunk.

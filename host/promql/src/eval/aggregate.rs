@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use belfry_model::{Histogram, Labels};
 use belfry_model::sample::{ResetHint, is_stale};
+use belfry_model::{Histogram, Labels};
 
 use super::keys::Keys;
 use super::newest::One;
 use super::notes::Notes;
-use super::range_calls::kahan;
+use super::range_calls::{kahan, kahan_finite};
 use super::vector::{Cell, Column, Frame, OutSeries};
 use super::{Evaluator, Result};
 use crate::histogram;
@@ -18,6 +18,9 @@ use crate::syntax::span::Span;
 
 /// A sum of histograms, about.
 const HISTOGRAM_TOTAL_BYTES: usize = 1024;
+
+/// Sums below this are far from infinite.
+const FAR: f64 = 1e300;
 
 /// One group at one step.
 #[derive(Clone, Default)]
@@ -193,6 +196,12 @@ impl Floats {
         }
         let present = |f: &f64| !is_stale(*f);
         match op {
+            Op::Sum | Op::Avg if self.stays_finite(column) => {
+                for ((sum, c), f) in self.value.iter_mut().zip(&mut self.compensation).zip(column) {
+                    let (s, k) = kahan_finite(*f, *sum, *c);
+                    (*sum, *c) = if present(f) { (s, k) } else { (*sum, *c) };
+                }
+            }
             Op::Sum | Op::Avg => {
                 for ((sum, c), f) in self.value.iter_mut().zip(&mut self.compensation).zip(column) {
                     let (s, k) = kahan(*f, *sum, *c);
@@ -221,6 +230,13 @@ impl Floats {
             _ => {}
         }
         true
+    }
+
+    /// Are all sums far from infinite, and numbers, when these are added?
+    fn stays_finite(&self, column: &[f64]) -> bool {
+        // Without a way out in the middle: so it is done several at a time.
+        let odd = |(v, f): (&f64, &f64)| !is_stale(*f) & !((f.abs() < FAR) & ((v + f).abs() < FAR));
+        !self.value.iter().zip(column).fold(false, |any, both| any | odd(both))
     }
 
     /// The same, one accumulator per step.
@@ -362,3 +378,7 @@ impl<'a> Evaluator<'a> {
         Ok(out)
     }
 }
+
+#[cfg(test)]
+#[path = "aggregate_tests.rs"]
+mod tests;

@@ -55,7 +55,8 @@ fn ask(buf: SampleBuf, query: &str, from: i64, to: i64, step: i64) -> (Vec<(i64,
     let query = Query::parse(query, time, QueryLimits::default()).unwrap();
     let labels = Labels::from_pairs([("__name__", "x_total")]);
     let set = SeriesSet { series: vec![Series { labels, samples: Arc::new(Held(buf)) }], warnings: Vec::new() };
-    let answer = Fetched { query, sets: vec![crate::query::Selected::Series(set)] }.evaluate(&Cancel::default()).unwrap();
+    let answer =
+        Fetched { query, sets: vec![crate::query::Selected::Series(set)] }.evaluate(&Cancel::default()).unwrap();
     let QueryValue::Matrix(rows) = answer.value else { panic!("a range query answers with a matrix") };
     let value = |v: &PointValue| match v {
         PointValue::Float(f) => *f,

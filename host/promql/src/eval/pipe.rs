@@ -142,9 +142,7 @@ impl Pipe<'_> {
     /// Samples of the first series: most others have as many. What is read in all is limited by itself.
     fn longest(&self, sources: &Sources<'_>) -> u64 {
         match &self.from {
-            From::Select(s) | From::Windows(s, _) => {
-                sources.sets.get(s.id).map_or(0, |s| s.estimate(0))
-            }
+            From::Select(s) | From::Windows(s, _) => sources.sets.get(s.id).map_or(0, |s| s.estimate(0)),
             From::Columns { inner, .. } => inner.n as u64,
         }
     }

@@ -38,6 +38,15 @@ pub(crate) fn kahan(inc: f64, sum: f64, c: f64) -> (f64, f64) {
     (t, c)
 }
 
+/// [`kahan`] without a jump, where the sum stays finite: what rounding lost, found as D. Knuth does ("TAOCP" 4.2.2,
+/// theorem B), is the same number to the bit.
+#[inline(always)]
+pub(super) fn kahan_finite(inc: f64, sum: f64, c: f64) -> (f64, f64) {
+    let t = sum + inc;
+    let added = t - sum;
+    (t, c + ((sum - (t - added)) + (inc - added)))
+}
+
 /// By value; NaN first.
 pub(super) fn by_size(a: &f64, b: &f64) -> std::cmp::Ordering {
     match (a.is_nan(), b.is_nan()) {

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::range_calls::{by_size, kahan, mean, quantile_of_sorted, variance};
+use super::range_calls::{by_size, kahan, kahan_finite, mean, quantile_of_sorted, variance};
 use super::select::{Points, Windows};
 use super::vector::{ABSENT, Frame};
 use crate::syntax::functions::Function as F;
@@ -296,7 +296,7 @@ fn sums(floats: &[f64], scratch: &mut Scratch, average: bool, out: &mut [f64]) {
             for j in from..len {
                 let row = row(floats, lo, j);
                 for k in 0..LANES {
-                    (sum[k], c[k]) = kahan_plain(row[k], sum[k], c[k]);
+                    (sum[k], c[k]) = kahan_finite(row[k], sum[k], c[k]);
                 }
             }
             for k in 0..LANES {
@@ -310,15 +310,6 @@ fn sums(floats: &[f64], scratch: &mut Scratch, average: bool, out: &mut [f64]) {
         },
         |lo, hi| if average { mean(&floats[lo..hi]) } else { sum_of(&floats[lo..hi]) },
     );
-}
-
-/// [`kahan`] without a jump, for finite sums: what rounding lost, found as D. Knuth does ("TAOCP" 4.2.2, theorem B), is
-/// the same number to the bit. A sum that is not finite is seen at the end and made anew.
-#[inline(always)]
-fn kahan_plain(inc: f64, sum: f64, c: f64) -> (f64, f64) {
-    let t = sum + inc;
-    let added = t - sum;
-    (t, c + ((sum - (t - added)) + (inc - added)))
 }
 
 pub(super) fn sum_of(floats: &[f64]) -> f64 {
@@ -340,8 +331,8 @@ fn variances(floats: &[f64], spans: &Spans, out: &mut [f64]) {
                 for k in 0..LANES {
                     let f = row[k];
                     let delta = f - (m[k] + cm[k]);
-                    (m[k], cm[k]) = kahan_plain(delta / n, m[k], cm[k]);
-                    (aux[k], ca[k]) = kahan_plain(delta * (f - (m[k] + cm[k])), aux[k], ca[k]);
+                    (m[k], cm[k]) = kahan_finite(delta / n, m[k], cm[k]);
+                    (aux[k], ca[k]) = kahan_finite(delta * (f - (m[k] + cm[k])), aux[k], ca[k]);
                 }
             }
             for k in 0..LANES {

@@ -65,9 +65,11 @@ pub fn select(store: &Store, matchers: &[&str], range: TimeRange) -> Vec<(Labels
     set.series.iter().map(decode).filter(|(_, b)| !b.is_empty()).collect()
 }
 
-/// Time, bits of the value and count of the histogram of each series' newest sample, by labels; `None` where the store
-/// has no shorter way than to select.
-pub fn newest(store: &Store, matchers: &[&str], range: TimeRange) -> Option<Vec<(Labels, i64, u64, Option<u64>)>> {
+/// A series with the time of a sample, the bits of its value and the count of its histogram.
+pub type One = (Labels, i64, u64, Option<u64>);
+
+/// Each series' newest sample; `None` where the store has no shorter way than to select.
+pub fn newest(store: &Store, matchers: &[&str], range: TimeRange) -> Option<Vec<One>> {
     let matchers: Vec<Matcher> = matchers.iter().map(|m| m.parse().expect("a matcher")).collect();
     let found = block_on(store.newest(&matchers, range, SelectLimits::default())).expect("the read works")?;
     assert_eq!((found.times.len(), found.floats.len()), (found.len(), found.len()));
