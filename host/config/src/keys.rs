@@ -80,7 +80,12 @@ static STORAGE: TableSpec = TableSpec {
         key("retention", DurationOrForever, Default("\"15d\""), "Older samples are deleted."),
         key("retention_size", Bytes, Optional, "The oldest samples are deleted beyond this."),
         key("downsample", Tables(&storage::DOWNSAMPLE), Optional, "What becomes of old samples."),
-        key("fsync", Fsync, Default("\"100ms\""), "How often writes are forced to the disk."),
+        key(
+            "fsync",
+            Fsync,
+            Default("\"100ms\""),
+            "How soon writes are forced to the disk; scrapes, which nobody waits for, once a second.",
+        ),
         key("out_of_order_window", Duration, Default("\"1h\""), "How late a sample may come."),
         key("series_limit", POSITIVE, Default("1000000"), "More series than this are refused and counted."),
     ],

@@ -6,7 +6,7 @@
 
 use belfry_model::{Appended, Batch, Labels, SeriesRef, TimestampMs};
 
-use crate::writer::{AppendError, Ingest, OpenError, lock};
+use crate::writer::{AppendError, Ingest, OpenError, lock, malformed};
 
 impl Ingest {
     /// The reference of a series with exactly these labels, counted as one more of the producer's.
@@ -42,7 +42,9 @@ impl Ingest {
 
     /// The producer has `series` fewer than it opened.
     pub fn hand_back(&self, producer: &str, series: u64) {
-        if let Some(entry) = lock(&self.producers).get_mut(producer) {
+        if series > 0
+            && let Some(entry) = lock(&self.producers).get_mut(producer)
+        {
             entry.held = entry.held.saturating_sub(series);
         }
     }
@@ -56,7 +58,9 @@ impl Ingest {
 
     /// Counts series or samples that the producer's protocol refused.
     pub fn refused(&self, producer: &str, n: u64) {
-        if let Some(entry) = lock(&self.producers).get_mut(producer).filter(|_| n > 0) {
+        if n > 0
+            && let Some(entry) = lock(&self.producers).get_mut(producer)
+        {
             entry.stats.series_refused += n;
         }
     }
@@ -74,8 +78,22 @@ impl Ingest {
         let producer = batch.producer.clone();
         let samples = (batch.refs.len() + batch.histograms.len()) as u64;
         let outcome = self.write_checked(batch).await;
-        if let Some(entry) = lock(&self.producers).get_mut(&producer) {
-            match &outcome {
+        self.count_batch(&producer, samples, newest, &outcome);
+        outcome
+    }
+
+    /// The same for what Belfry collected itself: at once, on this thread, if nothing stands in its way.
+    pub async fn append_collected(&self, batch: Batch, newest: TimestampMs) -> Result<Appended, AppendError> {
+        let now = if malformed(&batch).is_none() { self.writer.append_now(&batch) } else { None };
+        let Some(outcome) = now else { return self.append_as_is(batch, newest).await };
+        let outcome = outcome.map_err(AppendError::from);
+        self.count_batch(&batch.producer, (batch.refs.len() + batch.histograms.len()) as u64, newest, &outcome);
+        outcome
+    }
+
+    fn count_batch(&self, producer: &str, samples: u64, newest: TimestampMs, outcome: &Result<Appended, AppendError>) {
+        if let Some(entry) = lock(&self.producers).get_mut(producer) {
+            match outcome {
                 Ok(appended) => {
                     entry.appended(*appended);
                     entry.seen(newest, std::iter::empty());
@@ -83,6 +101,5 @@ impl Ingest {
                 Err(_) => entry.failed(samples),
             }
         }
-        outcome
     }
 }

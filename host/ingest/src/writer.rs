@@ -349,7 +349,7 @@ fn times_of(batch: &Batch) -> Option<TimestampMs> {
     }
 }
 
-fn malformed(batch: &Batch) -> Option<&'static str> {
+pub(crate) fn malformed(batch: &Batch) -> Option<&'static str> {
     let n = batch.refs.len();
     if batch.values.len() != n {
         return Some("as many values as series are needed");

@@ -105,6 +105,12 @@ pub trait Writer: Send + Sync {
     /// Writes a batch. `Ok` means that `write()` has returned for it (and `fsync`, under that policy).
     async fn append(&self, batch: Batch) -> Result<Appended, WriteError>;
 
+    /// The same at once, on this thread, for what Belfry collected itself and nobody outside was promised: an `fsync` may
+    /// be as much as a second away. `None` when it would have to wait, or never can: then [`Writer::append`] it.
+    fn append_now(&self, _batch: &Batch) -> Option<Result<Appended, WriteError>> {
+        None
+    }
+
     /// Remembers what a metric is.
     fn declare(&self, metadata: MetricMetadata);
 }

@@ -1,8 +1,9 @@
 //! Committing batches: one thread takes them from a bounded queue, applies as many as wait, writes them in one go, and
-//! only then answers.
+//! only then answers. What Belfry collected itself is committed by the thread that has it, when nothing stands in its
+//! way: waking another thread and being woken by it costs more than the commit.
 //!
 //! Invariant: an answer `Ok` means that `write()` has returned for the batch, and `fsync` under
-//! [`FsyncPolicy::Always`]; batches are committed in the order in which they were queued.
+//! [`FsyncPolicy::Always`]; batches are committed in the order in which they were queued, and none overtakes a queue.
 //! Not here: which samples are acceptable (`head`), how a record looks (`record`).
 
 use std::io;
@@ -96,13 +97,26 @@ pub(crate) fn run(shared: &Shared, mut queue: mpsc::Receiver<Job>) {
 
 fn commit(shared: &Shared, jobs: Vec<Job>) {
     let mut commit = shared.commit.lock();
+    let mut done = Vec::with_capacity(jobs.len());
+    let outcome = write_group(shared, &mut commit, |commit| {
+        done.extend(jobs.iter().map(|job| apply(shared, commit, &mut shared.state.write(), &job.batch)));
+    });
+    drop(commit);
+    shared.owe_sync();
+    shared.note("the write-ahead log", &outcome);
+    for (i, job) in jobs.into_iter().enumerate() {
+        let answer = answer(&outcome, done.get(i).copied().unwrap_or_default());
+        // Nobody waits any more: the batch is written all the same.
+        let _ = job.reply.send(answer);
+    }
+}
+
+/// Applies and writes what `fill` brings, and syncs it under [`FsyncPolicy::Always`].
+fn write_group(shared: &Shared, commit: &mut Commit, fill: impl FnOnce(&mut Commit)) -> io::Result<()> {
     // What an earlier group could not write comes first: until it is written nothing new is taken.
     let mut outcome = commit.write();
-    let mut done = Vec::with_capacity(jobs.len());
     if outcome.is_ok() {
-        for job in &jobs {
-            done.push(apply(shared, &mut commit, &job.batch));
-        }
+        fill(commit);
         outcome = commit.write();
     }
     // A segment's last sync may have failed: then only a block is sure to have everything.
@@ -117,23 +131,20 @@ fn commit(shared: &Shared, jobs: Vec<Job>) {
             }
         }
     }
-    shared.note_wal(&commit);
-    drop(commit);
-    shared.note("the write-ahead log", &outcome);
-    for (i, job) in jobs.into_iter().enumerate() {
-        let answer = match &outcome {
-            Ok(()) => Ok(done.get(i).copied().unwrap_or_default()),
-            Err(e) if is_full(e) => Err(WriteError::DiskFull(e.to_string())),
-            Err(e) => Err(WriteError::Io(e.to_string())),
-        };
-        // Nobody waits any more: the batch is written all the same.
-        let _ = job.reply.send(answer);
+    shared.note_wal(commit);
+    outcome
+}
+
+fn answer(outcome: &io::Result<()>, done: Appended) -> Result<Appended, WriteError> {
+    match outcome {
+        Ok(()) => Ok(done),
+        Err(e) if is_full(e) => Err(WriteError::DiskFull(e.to_string())),
+        Err(e) => Err(WriteError::Io(e.to_string())),
     }
 }
 
 /// Puts a batch into the head and what was new of it into a record.
-fn apply(shared: &Shared, commit: &mut Commit, batch: &Batch) -> Appended {
-    let mut state = shared.state.write();
+fn apply(shared: &Shared, commit: &mut Commit, state: &mut State, batch: &Batch) -> Appended {
     let mut out = Appended::default();
     for m in state.head.take_new_metadata() {
         commit.builder.metadata(&m);
@@ -141,7 +152,7 @@ fn apply(shared: &Shared, commit: &mut Commit, batch: &Batch) -> Appended {
     let window = i64::try_from(shared.config.out_of_order_window.as_millis()).unwrap_or(i64::MAX);
     let latest = shared.clock.get().map_or(i64::MAX, |c| c.now().plus(AHEAD_MAX).0);
     let bounds = Bounds { window, latest };
-    let as_row = take_row(&mut state, commit, batch, latest);
+    let as_row = take_row(state, commit, batch, latest);
     if as_row {
         out.accepted += batch.refs.len() as u64;
     }
@@ -155,16 +166,16 @@ fn apply(shared: &Shared, commit: &mut Commit, batch: &Batch) -> Appended {
             },
         };
         let start = batch.starts.get(i).copied().unwrap_or(0);
-        take(&mut state, commit, &bounds, *reference, &Point { at, value: *value, start, histogram: None }, &mut out);
+        take(state, commit, &bounds, *reference, &Point { at, value: *value, start, histogram: None }, &mut out);
     }
     for (reference, at, start, h) in &batch.histograms {
         let p = Point { at: at.0, value: h.sum, start: start.map_or(0, |s| s.0), histogram: Some(h) };
-        take(&mut state, commit, &bounds, *reference, &p, &mut out);
+        take(state, commit, &bounds, *reference, &p, &mut out);
     }
     for (reference, exemplar) in &batch.exemplars {
         let Some(id) = state.head.resolve(*reference) else { continue };
         if state.head.add_exemplar(id, exemplar) {
-            introduce(&mut state, commit, id);
+            introduce(state, commit, id);
             commit.builder.exemplar(id, exemplar);
         }
     }
@@ -299,6 +310,27 @@ impl Writer for Store {
         sender.send(Job { batch, reply }).await.map_err(|_| WriteError::Closed)?;
         drop(sender);
         answer.await.map_err(|_| WriteError::Closed)?
+    }
+
+    fn append_now(&self, batch: &Batch) -> Option<Result<Appended, WriteError>> {
+        // A sync must not hold up the caller, and whoever waits comes first.
+        if self.shared.config.fsync == FsyncPolicy::Always {
+            return None;
+        }
+        match &*self.queue.lock() {
+            Some(queue) if queue.capacity() < queue.max_capacity() => return None,
+            Some(_) => {}
+            None => return Some(Err(WriteError::Closed)),
+        }
+        let mut commit = self.shared.commit.try_lock()?;
+        let mut state = self.shared.state.try_write()?;
+        let mut done = Appended::default();
+        let outcome = write_group(&self.shared, &mut commit, |commit| {
+            done = apply(&self.shared, commit, &mut state, batch);
+        });
+        drop((state, commit));
+        self.shared.note("the write-ahead log", &outcome);
+        Some(answer(&outcome, done))
     }
 
     fn declare(&self, metadata: MetricMetadata) {

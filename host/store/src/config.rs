@@ -11,7 +11,8 @@ use std::time::Duration;
 pub enum FsyncPolicy {
     /// Before each acknowledgement: a power loss takes nothing acknowledged.
     Always,
-    /// Whenever the driver calls [`crate::Store::sync`], every 100 ms by intent: a power loss takes the last interval.
+    /// Whenever the driver calls [`crate::Store::sync`], 100 ms after an acknowledgement by intent: a power loss takes the
+    /// last interval. What came through `Writer::append_now` was acknowledged to nobody outside: of it, a second.
     #[default]
     Interval,
     /// Only when a segment or a block is finished: a power loss takes what the operating system had not written.

@@ -9,7 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 
 use belfry_model::{Clock, Labels, SeriesRef, TimestampMs};
 use parking_lot::{Mutex, RwLock};
@@ -140,6 +140,10 @@ pub(crate) struct Shared {
     pub clock: OnceLock<Arc<dyn Clock>>,
     /// Something was written that is not synced yet.
     pub dirty: AtomicBool,
+    /// Some of it somebody was told of.
+    owes_sync: AtomicBool,
+    /// Waits for that.
+    syncer: OnceLock<Thread>,
     pub next_block: AtomicU64,
     pub maintenance: Mutex<Pending>,
     pub block_work: BlockWork,
@@ -205,6 +209,8 @@ impl Store {
             health: Mutex::default(),
             clock: OnceLock::new(),
             dirty: AtomicBool::new(false),
+            owes_sync: AtomicBool::new(false),
+            syncer: OnceLock::new(),
             next_block: AtomicU64::new(next_block),
             maintenance: Mutex::new(Pending::new(now)),
             block_work: BlockWork::new(&recovery),
@@ -243,9 +249,21 @@ impl Store {
     }
 
     /// Makes what was written durable, if anything was. Blocks for as long as the disk takes: call it from a thread
-    /// that may, every 100 ms under [`FsyncPolicy::Interval`]. Under [`FsyncPolicy::Never`] it does nothing.
+    /// that may, under [`FsyncPolicy::Interval`] within 100 ms of [`Store::owes_sync`] and every second in any case. Under
+    /// [`FsyncPolicy::Never`] it does nothing.
     pub fn sync(&self) -> io::Result<()> {
         if self.shared.config.fsync == FsyncPolicy::Never { Ok(()) } else { self.shared.sync() }
+    }
+
+    /// Is a batch unsynced that came through [`Writer::append`]? What Belfry collected itself
+    /// ([`Writer::append_now`]) is promised to nobody, and can wait.
+    pub fn owes_sync(&self) -> bool {
+        self.shared.owes_sync.load(Ordering::Acquire)
+    }
+
+    /// `thread` is unparked whenever [`Store::owes_sync`] becomes true. The first one stays.
+    pub fn wake_to_sync(&self, thread: Thread) {
+        let _ = self.shared.syncer.set(thread);
     }
 
     /// The labels of open series, in the order of `refs`; `None` for those that are forgotten.
@@ -352,7 +370,17 @@ impl Shared {
         self.counters.wal_segments.store(segments, Ordering::Relaxed);
     }
 
+    /// Somebody is told that what was written is kept.
+    pub fn owe_sync(&self) {
+        if !self.owes_sync.swap(true, Ordering::AcqRel)
+            && let Some(thread) = self.syncer.get()
+        {
+            thread.unpark();
+        }
+    }
+
     pub fn sync(&self) -> io::Result<()> {
+        self.owes_sync.store(false, Ordering::Release);
         if !self.dirty.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
@@ -361,6 +389,7 @@ impl Shared {
         let outcome = file.map_or(Ok(()), |f| f.sync());
         if outcome.is_err() {
             self.dirty.store(true, Ordering::Release);
+            self.owe_sync();
             self.commit.lock().sync_failed();
             self.note("the write-ahead log", &outcome);
         }

@@ -24,21 +24,37 @@ impl Writer for LateWrites {
     }
 
     async fn append(&self, batch: Batch) -> Result<Appended, WriteError> {
-        let floats = match &batch.times {
-            Times::One(at) => Some(*at),
-            Times::Each(times) => times.iter().min().copied(),
-        };
-        let histograms = batch.histograms.iter().map(|h| h.1).min();
-        let oldest: Option<TimestampMs> = floats.into_iter().chain(histograms).min();
+        let oldest = oldest(&batch);
         let appended = self.writer.append(batch).await;
-        // Behind the write: a query that begins from now on reads it.
-        if let Some(at) = oldest {
-            self.queries.samples_changed(at);
-        }
+        self.written(oldest);
         appended
+    }
+
+    fn append_now(&self, batch: &Batch) -> Option<Result<Appended, WriteError>> {
+        let appended = self.writer.append_now(batch)?;
+        self.written(oldest(batch));
+        Some(appended)
     }
 
     fn declare(&self, metadata: MetricMetadata) {
         self.writer.declare(metadata);
     }
+}
+
+impl LateWrites {
+    /// Behind the write: a query that begins from now on reads it.
+    fn written(&self, oldest: Option<TimestampMs>) {
+        if let Some(at) = oldest {
+            self.queries.samples_changed(at);
+        }
+    }
+}
+
+fn oldest(batch: &Batch) -> Option<TimestampMs> {
+    let floats = match &batch.times {
+        Times::One(at) => Some(*at),
+        Times::Each(times) => times.iter().min().copied(),
+    };
+    let histograms = batch.histograms.iter().map(|h| h.1).min();
+    floats.into_iter().chain(histograms).min()
 }

@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 const MAINTAIN_EVERY: Duration = Duration::from_secs(5);
 /// How often blocks are looked at for merges.
 const MERGE_EVERY: Duration = Duration::from_secs(30);
+/// What Belfry collected itself is forced to the disk so often: nobody was told that it is kept, and a sync costs more
+/// than all the scrapes before it.
+const SYNC_COLLECTED_EVERY: Duration = Duration::from_secs(1);
 /// Between two syncs, whatever the policy says.
 const SYNC_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// How often old rows are removed.
@@ -43,8 +46,14 @@ pub async fn run(upkeep: Upkeep, clock: Arc<dyn Clock>, stop: CancellationToken)
 /// its threads for each costs more than the sync. Upkeep syncs too, so that without the thread little is lost.
 fn sync(store: Arc<Store>, every: Duration, stop: CancellationToken) -> Option<std::thread::JoinHandle<()>> {
     let work = move || {
+        store.wake_to_sync(std::thread::current());
         while !stop.is_cancelled() {
-            std::thread::park_timeout(every.max(SYNC_PAUSE_MIN));
+            if !store.owes_sync() {
+                std::thread::park_timeout(every.max(SYNC_COLLECTED_EVERY));
+            }
+            if store.owes_sync() && !stop.is_cancelled() {
+                std::thread::park_timeout(every.max(SYNC_PAUSE_MIN));
+            }
             // The store's health tells of failures too.
             if let Err(error) = store.sync() {
                 tracing::error!(%error, "upkeep failed; it is tried again");

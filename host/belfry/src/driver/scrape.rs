@@ -9,12 +9,13 @@ mod spec;
 mod thread;
 
 use std::collections::BTreeMap;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_config::types::scrape::Scrape;
 use belfry_ingest::Ingest;
-use belfry_ingest::scrape::client::{ACCEPT_TEXT, Ask, AskPace, JobClient, accept_native};
+use belfry_ingest::scrape::client::{ACCEPT_TEXT, Ask, AskPace, Body, JobClient, accept_native};
 use belfry_ingest::scrape::{
     ActiveTarget, Answer, Group, Job, JobStatus, Kept, Outcome, Pace, ScrapeError, Scraper, Target, TargetHealth,
     Targets,
@@ -24,7 +25,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::changes::{Changed, Changes};
 use thread::{ScrapeThread, beside};
@@ -53,6 +54,8 @@ type JobTargets = Arc<Mutex<BTreeMap<u64, TargetStatus>>>;
 
 type Statuses = Arc<Mutex<BTreeMap<String, JobStatus>>>;
 type TargetStatus = Arc<Mutex<ActiveTarget>>;
+/// Done once a target is to stop.
+type Stopped<'a> = Pin<&'a mut WaitForCancellationFutureOwned>;
 
 #[derive(Clone)]
 struct Shared {
@@ -316,7 +319,7 @@ impl JobWork {
             status,
             connection: Kept::default(),
             accept: if self.job.native_histograms { accept_native() } else { ACCEPT_TEXT.to_owned() },
-            body: Vec::new(),
+            body: Body::default(),
         };
         let task = tokio::spawn(work.run(stop.clone()));
         self.running.insert(key, (stop, task));
@@ -335,7 +338,7 @@ struct TargetWork {
     /// Formats that are asked for.
     accept: String,
     /// The last answer; its memory is used again.
-    body: Vec<u8>,
+    body: Body,
 }
 
 impl TargetWork {
@@ -344,6 +347,8 @@ impl TargetWork {
         let (clock, reactor) = (self.shared.clock.clone(), self.reactor.clone());
         let pace = Pace::new(self.target.interval, self.target.key());
         let mut due = pace.next_due(clock.now());
+        // One for all waits: each new one would enter the list of those to be woken and leave it again.
+        let mut stopped = pin!(stop.clone().cancelled_owned());
         loop {
             let now = clock.now();
             if now < due {
@@ -351,17 +356,18 @@ impl TargetWork {
                 // A clock that was set back must not stop the scraping for the length of the jump.
                 due = due.min(pace.next_due(now));
                 tokio::select! {
-                    () = stop.cancelled() => return Some(self.scraper),
+                    () = &mut stopped => return Some(self.scraper),
                     () = tokio::time::sleep(pause) => continue,
                 }
             }
             // What an answer takes is known from those before it.
             let long = self.body.capacity() > LONG_BYTES;
             let done = if long {
-                let round = self.round(now, pace.stamp(due, now), stop.clone());
+                let (stop, stamp) = (stop.clone(), pace.stamp(due, now));
+                let round = async move { self.round(now, stamp, pin!(stop.cancelled_owned())).await };
                 beside(&reactor, round).await
             } else {
-                Some(self.round(now, pace.stamp(due, now), stop.clone()).await)
+                Some(self.round(now, pace.stamp(due, now), stopped.as_mut()).await)
             };
             self = match done? {
                 (work, true) => work,
@@ -372,7 +378,7 @@ impl TargetWork {
     }
 
     /// Asks once at `now` and writes what came, with the time `stamp`; false when it was stopped instead.
-    async fn round(mut self, now: TimestampMs, stamp: TimestampMs, stop: CancellationToken) -> (Self, bool) {
+    async fn round(mut self, now: TimestampMs, stamp: TimestampMs, stopped: Stopped<'_>) -> (Self, bool) {
         let clock = self.shared.clock.clone();
         let begin = clock.monotonic();
         let ask = Ask {
@@ -383,12 +389,12 @@ impl TargetWork {
             pace: AskPace::Timeout,
         };
         let fetched = tokio::select! {
-            () = stop.cancelled() => None,
+            () = stopped => None,
             fetched = self.client.fetch(&mut self.connection, ask, &mut self.body) => Some(fetched),
         };
         let Some(fetched) = fetched else { return (self, false) };
         let took = clock.monotonic().saturating_sub(begin);
-        let answer = fetched.map(|format| Answer { body: &self.body, format });
+        let answer = fetched.map(|format| Answer { body: self.body.text(), format });
         let outcome = self.scraper.scraped(&self.shared.ingest, stamp, took, answer).await;
         self.tell(now, took, &outcome);
         (self, true)

@@ -8,16 +8,16 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_client::{ClientOptions, Connector, OptionsError, innermost};
+use belfry_client::{Auth, ClientOptions, Connector, OptionsError, innermost};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use url::Url;
+use url::{Position, Url};
 
-use super::connection::{Connection, Kept, failed};
+use super::connection::{Kept, Prepared};
 use super::{BodyFormat, ScrapeError};
 use crate::exposition::{PROTOBUF_CONTENT_TYPE, TextFormat};
 
@@ -41,6 +41,34 @@ pub struct HttpOptions {
     pub compression: bool,
     /// What an answer without a known content type is.
     pub fallback: Option<BodyFormat>,
+}
+
+/// The body of the last answer; its memory is used again.
+#[derive(Debug, Default)]
+pub struct Body {
+    /// As it came, behind its head.
+    bytes: Vec<u8>,
+    start: usize,
+    unpacked: Vec<u8>,
+    is_unpacked: bool,
+}
+
+impl Body {
+    /// Unpacked; empty when there is none.
+    pub fn text(&self) -> &[u8] {
+        if self.is_unpacked { &self.unpacked } else { self.bytes.get(self.start..).unwrap_or_default() }
+    }
+
+    /// Bytes that are held for it.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity().max(self.unpacked.capacity())
+    }
+
+    fn clear(&mut self) {
+        (self.start, self.is_unpacked) = (0, false);
+        self.bytes.clear();
+        self.unpacked.clear();
+    }
 }
 
 /// What one request needs to know.
@@ -104,15 +132,23 @@ impl JobClient {
         Ok(Self { connector, client, options: Arc::new(options) })
     }
 
-    /// Asks once, over the connection that was kept if it is still there. The unpacked body is put into `body` (whose
-    /// memory is used again), and its format answered.
-    pub async fn fetch(&self, kept: &mut Kept, ask: Ask<'_>, body: &mut Vec<u8>) -> Result<BodyFormat, ScrapeError> {
+    /// Asks once, over the connection that was kept if it is still there. The answer is put into `body`, and its format
+    /// answered. `kept` and `body` are of one client and target.
+    pub async fn fetch(&self, kept: &mut Kept, ask: Ask<'_>, body: &mut Body) -> Result<BodyFormat, ScrapeError> {
+        body.clear();
         let exchange = tokio::time::timeout(ask.timeout, self.exchange_over(kept, ask, body));
-        let headers = exchange.await.unwrap_or(Err(ScrapeError::TimedOut(ask.timeout)))?;
-        format_of(&headers).or(self.options.fallback).ok_or_else(|| {
-            let said = headers.get(header::CONTENT_TYPE).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-            ScrapeError::ContentType(said.unwrap_or_default().chars().take(100).collect())
-        })
+        let said = match exchange.await {
+            Ok(Ok(said)) => said,
+            Ok(Err(error)) => {
+                body.clear();
+                return Err(error);
+            }
+            Err(_) => return Err(ScrapeError::TimedOut(ask.timeout)),
+        };
+        said.as_deref()
+            .and_then(format_of)
+            .or(self.options.fallback)
+            .ok_or_else(|| ScrapeError::ContentType(said.unwrap_or_default().chars().take(100).collect()))
     }
 
     /// The same for discovery: any content type will do.
@@ -125,42 +161,61 @@ impl JobClient {
         exchange.await.unwrap_or(Err(ScrapeError::TimedOut(ask.timeout)))
     }
 
-    async fn exchange_over(&self, kept: &mut Kept, ask: Ask<'_>, body: &mut Vec<u8>) -> Result<HeaderMap, ScrapeError> {
-        let mut before = kept.take();
-        let (mut connection, answer) = loop {
-            let was_kept = before.is_some();
-            let request = self.request(ask.url, &ask, true)?;
-            let mut connection = match before.take() {
-                Some(connection) => connection,
-                None => Connection::open(&self.connector, request.uri()).await?,
-            };
-            match connection.send(request).await {
-                Ok(answer) => break (connection, answer),
-                // The target closed it meanwhile.
-                Err(_) if was_kept => continue,
-                Err(e) => return Err(failed(e)),
-            }
+    /// Yields what the answer says its content type is.
+    async fn exchange_over(
+        &self,
+        kept: &mut Kept,
+        ask: Ask<'_>,
+        body: &mut Body,
+    ) -> Result<Option<String>, ScrapeError> {
+        let has_secrets = self.options.client.auth != Auth::None || !self.options.client.headers.is_empty();
+        let same = |p: &Prepared| p.url == *ask.url && p.accept == ask.accept && p.timeout == ask.timeout;
+        let prepared = match kept.request.take().filter(|p| !has_secrets && same(p)) {
+            Some(prepared) => prepared,
+            None => Prepared {
+                url: ask.url.clone(),
+                accept: ask.accept.to_owned(),
+                timeout: ask.timeout,
+                bytes: self.request_bytes(&ask)?,
+            },
         };
-        let (head, incoming) = answer.into_parts();
-        if let Some(url) = self.elsewhere(&head, ask.url)? {
-            return self.exchange(url, ask, body).await;
+        let asked = kept.ask(&self.connector, ask.url, &prepared.bytes, &mut body.bytes).await;
+        if !has_secrets {
+            kept.request = Some(prepared);
         }
-        if head.status != StatusCode::OK {
-            return Err(ScrapeError::Status(head.status.as_u16()));
+        let answer = asked?;
+        if let Some(url) = self.elsewhere(answer.head.status, answer.head.location.as_deref(), ask.url)? {
+            body.clear();
+            let headers = self.exchange(url, ask, &mut body.bytes).await?;
+            return Ok(headers.get(header::CONTENT_TYPE).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()));
         }
-        connection.during(read(incoming, &head.headers, ask.body_bytes_max, body)).await?;
-        kept.put(connection);
-        Ok(head.headers)
+        if answer.head.status != StatusCode::OK.as_u16() {
+            return Err(ScrapeError::Status(answer.head.status));
+        }
+        let is_packed = is_packed(answer.head.encoding.as_deref().map(str::as_bytes))?;
+        let limit = limit_of(ask.body_bytes_max);
+        let (start, said) = (answer.start, answer.head.content_type.clone());
+        if !kept.read(answer, &mut body.bytes, limit.saturating_add(PACKING_BYTES)).await? {
+            return Err(ScrapeError::BodyTooLarge(ask.body_bytes_max));
+        }
+        let read = body.bytes.get(start..).unwrap_or_default();
+        if is_packed && !read.is_empty() {
+            unpack(read, limit, &mut body.unpacked)?;
+            body.is_unpacked = true;
+        } else if read.len() > limit {
+            return Err(ScrapeError::BodyTooLarge(ask.body_bytes_max));
+        }
+        body.start = start;
+        Ok(said)
     }
 
     /// Where an answer points, if we go there.
-    fn elsewhere(&self, head: &http::response::Parts, url: &Url) -> Result<Option<Url>, ScrapeError> {
-        if !self.options.follow_redirects || !head.status.is_redirection() {
+    fn elsewhere(&self, status: u16, location: Option<&str>, url: &Url) -> Result<Option<Url>, ScrapeError> {
+        if !self.options.follow_redirects || !(300..400).contains(&status) {
             return Ok(None);
         }
-        let to = head.headers.get(header::LOCATION).and_then(|l| l.to_str().ok());
-        let to = to.and_then(|l| url.join(l).ok()).filter(|u| matches!(u.scheme(), "http" | "https"));
-        to.map(Some).ok_or(ScrapeError::Status(head.status.as_u16()))
+        let to = location.and_then(|l| url.join(l).ok()).filter(|u| matches!(u.scheme(), "http" | "https"));
+        to.map(Some).ok_or(ScrapeError::Status(status))
     }
 
     async fn exchange(&self, mut url: Url, ask: Ask<'_>, body: &mut Vec<u8>) -> Result<HeaderMap, ScrapeError> {
@@ -169,7 +224,8 @@ impl JobClient {
             let request = self.request(&url, &ask, ours)?;
             let answer = self.client.request(request).await.map_err(|e| ScrapeError::Failed(reason(&e)))?;
             let (head, incoming) = answer.into_parts();
-            if let Some(to) = self.elsewhere(&head, &url)? {
+            let location = head.headers.get(header::LOCATION).and_then(|l| l.to_str().ok());
+            if let Some(to) = self.elsewhere(head.status.as_u16(), location, &url)? {
                 url = to;
                 continue;
             }
@@ -180,6 +236,25 @@ impl JobClient {
             return Ok(head.headers);
         }
         Err(ScrapeError::Failed(format!("more than {REDIRECTS_MAX} redirects")))
+    }
+
+    /// A request to the target itself, as it goes over the wire.
+    fn request_bytes(&self, ask: &Ask<'_>) -> Result<Vec<u8>, ScrapeError> {
+        let request = self.request(ask.url, ask, true)?;
+        let url = ask.url;
+        let mut bytes = Vec::new();
+        for part in ["GET ", &url[Position::BeforePath..Position::AfterQuery], " HTTP/1.1\r\nhost: "] {
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        bytes.extend_from_slice(url[Position::BeforeHost..Position::AfterPort].as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+        for (name, value) in request.headers().iter().filter(|(name, _)| *name != header::HOST) {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                bytes.extend_from_slice(part);
+            }
+        }
+        bytes.extend_from_slice(b"\r\n");
+        Ok(bytes)
     }
 
     fn request(&self, url: &Url, ask: &Ask<'_>, ours: bool) -> Result<Request<Empty<Bytes>>, ScrapeError> {
@@ -209,8 +284,8 @@ fn reason(e: &hyper_util::client::legacy::Error) -> String {
     if e.is_connect() { format!("cannot connect: {cause}") } else { cause }
 }
 
-fn format_of(headers: &HeaderMap) -> Option<BodyFormat> {
-    let said = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
+fn format_of(said: &str) -> Option<BodyFormat> {
+    let said = said.to_ascii_lowercase();
     let mut parts = said.split(';').map(str::trim);
     match parts.next()? {
         "text/plain" => Some(BodyFormat::Text(TextFormat::Prometheus)),
@@ -227,6 +302,21 @@ fn format_of(headers: &HeaderMap) -> Option<BodyFormat> {
     }
 }
 
+fn limit_of(bytes_max: u64) -> usize {
+    if bytes_max == 0 { usize::MAX } else { usize::try_from(bytes_max).unwrap_or(usize::MAX) }
+}
+
+fn is_packed(encoding: Option<&[u8]>) -> Result<bool, ScrapeError> {
+    match encoding {
+        None | Some(b"" | b"identity") => Ok(false),
+        Some(b"gzip") => Ok(true),
+        Some(other) => {
+            let other = String::from_utf8_lossy(other).chars().take(40).collect::<String>();
+            Err(ScrapeError::Failed(format!("the answer is packed as `{other}`, which was not asked for")))
+        }
+    }
+}
+
 /// Reads the body, and unpacks it.
 async fn read(
     mut incoming: hyper::body::Incoming,
@@ -235,16 +325,10 @@ async fn read(
     body: &mut Vec<u8>,
 ) -> Result<(), ScrapeError> {
     body.clear();
-    let limit = if bytes_max == 0 { usize::MAX } else { usize::try_from(bytes_max).unwrap_or(usize::MAX) };
+    let limit = limit_of(bytes_max);
     let mut packed = Vec::new();
-    let into = match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
-        None | Some(b"" | b"identity") => &mut *body,
-        Some(b"gzip") => &mut packed,
-        Some(other) => {
-            let other = String::from_utf8_lossy(other).chars().take(40).collect::<String>();
-            return Err(ScrapeError::Failed(format!("the answer is packed as `{other}`, which was not asked for")));
-        }
-    };
+    let is_packed = is_packed(headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes))?;
+    let into = if is_packed { &mut packed } else { &mut *body };
     // Packing can make a tiny answer longer.
     let limit_read = limit.saturating_add(PACKING_BYTES);
     while let Some(frame) = incoming.frame().await {
@@ -264,6 +348,7 @@ async fn read(
 
 /// Stops one byte past the limit: what a small answer grows to is never held.
 fn unpack(packed: &[u8], limit: usize, body: &mut Vec<u8>) -> Result<(), ScrapeError> {
+    body.clear();
     let reader = flate2::read::MultiGzDecoder::new(packed);
     let read = reader.take((limit as u64).saturating_add(1)).read_to_end(body);
     read.map_err(|e| ScrapeError::Failed(format!("the answer cannot be unpacked: {e}")))?;

@@ -49,11 +49,11 @@ fn options() -> HttpOptions {
 }
 
 async fn fetch(url: &Url, options: HttpOptions, max: u64) -> (Result<BodyFormat, ScrapeError>, String) {
-    let mut body = Vec::new();
+    let mut body = Body::default();
     let ask =
         Ask { url, timeout: Duration::from_secs(5), body_bytes_max: max, accept: ACCEPT_TEXT, pace: AskPace::Timeout };
     let got = JobClient::new(options).unwrap().fetch(&mut Kept::default(), ask, &mut body).await;
-    (got, String::from_utf8(body).unwrap())
+    (got, String::from_utf8(body.text().to_vec()).unwrap())
 }
 
 const TEXT: &str = "200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8";
@@ -123,11 +123,11 @@ async fn a_token_comes_from_its_file_each_time() {
         accept: ACCEPT_TEXT,
         pace: AskPace::Timeout,
     };
-    client.fetch(&mut kept, ask, &mut Vec::new()).await.unwrap();
+    client.fetch(&mut kept, ask, &mut Body::default()).await.unwrap();
     std::fs::write(&folder, "second\n").unwrap();
-    client.fetch(&mut kept, ask, &mut Vec::new()).await.unwrap();
+    client.fetch(&mut kept, ask, &mut Body::default()).await.unwrap();
     std::fs::remove_file(&folder).unwrap();
-    let gone = client.fetch(&mut kept, ask, &mut Vec::new()).await.unwrap_err().to_string();
+    let gone = client.fetch(&mut kept, ask, &mut Body::default()).await.unwrap_err().to_string();
     assert!(gone.starts_with("cannot read the secret file") && !gone.contains('/'), "{gone}");
     let seen = served.await.unwrap();
     assert!(
@@ -157,14 +157,10 @@ async fn other_answers_say_what_is_wrong() {
 
 #[test]
 fn a_protobuf_answer_must_be_the_right_message() {
-    let of = |said: &str| {
-        let headers = [(header::CONTENT_TYPE, HeaderValue::from_str(said).unwrap())].into_iter().collect();
-        format_of(&headers)
-    };
-    assert_eq!(of(PROTOBUF_CONTENT_TYPE), Some(BodyFormat::Protobuf));
-    assert_eq!(of("application/vnd.google.protobuf; proto=other; encoding=delimited"), None);
+    assert_eq!(format_of(PROTOBUF_CONTENT_TYPE), Some(BodyFormat::Protobuf));
+    assert_eq!(format_of("application/vnd.google.protobuf; proto=other; encoding=delimited"), None);
     assert_eq!(
-        of("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        format_of("application/openmetrics-text; version=1.0.0; charset=utf-8"),
         Some(BodyFormat::Text(TextFormat::OpenMetrics))
     );
 }
@@ -205,7 +201,7 @@ async fn a_connection_is_kept_and_made_anew_when_the_target_closed_it() {
     // Were a new connection made for each request, the third one would find nobody.
     let (url, served) = keeping_peer(vec![2, 1]).await;
     let client = JobClient::new(options()).unwrap();
-    let (mut kept, mut body) = (Kept::default(), Vec::new());
+    let (mut kept, mut body) = (Kept::default(), Body::default());
     let ask = Ask {
         url: &url,
         timeout: Duration::from_secs(30),
@@ -216,10 +212,75 @@ async fn a_connection_is_kept_and_made_anew_when_the_target_closed_it() {
     for n in 0..3 {
         let format = client.fetch(&mut kept, ask, &mut body).await;
         assert_eq!(format, Ok(BodyFormat::Text(TextFormat::Prometheus)), "request {n}");
-        assert_eq!(body, b"a 1\n");
+        assert_eq!(body.text(), b"a 1\n");
     }
     served.await.unwrap();
     assert!(client.fetch(&mut kept, ask, &mut body).await.is_err(), "nobody listens any more");
+}
+
+/// Answers one request after the other with `answers`, on one connection; then takes further connections, one answer
+/// each.
+async fn answering_peer(on_one: Vec<&'static str>, then: Vec<&'static str>) -> (Url, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/metrics", listener.local_addr().unwrap())).unwrap();
+    let served = tokio::spawn(async move {
+        for answers in std::iter::once(on_one).chain(then.into_iter().map(|a| vec![a])) {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = tokio::io::BufReader::new(stream);
+            for answer in answers {
+                let mut line = String::new();
+                while line != "\r\n" {
+                    line.clear();
+                    tokio::io::AsyncBufReadExt::read_line(&mut stream, &mut line).await.unwrap();
+                }
+                // In pieces, as a slow network brings it.
+                for piece in answer.as_bytes().chunks(17) {
+                    stream.write_all(piece).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    });
+    (url, served)
+}
+
+#[tokio::test]
+async fn chunked_and_interim_answers_leave_the_connection_for_the_next_request() {
+    let chunked = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   4\r\na 1\n\r\n4\r\nb 2\n\r\n0\r\n\r\n";
+    let interim = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
+                   Content-Length: 8\r\n\r\na 1\nb 2\n";
+    // Idle for long: it says so, and closes.
+    let given_up = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n";
+    let old = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\na 1\nb 2\n";
+    let (url, served) = answering_peer(vec![chunked, interim, chunked, given_up], vec![old, interim]).await;
+    let client = JobClient::new(options()).unwrap();
+    let (mut kept, mut body) = (Kept::default(), Body::default());
+    let ask = Ask {
+        url: &url,
+        timeout: Duration::from_secs(30),
+        body_bytes_max: 8,
+        accept: ACCEPT_TEXT,
+        pace: AskPace::Timeout,
+    };
+    for n in 0..5 {
+        let format = client.fetch(&mut kept, ask, &mut body).await;
+        assert_eq!(format, Ok(BodyFormat::Text(TextFormat::Prometheus)), "request {n}");
+        assert_eq!(body.text(), b"a 1\nb 2\n", "request {n}");
+    }
+    served.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_without_a_known_length_is_bounded_too() {
+    let endless = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   ffffff\r\na 1\na 1\na 1\n";
+    let closing = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n{}", "a 1\n".repeat(600));
+    let (url, served) = peer(vec![closing.into_bytes(), endless.repeat(200).into_bytes()]).await;
+    for _ in 0..2 {
+        assert_eq!(fetch(&url, options(), 4).await.0, Err(ScrapeError::BodyTooLarge(4)));
+    }
+    served.abort();
 }
 
 /// As Prometheus' `http_sd_configs` asks, with our own name.

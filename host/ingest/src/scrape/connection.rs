@@ -1,111 +1,164 @@
 //! A target's own connection, kept from scrape to scrape and driven by whoever asks: no task and no pool stands between
-//! a request and its answer.
+//! a request and its answer, which is read into memory that is used again.
 //!
 //! Invariant: one request at a time; what broke off or was given up is closed, never used again. A kept connection that
 //! turns out to be closed is made anew once.
-//! Not here: what is asked and what an answer means (`client`).
+//! Not here: what is asked and what an answer means (`client`), how answers are framed (`http1`).
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use belfry_client::{Connector, innermost};
-use bytes::Bytes;
-use http::header::{self, HeaderValue};
-use http::{Request, Response, Uri};
-use http_body_util::Empty;
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
 use hyper::service::Service as _;
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use url::Url;
 
 use super::ScrapeError;
+use super::http1::{self, Chunks, Head, Length};
 
-type Driver = Pin<Box<http1::Connection<Stream, Empty<Bytes>>>>;
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+type Stream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
 
 /// A connection is not used again after a pause of this length: who knows what forgot it on the way.
 const IDLE_MAX: Duration = Duration::from_secs(300);
+/// Room for the first read of an answer: most answers come whole.
+const READ_BYTES_MIN: usize = 16 << 10;
+/// Room that is made at once for a body, whatever length its head claims.
+const READ_BYTES_MAX: usize = 1 << 20;
+/// What targets send, unasked, on a connection that they close because nothing came over it.
+const REQUEST_TIMEOUT: u16 = 408;
 
-/// Where a connection waits for the next scrape. Empty at first, and after whatever went wrong.
+/// What is kept of a target's connection from scrape to scrape.
 #[derive(Default)]
-pub struct Kept(Option<Connection>);
+pub struct Kept {
+    /// Empty at first, and after whatever went wrong.
+    connection: Option<Connection>,
+    /// The last request, if it had no secrets: the next one is the same.
+    pub(super) request: Option<Prepared>,
+}
+
+/// A request, and what it was made of.
+pub(super) struct Prepared {
+    pub url: Url,
+    pub accept: String,
+    pub timeout: Duration,
+    pub bytes: Vec<u8>,
+}
 
 /// Open, and at rest or in use.
-pub(super) struct Connection {
-    sender: http1::SendRequest<Empty<Bytes>>,
-    /// `None` when it has ended.
-    driver: Option<Driver>,
+struct Connection {
+    stream: Stream,
     used: Instant,
 }
 
+/// An answer whose head was read; the first bytes of its body may be there.
+pub(super) struct Answer {
+    pub head: Head,
+    connection: Connection,
+    /// Where the body begins.
+    pub start: usize,
+}
+
 impl Kept {
-    /// The connection, if it is likely to be alive.
-    pub(super) fn take(&mut self) -> Option<Connection> {
-        self.0.take().filter(|c| c.used.elapsed() < IDLE_MAX)
+    /// Sends `request` to `url`'s host, over the connection that was kept if it is still there, and reads the head of the
+    /// answer into `bytes`, with what comes along.
+    pub(super) async fn ask(
+        &mut self,
+        connector: &Connector,
+        url: &Url,
+        request: &[u8],
+        bytes: &mut Vec<u8>,
+    ) -> Result<Answer, ScrapeError> {
+        if let Some(mut connection) = self.connection.take().filter(|c| c.used.elapsed() < IDLE_MAX) {
+            match connection.head(request, bytes).await {
+                Ok((head, start)) if head.status != REQUEST_TIMEOUT => return Ok(Answer { head, connection, start }),
+                // The target closed it meanwhile.
+                Ok(_) => {}
+                Err(_) if bytes.is_empty() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let mut connection = Connection::open(connector, url).await?;
+        let (head, start) = connection.head(request, bytes).await?;
+        Ok(Answer { head, connection, start })
     }
 
-    /// Keeps it for the next request. Its last answer must have been read to the end.
-    pub(super) fn put(&mut self, mut connection: Connection) {
-        connection.used = Instant::now();
-        self.0 = Some(connection).filter(|c| c.driver.is_some());
+    /// Reads the body of `answer` behind its head, and keeps the connection for the next request if it can take one. A
+    /// body of more than `bytes_max` bytes is not read to its end: then `Ok` is false.
+    pub(super) async fn read(
+        &mut self,
+        answer: Answer,
+        bytes: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<bool, ScrapeError> {
+        let Answer { head, mut connection, start } = answer;
+        let broke_off = |e: &str| ScrapeError::Failed(format!("the answer broke off: {e}"));
+        let mut chunks = (head.length == Length::Chunked).then(|| Chunks::new(start));
+        loop {
+            let (so_far, left) = match (&mut chunks, head.length) {
+                (Some(chunks), _) => {
+                    let done = chunks.take(bytes).map_err(bad)?;
+                    (chunks.end() - start, if done { 0 } else { READ_BYTES_MIN as u64 })
+                }
+                (None, Length::Bytes(n)) => {
+                    ((n.min(usize::MAX as u64)) as usize, (n + start as u64).saturating_sub(bytes.len() as u64))
+                }
+                (None, _) => (bytes.len() - start, READ_BYTES_MIN as u64),
+            };
+            if so_far > bytes_max {
+                return Ok(false);
+            }
+            if left == 0 {
+                // What stands behind the answer was not asked for.
+                let is_clean = bytes.len() == start + so_far;
+                bytes.truncate(start + so_far);
+                if head.keeps && is_clean {
+                    connection.used = Instant::now();
+                    self.connection = Some(connection);
+                }
+                return Ok(true);
+            }
+            bytes.reserve(usize::try_from(left).unwrap_or(usize::MAX).min(READ_BYTES_MAX));
+            match connection.stream.read_buf(bytes).await {
+                Ok(0) if head.length == Length::UntilClose => return Ok(true),
+                Ok(0) => return Err(broke_off("the target closed the connection")),
+                Ok(_) => {}
+                Err(e) => return Err(broke_off(&e.to_string())),
+            }
+        }
     }
 }
 
 impl Connection {
-    /// Connects to `uri`'s host.
-    pub(super) async fn open(connector: &Connector, uri: &Uri) -> Result<Self, ScrapeError> {
-        let stream = TowerToHyperService::new(connector.clone()).call(uri.clone()).await;
+    /// Connects to `url`'s host.
+    async fn open(connector: &Connector, url: &Url) -> Result<Self, ScrapeError> {
+        let uri = url.as_str().parse().map_err(|_| ScrapeError::Failed("the address cannot be sent".to_owned()))?;
+        let stream = TowerToHyperService::new(connector.clone()).call(uri).await;
         let stream = stream.map_err(|e| ScrapeError::Failed(format!("cannot connect: {}", innermost(&*e))))?;
-        let (sender, driver) = http1::handshake(stream).await.map_err(failed)?;
-        Ok(Self { sender, driver: Some(Box::pin(driver)), used: Instant::now() })
+        Ok(Self { stream: TokioIo::new(stream), used: Instant::now() })
     }
 
-    /// Sends a request whose address is whole.
-    pub(super) async fn send(
-        &mut self,
-        mut request: Request<Empty<Bytes>>,
-    ) -> Result<Response<Incoming>, hyper::Error> {
-        let uri = std::mem::take(request.uri_mut());
-        if let Some(host) = uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
-            request.headers_mut().insert(header::HOST, host);
+    /// Sends a request, and reads the head of its answer; nothing is in `bytes` when the target did not answer at all.
+    async fn head(&mut self, request: &[u8], bytes: &mut Vec<u8>) -> Result<(Head, usize), ScrapeError> {
+        bytes.clear();
+        let failed = |e: std::io::Error| ScrapeError::Failed(e.to_string());
+        self.stream.write_all(request).await.map_err(failed)?;
+        // Behind TLS it may still wait to be sent.
+        self.stream.flush().await.map_err(failed)?;
+        loop {
+            bytes.reserve(READ_BYTES_MIN);
+            if self.stream.read_buf(bytes).await.map_err(failed)? == 0 {
+                return Err(ScrapeError::Failed("the target closed the connection before it answered".to_owned()));
+            }
+            if let Some(found) = http1::head(bytes).map_err(bad)? {
+                return Ok(found);
+            }
         }
-        let path = uri.path_and_query().map_or("/", |p| p.as_str());
-        *request.uri_mut() = path.parse().unwrap_or_default();
-        let Self { sender, driver, .. } = self;
-        drive(driver, async {
-            sender.ready().await?;
-            sender.send_request(request).await
-        })
-        .await
-    }
-
-    /// Does `work`, which needs what comes over the connection.
-    pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
-        drive(&mut self.driver, work).await
     }
 }
 
-/// Lets the connection get on whenever `work` cannot.
-async fn drive<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = work.as_mut().poll(cx) {
-            return Poll::Ready(done);
-        }
-        if driver.as_mut().is_some_and(|d| d.as_mut().poll(cx).is_ready()) {
-            // How it ended, the request or the body says, once the connection is gone.
-            *driver = None;
-        }
-        work.as_mut().poll(cx)
-    })
-    .await
-}
-
-pub(super) fn failed(e: hyper::Error) -> ScrapeError {
-    ScrapeError::Failed(innermost(&e))
+fn bad(what: &'static str) -> ScrapeError {
+    ScrapeError::Failed(format!("the answer cannot be read: {what}"))
 }

@@ -254,7 +254,7 @@ impl Scraper {
             added: reading.added,
             refused: reading.refused,
         };
-        match ingest.append_as_is(batch, at).await {
+        match ingest.append_collected(batch, at).await {
             Ok(appended) => Ok((outcome, appended.unknown_series)),
             Err(e) => {
                 outcome.lost = Some(e);

@@ -1,0 +1,90 @@
+//! What Belfry collected itself is committed at once where nothing stands in the way, and waits for its sync.
+
+mod common;
+
+use std::sync::Arc;
+
+use belfry_model::{Appended, Batch, TimestampMs, WriteError, Writer};
+use belfry_store::disk::SimDisk;
+use belfry_store::{FsyncPolicy, Store, StoreConfig};
+use common::*;
+
+fn open_with(disk: &SimDisk, fsync: FsyncPolicy) -> Arc<Store> {
+    let config = StoreConfig { fsync, ..config() };
+    Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).expect("the store opens").0
+}
+
+fn batch(store: &Store, name: &str, at: i64) -> Batch {
+    let mut batch = Batch::at("test", TimestampMs(at));
+    batch.refs = vec![store.open(&labels(name)).expect("a series")];
+    batch.values = vec![1.0];
+    batch
+}
+
+#[test]
+fn what_is_appended_at_once_survives_a_kill_and_is_no_different_from_what_was_queued() {
+    let disk = SimDisk::default();
+    let store = open_with(&disk, FsyncPolicy::Interval);
+    for i in 0..20 {
+        let done = store.append_now(&batch(&store, "a", T0 + 2 * i));
+        assert_eq!(done, Some(Ok(Appended { accepted: 1, ..Appended::default() })));
+        put(&store, "a", T0 + 2 * i + 1, 1.0).unwrap();
+    }
+    let again = store.append_now(&batch(&store, "a", T0));
+    assert_eq!(again, Some(Ok(Appended { accepted: 1, ..Appended::default() })), "the same sample is no news");
+    assert_eq!(points(&store, "a").len(), 40);
+    let restarted = open_with(&disk.killed(), FsyncPolicy::Interval);
+    assert_eq!(points(&restarted, "a"), points(&store, "a"));
+}
+
+#[test]
+fn only_what_was_promised_to_somebody_owes_a_sync() {
+    let store = open_with(&SimDisk::default(), FsyncPolicy::Interval);
+    assert!(store.append_now(&batch(&store, "a", T0)).is_some_and(|done| done.is_ok()));
+    assert!(!store.owes_sync());
+    put(&store, "a", T0 + 1, 1.0).unwrap();
+    assert!(store.owes_sync());
+    store.sync().unwrap();
+    assert!(!store.owes_sync());
+}
+
+#[test]
+fn a_sync_makes_what_was_appended_at_once_survive_a_power_loss() {
+    let disk = SimDisk::default();
+    let store = open_with(&disk, FsyncPolicy::Interval);
+    assert!(store.append_now(&batch(&store, "a", T0)).is_some_and(|done| done.is_ok()));
+    store.sync().unwrap();
+    let restarted = open_with(&disk.power_loss(7), FsyncPolicy::Interval);
+    assert_eq!(points(&restarted, "a").len(), 1);
+}
+
+#[test]
+fn a_thread_that_waits_to_sync_is_woken_by_the_first_promise() {
+    let store = open_with(&SimDisk::default(), FsyncPolicy::Interval);
+    let syncing = store.clone();
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        syncing.wake_to_sync(std::thread::current());
+        tell.send(()).unwrap();
+        // Without being woken it would wait forever.
+        while !syncing.owes_sync() {
+            std::thread::park();
+        }
+        syncing.sync().unwrap();
+    });
+    told.recv().unwrap();
+    put(&store, "a", T0, 1.0).unwrap();
+    thread.join().unwrap();
+    assert!(!store.owes_sync());
+}
+
+#[test]
+fn where_each_answer_waits_for_a_sync_the_batch_is_left_to_the_queue() {
+    let store = open_with(&SimDisk::default(), FsyncPolicy::Always);
+    assert_eq!(store.append_now(&batch(&store, "a", T0)), None);
+    store.close();
+    let closed = open_with(&SimDisk::default(), FsyncPolicy::Interval);
+    let batch = batch(&closed, "a", T0);
+    closed.close();
+    assert_eq!(closed.append_now(&batch), Some(Err(WriteError::Closed)));
+}
