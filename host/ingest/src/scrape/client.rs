@@ -137,14 +137,11 @@ impl JobClient {
     pub async fn fetch(&self, kept: &mut Kept, ask: Ask<'_>, body: &mut Body) -> Result<BodyFormat, ScrapeError> {
         body.clear();
         let exchange = tokio::time::timeout(ask.timeout, self.exchange_over(kept, ask, body));
-        let said = match exchange.await {
-            Ok(Ok(said)) => said,
-            Ok(Err(error)) => {
-                body.clear();
-                return Err(error);
-            }
-            Err(_) => return Err(ScrapeError::TimedOut(ask.timeout)),
-        };
+        let said = exchange.await.unwrap_or(Err(ScrapeError::TimedOut(ask.timeout)));
+        if said.is_err() {
+            body.clear();
+        }
+        let said = said?;
         said.as_deref()
             .and_then(format_of)
             .or(self.options.fallback)
