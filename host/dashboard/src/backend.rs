@@ -146,6 +146,8 @@ pub struct About {
     pub config: String,
     /// How long samples are kept: `15d`, `forever`.
     pub retention: String,
+    /// Prometheus' names of what `[queries]` says, and that.
+    pub query_flags: Vec<(&'static str, String)>,
     /// Open series.
     pub series: u64,
     /// Chunks in memory.

@@ -69,12 +69,16 @@ impl Parameters {
         self.instant(name)?.ok_or_else(|| bad_time(name, ""))
     }
 
-    /// `start` and `end`; all time where they are left out.
-    pub fn range(&self) -> Result<TimeRange, ApiError> {
+    /// `start` and `end`; all time where they are left out. `None` where the end is before the start.
+    pub fn range_or_none(&self) -> Result<Option<TimeRange>, ApiError> {
         let start = self.instant("start")?.unwrap_or(TimestampMs::MIN);
         let end = self.instant("end")?.unwrap_or(TimestampMs(i64::MAX - 1));
-        TimeRange::inclusive(start, end)
-            .ok_or_else(|| ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"))
+        Ok(TimeRange::inclusive(start, end))
+    }
+
+    /// As [`Parameters::range_or_none`], where an end before the start is refused.
+    pub fn range(&self) -> Result<TimeRange, ApiError> {
+        self.range_or_none()?.ok_or_else(|| ApiError::bad_data("end timestamp must not be before start timestamp"))
     }
 
     pub fn limit(&self) -> Result<usize, ApiError> {
@@ -304,7 +308,8 @@ pub(crate) fn number(v: f64) -> String {
     format!("{v}")
 }
 
-/// `match[]`, `start` and `end`. Without matchers every series is meant.
+/// `match[]`, `start` and `end`. Without matchers every series is meant; no time at all, where the end is before the
+/// start, has no series: Prometheus answers so.
 pub(crate) fn selection(p: &Parameters, needed: bool) -> Result<(Vec<Vec<Matcher>>, TimeRange), ApiError> {
     let mut sets = Vec::new();
     for text in p.all("match[]") {
@@ -319,8 +324,10 @@ pub(crate) fn selection(p: &Parameters, needed: bool) -> Result<(Vec<Vec<Matcher
     if sets.is_empty() {
         sets.push(Vec::new());
     }
-    let range = p.range()?;
-    Ok((sets, range))
+    match p.range_or_none()? {
+        Some(range) => Ok((sets, range)),
+        None => Ok((Vec::new(), TimeRange::ALL)),
+    }
 }
 
 async fn series(State(app): State<App>, request: Request) -> Result<Response, ApiError> {

@@ -117,12 +117,16 @@ async fn runtime_info(State(app): State<App>) -> Response {
 
 async fn flags(State(app): State<App>) -> Response {
     let about = app.backend.about();
-    success(json!({
+    let mut flags = json!({
         "web.listen-address": about.listen,
         "storage.tsdb.retention.time": about.retention,
         "web.enable-remote-write-receiver": "true",
         "web.enable-admin-api": "true",
-    }))
+    });
+    for (name, value) in about.query_flags {
+        flags[name] = value.into();
+    }
+    success(flags)
 }
 
 async fn config(State(app): State<App>) -> Response {

@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the figures are the purpose")]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use belfry_model::read::Cancel;
 use belfry_model::{Batch, Labels, METRIC_NAME, Organ as _, TimestampMs, Writer as _};
@@ -37,10 +37,20 @@ fn main() -> Result<(), Failed> {
         "avg_over_time(m{N}{zone=\"a\"}[5m]) < 0",
         "m{N} / ignoring(metric) m{N} > 2",
     ];
-    let of_all = ["sum by (zone) (rate({job=\"node\"}[5m])) > 1e12", "count({job=\"node\"} > 1e12) > 5000"];
+    let of_all = [
+        "{job=\"node\"} > 1e12",
+        "count({job=\"node\"} > 1e12) > 5000",
+        "max by (zone) ({job=\"node\"}) < 0",
+        "rate({job=\"node\"}[5m]) > 1e12",
+        "sum by (zone) (rate({job=\"node\"}[5m])) > 1e12",
+    ];
     measure(&runtime, &store, "each over the 100 series of its metric", &of_a_metric, RULES)?;
-    // A thousand of these would look at ten million series: what one costs says enough.
-    measure(&runtime, &store, "each over all 10,000 series", &of_all, RULES / 50)
+    // A thousand of these look at ten million series.
+    measure(&runtime, &store, "each over all 10,000 series", &of_all, RULES)?;
+    for one in of_all {
+        measure(&runtime, &store, &format!("each `{one}`"), &[one], RULES / 50)?;
+    }
+    Ok(())
 }
 
 fn fill(runtime: &tokio::runtime::Runtime, store: &Store) -> Result<(), Failed> {
@@ -98,14 +108,14 @@ fn measure(
     let mut inputs = vec![GroupsInput::Configure { groups, unread: Vec::new() }];
     let mut now = TimestampMs(end - 60_000);
     let (mut evaluated, mut rows, mut longest) = (0, 0, Duration::ZERO);
-    let begun = Instant::now();
+    let begun = cpu_time();
     while evaluated < rules {
         for effect in organ.step(now, std::mem::take(&mut inputs)) {
             match effect {
                 GroupsEffect::Evaluate(job) => {
-                    let one = Instant::now();
+                    let one = cpu_time();
                     let outcome = evaluate(runtime, store, &job);
-                    let took = one.elapsed();
+                    let took = cpu_time() - one;
                     longest = longest.max(took);
                     rows += outcome.as_ref().map_or(0, Vec::len);
                     evaluated += 1;
@@ -128,11 +138,11 @@ fn measure(
             now = organ.next_due().ok_or("no group")?.max(now);
         }
     }
-    let took = begun.elapsed();
+    let took = cpu_time() - begun;
     let failed: u64 = organ.snapshot().iter().flat_map(|g| &g.rules).map(|r| r.failures).sum();
     let share = took.as_secs_f64() / INTERVAL.as_secs_f64() * 100.0;
     println!(
-        "{rules} rules, {what}: {:.3} s on one core, {share:.1} % of a {} s interval (aim: 10 %); {:.0} us a rule, the \
+        "{rules} rules, {what}: {:.3} s of CPU, {share:.1} % of a {} s interval (aim: 10 %); {:.0} us a rule, the \
          longest {:.1} ms; {rows} alerts, {failed} failures",
         took.as_secs_f64(),
         INTERVAL.as_secs(),
@@ -140,6 +150,12 @@ fn measure(
         longest.as_secs_f64() * 1e3,
     );
     Ok(())
+}
+
+/// Of this process, as the store reads on a thread of its own: whoever else is at work on the machine takes nothing of it.
+fn cpu_time() -> Duration {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(t.tv_sec.unsigned_abs(), u32::try_from(t.tv_nsec).unwrap_or_default())
 }
 
 fn evaluate(runtime: &tokio::runtime::Runtime, store: &Store, job: &Job) -> Result<Vec<Row>, String> {

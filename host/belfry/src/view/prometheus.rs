@@ -30,6 +30,11 @@ pub fn about(app: &App) -> About {
         config_error: refused,
         config: loaded.shown.clone(),
         retention: config.storage.retention.map_or_else(|| "forever".to_owned(), format_duration),
+        query_flags: vec![
+            ("query.lookback-delta", format_duration(config.queries.lookback)),
+            ("query.timeout", format_duration(config.queries.timeout)),
+            ("query.max-samples", config.queries.samples.to_string()),
+        ],
         series: stats.series,
         head_chunks: stats.head_chunks,
         is_damaged: app.store.damage().is_some(),

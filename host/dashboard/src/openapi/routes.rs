@@ -214,8 +214,13 @@ pub(super) const ROUTES: &[Route] = &[
     Route::get("/ready", "operate", "Ready, by dependency; 503 when not.", of::<Readiness>).statuses(&["200", "503"]),
     Route::get("/health/ready", "operate", "As /ready.", of::<Readiness>).statuses(&["200", "503"]),
     Route::get("/-/ready", "operate", "As /ready.", of::<Readiness>).statuses(&["200", "503"]),
-    Route::get("/metrics", "operate", "Belfry's own metrics (OpenMetrics).", plain::text)
-        .media_type("application/openmetrics-text"),
+    Route::get(
+        "/metrics",
+        "operate",
+        "Belfry's own metrics: OpenMetrics where `Accept` names it, else the text format.",
+        plain::text,
+    )
+    .media_type("text/plain"),
     Route::manage("post", "/api/admin/backup", "operate", "Copy all data to a new folder.", of::<Accepted>)
         .with(&[Parameter::query("folder", "An absolute path, absent or empty, on Belfry's machine.").needed()]),
     Route::manage("post", "/-/reload", "operate", "Read the config again.", of::<Accepted>),

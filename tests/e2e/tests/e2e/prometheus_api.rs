@@ -44,3 +44,44 @@ async fn parameters_are_read_and_refused_as_prometheus_does() {
         assert_eq!(belfry.json(&format!("/api/v1/{there}")).await["status"], "success", "{there}");
     }
 }
+
+#[tokio::test]
+async fn no_time_has_no_series_and_options_say_what_a_route_takes() {
+    let home = Home::new("");
+    let belfry = home.start().await;
+    for path in ["labels?", "label/source/values?", "series?match%5B%5D=%7Bsource%3D~%22.%2B%22%7D&"] {
+        let none = belfry.json(&format!("/api/v1/{path}start=100&end=50")).await;
+        assert_eq!(none["data"], serde_json::json!([]), "{path}");
+    }
+    belfry.get("/api/v1/query_exemplars?query=up&start=100&end=50").await.expect(400);
+    for (path, allow) in [("/api/v1/query", "GET,HEAD,POST"), ("/api/overview", "GET,HEAD")] {
+        let answer = belfry.ask("OPTIONS", path, &[], "").await.expect(204);
+        assert!(answer.headers["allow"] == allow && answer.body.is_empty(), "{path}: {answer:?}");
+        let theirs = belfry.ask("OPTIONS", path, &[("origin", "http://other.example")], "").await.expect(403);
+        assert!(theirs.headers.get("access-control-allow-origin").is_none(), "{:?}", theirs.headers);
+    }
+}
+
+#[tokio::test]
+async fn belfrys_own_metrics_come_in_the_format_that_is_asked_for() {
+    let home = Home::new("");
+    let belfry = home.start().await;
+    let ask = async |accept: &'static str| belfry.ask("GET", "/metrics", &[("accept", accept)], "").await.expect(200);
+    let open = ask("application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1").await;
+    assert!(open.body.ends_with("# EOF\n") && open.body.contains("# TYPE belfry_queries counter\n"), "{}", open.body);
+    let text = ask("*/*").await;
+    assert!(text.headers["content-type"].to_str().is_ok_and(|t| t.starts_with("text/plain; version=0.0.4")));
+    assert!(
+        text.body.contains("# TYPE belfry_queries_total counter\n") && !text.body.contains("# EOF"),
+        "{}",
+        text.body
+    );
+    let Some(promtool) = belfry_e2e::peer("promtool") else { return };
+    std::fs::write(home.path("metrics"), &text.body).expect("written");
+    let checked = std::process::Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(std::fs::File::open(home.path("metrics")).expect("it is there"))
+        .output()
+        .expect("promtool runs");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
