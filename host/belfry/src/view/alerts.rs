@@ -91,6 +91,8 @@ fn thresholds(app: &App) -> Vec<RuleView> {
         .map(|r| RuleView {
             name: r.rule.name.clone(),
             kind: "threshold".to_owned(),
+            group: None,
+            file: None,
             enabled: true,
             description: r.rule.description.clone(),
             query: r.rule.query(),

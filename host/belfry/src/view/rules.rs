@@ -118,6 +118,8 @@ pub fn of_files(app: &App) -> Vec<RuleView> {
     let refused = app.rule_files.refused().into_iter().map(|r| RuleView {
         name: r.file,
         kind: "file".to_owned(),
+        group: None,
+        file: None,
         enabled: r.has_good,
         description: match r.has_good {
             true => "This rule file is refused; its last good version goes on.".to_owned(),
@@ -137,8 +139,10 @@ pub fn of_files(app: &App) -> Vec<RuleView> {
     let rules = groups.iter().flat_map(|g| g.rules.iter().map(move |r| (g, r))).map(|(g, r)| RuleView {
         name: r.spec.name.to_string(),
         kind: if r.spec.kind == RuleKind::Alert { "alerting" } else { "recording" }.to_owned(),
+        group: Some(g.name.clone()),
+        file: Some(g.file.to_string()),
         enabled: true,
-        description: format!("Group {} of {}", g.name, g.file),
+        description: String::new(),
         query: r.spec.query.clone(),
         duration_seconds: r.spec.hold.as_secs_f64(),
         severity: r.spec.severity(),

@@ -115,10 +115,14 @@ pub struct AlertEpisodeView {
 /// One line of `GET /api/rules`.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct RuleView {
-    /// Unique.
+    /// Unique among thresholds; rules of files may share one.
     pub name: String,
-    /// `threshold`, `alerting` or `recording`.
+    /// `threshold`, `alerting`, `recording`, or `file` for a rule file that is refused.
     pub kind: String,
+    /// The group of a rule file that it is in.
+    pub group: Option<String>,
+    /// That file; `[[slo]]` for the rules of an objective.
+    pub file: Option<String>,
     /// Is it evaluated?
     pub enabled: bool,
     /// For people.

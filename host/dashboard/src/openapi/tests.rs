@@ -215,6 +215,8 @@ fn values_are_as_their_schemas_say() {
     checker.check(&RuleView {
         name: "hot".into(),
         kind: "threshold".into(),
+        group: None,
+        file: None,
         enabled: true,
         description: String::new(),
         query: "cpu > 90".into(),

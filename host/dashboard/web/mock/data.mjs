@@ -100,11 +100,13 @@ export function history() {
   });
 }
 
+const in_group = (file, group, all) => all.map((r) => ({ ...r, file, group, kind: r.name.includes(":") ? "recording" : "alerting" }));
+
 export function rules() {
   const active = alerts([]).alerts;
   const rule = (name, query, seconds, severity, description, enabled = true, last_error = null) => {
     const mine = active.filter((a) => a.rule === name && a.state !== "resolved");
-    return { name, kind: "threshold", enabled, description, query, duration_seconds: seconds, severity, labels: {}, state: mine[0]?.state ?? "inactive", active: mine.length, last_evaluation_ms: enabled ? ago(3) : null, last_duration_seconds: enabled ? 0.00042 : null, last_error };
+    return { name, kind: "threshold", group: null, file: null, enabled, description, query, duration_seconds: seconds, severity, labels: {}, state: mine[0]?.state ?? "inactive", active: mine.length, last_evaluation_ms: enabled ? ago(3) : null, last_duration_seconds: enabled ? 0.00042 : null, last_error };
   };
   return [
     rule("High CPU", "system_cpu_usage_percent > 90", 30, "warning", "A core is busy for long."),
@@ -113,6 +115,8 @@ export function rules() {
     rule("MCP errors", "mcp_probe_error_percent > 5", 30, "error", "Calls to an MCP server fail."),
     rule("Certificate ends soon", "http_certificate_days < 14", 3600, "info", ""),
     rule("Swap in use", "system_swap_usage_bytes > 1073741824", 600, "info", "Switched off while the new memory is on its way.", false),
+    ...in_group("rules/site.yml", "site", [rule("site:errors:rate5m", "sum by (site) (rate(http_errors_total[5m]))", 0, "info", ""), rule("SiteDown", "site:errors:rate5m > 1", 300, "critical", "")]),
+    ...in_group("[[slo]]", "checkout", [...Array(24).keys()].map((i) => rule(i < 20 ? `slo:good:ratio_rate${i}m` : "SloBurns", "sum(rate(checkout_good_total[5m])) / sum(rate(checkout_total[5m]))", 0, "info", ""))),
   ];
 }
 

@@ -107,6 +107,8 @@ export interface Episode {
 export interface Rule {
   name: string;
   kind: string;
+  group: string | null;
+  file: string | null;
   enabled: boolean;
   description: string;
   query: string;
