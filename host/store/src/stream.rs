@@ -294,80 +294,122 @@ fn decode(bytes: &[u8], count: u16, range: TimeRange, into: &mut SampleBuf) -> R
     let mut c = ORIGIN;
     let (from, to) = (range.start().0, range.end().0);
     let begin = into.times.len();
-    let end = begin + usize::from(count);
+    let count = usize::from(count);
     // Written as slices: a push looks at the room each time.
-    into.times.resize(end, 0);
-    into.floats.resize(end, 0.0);
-    let (times, floats) = (&mut into.times[..end], &mut into.floats[..end]);
-    let mut starts = !into.starts.is_empty();
-    let mut at = begin;
+    into.times.resize(begin + count, 0);
+    into.floats.resize(begin + count, 0.0);
+    let (times, floats) = (&mut into.times[begin..], &mut into.floats[begin..]);
+    let had_starts = !into.starts.is_empty();
+    let mut starts = had_starts;
     let mut outcome = Ok(());
-    for _ in 0..count {
-        let taken = r.rest().first_chunk().map_or(0, |ahead| next_of(ahead, &mut c));
-        outcome = if taken > 0 { r.bytes(taken).map(|_| ()) } else { next(&mut r, &mut c) };
-        if outcome.is_err() || c.at >= to {
-            break;
+    let mut n = 0;
+    while n < count && (n == 0 || c.at < to) {
+        let end = count.min(n + RUN_SAMPLES);
+        let mut run = on_step(&mut r, &mut c, &mut floats[n..end]);
+        for time in &mut times[n..n + run] {
+            c.at = c.at.wrapping_add(c.step);
+            *time = c.at;
         }
-        if c.at < from {
-            continue;
+        if run == 0 {
+            outcome = next(&mut r, &mut c);
+            if outcome.is_err() {
+                break;
+            }
+            (times[n], floats[n]) = (c.at, f64::from_bits(c.bits));
+            run = 1;
         }
-        let (Some(time), Some(float)) = (times.get_mut(at), floats.get_mut(at)) else { break };
-        (*time, *float) = (c.at, f64::from_bits(c.bits));
         if starts || c.start != 0 {
             starts = true;
-            into.starts.resize(at, 0);
-            into.starts.push(c.start);
+            into.starts.resize(begin + n, 0);
+            into.starts.resize(begin + n + run, c.start);
         }
-        at += 1;
+        n += run;
     }
-    into.times.truncate(at);
-    into.floats.truncate(at);
+    let (first, last) = (times[..n].partition_point(|t| *t < from), times[..n].partition_point(|t| *t < to));
+    let kept = last.max(first) - first;
+    if first > 0 {
+        times.copy_within(first..first + kept, 0);
+        floats.copy_within(first..first + kept, 0);
+    }
+    into.times.truncate(begin + kept);
+    into.floats.truncate(begin + kept);
+    if starts {
+        into.starts.drain(begin..begin + first);
+        into.starts.truncate(begin + kept);
+        // They may all have been of samples outside.
+        if !had_starts && into.starts.iter().all(|s| *s == 0) {
+            into.starts.clear();
+        }
+    }
     if !into.histograms.is_empty() {
-        into.histograms.resize(at, None);
+        into.histograms.resize(begin + kept, None);
     }
     outcome
 }
 
-/// No sample of those that [`next_of`] knows is longer.
-const AHEAD_BYTES: usize = 16;
+/// Samples between two looks at whether there are enough.
+const RUN_SAMPLES: usize = 48;
 
-/// As [`next`], for what most samples are, with one look at the bytes that are left: how many it took. 0: it is none of
-/// those, and nothing has changed.
-#[inline(always)]
-fn next_of(ahead: &[u8; AHEAD_BYTES], c: &mut Cursor) -> usize {
-    let word = |from: usize| u64::from_le_bytes(std::array::from_fn(|i| ahead[from + i]));
-    let first = ahead[0];
-    if first < GENERAL {
-        let long = usize::from(first >= MEDIUM);
-        let change = if long == 0 { u64::from(first) } else { u64::from(first & 0x3f) << 8 | u64::from(ahead[1]) };
-        return if step(c, change).is_ok() { on_step(c, 1 + long) } else { 0 };
-    }
-    if first & (HAS_TIME | HAS_START) != 0 {
-        return 0;
-    }
-    match first >> VALUE_SHIFT & 3 {
-        VALUE_STEP => match uvarint_of(word(1)) {
-            Some((change, length)) if step(c, change).is_ok() => on_step(c, 1 + length),
-            _ => 0,
-        },
-        VALUE_XOR => {
-            let (zeros, length) = (u32::from(ahead[1] >> 4), usize::from(ahead[1] & 15));
-            let Some(dropped) = u64::BITS.checked_sub(8 * length as u32) else { return 0 };
-            // A shift by all bits is none.
-            let x = word(2).checked_shl(dropped).unwrap_or(0) >> (dropped & 63);
-            c.bits ^= x.checked_shl(zeros * 8).unwrap_or(0);
-            c.on_scale = false;
-            on_step(c, 2 + length)
-        }
-        VALUE_PLACES => 0,
-        _ => on_step(c, 1),
-    }
-}
+/// No sample of those that [`on_step`] reads is longer.
+const AHEAD_BYTES: usize = 10;
 
-#[inline(always)]
-fn on_step(c: &mut Cursor, taken: usize) -> usize {
-    c.at = c.at.wrapping_add(c.step);
-    taken
+const ONE_STEP: u8 = GENERAL | VALUE_STEP << VALUE_SHIFT;
+const ONE_XOR: u8 = GENERAL | VALUE_XOR << VALUE_SHIFT;
+const ONE_SAME: u8 = GENERAL | VALUE_SAME << VALUE_SHIFT;
+
+/// Reads the values of samples that are on step and have no new start, as many as follow and have room, and stops before
+/// any that is not what most are: [`next`] reads that. Yields how many.
+fn on_step(r: &mut Reader<'_>, c: &mut Cursor, out: &mut [f64]) -> usize {
+    let Some(scale) = POW10.get(usize::from(c.places)).copied() else { return 0 };
+    // By value: what has an address lives in memory instead of in registers.
+    let (bytes, mut scaled, mut bits) = (r.rest(), c.scaled, c.bits);
+    let (mut at, mut n) = (0, 0);
+    for value in out {
+        let Some(ahead) = bytes.get(at..).and_then(|b| b.first_chunk::<AHEAD_BYTES>()) else { break };
+        let [first, second, ..] = *ahead;
+        let word = |from: usize| ahead[from..].first_chunk().map_or(0, |w| u64::from_le_bytes(*w));
+        let change = match first {
+            ONE_STEP => {
+                let Some((change, length)) = uvarint_of(word(1)) else { break };
+                at += 1 + length;
+                change
+            }
+            ..MEDIUM => {
+                at += 1;
+                u64::from(first)
+            }
+            MEDIUM..GENERAL => {
+                at += 2;
+                u64::from(first & 0x3f) << 8 | u64::from(second)
+            }
+            ONE_XOR => {
+                let (zeros, length) = (u32::from(second >> 4), u32::from(second & 15));
+                if length > 8 || zeros > 7 {
+                    break;
+                }
+                // In two steps: a shift by all bits is none.
+                let x = word(2) << (4 * (8 - length)) << (4 * (8 - length)) >> (4 * (8 - length)) >> (4 * (8 - length));
+                bits ^= x << (8 * zeros);
+                at += 2 + length as usize;
+                (*value, n) = (f64::from_bits(bits), n + 1);
+                continue;
+            }
+            ONE_SAME => {
+                at += 1;
+                (*value, n) = (f64::from_bits(bits), n + 1);
+                continue;
+            }
+            _ => break,
+        };
+        scaled = scaled.wrapping_add(unzigzag(change));
+        let float = scaled as f64 / scale;
+        bits = float.to_bits();
+        (*value, n) = (float, n + 1);
+    }
+    (c.scaled, c.bits) = (scaled, bits);
+    // What was looked at is there.
+    let _ = r.bytes(at);
+    n
 }
 
 #[inline(always)]
@@ -485,6 +527,7 @@ mod tests {
                 ],
                 prop_oneof![3 => Just(0i64), 1 => any::<i64>()],
             ), 0..600),
+            cut in (0.0..1.2f64, 0.0..1.2f64),
         ) {
             let mut at = -5_000_000i64;
             let mut all = Vec::new();
@@ -494,6 +537,14 @@ mod tests {
                 all.push((at, value, start));
             }
             prop_assert_eq!(read(&of(&all), TimeRange::ALL), bits(&all));
+            // A part of it: the times at these parts of the list.
+            let time = |part: f64| all.get((part * all.len() as f64) as usize).map_or(i64::MAX, |s| s.0);
+            if let Some(range) = TimeRange::new(TimestampMs(time(cut.0)), TimestampMs(time(cut.1))) {
+                let within: Vec<_> = all.iter().filter(|s| range.contains(TimestampMs(s.0))).copied().collect();
+                prop_assert_eq!(read(&of(&all), range), bits(&within));
+                let newest = of(&all).newest(range).map(|s| s.map(|(t, v)| (t, v.to_bits())));
+                prop_assert!(newest.is_none_or(|s| s == within.last().map(|(t, v, _)| (*t, v.to_bits()))));
+            }
         }
 
         #[test]

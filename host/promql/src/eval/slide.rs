@@ -18,6 +18,9 @@ const LANES: usize = 8;
 /// Fewer samples between two steps are not worth being looked at together.
 const PIECE_MIN: usize = 4;
 
+/// Values between two looks at whether one was not whole.
+const PIECE_CHECKED: usize = 64;
+
 /// Whole numbers below this are exact, and so is every sum of them that stays below.
 const EXACT_MAX: f64 = (1u64 << 53) as f64;
 
@@ -258,12 +261,19 @@ fn pairs(floats: &[f64], scratch: &mut Scratch, out: &mut [f64], hit: impl Fn(f6
 /// Are all whole numbers, and so few and small that no sum of them is rounded? Then order does not matter, and there is
 /// nothing to compensate. (A negative zero would vanish in a sum.)
 fn sums_are_exact(floats: &[f64]) -> bool {
-    let (mut total, mut whole) = (0.0, true);
-    for f in floats {
-        total += f.abs();
-        whole &= f.abs() < EXACT_MAX && (f.abs() as i64) as f64 == f.abs() && f.to_bits() != (-0.0f64).to_bits();
+    let mut total = 0.0;
+    // Most series that are not whole have such a value soon.
+    for piece in floats.chunks(PIECE_CHECKED) {
+        let mut whole = true;
+        for f in piece {
+            total += f.abs();
+            whole &= f.abs() < EXACT_MAX && (f.abs() as i64) as f64 == f.abs() && f.to_bits() != (-0.0f64).to_bits();
+        }
+        if !whole {
+            return false;
+        }
     }
-    whole && total < EXACT_MAX
+    total < EXACT_MAX
 }
 
 fn sums(floats: &[f64], scratch: &mut Scratch, average: bool, out: &mut [f64]) {
