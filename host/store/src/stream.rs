@@ -359,57 +359,85 @@ const ONE_SAME: u8 = GENERAL | VALUE_SAME << VALUE_SHIFT;
 
 /// Reads the values of samples that are on step and have no new start, as many as follow and have room, and stops before
 /// any that is not what most are: [`next`] reads that. Yields how many.
+///
+/// Where a sample ends is only known when it was read. So those that are as long as the one before are read in loops in
+/// which that length does not change: the processor goes on to the next one while it makes a number of the last.
 fn on_step(r: &mut Reader<'_>, c: &mut Cursor, out: &mut [f64]) -> usize {
     let Some(scale) = POW10.get(usize::from(c.places)).copied() else { return 0 };
     // By value: what has an address lives in memory instead of in registers.
     let (bytes, mut scaled, mut bits) = (r.rest(), c.scaled, c.bits);
     let (mut at, mut n) = (0, 0);
-    for value in out {
-        let Some(ahead) = bytes.get(at..).and_then(|b| b.first_chunk::<AHEAD_BYTES>()) else { break };
-        let [first, second, ..] = *ahead;
-        let word = |from: usize| ahead[from..].first_chunk().map_or(0, |w| u64::from_le_bytes(*w));
-        let change = match first {
+    while let (Some(first), true) = (ahead(bytes, at), n < out.len()) {
+        let before = n;
+        let rest = &mut out[n..];
+        match first[0] {
+            ..GENERAL => {
+                for value in rest {
+                    let Some([first, second, ..]) = ahead(bytes, at).copied() else { break };
+                    let change = match first {
+                        ..MEDIUM => u64::from(first),
+                        MEDIUM..GENERAL => u64::from(first & 0x3f) << 8 | u64::from(second),
+                        _ => break,
+                    };
+                    at += 1 + usize::from(first >= MEDIUM);
+                    scaled = scaled.wrapping_add(unzigzag(change));
+                    (*value, n) = (scaled as f64 / scale, n + 1);
+                }
+            }
             ONE_STEP => {
-                let Some((change, length)) = uvarint_of(word(1)) else { break };
-                at += 1 + length;
-                change
-            }
-            ..MEDIUM => {
-                at += 1;
-                u64::from(first)
-            }
-            MEDIUM..GENERAL => {
-                at += 2;
-                u64::from(first & 0x3f) << 8 | u64::from(second)
+                let Some((_, length)) = uvarint_of(word(first, 1)) else { break };
+                for value in rest {
+                    let Some(next) = ahead(bytes, at).filter(|next| next[0] == ONE_STEP) else { break };
+                    let Some((change, _)) = uvarint_of(word(next, 1)).filter(|(_, l)| *l == length) else { break };
+                    at += 1 + length;
+                    scaled = scaled.wrapping_add(unzigzag(change));
+                    (*value, n) = (scaled as f64 / scale, n + 1);
+                }
             }
             ONE_XOR => {
-                let (zeros, length) = (u32::from(second >> 4), u32::from(second & 15));
-                if length > 8 || zeros > 7 {
+                let length = first[1] & 15;
+                let Some(dropped) = u64::BITS.checked_sub(8 * u32::from(length)).filter(|d| *d < u64::BITS) else {
                     break;
+                };
+                for value in rest {
+                    let Some(next) = ahead(bytes, at).filter(|next| next[0] == ONE_XOR) else { break };
+                    let zeros = u32::from(next[1] >> 4);
+                    if next[1] & 15 != length || zeros > 7 {
+                        break;
+                    }
+                    at += 2 + usize::from(length);
+                    bits ^= word(next, 2) << dropped >> dropped << (8 * zeros);
+                    (*value, n) = (f64::from_bits(bits), n + 1);
                 }
-                // In two steps: a shift by all bits is none.
-                let x = word(2) << (4 * (8 - length)) << (4 * (8 - length)) >> (4 * (8 - length)) >> (4 * (8 - length));
-                bits ^= x << (8 * zeros);
-                at += 2 + length as usize;
-                (*value, n) = (f64::from_bits(bits), n + 1);
-                continue;
             }
             ONE_SAME => {
                 at += 1;
-                (*value, n) = (f64::from_bits(bits), n + 1);
-                continue;
+                if let Some(value) = rest.first_mut() {
+                    (*value, n) = (f64::from_bits(bits), n + 1);
+                }
             }
             _ => break,
-        };
-        scaled = scaled.wrapping_add(unzigzag(change));
-        let float = scaled as f64 / scale;
-        bits = float.to_bits();
-        (*value, n) = (float, n + 1);
+        }
+        if n == before {
+            break;
+        }
+        bits = out[n - 1].to_bits();
     }
     (c.scaled, c.bits) = (scaled, bits);
     // What was looked at is there.
     let _ = r.bytes(at);
     n
+}
+
+#[inline(always)]
+fn ahead(bytes: &[u8], at: usize) -> Option<&[u8; AHEAD_BYTES]> {
+    bytes.get(at..)?.first_chunk()
+}
+
+/// Eight bytes from this one on.
+#[inline(always)]
+fn word(ahead: &[u8; AHEAD_BYTES], from: usize) -> u64 {
+    ahead[from..].first_chunk().map_or(0, |w| u64::from_le_bytes(*w))
 }
 
 #[inline(always)]
