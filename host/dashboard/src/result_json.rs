@@ -11,8 +11,8 @@ use std::io::Write as _;
 use belfry_model::{Histogram, Labels, TimestampMs};
 use belfry_promql::{PointValue, QueryValue};
 
-/// A point takes about so many bytes.
-const POINT_BYTES: usize = 32;
+/// A point takes so many bytes, or fewer: a number of seconds and a float of 17 digits.
+const POINT_BYTES: usize = 40;
 
 /// The name of the result's type.
 pub(crate) fn kind(value: &QueryValue) -> &'static str {
