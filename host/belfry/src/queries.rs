@@ -11,6 +11,7 @@ use belfry_model::read::Cancel;
 use belfry_model::{Clock, SeriesRead, TimestampMs};
 use belfry_promql::cache::{CacheCounts, ResultCache};
 use belfry_promql::{Answer, Query, QueryError, QueryLimits, QueryTime, Usage};
+use belfry_rules::groups::shared::Shared;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -143,6 +144,19 @@ impl Queries {
         self.ask(expression, time, QueryOptions::default()).await.map(|asked| asked.answer)
     }
 
+    /// As [`Queries::evaluate`], for a rule: what other rules of its evaluation have read is not read again.
+    pub async fn evaluate_sharing(
+        &self,
+        expression: &str,
+        time: QueryTime,
+        shared: &Shared,
+    ) -> Result<Answer, QueryFault> {
+        let reader = shared.over(&*self.reader);
+        let answer = self.ask_uncounted(expression, time, QueryOptions::default(), &reader).await;
+        self.count(&answer);
+        answer.map(|asked| asked.answer)
+    }
+
     /// As [`Queries::evaluate`], with what the request says, and what it took.
     pub async fn ask(
         &self,
@@ -150,10 +164,14 @@ impl Queries {
         time: QueryTime,
         options: QueryOptions,
     ) -> Result<QueryAnswer, QueryFault> {
-        let answer = self.ask_uncounted(expression, time, options).await;
+        let answer = self.ask_uncounted(expression, time, options, &*self.reader).await;
+        self.count(&answer);
+        answer
+    }
+
+    fn count(&self, answer: &Result<QueryAnswer, QueryFault>) {
         let counter = if answer.is_ok() { &self.evaluated } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
-        answer
     }
 
     async fn ask_uncounted(
@@ -161,6 +179,7 @@ impl Queries {
         expression: &str,
         time: QueryTime,
         options: QueryOptions,
+        reader: &dyn SeriesRead,
     ) -> Result<QueryAnswer, QueryFault> {
         let begun = self.clock.monotonic();
         // The lookback is part of what the kept answers are found by.
@@ -187,12 +206,12 @@ impl Queries {
         let known = key.as_ref().filter(|_| !options.statistics);
         let known = known.and_then(|key| self.kept.lock().find(key, time, now));
         let (answer, usage) = match known {
-            None => self.compute(query, &*self.reader, &mut timings).await?,
+            None => self.compute(query, reader, &mut timings).await?,
             Some(known) => match known.rest {
                 None => (known.alone(), Usage::default()),
                 Some(rest) => {
                     let rest = Query::parse(expression, rest, limits)?;
-                    let (rest, usage) = self.compute(rest, &*self.reader, &mut timings).await?;
+                    let (rest, usage) = self.compute(rest, reader, &mut timings).await?;
                     (known.join(rest), usage)
                 }
             },

@@ -160,7 +160,9 @@ fn cpu_time() -> Duration {
 
 fn evaluate(runtime: &tokio::runtime::Runtime, store: &Store, job: &Job) -> Result<Vec<Row>, String> {
     let query = Query::parse(&job.rule.expr, QueryTime::Instant(job.query_at), QueryLimits::default());
-    let fetched = runtime.block_on(query.map_err(|e| e.to_string())?.fetch(store)).map_err(|e| e.to_string())?;
+    let fetched = runtime
+        .block_on(query.map_err(|e| e.to_string())?.fetch(&job.shared.over(store)))
+        .map_err(|e| e.to_string())?;
     match fetched.evaluate(&Cancel::default()).map_err(|e| e.to_string())?.value {
         QueryValue::Vector(points) => job.rule.rows(points, &NoQueries, job.at),
         _ => Err("rule result is not a vector or scalar".to_owned()),

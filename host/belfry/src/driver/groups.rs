@@ -134,7 +134,8 @@ impl GroupHands {
 }
 
 async fn evaluate(queries: &Arc<Queries>, job: &Job) -> Result<Vec<Row>, String> {
-    let answer = queries.evaluate(&job.rule.expr, QueryTime::Instant(job.query_at)).await.map_err(|e| e.to_string())?;
+    let time = QueryTime::Instant(job.query_at);
+    let answer = queries.evaluate_sharing(&job.rule.expr, time, &job.shared).await.map_err(|e| e.to_string())?;
     let points = match answer.value {
         QueryValue::Vector(points) => points,
         QueryValue::Scalar(at, v) => vec![VectorPoint { labels: Labels::empty(), at, value: PointValue::Float(v) }],

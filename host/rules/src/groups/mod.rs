@@ -6,6 +6,7 @@
 
 mod organ;
 mod round;
+pub mod shared;
 mod spec;
 mod state;
 

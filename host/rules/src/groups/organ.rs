@@ -13,6 +13,7 @@ use belfry_model::{Alert, AlertEvent, AlertState, Fingerprint, Labels, Organ, Ph
 use belfry_promql::PointValue;
 
 use super::round::Round;
+use super::shared::Shared;
 use super::spec::{GroupSpec, Row, RuleSpec};
 use super::state::{Active, Changes, RuleState, StoredAlert, is_active, orphan};
 use crate::organ::ANSWER_LOST_AFTER;
@@ -53,6 +54,8 @@ pub struct Job {
     pub query_at: TimestampMs,
     /// What to evaluate, and how to make rows of it.
     pub rule: Arc<RuleSpec>,
+    /// What the rules of this evaluation have read already.
+    pub shared: Arc<Shared>,
 }
 
 /// What the organ wants done.
@@ -349,6 +352,7 @@ impl Running {
                 at: round.at,
                 query_at: round.at.minus(self.spec.query_offset),
                 rule: rule.state.spec.clone(),
+                shared: round.shared.clone(),
             }));
         }
     }
@@ -385,6 +389,7 @@ impl Running {
         }
         rule.health = health;
         round.samples += changes.samples.len() as u64;
+        round.shared.recorded(changes.samples.iter().map(|(labels, _)| labels));
         into_effects(changes, at.minus(self.spec.query_offset), effects);
         self.ask(next_serial, effects);
         if let Some(round) = self.round.take_if(|round| round.is_over()) {

@@ -3,12 +3,14 @@
 //! Invariant: of the rules that need their order at most one is asked for at a time; those that neither need nor feed
 //! another are asked for beside it, a few at a time. As Prometheus does with `concurrent-rule-eval`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_model::{METRIC_NAME, MatchOp, TimestampMs};
 use belfry_promql::syntax::ast::{ExprKind, VectorSelector};
 use belfry_promql::syntax::functions::Function;
 
+use super::shared::Shared;
 use crate::file::{Rule, RuleKind};
 
 /// Rules of one group that are asked for at a time. The driver bounds them over all groups as well.
@@ -20,6 +22,8 @@ pub(super) struct Round {
     pub at: TimestampMs,
     pub begun: TimestampMs,
     pub samples: u64,
+    /// What its rules read; gone with it.
+    pub shared: Arc<Shared>,
     /// The next rule that needs its order, and the next that does not, or rules beyond.
     ordered: usize,
     free: usize,
@@ -34,6 +38,7 @@ impl Round {
             at,
             begun,
             samples: 0,
+            shared: Arc::default(),
             ordered: 0,
             free: 0,
             flying: Vec::with_capacity(SIDE_BY_SIDE_MAX),
