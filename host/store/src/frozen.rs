@@ -19,6 +19,8 @@ use crate::store::Shared;
 const GROUPS_PER_LOCK: u32 = 16;
 /// Series looked up under one lock.
 const SERIES_PER_LOCK: usize = 10_000;
+/// Up to so many series are sorted by all their labels at once: 2 MB.
+const SERIES_SORTED: usize = 1 << 14;
 /// Samples that wait to be written in order of labels: 4 MB.
 const SAMPLES_TOGETHER: usize = 1 << 18;
 
@@ -168,26 +170,77 @@ impl Shared {
         let mut rank = vec![0u32; labels.len()];
         sorted.iter().enumerate().for_each(|(i, n)| rank[*n as usize] = i as u32);
         drop(sorted);
-        let order = frozen.ids();
-        // All series' label numbers, one after the other, and where they begin.
-        let (mut numbers, mut begins) = (Vec::new(), Vec::with_capacity(order.len() + 1));
-        for series in order.chunks(SERIES_PER_LOCK) {
-            let state = self.state.read();
-            for id in series {
-                begins.push(numbers.len() as u32);
-                numbers.extend_from_slice(state.head.index.label_numbers(*id));
+        let mut order = frozen.ids();
+        let by_labels = ByLabels { shared: self, rank };
+        by_labels.sort(&mut order, 0);
+        Some(InOrder { shared: self, frozen, labels, order })
+    }
+}
+
+/// Puts series in order of their labels, with little memory beside: where there are many, by one label after the other.
+struct ByLabels<'a> {
+    shared: &'a Shared,
+    /// Of each label, where it is in order of labels.
+    rank: Vec<u32>,
+}
+
+impl ByLabels<'_> {
+    /// Sorts series that are alike in their labels before `depth`. It calls itself once a label at most.
+    fn sort(&self, ids: &mut [u32], mut depth: usize) {
+        while ids.len() > SERIES_SORTED {
+            let mut keys = Vec::with_capacity(ids.len());
+            for part in ids.chunks(SERIES_PER_LOCK) {
+                let state = self.shared.state.read();
+                // Without a label at this depth it comes first.
+                let key = |id: &u32| state.head.index.label_numbers(*id).get(depth).map_or(0, |n| self.rank(*n) + 1);
+                keys.extend(part.iter().map(|id| u64::from(key(id)) << 32 | u64::from(*id)));
+            }
+            keys.sort_unstable();
+            ids.iter_mut().zip(&keys).for_each(|(id, key)| *id = *key as u32);
+            let alike = keys.chunk_by(|a, b| a >> 32 == b >> 32).map(<[u64]>::len);
+            let mut ends: Vec<usize> = Vec::new();
+            alike.for_each(|n| ends.push(ends.last().unwrap_or(&0) + n));
+            let is_over = keys.last().is_none_or(|key| key >> 32 == 0);
+            drop(keys);
+            depth += 1;
+            if is_over {
+                return;
+            }
+            if ends.len() == 1 {
+                continue;
+            }
+            let mut rest = ids;
+            let mut begin = 0;
+            for end in ends {
+                let (alike, others) = std::mem::take(&mut rest).split_at_mut(end - begin);
+                self.sort(alike, depth);
+                (rest, begin) = (others, end);
+            }
+            return;
+        }
+        self.sort_few(ids, depth);
+    }
+
+    fn sort_few(&self, ids: &mut [u32], depth: usize) {
+        if ids.len() < 2 {
+            return;
+        }
+        let (mut ranks, mut series) = (Vec::new(), Vec::with_capacity(ids.len()));
+        for part in ids.chunks(SERIES_PER_LOCK) {
+            let state = self.shared.state.read();
+            for id in part {
+                let begin = ranks.len();
+                let numbers = state.head.index.label_numbers(*id).get(depth..).unwrap_or_default();
+                ranks.extend(numbers.iter().map(|n| self.rank(*n)));
+                series.push((begin, ranks.len(), *id));
             }
         }
-        begins.push(numbers.len() as u32);
-        let ranks = |i: &u32| {
-            let of = begins[*i as usize] as usize..begins[*i as usize + 1] as usize;
-            numbers[of].iter().map(|n| rank.get(*n as usize).copied().unwrap_or(0))
-        };
-        let mut places: Vec<u32> = (0..order.len() as u32).collect();
-        places.sort_unstable_by(|a, b| ranks(a).cmp(ranks(b)));
-        // What only the sorting needed is gone before the block is written: a million series are 40 MB of it.
-        places.iter_mut().for_each(|p| *p = order[*p as usize]);
-        Some(InOrder { shared: self, frozen, labels, order: places })
+        series.sort_unstable_by(|a, b| ranks[a.0..a.1].cmp(&ranks[b.0..b.1]));
+        ids.iter_mut().zip(&series).for_each(|(id, (_, _, sorted))| *id = *sorted);
+    }
+
+    fn rank(&self, label: u32) -> u32 {
+        self.rank.get(label as usize).copied().unwrap_or(0)
     }
 }
 

@@ -85,6 +85,8 @@ pub struct Head {
     /// Time of the newest sample of any block; `i64::MIN` for none.
     pub(crate) blocks_max: i64,
     pub(crate) has_live: bool,
+    /// Bytes that many small pieces left free, about, since somebody asked.
+    pub(crate) freed_bytes: usize,
 }
 
 impl Head {
@@ -101,7 +103,7 @@ impl Head {
             group: ALONE,
             serial: self.next_serial,
             introduced: 0,
-            knows_blocks: false,
+            knows_blocks: self.blocks_max == i64::MIN,
             has_exemplars: false,
             unused_rounds: 0,
         };
@@ -174,6 +176,7 @@ impl Head {
         let group = self.slot(id).map_or(ALONE, |s| s.group);
         if let (Some(g), Some(s)) = (self.groups.get(group), self.slots.get_mut(id as usize)) {
             s.newest = g.rows.last().map_or(s.newest, |r| s.newest.max(r.at));
+            s.knows_blocks |= g.knows_blocks;
         }
         let inserted = self.insert_alone(id, p, window_ms, blocks);
         if let (Some(g), Some(s)) = (self.groups.get_mut(group), self.slots.get(id as usize)) {
@@ -192,6 +195,9 @@ impl Head {
         if p.at > s.newest {
             self.live_bytes += s.own.get_or_insert_default().push(p, &mut self.encoder);
             s.newest = p.at;
+            // What is newer than all blocks is newer than what they have of its series; so are the blocks that the head
+            // becomes.
+            s.knows_blocks |= p.at > self.blocks_max;
         } else if p.at < s.newest.saturating_sub(window_ms) {
             return Inserted::TooOld;
         } else {

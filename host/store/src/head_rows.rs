@@ -13,6 +13,11 @@ use crate::head::Head;
 use crate::rows::{ALONE, CROWDED_SERIES, Group, ROWS_MAX, ROWS_MAX_CROWDED, Row};
 use crate::series::Point;
 
+/// Samples that a group takes over from its series at most: 8 MB while it does.
+const GATHERED_MAX: usize = 1 << 20;
+/// What a series gives back when its group takes over its samples: at least what two pieces take.
+const ALONE_BYTES: usize = 128;
+
 impl Head {
     /// The group of a batch's series, if they are one: it may be made by this. `None` for series that come alone.
     pub fn group_of(&mut self, refs: &[SeriesRef]) -> Option<u32> {
@@ -57,9 +62,13 @@ impl Head {
 
     /// Takes a row: [`Head::takes_row`] was true for it, and there are as many values as series.
     pub fn push_row(&mut self, number: u32, at: i64, values: &[f64]) {
-        let most = if self.slots.len() > CROWDED_SERIES { ROWS_MAX_CROWDED } else { ROWS_MAX };
+        let most = self.rows_most();
+        self.gather(number, most);
         let Some(g) = self.groups.get_mut(number) else { return };
         g.newest = at;
+        // A row behind all blocks is behind what they have of each of its series. Without this the first row that comes
+        // after a block was cut would be looked up in that block, series by series.
+        g.knows_blocks |= at > self.blocks_max;
         g.rows.push(Row { at, values: values.into() });
         self.has_live = true;
         // A first slab is shorter, by another number of rows in each group. Else the rows of all would be sealed at one
@@ -68,6 +77,58 @@ impl Head {
         if g.rows.len() >= first.unwrap_or(most) {
             self.seal(number);
         }
+    }
+
+    fn rows_most(&self) -> usize {
+        if self.slots.len() > CROWDED_SERIES { ROWS_MAX_CROWDED } else { ROWS_MAX }
+    }
+
+    /// A group without samples takes over those that its series have alone, where all have had the same times: the sample
+    /// that came before they were known as a group, or what the log brought back. A stream takes 130 bytes before its
+    /// first sample.
+    fn gather(&mut self, number: u32, most: usize) {
+        let Some(g) = self.groups.get(number).filter(|g| g.is_empty()) else { return };
+        let slots = &self.slots;
+        let own = |id: u32| slots.get(id as usize)?.own.as_deref();
+        let mut last = None;
+        let mut bytes = 0;
+        for id in g.ids() {
+            let Some((max, of_series)) = own(id).and_then(|o| o.plain()) else { return };
+            if *last.get_or_insert(max) != max {
+                return;
+            }
+            bytes += of_series;
+        }
+        let columns = g.refs.len();
+        let (mut times, mut values, mut buf) = (Vec::new(), Vec::new(), SampleBuf::default());
+        for id in g.ids() {
+            buf.clear();
+            if own(id).is_none_or(|o| o.decode(TimeRange::ALL, &mut buf).is_err()) || !buf.starts.is_empty() {
+                return;
+            }
+            if values.is_empty() {
+                times.clone_from(&buf.times);
+            }
+            if times != buf.times || times.len() * columns > GATHERED_MAX {
+                return;
+            }
+            values.extend_from_slice(&buf.floats);
+        }
+        let value = |column: usize, row: usize| values.get(column * times.len() + row).copied().unwrap_or_default();
+        let row = |(row, at): (usize, &i64)| Row { at: *at, values: (0..columns).map(|c| value(c, row)).collect() };
+        let mut rows: Vec<Row> = times.iter().enumerate().map(row).collect();
+        // As many stay open as if they had come one by one, another number in each group.
+        let open = rows.split_off(times.len().saturating_sub(number as usize % most));
+        let slabs: Vec<_> = rows.chunks(most).map(|rows| Arc::new(self.sealer.seal(rows, columns))).collect();
+        let Some(g) = self.groups.get_mut(number) else { return };
+        for id in g.ids() {
+            if let Some(s) = self.slots.get_mut(id as usize) {
+                s.own = None;
+            }
+        }
+        self.live_bytes = self.live_bytes.saturating_sub(bytes) + slabs.iter().map(|s| s.memory()).sum::<usize>();
+        self.freed_bytes += columns * ALONE_BYTES + bytes;
+        (g.slabs, g.rows) = (slabs, open);
     }
 
     /// Seals a group's rows.
@@ -81,6 +142,7 @@ impl Head {
         for id in g.ids() {
             if let Some(s) = self.slots.get_mut(id as usize) {
                 s.newest = s.newest.max(newest);
+                s.knows_blocks |= g.knows_blocks;
             }
         }
     }

@@ -73,6 +73,11 @@ impl Store {
         }
         shared.rest(now);
         pending.imports_failed = shared.settle_imports(pending.imports_failed);
+        let freed = shared.state.read().head.freed_bytes;
+        if freed > 0 {
+            shared.state.write().head.freed_bytes = 0;
+            heap::give_back_after(freed as u64);
+        }
         Ok(done)
     }
 

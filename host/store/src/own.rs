@@ -61,6 +61,14 @@ impl Own {
         self.rest.as_ref().map_or(Ok(Standing::Nothing), |r| r.standing(p))
     }
 
+    /// Time of the last sample and bytes of all, where there are floats in order of time and nothing else.
+    pub fn plain(&self) -> Option<(i64, usize)> {
+        if self.rest.is_some() {
+            return None;
+        }
+        self.stream.max().map(|max| (max, self.stream.bytes()))
+    }
+
     /// Appends the samples within `range` to `into`, in order; its last time must be before them.
     pub fn decode(&self, range: TimeRange, into: &mut SampleBuf) -> Result<(), Corrupt> {
         let Some(rest) = &self.rest else { return self.stream.decode(range, into) };

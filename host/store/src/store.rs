@@ -182,6 +182,7 @@ impl Store {
         disk.sync_dir(&root).map_err(not_writable)?;
         let next_block;
         (state.blocks, next_block) = folder::open_all(&*disk, &blocks_dir, &mut recovery)?;
+        state.head.set_blocks(&state.blocks);
         let mut wal = None;
         let mut generation = 1;
         if config.backend != Backend::Memory {
@@ -191,8 +192,6 @@ impl Store {
             let sync = config.fsync != FsyncPolicy::Never;
             wal = Some(Wal::new(disk.clone(), wal_dir, replayed, generation, sync));
         }
-        let blocks = state.blocks.clone();
-        state.head.set_blocks(&blocks);
         recovery.series = state.head.len() as u64;
         for d in &recovery.damage {
             tracing::error!(file = %d.file.display(), offset = d.offset, "damaged data, the rest is readable: {}", d.what);

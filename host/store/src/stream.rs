@@ -124,6 +124,11 @@ impl Stream {
         if self.last.count > 0 { Some(self.last.at) } else { self.closed().last().map(|c| c.max) }
     }
 
+    /// What the samples take: the sum of what [`Stream::push`] yielded.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len() + self.closed().iter().map(|c| c.bytes.len()).sum::<usize>()
+    }
+
     /// How many finished chunks.
     pub fn chunks(&self) -> usize {
         self.closed().len()

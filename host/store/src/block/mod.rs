@@ -9,9 +9,11 @@ mod cut;
 pub mod folder;
 mod gone;
 mod index;
+mod output;
 mod read;
 mod scan;
 mod write;
+mod write_index;
 
 use crate::codec::{Corrupt, Reader};
 
