@@ -14,7 +14,7 @@ use belfry_model::read::ReadError;
 use belfry_model::{SampleBuf, TimeRange, TimestampMs};
 use parking_lot::Mutex;
 
-use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter, Carried, Gone, Sealed, folder};
+use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter, Carried, Gone, Sealed, Walk, folder};
 use crate::config::{Downsample, Recovery};
 use crate::downsample::{Want, downsample, merge_coarse};
 use crate::heap;
@@ -39,8 +39,6 @@ const MERGE_COARSE_BLOCKS: usize = 8;
 const SPAN_MS_MAX: i64 = 31 * 86_400_000;
 /// So many blocks that lie over each other are merged at a time.
 const OVERLAPPING_MAX: usize = 16;
-/// Indexes of blocks held in memory beyond this are given back at once.
-const INDEX_BYTES_MAX: usize = 64 << 20;
 /// An index that nobody asked for in this time is given back.
 const INDEX_REST_MS: i64 = 60_000;
 
@@ -272,10 +270,7 @@ impl Shared {
             return;
         }
         *last = now;
-        let held: usize = blocks.iter().map(|b| b.rest(false)).sum();
-        if held > INDEX_BYTES_MAX {
-            blocks.iter().for_each(|b| _ = b.rest(true));
-        }
+        blocks.iter().for_each(|b| b.rest());
     }
 }
 
@@ -296,6 +291,7 @@ impl Plan {
 impl State {
     /// Puts a block where its rank has it.
     pub(crate) fn add_block(&mut self, block: Option<Arc<Block>>) {
+        block.iter().for_each(|b| b.share(&self.room));
         self.blocks.extend(block);
         self.blocks.sort_by_key(|b| (b.meta().rank, b.id()));
         self.head.set_blocks(&self.blocks);
@@ -327,22 +323,19 @@ pub(crate) fn seal(writer: BlockWriter, outcome: io::Result<()>, meta: BlockMeta
 /// Walks the series of all parts side by side, in order of labels.
 fn merge_blocks(plan: &Plan, writer: &mut BlockWriter, stopping: &AtomicBool) -> io::Result<()> {
     let parts = &plan.parts;
-    let mut next = vec![0u32; parts.len()];
-    let read = |k: usize, i: u32| -> io::Result<Option<BlockSeries>> {
-        if i < parts[k].len() { parts[k].series(i).map(Some).map_err(io::Error::other) } else { Ok(None) }
-    };
-    let mut heads = (0..parts.len()).map(|k| read(k, 0)).collect::<io::Result<Vec<_>>>()?;
+    let mut walks = parts.iter().map(|b| b.walk()).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+    let heads = walks.iter_mut().map(Walk::next).collect::<Result<Vec<_>, _>>();
+    let mut heads = heads.map_err(io::Error::other)?;
     let (mut merged, mut coarse) = (SampleBuf::default(), SampleBuf::default());
     while let Some(labels) = heads.iter().flatten().map(|s| &s.labels).min().cloned() {
         if stopping.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let mut found: Vec<(usize, BlockSeries)> = Vec::new();
-        for (k, head) in heads.iter_mut().enumerate() {
+        for (k, (head, walk)) in heads.iter_mut().zip(&mut walks).enumerate() {
             if let Some(series) = head.take_if(|s| s.labels == labels) {
                 found.push((k, series));
-                next[k] += 1;
-                *head = read(k, next[k])?;
+                *head = walk.next().map_err(io::Error::other)?;
             }
         }
         if !plan.is_downsampling()

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use belfry_model::{Matcher, SampleBuf, TimeRange};
 
-use crate::block::{Block, Gone, Index};
+use crate::block::{Block, Gone, Index, Times};
 use crate::chunk;
 use crate::codec::Reader;
 use crate::disk::{Disk, SimDisk};
@@ -37,7 +38,7 @@ pub fn block_index(bytes: &[u8]) {
             symbols: rest[..ends[0]].to_vec(),
             series: rest[ends[0]..ends[1]].to_vec(),
             postings: rest[ends[1]..ends[2]].to_vec(),
-            times: rest[ends[2]..].to_vec(),
+            times: Arc::new(Times::new(rest[ends[2]..].to_vec())),
         };
         for i in 0..index.len().unwrap_or(0).min(100) {
             if let Ok(series) = index.series(i) {

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
 use crate::append::{self, Commit, Job};
-use crate::block::{Block, folder};
+use crate::block::{Block, Held, Room, folder};
 use crate::compact::BlockWork;
 use crate::config::{Backend, FsyncPolicy, OpenError, Recovery, StoreConfig};
 use crate::disk::{Disk, Lock, SimDisk};
@@ -125,6 +125,8 @@ pub(crate) struct State {
     pub head: Head,
     /// In the order of their ranks.
     pub blocks: Vec<Arc<Block>>,
+    /// Of the blocks' indexes.
+    pub room: Arc<Room<Held>>,
 }
 
 pub(crate) struct Shared {
@@ -182,6 +184,7 @@ impl Store {
         disk.sync_dir(&root).map_err(not_writable)?;
         let next_block;
         (state.blocks, next_block) = folder::open_all(&*disk, &blocks_dir, &mut recovery)?;
+        state.blocks.iter().for_each(|b| b.share(&state.room));
         state.head.set_blocks(&state.blocks);
         let mut wal = None;
         let mut generation = 1;

@@ -5,10 +5,12 @@
 //! Not here: when the index is read and how long it is kept (`read`).
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use belfry_model::Labels;
 use roaring::RoaringBitmap;
 
+use super::read::Times;
 use super::{BlockSeries, ChunkPlace, POSTING_BYTES, TIMES_BYTES};
 use crate::codec::{Corrupt, Reader};
 
@@ -19,7 +21,7 @@ pub struct Index {
     pub series: Vec<u8>,
     pub postings: Vec<u8>,
     /// Empty before version 2.
-    pub times: Vec<u8>,
+    pub times: Arc<Times>,
 }
 
 /// Where a column of times is.
@@ -41,7 +43,7 @@ const ONE_OFFSET: [u8; 6] = [0, 0, 16, 0, 0, 0];
 impl Index {
     /// What it takes in memory.
     pub fn bytes(&self) -> usize {
-        self.symbols.len() + self.series.len() + self.postings.len() + self.times.len()
+        self.symbols.len() + self.series.len() + self.postings.len() + self.times.bytes().len()
     }
 
     /// How many series.
@@ -65,38 +67,7 @@ impl Index {
 
     /// Reads the places of a series' chunks, which follow its labels.
     pub(super) fn chunks(&self, r: &mut Reader<'_>, series: u32, out: &mut Vec<ChunkPlace>) -> Result<(), Corrupt> {
-        let n = r.count()?;
-        out.reserve(n);
-        if self.version < super::VERSION_SHARED_TIMES {
-            read_chunks_1(r, n, series, out)
-        } else {
-            self.read_chunks(r, n, series, out)
-        }
-    }
-
-    fn read_chunks(&self, r: &mut Reader<'_>, n: usize, series: u32, out: &mut Vec<ChunkPlace>) -> Result<(), Corrupt> {
-        let (mut column, mut end) = (0i64, 0u64);
-        for _ in 0..n {
-            column = column.wrapping_add(r.ivarint()?);
-            let times = u32::try_from(column).map_err(|_| Corrupt("a number is outside its table"))?;
-            let place = self.times(times)?;
-            let offset = end.wrapping_add(r.uvarint()?);
-            let len = u32::try_from(r.uvarint()?).map_err(|_| Corrupt("a chunk is too long"))?;
-            out.push(ChunkPlace { min: place.min, max: place.max, count: place.count, offset, len, times, series });
-            end = offset.wrapping_add(4 + u64::from(len));
-        }
-        Ok(())
-    }
-
-    /// Where a column of times is.
-    pub fn times(&self, number: u32) -> Result<TimesPlace, Corrupt> {
-        let missing = Corrupt("a column of times is missing");
-        let mut r = Reader::new(&self.times);
-        let count = r.u32()?;
-        let at = (number as usize).checked_mul(TIMES_BYTES).filter(|_| number < count).ok_or(missing)?;
-        let mut r = Reader::new(r.rest().get(at..).ok_or(missing)?);
-        let (offset, len, count) = (r.u64()?, r.u32()?, r.u32()?);
-        Ok(TimesPlace { offset, len, count, min: r.u64()? as i64, max: r.u64()? as i64 })
+        read_chunks(self.version, self.times.bytes(), r, series, out)
     }
 
     /// The number of the series with these labels.
@@ -156,6 +127,43 @@ impl Index {
         }
         Ok(out)
     }
+}
+
+/// Reads the places of a series' chunks in a block of format `version` with these columns of times.
+pub(super) fn read_chunks(
+    version: u32,
+    columns: &[u8],
+    r: &mut Reader<'_>,
+    series: u32,
+    out: &mut Vec<ChunkPlace>,
+) -> Result<(), Corrupt> {
+    let n = r.count()?;
+    out.reserve(n);
+    if version < super::VERSION_SHARED_TIMES {
+        return read_chunks_1(r, n, series, out);
+    }
+    let (mut column, mut end) = (0i64, 0u64);
+    for _ in 0..n {
+        column = column.wrapping_add(r.ivarint()?);
+        let number = u32::try_from(column).map_err(|_| Corrupt("a number is outside its table"))?;
+        let place = times(columns, number)?;
+        let offset = end.wrapping_add(r.uvarint()?);
+        let len = u32::try_from(r.uvarint()?).map_err(|_| Corrupt("a chunk is too long"))?;
+        out.push(ChunkPlace { min: place.min, max: place.max, count: place.count, offset, len, times: number, series });
+        end = offset.wrapping_add(4 + u64::from(len));
+    }
+    Ok(())
+}
+
+/// Where a column of times is.
+pub(super) fn times(columns: &[u8], number: u32) -> Result<TimesPlace, Corrupt> {
+    let missing = Corrupt("a column of times is missing");
+    let mut r = Reader::new(columns);
+    let count = r.u32()?;
+    let at = (number as usize).checked_mul(TIMES_BYTES).filter(|_| number < count).ok_or(missing)?;
+    let mut r = Reader::new(r.rest().get(at..).ok_or(missing)?);
+    let (offset, len, count) = (r.u64()?, r.u32()?, r.u32()?);
+    Ok(TimesPlace { offset, len, count, min: r.u64()? as i64, max: r.u64()? as i64 })
 }
 
 /// As version 1 had it: each chunk says its own times.

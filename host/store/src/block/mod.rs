@@ -11,7 +11,9 @@ mod gone;
 mod index;
 mod output;
 mod read;
+mod room;
 mod scan;
+mod walk;
 mod write;
 mod write_index;
 
@@ -19,7 +21,9 @@ use crate::codec::{Corrupt, Reader};
 
 pub use gone::Gone;
 pub use index::Index;
-pub use read::{Block, BlockError, BlockSeries, Carried, ScanError};
+pub use read::{Block, BlockError, BlockSeries, Carried, Held, ScanError, Times};
+pub use room::Room;
+pub use walk::Walk;
 pub use write::{BlockWriter, Sealed};
 
 /// Of finished blocks.

@@ -78,7 +78,9 @@ impl OpenSection<'_> {
         self.put(&n.to_le_bytes())
     }
 
-    pub fn end(self) -> Section {
-        Section { offset: self.begin, len: self.to.offset - self.begin, crc: self.crc.finalize() }
+    /// The file has it when this returns.
+    pub fn end(self) -> io::Result<Section> {
+        self.to.flush()?;
+        Ok(Section { offset: self.begin, len: self.to.offset - self.begin, crc: self.crc.finalize() })
     }
 }

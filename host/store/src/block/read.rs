@@ -12,8 +12,10 @@ use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
 use super::gone::Gone;
-use super::index::Index;
+use super::index::{self, Index};
+use super::room::{Place, Room};
 use super::scan::Scan;
+use super::walk::{self, Walk};
 use super::{
     BlockMeta, CHUNK_CARRIED_MIN, ChunkPlace, Footer, GONE, HEADER_BYTES, MAGIC, Section, TAIL_BYTES, VERSION,
     VERSION_COARSE, VERSION_SHARED_TIMES, coarse,
@@ -36,7 +38,11 @@ pub struct Block {
     file: Arc<dyn DiskRead>,
     version: u32,
     footer: Footer,
-    held: RwLock<Option<Arc<Held>>>,
+    held: Place<Held>,
+    /// While the index is read.
+    reading: Mutex<()>,
+    room: OnceLock<Arc<Room<Held>>>,
+    times: RwLock<Option<Arc<Times>>>,
     /// Has the index been asked for since [`Block::rest`]?
     used: AtomicBool,
     gone: RwLock<Arc<Gone>>,
@@ -45,9 +51,27 @@ pub struct Block {
 }
 
 /// What is kept in memory while the block is read.
-struct Held {
+pub struct Held {
     index: Index,
-    times: [Mutex<Option<Column>>; TIMES_KEPT],
+}
+
+/// The columns of times of a block.
+pub struct Times {
+    /// The section of the index.
+    bytes: Vec<u8>,
+    decoded: [Mutex<Option<Column>>; TIMES_KEPT],
+}
+
+impl Times {
+    /// Of this section.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, decoded: [const { Mutex::new(None) }; TIMES_KEPT] }
+    }
+
+    /// The section of the index.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// The times and the bytes of a chunk.
@@ -81,7 +105,7 @@ pub enum BlockError {
 
 /// Why a part of a block cannot be read.
 #[derive(Debug, thiserror::Error)]
-enum PartError {
+pub(super) enum PartError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("{0}")]
@@ -154,11 +178,20 @@ impl Block {
             file,
             version,
             footer,
-            held: RwLock::new(None),
+            held: Place::default(),
+            reading: Mutex::default(),
+            room: OnceLock::new(),
+            times: RwLock::new(None),
             used: AtomicBool::new(false),
             gone: RwLock::new(Arc::new(gone)),
             damage: OnceLock::new(),
         })
+    }
+
+    /// Shares `room` for indexes with others from now on.
+    pub fn share(&self, room: &Arc<Room<Held>>) {
+        // The first one stays.
+        let _ = self.room.set(room.clone());
     }
 
     /// Its number: later blocks have higher ones.
@@ -191,11 +224,14 @@ impl Block {
         self.held().ok().and_then(|h| h.index.len().ok()).unwrap_or(0)
     }
 
-    /// The first damage that was met, after a look at the index.
+    /// The first damage that was met, after a look at the whole index, which is not held for it.
     pub fn damage(&self) -> Option<&str> {
-        if self.damage.get().is_none() {
-            // What it meets it notes.
-            let _ = self.held();
+        if self.damage.get().is_none() && self.held.read().is_none() {
+            let f = &self.footer;
+            let mut sections = [f.symbols, f.series, f.postings, f.times].into_iter();
+            if let Err(e) = sections.try_for_each(|s| walk::check(&*self.file, s, |_| {})) {
+                self.note(format!("{}: {e}", self.path.display()));
+            }
         }
         self.noticed()
     }
@@ -215,14 +251,12 @@ impl Block {
         *self.gone.write() = Arc::new(gone);
     }
 
-    /// Gives back the index's memory when nobody has asked for it since the last call, or at once. Yields the bytes
-    /// that stay held.
-    pub fn rest(&self, at_once: bool) -> usize {
-        let mut held = self.held.write();
-        if !self.used.swap(false, Relaxed) || at_once {
-            *held = None;
+    /// Gives back the index's memory when nobody has asked for it since the last call.
+    pub fn rest(&self) {
+        if !self.used.swap(false, Relaxed) {
+            *self.held.write() = None;
+            *self.times.write() = None;
         }
-        held.as_ref().map_or(0, |h| h.index.bytes())
     }
 
     /// The series with this number, below [`Block::len`]. Chunks of which everything was deleted are left out.
@@ -386,14 +420,14 @@ impl Block {
 
     /// A column of times, decoded once for as long as it is kept.
     fn times(&self, number: u32, bytes: &mut Vec<u8>) -> Result<Arc<[i64]>, PartError> {
-        let held = self.try_held()?;
-        let slot = &held.times[number as usize % TIMES_KEPT];
+        let table = self.times_table()?;
+        let slot = &table.decoded[number as usize % TIMES_KEPT];
         if let Some((kept, times)) = &*slot.lock()
             && *kept == number
         {
             return Ok(times.clone());
         }
-        let place = held.index.times(number)?;
+        let place = index::times(&table.bytes, number)?;
         let n = place.count as usize;
         if n == 0 || n > chunk::CHUNK_SAMPLES_MAX {
             return Err(Corrupt("a chunk's sample count is out of range").into());
@@ -423,11 +457,16 @@ impl Block {
     }
 
     fn held(&self) -> Result<Arc<Held>, ReadError> {
-        self.try_held().map_err(|e| self.note(format!("{}: {e}", self.path.display())))
+        self.try_held().map_err(|e| self.failed(&e))
     }
 
     fn try_held(&self) -> Result<Arc<Held>, PartError> {
         self.used.store(true, Relaxed);
+        if let Some(held) = &*self.held.read() {
+            return Ok(held.clone());
+        }
+        // Two that want it at one time read it once.
+        let _reading = self.reading.lock();
         if let Some(held) = &*self.held.read() {
             return Ok(held.clone());
         }
@@ -437,19 +476,47 @@ impl Block {
             symbols: self.section(f.symbols)?,
             series: self.section(f.series)?,
             postings: self.section(f.postings)?,
-            times: self.section(f.times)?,
+            times: self.times_table()?,
         };
         index.len()?;
-        let held = Arc::new(Held { index, times: [const { Mutex::new(None) }; TIMES_KEPT] });
+        let held = Arc::new(Held { index });
         *self.held.write() = Some(held.clone());
+        if let Some(room) = self.room.get() {
+            room.enter(&self.held, held.index.bytes());
+        }
         Ok(held)
     }
 
-    /// The bytes of a section of the index.
-    fn section(&self, s: Section) -> Result<Vec<u8>, PartError> {
-        if s.offset.checked_add(s.len).is_none_or(|end| end > self.file.size()) {
-            return Err(Corrupt("the index stands outside the file").into());
+    /// The columns of times, read when they are first needed. A reader of chunks needs nothing else of the index.
+    pub(super) fn times_table(&self) -> Result<Arc<Times>, PartError> {
+        if let Some(times) = &*self.times.read() {
+            return Ok(times.clone());
         }
+        let times = Arc::new(Times::new(self.section(self.footer.times)?));
+        *self.times.write() = Some(times.clone());
+        Ok(times)
+    }
+
+    pub(super) fn sections(&self) -> &Footer {
+        &self.footer
+    }
+
+    pub(super) fn file(&self) -> &dyn DiskRead {
+        &*self.file
+    }
+
+    pub(super) fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// All series in order, without holding the index.
+    pub fn walk(&self) -> Result<Walk<'_>, ReadError> {
+        Walk::new(self).map_err(|e| self.failed(&e))
+    }
+
+    /// The bytes of a section of the index.
+    pub(super) fn section(&self, s: Section) -> Result<Vec<u8>, PartError> {
+        walk::inside(&*self.file, s)?;
         let mut bytes = vec![0; s.len as usize];
         self.file.read_at(s.offset, &mut bytes)?;
         if crc32fast::hash(&bytes) != s.crc {
@@ -459,6 +526,10 @@ impl Block {
     }
 
     fn damaged(&self, e: Corrupt) -> ReadError {
+        self.note(format!("{}: {e}", self.path.display()))
+    }
+
+    pub(super) fn failed(&self, e: &PartError) -> ReadError {
         self.note(format!("{}: {e}", self.path.display()))
     }
 

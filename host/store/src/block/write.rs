@@ -177,7 +177,7 @@ impl BlockWriter {
         let mut times = self.out.section();
         times.put_u32(self.times.count)?;
         times.put(&self.times.bytes)?;
-        let times = times.end();
+        let times = times.end()?;
         let rank = if meta.rank == 0 { self.id } else { meta.rank };
         let footer = Footer {
             symbols: sections.symbols,

@@ -111,7 +111,7 @@ impl SeriesList {
         section.put_u32(small(order.len())?)?;
         postings.iter().try_for_each(|part| section.put(&part.keys))?;
         postings.iter().try_for_each(|part| section.put(&part.bitmaps))?;
-        Ok(Sections { symbols, series, postings: section.end() })
+        Ok(Sections { symbols, series, postings: section.end()? })
     }
 
     /// The postings of the labels in `order`, in parts.
@@ -267,7 +267,7 @@ fn table<T, I: Iterator<Item = T>>(
         put_if(&mut section, &mut scratch, ENTRIES_BYTES)?;
     }
     put_if(&mut section, &mut scratch, 0)?;
-    Ok(section.end())
+    section.end()
 }
 
 /// Hands on what waits when it is as much as that.
