@@ -51,6 +51,8 @@ mod head_rows;
 mod heap;
 mod index;
 mod known;
+#[cfg(test)]
+mod lean_tests;
 mod lists;
 mod maintain;
 mod newest;

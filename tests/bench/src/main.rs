@@ -81,7 +81,7 @@ struct Parts {
     /// Bytes on disk after compaction, and what decoding costs.
     #[arg(long)]
     disk: bool,
-    /// Resident memory at 100k and at 1M series.
+    /// Resident memory at 100k and at 1M series, and while the head becomes a block.
     #[arg(long)]
     memory: bool,
     /// Belfry's cost of a sample at 10k, 100k, 300k and 1M series.
@@ -138,6 +138,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             write::compare(&servers, write::LARGE, false, &mut board)?;
         }
         memory::compare(&servers, &mut board)?;
+        memory::through_a_block(&server::Server::belfry(&arguments.belfry), &mut board)?;
     }
     if all || parts.disk {
         disk::compare(&servers, &mut board)?;

@@ -259,6 +259,12 @@ impl Block {
         }
     }
 
+    /// Is the index in memory?
+    #[cfg(test)]
+    pub fn is_held(&self) -> bool {
+        self.held.read().is_some()
+    }
+
     /// The series with this number, below [`Block::len`]. Chunks of which everything was deleted are left out.
     pub fn series(&self, i: u32) -> Result<BlockSeries, ReadError> {
         let mut series = self.held()?.index.series(i).map_err(|e| self.damaged(e))?;

@@ -106,7 +106,7 @@ impl SeriesList {
         )?;
         let mut order: Vec<u32> = (0..self.names.labels.len() as u32).collect();
         order.sort_unstable_by_key(|l| of(*l));
-        let postings = self.postings(&order, of)?;
+        let postings = self.postings(&order, of, MEMBERS_TOGETHER)?;
         let mut section = out.section();
         section.put_u32(small(order.len())?)?;
         postings.iter().try_for_each(|part| section.put(&part.keys))?;
@@ -114,8 +114,13 @@ impl SeriesList {
         Ok(Sections { symbols, series, postings: section.end()? })
     }
 
-    /// The postings of the labels in `order`, in parts.
-    fn postings(&self, order: &[u32], of: impl Fn(u32) -> (u32, u32)) -> io::Result<Vec<PostingsPart>> {
+    /// The postings of the labels in `order`, in parts of `together` members or of one label.
+    fn postings(
+        &self,
+        order: &[u32],
+        of: impl Fn(u32) -> (u32, u32),
+        together: usize,
+    ) -> io::Result<Vec<PostingsPart>> {
         let counts = self.counts();
         let mut parts = Vec::new();
         let mut place = vec![NOWHERE; counts.len()];
@@ -125,7 +130,7 @@ impl SeriesList {
             // The labels of this part, and where the members of each begin.
             let (mut to, mut total) = (from, 0);
             while let Some(label) = order.get(to)
-                && (to == from || total + counts[*label as usize] as usize <= MEMBERS_TOGETHER)
+                && (to == from || total + counts[*label as usize] as usize <= together)
             {
                 place[*label as usize] = total as u32;
                 total += counts[*label as usize] as usize;
@@ -277,4 +282,37 @@ fn put_if(section: &mut OpenSection<'_>, waiting: &mut Vec<u8>, at_least: usize)
         waiting.clear();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_postings_and_pieces_of_series_are_one_whole() {
+        let mut list = SeriesList::default();
+        let mut entry = Vec::new();
+        let labels = |i: u32| Labels::from_pairs([("a", (i % 7).to_string()), ("b", i.to_string()), ("c", "x".into())]);
+        // Some megabytes.
+        for i in 0..40_000u32 {
+            entry.clear();
+            list.put_labels(&labels(i), &mut entry);
+            entry.extend_from_slice(&[i as u8; 40]);
+            list.add(&entry);
+        }
+        assert!(list.pieces.len() > 1 && list.pieces.iter().all(|p| p.len() <= PIECE_BYTES));
+        assert_eq!(list.entries().count(), 40_000);
+        assert!(list.entries().zip(0u32..).all(|(e, i)| e.ends_with(&[i as u8; 40])));
+        let order: Vec<u32> = (0..list.names.labels.len() as u32).collect();
+        let of = |label: u32| list.names.labels[label as usize];
+        let whole = |together: usize| {
+            let parts = list.postings(&order, of, together).unwrap();
+            let all = |of: fn(&PostingsPart) -> &Vec<u8>| parts.iter().flat_map(of).copied().collect::<Vec<u8>>();
+            (parts.len(), all(|p| &p.keys), all(|p| &p.bitmaps))
+        };
+        let (one, keys, bitmaps) = whole(usize::MAX);
+        let (many, keys_of_many, bitmaps_of_many) = whole(30_000);
+        assert_eq!((one, keys.len()), (1, order.len() * 16));
+        assert!(many > 3 && keys == keys_of_many && bitmaps == bitmaps_of_many);
+    }
 }
