@@ -15,10 +15,13 @@ pub const INDEX_BYTES_MAX: usize = 64 << 20;
 /// Where a block holds its index.
 pub type Place<T> = Arc<RwLock<Option<Arc<T>>>>;
 
+/// A place that may be gone, and the bytes of what it holds.
+type Entry<T> = (Weak<RwLock<Option<Arc<T>>>>, usize);
+
 /// See the module.
 pub struct Room<T> {
     /// The one that was read first is in front.
-    held: Mutex<VecDeque<(Weak<RwLock<Option<Arc<T>>>>, usize)>>,
+    held: Mutex<VecDeque<Entry<T>>>,
 }
 
 impl<T> Default for Room<T> {
