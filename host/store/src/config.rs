@@ -67,7 +67,7 @@ pub struct StoreConfig {
     pub wal_bytes_max: u64,
 }
 
-/// Default for [`StoreConfig::series_max`]: about 500 MB of memory.
+/// Default for [`StoreConfig::series_max`]: about 400 MB of memory.
 pub const SERIES_MAX_DEFAULT: u64 = 1_000_000;
 /// Default for [`StoreConfig::block_span`]: at 10 s, 180 samples a series wait in memory.
 pub const BLOCK_SPAN_DEFAULT: Duration = Duration::from_secs(30 * 60);
