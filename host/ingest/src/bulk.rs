@@ -91,6 +91,11 @@ impl Ingest {
         outcome
     }
 
+    /// To be called before the thread that collected waits for anything: writes what it brought.
+    pub fn write_out(&self) {
+        self.writer.write_out();
+    }
+
     fn count_batch(&self, producer: &str, samples: u64, newest: TimestampMs, outcome: &Result<Appended, AppendError>) {
         if let Some(entry) = lock(&self.producers).get_mut(producer) {
             match outcome {

@@ -105,11 +105,15 @@ pub trait Writer: Send + Sync {
     /// Writes a batch. `Ok` means that `write()` has returned for it (and `fsync`, under that policy).
     async fn append(&self, batch: Batch) -> Result<Appended, WriteError>;
 
-    /// The same at once, on this thread, for what Belfry collected itself and nobody outside was promised: an `fsync` may
-    /// be as much as a second away. `None` when it would have to wait, or never can: then [`Writer::append`] it.
+    /// The same at once, on this thread, for what Belfry collected itself and nobody outside was promised: after `Ok` it
+    /// can be read, `write()` comes with [`Writer::write_out`], and an `fsync` may be as much as a second away. `None` when
+    /// it would have to wait, or never can: then [`Writer::append`] it.
     fn append_now(&self, _batch: &Batch) -> Option<Result<Appended, WriteError>> {
         None
     }
+
+    /// Writes what [`Writer::append_now`] left to be written. To be called before the thread waits for anything.
+    fn write_out(&self) {}
 
     /// Remembers what a metric is.
     fn declare(&self, metadata: MetricMetadata);

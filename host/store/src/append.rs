@@ -1,9 +1,10 @@
 //! Committing batches: one thread takes them from a bounded queue, applies as many as wait, writes them in one go, and
 //! only then answers. What Belfry collected itself is committed by the thread that has it, when nothing stands in its
-//! way: waking another thread and being woken by it costs more than the commit.
+//! way: waking another thread and being woken by it costs more than the commit. It is written when that thread is done.
 //!
 //! Invariant: an answer `Ok` means that `write()` has returned for the batch, and `fsync` under
-//! [`FsyncPolicy::Always`]; batches are committed in the order in which they were queued, and none overtakes a queue.
+//! [`FsyncPolicy::Always`], but for [`Writer::append_now`]; batches are committed in the order in which they were
+//! queued, and none overtakes a queue; nothing is written before what was committed before it.
 //! Not here: which samples are acceptable (`head`), how a record looks (`record`).
 
 use std::io;
@@ -23,6 +24,8 @@ use crate::wal::Wal;
 
 /// Batches awaiting the writer thread: about a second at a thousand a second. Beyond that producers wait.
 pub const QUEUE_BATCHES_MAX: usize = 1024;
+/// What may wait in memory for [`Writer::write_out`].
+const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
 /// Batches written with one `write()`: bounds what one slow write holds up.
 pub const GROUP_BATCHES_MAX: usize = 128;
 /// A record of this size is ended, even within a batch, so that reading it back needs no more memory than this.
@@ -49,12 +52,14 @@ pub(crate) struct Commit {
     pub epoch: u64,
     /// The head must be written to a block: part of the log may not be durable.
     pub flush_soon: bool,
+    /// The last write failed: nothing more is taken until what it had is written.
+    stuck: bool,
     pub builder: RecordBuilder,
 }
 
 impl Commit {
     pub fn new(wal: Option<Wal>, generation: u64) -> Self {
-        Self { wal, generation, epoch: 1, flush_soon: false, builder: RecordBuilder::default() }
+        Self { wal, generation, epoch: 1, flush_soon: false, stuck: false, builder: RecordBuilder::default() }
     }
 
     /// Ends the record being built and queues it for [`Commit::write`].
@@ -68,7 +73,11 @@ impl Commit {
 
     /// Writes what is queued.
     pub fn write(&mut self) -> io::Result<()> {
-        self.wal.as_mut().map_or(Ok(()), Wal::write)
+        let outcome = self.wal.as_mut().map_or(Ok(()), Wal::write);
+        self.stuck = outcome.is_err();
+        // A segment's last sync may have failed: then only a block is sure to have everything.
+        self.flush_soon |= outcome.as_ref().is_err_and(|e| !is_full(e));
+        outcome
     }
 
     /// After a failed `fsync` nobody knows what the disk has: the segment is left, and a block with everything is
@@ -98,29 +107,12 @@ pub(crate) fn run(shared: &Shared, mut queue: mpsc::Receiver<Job>) {
 fn commit(shared: &Shared, jobs: Vec<Job>) {
     let mut commit = shared.commit.lock();
     let mut done = Vec::with_capacity(jobs.len());
-    let outcome = write_group(shared, &mut commit, |commit| {
-        done.extend(jobs.iter().map(|job| apply(shared, commit, &mut shared.state.write(), &job.batch)));
-    });
-    drop(commit);
-    shared.owe_sync();
-    shared.note("the write-ahead log", &outcome);
-    for (i, job) in jobs.into_iter().enumerate() {
-        let answer = answer(&outcome, done.get(i).copied().unwrap_or_default());
-        // Nobody waits any more: the batch is written all the same.
-        let _ = job.reply.send(answer);
-    }
-}
-
-/// Applies and writes what `fill` brings, and syncs it under [`FsyncPolicy::Always`].
-fn write_group(shared: &Shared, commit: &mut Commit, fill: impl FnOnce(&mut Commit)) -> io::Result<()> {
     // What an earlier group could not write comes first: until it is written nothing new is taken.
-    let mut outcome = commit.write();
+    let mut outcome = if commit.stuck { commit.write() } else { Ok(()) };
     if outcome.is_ok() {
-        fill(commit);
+        done.extend(jobs.iter().map(|job| apply(shared, &mut commit, &mut shared.state.write(), &job.batch)));
         outcome = commit.write();
     }
-    // A segment's last sync may have failed: then only a block is sure to have everything.
-    commit.flush_soon |= outcome.as_ref().is_err_and(|e| !is_full(e));
     if outcome.is_ok() {
         shared.dirty.store(true, Ordering::Release);
         if shared.config.fsync == FsyncPolicy::Always {
@@ -131,8 +123,15 @@ fn write_group(shared: &Shared, commit: &mut Commit, fill: impl FnOnce(&mut Comm
             }
         }
     }
-    shared.note_wal(commit);
-    outcome
+    shared.note_wal(&commit);
+    drop(commit);
+    shared.owe_sync();
+    shared.note("the write-ahead log", &outcome);
+    for (i, job) in jobs.into_iter().enumerate() {
+        let answer = answer(&outcome, done.get(i).copied().unwrap_or_default());
+        // Nobody waits any more: the batch is written all the same.
+        let _ = job.reply.send(answer);
+    }
 }
 
 fn answer(outcome: &io::Result<()>, done: Appended) -> Result<Appended, WriteError> {
@@ -324,13 +323,37 @@ impl Writer for Store {
         }
         let mut commit = self.shared.commit.try_lock()?;
         let mut state = self.shared.state.try_write()?;
+        let mut outcome = if commit.stuck { commit.write() } else { Ok(()) };
         let mut done = Appended::default();
-        let outcome = write_group(&self.shared, &mut commit, |commit| {
-            done = apply(&self.shared, commit, &mut state, batch);
-        });
-        drop((state, commit));
-        self.shared.note("the write-ahead log", &outcome);
+        if outcome.is_ok() {
+            done = apply(&self.shared, &mut commit, &mut state, batch);
+            drop(state);
+            self.shared.unwritten.store(true, Ordering::Release);
+            self.shared.dirty.store(true, Ordering::Release);
+            if commit.wal.as_ref().is_some_and(|wal| wal.pending_bytes() > UNWRITTEN_BYTES_MAX) {
+                outcome = commit.write();
+            }
+        }
+        drop(commit);
+        if outcome.is_err() {
+            self.shared.note("the write-ahead log", &outcome);
+        }
         Some(answer(&outcome, done))
+    }
+
+    fn write_out(&self) {
+        if !self.shared.unwritten.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let Some(mut commit) = self.shared.commit.try_lock() else {
+            // Whoever has it writes it out, or the next one does.
+            self.shared.unwritten.store(true, Ordering::Release);
+            return;
+        };
+        let outcome = commit.write();
+        self.shared.note_wal(&commit);
+        drop(commit);
+        self.shared.note("the write-ahead log", &outcome);
     }
 
     fn declare(&self, metadata: MetricMetadata) {

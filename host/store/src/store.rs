@@ -142,7 +142,9 @@ pub(crate) struct Shared {
     pub clock: OnceLock<Arc<dyn Clock>>,
     /// Something was written that is not synced yet.
     pub dirty: AtomicBool,
-    /// Some of it somebody was told of.
+    /// Something was committed that is not written yet.
+    pub unwritten: AtomicBool,
+    /// Some of what is not synced somebody was told of.
     owes_sync: AtomicBool,
     /// Waits for that.
     syncer: OnceLock<Thread>,
@@ -211,6 +213,7 @@ impl Store {
             health: Mutex::default(),
             clock: OnceLock::new(),
             dirty: AtomicBool::new(false),
+            unwritten: AtomicBool::new(false),
             owes_sync: AtomicBool::new(false),
             syncer: OnceLock::new(),
             next_block: AtomicU64::new(next_block),
@@ -386,7 +389,15 @@ impl Shared {
         if !self.dirty.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
-        let file = self.commit.lock().wal.as_ref().and_then(Wal::current);
+        let (written, file) = {
+            let mut commit = self.commit.lock();
+            (commit.write(), commit.wal.as_ref().and_then(Wal::current))
+        };
+        if written.is_err() {
+            self.dirty.store(true, Ordering::Release);
+            self.note("the write-ahead log", &written);
+            return written;
+        }
         // Without the lock: appends go on while the disk works. A segment that ends meanwhile is synced by its end.
         let outcome = file.map_or(Ok(()), |f| f.sync());
         if outcome.is_err() {

@@ -78,6 +78,11 @@ impl Wal {
         self.pending.extend_from_slice(payload);
     }
 
+    /// Bytes that were pushed and are not written.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Writes what was pushed, in one go. After an error all of it stays pending and nothing of it is in the file.
     pub fn write(&mut self) -> io::Result<()> {
         if self.pending.is_empty() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use belfry_model::{Appended, Batch, TimestampMs, WriteError, Writer};
 use belfry_store::disk::SimDisk;
-use belfry_store::{FsyncPolicy, Store, StoreConfig};
+use belfry_store::{FsyncPolicy, Health, Store, StoreConfig};
 use common::*;
 
 fn open_with(disk: &SimDisk, fsync: FsyncPolicy) -> Arc<Store> {
@@ -35,6 +35,42 @@ fn what_is_appended_at_once_survives_a_kill_and_is_no_different_from_what_was_qu
     assert_eq!(points(&store, "a").len(), 40);
     let restarted = open_with(&disk.killed(), FsyncPolicy::Interval);
     assert_eq!(points(&restarted, "a"), points(&store, "a"));
+}
+
+#[test]
+fn what_is_written_out_survives_a_kill() {
+    let disk = SimDisk::default();
+    let store = open_with(&disk, FsyncPolicy::Interval);
+    for name in ["a", "b"] {
+        assert!(store.append_now(&batch(&store, name, T0)).is_some_and(|done| done.is_ok()));
+        assert_eq!(points(&store, name).len(), 1, "it can be read before it is written");
+    }
+    let before = disk.operations();
+    store.write_out();
+    assert_eq!(disk.operations(), before + 3, "a segment is begun, and one write has both");
+    store.write_out();
+    assert_eq!(disk.operations(), before + 3, "nothing is left to write");
+    let restarted = open_with(&disk.killed(), FsyncPolicy::Interval);
+    assert_eq!((points(&restarted, "a").len(), points(&restarted, "b").len()), (1, 1));
+}
+
+#[test]
+fn nothing_more_is_taken_until_what_could_not_be_written_is() {
+    let disk = SimDisk::default();
+    let store = open_with(&disk, FsyncPolicy::Interval);
+    put(&store, "a", T0, 1.0).unwrap();
+    disk.set_capacity(Some(disk.used()));
+    assert!(store.append_now(&batch(&store, "a", T0 + 1)).is_some_and(|done| done.is_ok()));
+    store.write_out();
+    assert!(matches!(store.health(), Health::DiskFull(_)));
+    let refused = store.append_now(&batch(&store, "a", T0 + 2));
+    assert!(matches!(refused, Some(Err(WriteError::DiskFull(_)))), "{refused:?}");
+    disk.set_capacity(None);
+    assert!(store.append_now(&batch(&store, "a", T0 + 3)).is_some_and(|done| done.is_ok()));
+    store.write_out();
+    assert_eq!(store.health(), Health::Ok);
+    let restarted = open_with(&disk.killed(), FsyncPolicy::Interval);
+    assert_eq!(points(&restarted, "a").len(), 3);
 }
 
 #[test]

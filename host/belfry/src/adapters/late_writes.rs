@@ -36,6 +36,10 @@ impl Writer for LateWrites {
         Some(appended)
     }
 
+    fn write_out(&self) {
+        self.writer.write_out();
+    }
+
     fn declare(&self, metadata: MetricMetadata) {
         self.writer.declare(metadata);
     }

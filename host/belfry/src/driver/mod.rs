@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use belfry_model::{Clock, Organ};
+use belfry_model::{Clock, Organ, TimestampMs};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -73,6 +73,12 @@ pub trait Perform<E>: Send + Sync {
     async fn perform(&self, effect: E);
 }
 
+/// At most [`SLEEP_MAX`], and for all who look at the clock the same: they share one wake-up.
+fn until_second(now: TimestampMs) -> Duration {
+    let second = SLEEP_MAX.as_millis() as i64;
+    Duration::from_millis((second - now.0.rem_euclid(second)).unsigned_abs())
+}
+
 /// Steps `organ` until `stop`; inputs that have come by then are still given to it.
 pub async fn drive<O>(
     organ: Arc<Mutex<O>>,
@@ -88,7 +94,8 @@ pub async fn drive<O>(
     let mut batch = Vec::new();
     loop {
         let due = organ.lock().next_due();
-        let pause = due.map_or(SLEEP_MAX, |t| t.since(clock.now()).min(SLEEP_MAX));
+        let now = clock.now();
+        let pause = due.map_or(SLEEP_MAX, |t| t.since(now)).min(until_second(now));
         let stopping = tokio::select! {
             biased;
             () = stop.cancelled() => true,

@@ -76,10 +76,11 @@ type Left = BTreeMap<u64, Scraper>;
 impl Scraping {
     /// Nothing is scraped yet.
     pub fn new(ingest: Arc<Ingest>, clock: Arc<dyn Clock>, changes: Changes) -> Self {
-        let shared = Shared { ingest, clock, changes };
+        let shared = Shared { ingest: ingest.clone(), clock, changes };
         Self {
             shared,
-            thread: ScrapeThread::new(),
+            // One write for all targets whose answers were there.
+            thread: ScrapeThread::new(move || ingest.write_out()),
             jobs: tokio::sync::Mutex::default(),
             status: Statuses::default(),
             targets: Mutex::default(),
@@ -364,7 +365,11 @@ impl TargetWork {
             let long = self.body.capacity() > LONG_BYTES;
             let done = if long {
                 let (stop, stamp) = (stop.clone(), pace.stamp(due, now));
-                let round = async move { self.round(now, stamp, pin!(stop.cancelled_owned())).await };
+                let round = async move {
+                    let done = self.round(now, stamp, pin!(stop.cancelled_owned())).await;
+                    done.0.shared.ingest.write_out();
+                    done
+                };
                 beside(&reactor, round).await
             } else {
                 Some(self.round(now, pace.stamp(due, now), stopped.as_mut()).await)

@@ -1,8 +1,8 @@
 //! When a target is scraped: each at a fixed place within its interval, so that targets do not come all at once, and the
 //! same place after a restart.
 //!
-//! Places are a [`SLOT`] apart: targets that share one are scraped one after the other on warm caches, with one wake-up
-//! of each thread and one write to the log for all of them.
+//! Places are a [`SLOT`] apart: targets that share one are scraped one after the other on warm caches, with few wake-ups
+//! and writes to the log for all of them.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use belfry_model::TimestampMs;
 /// A due time and a start this close are one: then the sample gets the due time, which compresses better.
 const LATE_MAX: Duration = Duration::from_millis(2);
 
-/// Between two places: a tenth of the shortest usual interval.
-const SLOT: Duration = Duration::from_millis(100);
+/// Between two places: a fifth of the shortest usual interval.
+const SLOT: Duration = Duration::from_millis(200);
 /// An interval has so many places at least.
-const SLOTS_MIN: i64 = 10;
+const SLOTS_MIN: i64 = 5;
 
 /// The rhythm of one target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ mod tests {
             assert!(all.iter().all(|t| t % slot == 0), "{ms} ms: {all:?}");
             all.len()
         };
-        assert_eq!((places(1_000, 100), places(10_000, 100), places(500, 50), places(7, 1)), (10, 100, 10, 7));
+        assert_eq!((places(1_000, 200), places(10_000, 200), places(500, 100), places(7, 1)), (5, 50, 5, 7));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! Not here: long work; what takes more than a moment goes to the program's own reactor (`beside`).
 
 use std::future::Future;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinHandle;
@@ -16,19 +16,22 @@ use tokio_util::sync::CancellationToken;
 
 /// Where scraping happens.
 pub struct ScrapeThread {
+    before_rest: Arc<dyn Fn() + Send + Sync>,
     reactor: OnceLock<Handle>,
     stop: CancellationToken,
 }
 
 impl ScrapeThread {
-    /// No thread yet.
-    pub fn new() -> Self {
-        Self { reactor: OnceLock::new(), stop: CancellationToken::new() }
+    /// No thread yet. It does `before_rest` whenever nothing is left to do.
+    pub fn new(before_rest: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { before_rest: Arc::new(before_rest), reactor: OnceLock::new(), stop: CancellationToken::new() }
     }
 
     /// Runs a job's task. Called on the program's own reactor.
     pub fn spawn<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        self.reactor.get_or_init(|| begin(&self.stop).unwrap_or_else(Handle::current)).spawn(task)
+        self.reactor
+            .get_or_init(|| begin(&self.stop, self.before_rest.clone()).unwrap_or_else(Handle::current))
+            .spawn(task)
     }
 }
 
@@ -38,13 +41,14 @@ impl Drop for ScrapeThread {
     }
 }
 
-fn begin(stop: &CancellationToken) -> Option<Handle> {
+fn begin(stop: &CancellationToken, before_rest: Arc<dyn Fn() + Send + Sync>) -> Option<Handle> {
     let stop = stop.clone();
-    let begun = Builder::new_current_thread().enable_all().build().and_then(|reactor| {
-        let handle = reactor.handle().clone();
-        let thread = std::thread::Builder::new().name("scrape".to_owned());
-        thread.spawn(move || reactor.block_on(stop.cancelled())).map(|_| handle)
-    });
+    let begun =
+        Builder::new_current_thread().enable_all().on_thread_park(move || before_rest()).build().and_then(|reactor| {
+            let handle = reactor.handle().clone();
+            let thread = std::thread::Builder::new().name("scrape".to_owned());
+            thread.spawn(move || reactor.block_on(stop.cancelled())).map(|_| handle)
+        });
     match begun {
         Ok(handle) => Some(handle),
         Err(error) => {
