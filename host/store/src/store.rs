@@ -394,9 +394,9 @@ impl Shared {
             (commit.write(), commit.wal.as_ref().and_then(Wal::current))
         };
         if written.is_err() {
+            // It stays where it is, and the health says so; what was written before is synced all the same.
             self.dirty.store(true, Ordering::Release);
             self.note("the write-ahead log", &written);
-            return written;
         }
         // Without the lock: appends go on while the disk works. A segment that ends meanwhile is synced by its end.
         let outcome = file.map_or(Ok(()), |f| f.sync());
