@@ -2,7 +2,10 @@
 //!
 //! Not here: checksums. They stop nearly every mutation, so the doors stand behind them; the file as it is has a door too.
 
+pub mod seeds;
+
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,19 +30,10 @@ pub fn block_file(bytes: &[u8]) {
     read_all(&block);
 }
 
-/// The sections of an index: the first three bytes say where each ends, in parts of 256 of the rest.
+/// The sections of an index: three numbers of two bytes say where the first three end.
 pub fn block_index(bytes: &[u8]) {
-    let Some((ends, rest)) = bytes.split_at_checked(3) else { return };
-    let mut ends = ends.iter().map(|e| rest.len() * usize::from(*e) / 256).collect::<Vec<_>>();
-    ends.sort_unstable();
     for version in [1, 2, 3] {
-        let index = Index {
-            version,
-            symbols: rest[..ends[0]].to_vec(),
-            series: rest[ends[0]..ends[1]].to_vec(),
-            postings: rest[ends[1]..ends[2]].to_vec(),
-            times: Arc::new(Times::new(rest[ends[2]..].to_vec())),
-        };
+        let Some(index) = index(bytes, version) else { return };
         for i in 0..index.len().unwrap_or(0).min(100) {
             if let Ok(series) = index.series(i) {
                 let _ = index.find(&series.labels);
@@ -50,7 +44,24 @@ pub fn block_index(bytes: &[u8]) {
     }
 }
 
-/// A chunk's values: the first byte says the form, the next two how many.
+fn index(bytes: &[u8], version: u32) -> Option<Index> {
+    let (ends, rest) = bytes.split_at_checked(6)?;
+    let mut ends: Vec<_> =
+        ends.chunks_exact(2).map(|e| usize::from(u16::from_le_bytes([e[0], e[1]])).min(rest.len())).collect();
+    ends.sort_unstable();
+    Some(Index {
+        version,
+        symbols: rest[..ends[0]].to_vec(),
+        series: rest[ends[0]..ends[1]].to_vec(),
+        postings: rest[ends[1]..ends[2]].to_vec(),
+        times: Arc::new(Times::new(rest[ends[2]..].to_vec())),
+    })
+}
+
+/// Before a column: its form and how many values it has.
+const VALUES_HEAD_BYTES: usize = 3;
+
+/// A chunk's values: the first byte says the form, the next two how many less one.
 pub fn values(bytes: &[u8]) {
     let [form, lo, hi, rest @ ..] = bytes else { return };
     let n = (usize::from(*lo) | usize::from(*hi) << 8) % chunk::CHUNK_SAMPLES_MAX + 1;
@@ -79,6 +90,26 @@ pub fn forms(bytes: &[u8]) -> Vec<u8> {
     forms.into_iter().collect()
 }
 
+/// Where a block's footer says that the sections of its index are.
+fn section_places(block: &[u8]) -> Option<Vec<Range<usize>>> {
+    let start = footer_start(block)?;
+    let place = |section: usize| {
+        let at = start + 4 + section * 20;
+        let offset = word(block, at)? as usize;
+        Some(offset..offset.checked_add(word(block, at + 8)? as usize)?)
+    };
+    (0..4).map(place).collect()
+}
+
+fn footer_start(block: &[u8]) -> Option<usize> {
+    let end = block.len().checked_sub(16)?;
+    end.checked_sub(word(block, end)? as usize)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|w| u32::from_le_bytes(*w))
+}
+
 fn read_all(block: &Block) {
     for i in 0..block.len() {
         let Ok(series) = block.series(i) else { continue };
@@ -98,59 +129,19 @@ fn read_all(block: &Block) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use belfry_model::Labels;
-    use belfry_model::TimestampMs;
-    use belfry_model::sample::{Histogram, Sample, Value};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::block::{BlockMeta, BlockWriter};
-    use crate::downsample::downsample;
-    use crate::values::Effort;
-
-    /// A block with every kind of column, downsampled unless the resolution is 0.
-    fn seed(resolution: i64) -> Vec<u8> {
-        let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
-        let mut w = BlockWriter::create(disk.clone(), Path::new("/"), 1, Effort::Small, resolution).unwrap();
-        for kind in 0..6u32 {
-            let mut buf = SampleBuf::default();
-            for i in 0..1000i64 {
-                let at = TimestampMs(i * 15_000);
-                let value = match kind {
-                    0 => Value::Float(1.0),
-                    1 => Value::Float((i * i) as f64),
-                    2 => Value::Float((i as f64).sin()),
-                    3 => Value::Float((i / 300) as f64),
-                    4 => Value::Float((i * 7919 % 31) as f64 / 10.0),
-                    _ if i > 20 => break,
-                    _ => Value::Histogram(Arc::new(Histogram { count: i as f64, ..Histogram::default() })),
-                };
-                buf.push(&Sample { at, value, start: (kind == 4).then_some(TimestampMs(5)) });
-            }
-            let labels = Labels::from_pairs([("__name__", "m".to_owned()), ("kind", kind.to_string())]);
-            if resolution > 0 {
-                let all = std::mem::take(&mut buf);
-                downsample(&labels, &all, resolution, &mut buf);
-            }
-            w.add(&labels, &buf).unwrap();
-        }
-        w.seal(BlockMeta::default()).unwrap().publish().unwrap();
-        disk.read(Path::new("/0000000001.block")).unwrap().to_vec()
-    }
 
     /// Makes every checksum of the index right again, so that what is behind them is reached.
     fn mend(bytes: &mut [u8]) -> Option<()> {
-        let word = |b: &[u8], at: usize| b.get(at..at + 4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]));
-        let end = bytes.len() - 16;
-        let start = end.checked_sub(word(bytes, end)? as usize)?;
-        for section in 0..4 {
-            let at = start + 4 + section * 20;
-            let (offset, len) = (word(bytes, at)? as usize, word(bytes, at + 8)? as usize);
-            let crc = crc32fast::hash(bytes.get(offset..offset.checked_add(len)?)?);
-            bytes.get_mut(at + 16..at + 20)?.copy_from_slice(&crc.to_le_bytes());
+        let start = footer_start(bytes)?;
+        for (section, place) in section_places(bytes)?.into_iter().enumerate() {
+            let at = start + 4 + section * 20 + 16;
+            let crc = crc32fast::hash(bytes.get(place)?);
+            bytes.get_mut(at..at + 4)?.copy_from_slice(&crc.to_le_bytes());
         }
+        let end = bytes.len() - 16;
         let crc = crc32fast::hash(&bytes[start..end]);
         bytes[end + 4..end + 8].copy_from_slice(&crc.to_le_bytes());
         Some(())
@@ -159,7 +150,7 @@ mod tests {
     #[test]
     fn the_seed_is_read_whole() {
         for resolution in [0, 60_000] {
-            let mut bytes = seed(resolution);
+            let mut bytes = seeds::block(1000, resolution);
             let before = bytes.clone();
             mend(&mut bytes).unwrap();
             assert_eq!(bytes, before);
@@ -174,7 +165,7 @@ mod tests {
             near_the_end in any::<bool>(),
             resolution in prop_oneof![Just(0), Just(60_000)],
         ) {
-            let mut bytes = seed(resolution);
+            let mut bytes = seeds::block(1000, resolution);
             // The index and the footer are a small part of the file, and the part that is followed.
             let from = if near_the_end { bytes.len() - 600 } else { 0 };
             for (at, value) in changes {
