@@ -382,7 +382,8 @@ impl Windows {
 pub(super) fn tell_resets(buf: &mut SampleBuf) {
     let mut previous: Option<Arc<Histogram>> = None;
     for slot in &mut buf.histograms {
-        let Some(h) = slot else { continue };
+        // A stale marker is no histogram: the next one follows the last before it.
+        let Some(h) = slot.as_mut().filter(|h| !is_stale(h.sum)) else { continue };
         if h.reset_hint == ResetHint::Unknown
             && let Some(p) = &previous
         {
@@ -489,4 +490,25 @@ pub(super) fn smoothed_column(buf: &mut SampleBuf, select: &Select, frame: Frame
         };
     }
     column
+}
+
+#[cfg(test)]
+mod tests {
+    use belfry_model::Sample;
+    use belfry_model::sample::{Value, stale_nan};
+
+    use super::*;
+
+    #[test]
+    fn a_stale_marker_is_no_reset_and_hides_none() {
+        let histogram = |count: f64, sum: f64| Histogram { count, sum, ..Histogram::default() };
+        let all = [histogram(5.0, 1.0), histogram(0.0, stale_nan()), histogram(6.0, 2.0), histogram(1.0, 0.5)];
+        let mut buf = SampleBuf::default();
+        for (at, h) in (0..).zip(all) {
+            buf.push(&Sample { at: TimestampMs(at), value: Value::Histogram(Arc::new(h)), start: None });
+        }
+        tell_resets(&mut buf);
+        let hints: Vec<_> = buf.histograms.iter().flatten().map(|h| h.reset_hint).collect();
+        assert_eq!(hints, [ResetHint::Unknown, ResetHint::Unknown, ResetHint::NotReset, ResetHint::Reset]);
+    }
 }
