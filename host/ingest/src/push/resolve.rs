@@ -22,9 +22,9 @@ const MISSING: u64 = u64::MAX;
 
 /// What is to be written of a request.
 pub(crate) struct Prepared {
-    /// Floats, with the exemplars of the request.
+    /// Written first.
     pub floats: Option<Batch>,
-    /// Native histograms; with the exemplars when there are no floats.
+    /// Native histograms. The exemplars of the request are with the last batch.
     pub histograms: Option<Batch>,
     pub refused: Refusals,
     /// Of the book.
@@ -96,7 +96,8 @@ impl Push {
         let mut floats = floats(&self.producer, d, &scratch.found, latest, &mut refused);
         let mut histograms = histograms(&self.producer, d, &scratch.found, latest, &mut refused);
         let exemplars = exemplars(&Message { version, scratch });
-        if let Some(batch) = floats.as_mut().or(histograms.as_mut()) {
+        // With the last batch: an engine beyond this machine refuses those of a series that it has no sample of yet.
+        if let Some(batch) = histograms.as_mut().or(floats.as_mut()) {
             batch.exemplars = exemplars;
         } else if !exemplars.is_empty() {
             let mut batch = Batch::at(self.producer.clone(), now);
