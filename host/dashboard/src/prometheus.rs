@@ -305,7 +305,10 @@ pub(crate) fn number(v: f64) -> String {
         let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |d| ('-', d));
         return format!("{mantissa}e{sign}{digits:0>2}");
     }
-    format!("{v}")
+    // Where two texts of the shortest length are as near as each other, Go takes the even one; Rust's own does not.
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(v);
+    if text.contains('e') { format!("{v}") } else { text.strip_suffix(".0").unwrap_or(text).to_owned() }
 }
 
 /// `match[]`, `start` and `end`. Without matchers every series is meant; no time at all, where the end is before the

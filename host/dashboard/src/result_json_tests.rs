@@ -210,6 +210,15 @@ fn an_answer() -> impl Strategy<Value = QueryValue> {
     ]
 }
 
+#[test]
+fn of_two_shortest_texts_the_even_one_is_written() {
+    assert_eq!(
+        (number_text(1_472_025_291_980_963.25), 1_472_025_291_980_963.25_f64),
+        ("1472025291980963.2".to_owned(), 1_472_025_291_980_963.2)
+    );
+    assert_eq!(crate::prometheus::number(1_472_025_291_980_963.25), "1472025291980963.2");
+}
+
 proptest! {
     #[test]
     fn an_answer_says_the_same_as_one_that_is_built_of_values(value in an_answer()) {
