@@ -19,6 +19,7 @@ use super::start;
 use crate::app::{self, App, Opened, Outputs};
 use crate::cli::{ConfigArgs, DemoArgs, RunArgs};
 use crate::clock::SystemClock;
+use crate::driver::maintain::Syncing;
 use crate::driver::{self, Perform};
 use crate::say;
 use crate::sources::{HealthCell, Source};
@@ -118,6 +119,9 @@ async fn serve_with(
     opened.0.refuse_ahead_of(clock.clone());
     let (app, outputs) = App::open(loaded, input, opened, logs, clock, address).await?;
     let admin = token::admin(&app.loaded.load().config)?;
+    let organs_stop = CancellationToken::new();
+    // Before anything is acknowledged.
+    let syncing = start_syncing(&app, &organs_stop)?;
     let beyond_loopback = !address.ip().is_loopback();
     let policy = AccessPolicy {
         token: admin.clone(),
@@ -139,8 +143,7 @@ async fn serve_with(
             })
             .await
     });
-    let organs_stop = CancellationToken::new();
-    let mut tasks = start_organs(&app, outputs, &organs_stop);
+    let mut tasks = start_organs(&app, outputs, syncing, &organs_stop);
     own_source(&app);
     reload::apply(&app).await;
     tasks.spawn(reload::watch_folder(app.clone(), organs_stop.clone()));
@@ -185,7 +188,16 @@ fn cannot_start(problem: Problem) -> anyhow::Error {
     anyhow::anyhow!("cannot start\n{problem}")
 }
 
-fn start_organs(app: &Arc<App>, outputs: Outputs, stop: &CancellationToken) -> JoinSet<()> {
+/// The thread that syncs the log, where the policy wants one.
+fn start_syncing(app: &App, stop: &CancellationToken) -> Result<Option<Syncing>> {
+    let belfry_config::types::Fsync::Every(every) = app.loaded.load().config.storage.fsync else { return Ok(None) };
+    let syncing = Syncing::start(app.store.clone(), every, stop.clone());
+    let why = "cannot start the thread that syncs the log; allow the process more threads (`ulimit -u`, a container's \
+               limit of pids)";
+    syncing.map(Some).context(why)
+}
+
+fn start_organs(app: &Arc<App>, outputs: Outputs, syncing: Option<Syncing>, stop: &CancellationToken) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let collector: Arc<dyn Perform<_>> = Arc::new(driver::collect::Collector {
         sources: app.sources.clone(),
@@ -225,17 +237,13 @@ fn start_organs(app: &Arc<App>, outputs: Outputs, stop: &CancellationToken) -> J
     tasks.spawn(driver::drive(organs.rules.clone(), outputs.rules, evaluator, clock.clone(), stop.clone()));
     tasks.spawn(driver::drive(organs.notify.clone(), outputs.notify, messenger, clock.clone(), stop.clone()));
     tasks.spawn(driver::drive(organs.reports.clone(), outputs.reports, publisher, clock.clone(), stop.clone()));
-    let sync_every = match app.loaded.load().config.storage.fsync {
-        belfry_config::types::Fsync::Every(every) => Some(every),
-        _ => None,
-    };
     tasks.spawn(crate::rule_files::evaluate(app.clone(), stop.clone()));
     tasks.spawn(crate::rule_files::watch(app.clone(), stop.clone()));
     if let Some(engine) = &app.engine {
         tasks.spawn(engine::run(app.clone(), engine.clone(), stop.clone()));
         tasks.spawn(engine::sync(engine.clone(), stop.clone()));
     }
-    let upkeep = driver::maintain::Upkeep { store: app.store.clone(), state: app.state.clone(), sync_every };
+    let upkeep = driver::maintain::Upkeep { store: app.store.clone(), state: app.state.clone(), syncing };
     tasks.spawn(driver::maintain::run(upkeep, clock.clone(), stop.clone()));
     tasks
 }

@@ -27,41 +27,50 @@ pub struct Upkeep {
     pub store: Arc<Store>,
     /// Everything else.
     pub state: Arc<State>,
-    /// The fsync policy's interval; `None` for no syncs beside the store's own.
-    pub sync_every: Option<Duration>,
+    /// `None` where the fsync policy wants no syncs beside the store's own.
+    pub syncing: Option<Syncing>,
 }
 
-/// Syncs, maintains, merges and prunes until `stop`.
-pub async fn run(upkeep: Upkeep, clock: Arc<dyn Clock>, stop: CancellationToken) {
-    let syncing = upkeep.sync_every.and_then(|every| sync(upkeep.store.clone(), every, stop.clone()));
-    // Merging may take minutes: it must not hold up the rest.
-    tokio::join!(keep_up(&upkeep, clock, stop.clone()), merge(upkeep.store.clone(), stop));
-    if let Some(syncing) = syncing {
-        syncing.thread().unpark();
-        let _ = tokio::task::spawn_blocking(|| syncing.join()).await;
+/// Forces to the disk what was written, every so often: on a thread of its own, since waking the reactor and one of its
+/// threads for each costs more than the sync. Under `fsync = "always"` the store syncs by itself before it answers.
+pub struct Syncing(std::thread::JoinHandle<()>);
+
+impl Syncing {
+    /// Until `stop`. Fails where there can be no thread: without it more would be lost at a power cut than the config
+    /// promises, so Belfry is not to start then.
+    pub fn start(store: Arc<Store>, every: Duration, stop: CancellationToken) -> std::io::Result<Self> {
+        let work = move || {
+            store.wake_to_sync(std::thread::current());
+            while !stop.is_cancelled() {
+                if !store.owes_sync() {
+                    std::thread::park_timeout(every.max(SYNC_COLLECTED_EVERY));
+                }
+                if store.owes_sync() && !stop.is_cancelled() {
+                    std::thread::park_timeout(every.max(SYNC_PAUSE_MIN));
+                }
+                // The store's health tells of failures too.
+                if let Err(error) = store.sync() {
+                    tracing::error!(%error, "the log cannot be synced; it is tried again");
+                }
+            }
+        };
+        std::thread::Builder::new().name("sync".to_owned()).spawn(work).map(Self)
+    }
+
+    /// Waits for its last sync.
+    async fn end(self) {
+        self.0.thread().unpark();
+        let _ = tokio::task::spawn_blocking(|| self.0.join()).await;
     }
 }
 
-/// Forces to the disk what was written, as the policy says: on a thread of its own, since waking the reactor and one of
-/// its threads for each costs more than the sync. Upkeep syncs too, so that without the thread little is lost.
-fn sync(store: Arc<Store>, every: Duration, stop: CancellationToken) -> Option<std::thread::JoinHandle<()>> {
-    let work = move || {
-        store.wake_to_sync(std::thread::current());
-        while !stop.is_cancelled() {
-            if !store.owes_sync() {
-                std::thread::park_timeout(every.max(SYNC_COLLECTED_EVERY));
-            }
-            if store.owes_sync() && !stop.is_cancelled() {
-                std::thread::park_timeout(every.max(SYNC_PAUSE_MIN));
-            }
-            // The store's health tells of failures too.
-            if let Err(error) = store.sync() {
-                tracing::error!(%error, "upkeep failed; it is tried again");
-            }
-        }
-    };
-    let begun = std::thread::Builder::new().name("sync".to_owned()).spawn(work);
-    begun.inspect_err(|error| tracing::error!(%error, "syncs are as rare as upkeep")).ok()
+/// Maintains, merges and prunes until `stop`, and waits for the syncs' end then.
+pub async fn run(mut upkeep: Upkeep, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    // Merging may take minutes: it must not hold up the rest.
+    tokio::join!(keep_up(&upkeep, clock, stop.clone()), merge(upkeep.store.clone(), stop));
+    if let Some(syncing) = upkeep.syncing.take() {
+        syncing.end().await;
+    }
 }
 
 /// Merges blocks whenever there are some to merge.
