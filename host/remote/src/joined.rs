@@ -308,8 +308,9 @@ impl SeriesRead for Joined {
             for (labels, exemplars) in more {
                 let of = all.entry(labels).or_default();
                 of.extend(exemplars);
-                of.sort_by_key(|e| e.at);
-                of.dedup_by(|a, b| a == b);
+                // Some may have one time.
+                of.sort_by(|a, b| a.at.cmp(&b.at).then(a.value.total_cmp(&b.value)).then(a.labels.cmp(&b.labels)));
+                of.dedup();
             }
         }
         Ok(all.into_iter().collect())

@@ -8,3 +8,5 @@ mod belfry;
 mod engine;
 #[path = "remote_influx/peers.rs"]
 mod peers;
+#[path = "remote_influx/versions.rs"]
+mod versions;

@@ -2,6 +2,9 @@
 //!
 //! They are looked for in the folder that `BELFRY_PEERS` names; without them these tests say so and are skipped.
 
+#[path = "remote_prometheus/exact.rs"]
+mod exact;
+
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -39,6 +42,17 @@ impl Engine {
     async fn prometheus() -> Option<Self> {
         let arguments =
             ["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.enable-remote-write-receiver"];
+        Self::begin("prometheus", &arguments, "--web.listen-address=").await
+    }
+
+    /// With all that it has for histograms and exemplars.
+    async fn prometheus_exact() -> Option<Self> {
+        let arguments = [
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            "--web.enable-remote-write-receiver",
+            "--enable-feature=native-histograms,exemplar-storage",
+        ];
         Self::begin("prometheus", &arguments, "--web.listen-address=").await
     }
 
@@ -82,9 +96,19 @@ impl Engine {
 
     /// What it answers to an expression now.
     async fn ask(&self, expression: &str) -> Option<Value> {
-        let mut url: Url = format!("{}/api/v1/query", self.url()).parse().expect("an address");
         // VictoriaMetrics hides what is newest unless told not to.
-        url.query_pairs_mut().append_pair("query", expression).append_pair("latency_offset", "1ms");
+        self.ask_with(&[("query", expression), ("latency_offset", "1ms")]).await
+    }
+
+    /// What it answers to an expression at a time, to the second.
+    async fn ask_at(&self, expression: &str, at: i64) -> Value {
+        let answer = self.ask_with(&[("query", expression), ("time", &(at / 1000).to_string())]).await;
+        answer.unwrap_or_else(|| panic!("{expression}: no answer"))
+    }
+
+    async fn ask_with(&self, pairs: &[(&str, &str)]) -> Option<Value> {
+        let mut url: Url = format!("{}/api/v1/query", self.url()).parse().expect("an address");
+        url.query_pairs_mut().extend_pairs(pairs);
         let answer = self.client.ask(Ask::get(url, UP_WITHIN, ANSWER_BYTES_MAX)).await.ok()?;
         let answer: Value = serde_json::from_slice(&answer.body).ok()?;
         (answer["status"] == "success").then(|| answer["data"].clone())
@@ -189,6 +213,27 @@ async fn victoria_metrics_has_everything_in_the_end_though_it_was_away_and_belfr
     if let Some(engine) = Engine::victoria_metrics().await {
         nothing_is_lost(engine).await;
     }
+}
+
+#[tokio::test]
+async fn lists_without_a_range_have_what_is_older_than_a_day() {
+    let Some(engine) = Engine::victoria_metrics().await else { return };
+    let home = Home::new(&config(&engine.url(), "a", ""));
+    let belfry = home.start().await;
+    // Too old for the local window.
+    import(&belfry, now_ms() - 25 * 3_600_000, 1).await;
+    for path in ["/api/v1/series?match[]=sent", "/api/v1/label/of/values?match[]=sent"] {
+        wait_until(path, DELIVERED_WITHIN, async || {
+            let found = belfry.json(path).await["data"].as_array().expect("a list").len();
+            (found == 3).then_some(())
+        })
+        .await;
+    }
+    wait_until("names", DELIVERED_WITHIN, async || {
+        let names = belfry.json("/api/v1/labels?match[]=sent").await;
+        (names["data"] == serde_json::json!(["__name__", "of", "replica"])).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use belfry_ingest::exposition::{self, TextFormat};
 use belfry_ingest::push;
-use belfry_remote::{influx, queue};
+use belfry_remote::{influx, prometheus, queue};
+use belfry_store::fuzz::seeds;
 
 /// Something that reads bytes of strangers.
 pub struct Target {
@@ -30,11 +31,18 @@ pub const TARGETS: &[Target] = &[
     Target { name: "queue_file", run: queue::fuzz::file, seeds: queue::fuzz::files },
     Target { name: "queue_record", run: queue::fuzz::record, seeds: queue::fuzz::records },
     Target { name: "influx_answer", run: influx::fuzz::answer, seeds: influx::fuzz::answers },
+    Target { name: "prometheus_read", run: prometheus::fuzz::remote_read, seeds: prometheus::fuzz::remote_reads },
+    Target {
+        name: "prometheus_read_body",
+        run: prometheus::fuzz::remote_read_body,
+        seeds: prometheus::fuzz::remote_read_bodies,
+    },
+    Target { name: "prometheus_query", run: prometheus::fuzz::query_answer, seeds: prometheus::fuzz::query_answers },
     Target { name: "block_file", run: belfry_store::fuzz::block_file, seeds: blocks },
-    Target { name: "block_index", run: belfry_store::fuzz::block_index, seeds: blank },
-    Target { name: "block_values", run: belfry_store::fuzz::values, seeds: blank },
-    Target { name: "block_chunk_1", run: belfry_store::fuzz::chunk_1, seeds: blank },
-    Target { name: "block_deleted", run: belfry_store::fuzz::deleted, seeds: blank },
+    Target { name: "block_index", run: belfry_store::fuzz::block_index, seeds: || seeds::indexes(&blocks()) },
+    Target { name: "block_values", run: belfry_store::fuzz::values, seeds: seeds::values },
+    Target { name: "block_chunk_1", run: belfry_store::fuzz::chunk_1, seeds: seeds::chunks_1 },
+    Target { name: "block_deleted", run: belfry_store::fuzz::deleted, seeds: seeds::deleted },
 ];
 
 /// Segments of the log, as each version of the format wrote them.
@@ -58,11 +66,6 @@ fn golden(folder: &str, ending: &str) -> Vec<Vec<u8>> {
     let found: Vec<_> = files.filter(|f| f.extension().is_some_and(|e| e == ending)).collect();
     assert!(!found.is_empty(), "the store has no golden `{ending}` files");
     found.iter().filter_map(|f| std::fs::read(f).ok()).collect()
-}
-
-/// For formats whose seeds are files alone.
-fn blank() -> Vec<Vec<u8>> {
-    vec![vec![0; 64], (0..=255).collect()]
 }
 
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {

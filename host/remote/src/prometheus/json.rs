@@ -1,13 +1,50 @@
 //! Answers of Prometheus' HTTP API.
 //!
-//! Invariant: any text is an answer or an error, never a panic; memory is bounded by the text, whose length was bounded.
+//! Invariant: any text is an answer or an error, never a panic; memory is bounded by the text, whose length was bounded,
+//! and by [`ROWS_MAX`] where a few bytes would become large things.
 
 use std::collections::HashMap;
 
 use belfry_model::{Labels, MetricKind, TimestampMs};
-use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::engine::{EngineAnswer, EngineValue};
+
+/// Entries of a list: twice what a query may read at most. One can have three bytes in the text and a hundred in memory.
+const ROWS_MAX: usize = 1_000_000;
+
+/// A list of at most [`ROWS_MAX`].
+#[derive(Debug)]
+pub(super) struct Rows<T>(pub Vec<T>);
+
+impl<T> Default for Rows<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Rows<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct V<T>(Vec<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for V<T> {
+            type Value = Rows<T>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(mut self, mut all: A) -> Result<Rows<T>, A::Error> {
+                while let Some(one) = all.next_element()? {
+                    if self.0.len() >= ROWS_MAX {
+                        return Err(A::Error::custom(format!("a list has more than {ROWS_MAX} entries")));
+                    }
+                    self.0.push(one);
+                }
+                Ok(Rows(self.0))
+            }
+        }
+        d.deserialize_seq(V(Vec::new()))
+    }
+}
 
 /// The envelope of all answers.
 #[derive(serde::Deserialize)]
@@ -17,9 +54,9 @@ pub(super) struct Envelope<T> {
     #[serde(default)]
     pub error: String,
     #[serde(default)]
-    pub warnings: Vec<String>,
+    pub warnings: Rows<String>,
     #[serde(default)]
-    pub infos: Vec<String>,
+    pub infos: Rows<String>,
     pub data: Option<T>,
 }
 
@@ -78,7 +115,7 @@ impl<'de> Deserialize<'de> for LabelMap {
 }
 
 /// A series of a vector or matrix.
-#[derive(serde::Deserialize)]
+#[derive(Debug, serde::Deserialize)]
 pub(super) struct Row {
     #[serde(default)]
     pub metric: LabelMap,
@@ -97,21 +134,41 @@ impl Row {
 }
 
 /// `data` of a query.
-#[derive(serde::Deserialize)]
-#[serde(tag = "resultType", content = "result", rename_all = "lowercase")]
 pub(super) enum QueryData {
-    Matrix(Vec<Row>),
-    Vector(Vec<Row>),
+    Matrix(Rows<Row>),
+    Vector(Rows<Row>),
     Scalar(Point),
     String((Number, String)),
+}
+
+impl<'de> Deserialize<'de> for QueryData {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        /// The result stays a text until its type is known, whichever comes first.
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Typed {
+            result_type: String,
+            result: Box<RawValue>,
+        }
+        let Typed { result_type, result } = Typed::deserialize(d)?;
+        let result = result.get();
+        match &*result_type {
+            "matrix" => serde_json::from_str(result).map(Self::Matrix),
+            "vector" => serde_json::from_str(result).map(Self::Vector),
+            "scalar" => serde_json::from_str(result).map(Self::Scalar),
+            "string" => serde_json::from_str(result).map(Self::String),
+            other => return Err(D::Error::custom(format!("`{other}` is no type of a result"))),
+        }
+        .map_err(D::Error::custom)
+    }
 }
 
 /// Why an answer to a query cannot be passed on.
 pub(super) fn answer(envelope: Envelope<QueryData>) -> Result<EngineAnswer, String> {
     let data = envelope.data.ok_or("the answer has no data")?;
-    let rows = |rows: Vec<Row>| match rows.iter().any(Row::has_histograms) {
+    let rows = |rows: Rows<Row>| match rows.0.iter().any(Row::has_histograms) {
         true => Err("the answer has native histograms".to_owned()),
-        false => Ok(rows),
+        false => Ok(rows.0),
     };
     let value = match data {
         QueryData::Scalar((at, v)) => EngineValue::Scalar(time(at), v.0),
@@ -125,11 +182,11 @@ pub(super) fn answer(envelope: Envelope<QueryData>) -> Result<EngineAnswer, Stri
             EngineValue::Matrix(rows(all)?.into_iter().map(|r| (r.metric.0.clone(), points(&r))).collect())
         }
     };
-    Ok(EngineAnswer { value, warnings: envelope.warnings, infos: envelope.infos })
+    Ok(EngineAnswer { value, warnings: envelope.warnings.0, infos: envelope.infos.0 })
 }
 
 /// `data` of the metadata of metrics.
-pub(super) type Metadata = HashMap<String, Vec<MetadataOf>>;
+pub(super) type Metadata = HashMap<String, Rows<MetadataOf>>;
 
 #[derive(serde::Deserialize)]
 pub(super) struct MetadataOf {
@@ -159,7 +216,7 @@ pub(super) struct ExemplarsOf {
     #[serde(rename = "seriesLabels", default)]
     pub series: LabelMap,
     #[serde(default)]
-    pub exemplars: Vec<ExemplarOf>,
+    pub exemplars: Rows<ExemplarOf>,
 }
 
 #[derive(serde::Deserialize)]
@@ -204,6 +261,21 @@ mod tests {
         let text = r#"{"status":"success","data":{"resultType":"vector","result":[
             {"metric":{},"histogram":[1,{"count":"1","sum":"2","buckets":[]}]}]}}"#;
         assert_eq!(read(text), Err("the answer has native histograms".to_owned()));
+    }
+
+    #[test]
+    fn the_type_may_come_after_the_result() {
+        let text =
+            r#"{"data":{"result":[{"metric":{"a":"b"},"value":[1,"2"]}],"resultType":"vector"},"status":"success"}"#;
+        assert!(matches!(read(text).expect("a vector").value, EngineValue::Vector(v) if v.len() == 1));
+        assert!(read(r#"{"status":"success","data":{"resultType":"other","result":[]}}"#).is_err());
+    }
+
+    #[test]
+    fn lists_are_bounded() {
+        let list = |n: usize| serde_json::from_str::<Rows<Row>>(&format!("[{}{{}}]", "{},".repeat(n - 1)));
+        assert_eq!(list(1000).expect("a list").0.len(), 1000);
+        assert!(list(ROWS_MAX + 1).unwrap_err().to_string().contains("more than 1000000 entries"));
     }
 
     proptest::proptest! {

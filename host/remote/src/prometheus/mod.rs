@@ -3,6 +3,9 @@
 //!
 //! Not here: the queue, retries, evaluation.
 
+mod answer;
+#[doc(hidden)]
+pub mod fuzz;
 mod json;
 mod read;
 mod write;
@@ -174,11 +177,12 @@ impl Engine for Prometheus {
             tracing::warn!("the storage engine does not understand remote write 2.0: it gets 1.0 from now on");
             shared.only_v1.store(true, Ordering::Relaxed);
         }
-        let answer = shared.write(&write::v1(shipment), Protocol::V1).await?;
+        let (message, left_out) = write::v1(shipment);
+        let answer = shared.write(&message, Protocol::V1).await?;
         if answer.status == http::StatusCode::PAYLOAD_TOO_LARGE && shipment.series.len() > 1 {
             return self.send_in_halves(shipment).await;
         }
-        write::outcome(&answer, shipment.samples()).map(|()| Sent::default())
+        write::outcome(&answer, shipment.samples()).map(|()| Sent { left_out })
     }
 
     fn reader(&self) -> Arc<dyn SeriesRead> {

@@ -12,26 +12,27 @@ use std::time::Duration;
 use async_trait::async_trait;
 use belfry_model::read::ReadError;
 use belfry_model::{
-    Exemplar, Labels, Matcher, MetricMetadata, SampleBuf, SelectHints, SelectLimits, Series, SeriesRead, SeriesSet,
-    TimeRange, TimestampMs, Value,
+    Exemplar, Labels, Matcher, MetricMetadata, SampleBuf, SelectHints, SelectLimits, SeriesRead, SeriesSet, TimeRange,
+    TimestampMs,
 };
-use belfry_prompb::{Histogram, TimeSeries, read};
+use belfry_prompb::read;
 use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, HeaderName};
-use prost::Message as _;
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::Shared;
+use super::answer::{Collected, unfold};
 use super::json::{self, Envelope};
 use crate::engine::{EngineAnswer, EngineQueryError, QueryBackend, When};
 use crate::http::{Ask, HttpAnswer, HttpError};
-use crate::samples::Samples;
 
 /// Bytes of an answer, and of what it unfolds to.
-const ANSWER_BYTES_MAX: usize = 256 << 20;
+pub(super) const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// Bytes of a list of names, values, exemplars or metadata: small texts become large things in memory.
+const LIST_BYTES_MAX: usize = 64 << 20;
 /// A sample takes about so many bytes of an answer at most.
-const SAMPLE_BYTES: u64 = 64;
+pub(super) const SAMPLE_BYTES: u64 = 64;
 /// And a series' labels.
 const SERIES_BYTES: u64 = 8 << 10;
 
@@ -43,7 +44,7 @@ const BY_QUERY: u8 = 2;
 /// Reads from the engine.
 pub(super) struct Reader(pub Arc<Shared>);
 
-fn away(reason: impl ToString) -> ReadError {
+pub(super) fn away(reason: impl ToString) -> ReadError {
     ReadError::Unavailable(reason.to_string())
 }
 
@@ -76,7 +77,7 @@ impl Reader {
         let answer = self.ask(ask).await?;
         let parsed = serde_json::from_slice::<Envelope<T>>(&answer.body);
         match parsed {
-            Ok(Envelope { status, data: Some(data), warnings, .. }) if status == "success" => Ok((data, warnings)),
+            Ok(Envelope { status, data: Some(data), warnings, .. }) if status == "success" => Ok((data, warnings.0)),
             Ok(envelope) if !envelope.error.is_empty() => Err(away(envelope.error)),
             Err(e) if answer.status.is_success() => Err(away(format!("its answer cannot be read: {e}"))),
             _ => Err(away(answer.reason())),
@@ -132,7 +133,7 @@ impl Reader {
         let (data, warnings) = self.data::<json::QueryData>(ask).await?;
         let json::QueryData::Matrix(rows) = data else { return Err(away("it did not answer with raw samples")) };
         let mut all = Collected::new(limits);
-        for row in rows {
+        for row in rows.0 {
             let mut points: Vec<(i64, f64)> = row.values.iter().map(|(at, v)| (json::time(*at).0, v.0)).collect();
             points.retain(|(at, _)| range.contains(TimestampMs(*at)));
             let mut buf = SampleBuf::default();
@@ -145,99 +146,6 @@ impl Reader {
         }
         Ok(all.finish(warnings))
     }
-}
-
-/// Series as they come in, within the limits.
-struct Collected {
-    limits: SelectLimits,
-    samples: u64,
-    series: Vec<Series>,
-}
-
-impl Collected {
-    fn new(limits: SelectLimits) -> Self {
-        Self { limits, samples: 0, series: Vec::new() }
-    }
-
-    fn add(&mut self, labels: Labels, buf: SampleBuf) -> Result<(), ReadError> {
-        if buf.is_empty() {
-            return Ok(());
-        }
-        self.samples += buf.len() as u64;
-        if self.samples > self.limits.samples_max {
-            return Err(ReadError::TooManySamples { limit: self.limits.samples_max });
-        }
-        if self.series.len() >= self.limits.series_max {
-            return Err(ReadError::TooManySeries { limit: self.limits.series_max });
-        }
-        self.series.push(Series { labels, samples: Arc::new(Samples(buf)) });
-        Ok(())
-    }
-
-    fn finish(mut self, warnings: Vec<String>) -> SeriesSet {
-        self.series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        self.series.dedup_by(|a, b| a.labels == b.labels);
-        SeriesSet { series: self.series, warnings }
-    }
-}
-
-/// Unpacks remote read's answer, series by series.
-fn unfold(packed: &[u8], range: TimeRange, limits: SelectLimits) -> Result<SeriesSet, ReadError> {
-    let broken = |what: &str| away(format!("its answer cannot be read: {what}"));
-    let length = snap::raw::decompress_len(packed).map_err(|_| broken("it is not packed as it says"))?;
-    if length > ANSWER_BYTES_MAX {
-        return Err(ReadError::TooManySamples { limit: ANSWER_BYTES_MAX as u64 / SAMPLE_BYTES });
-    }
-    let bytes = snap::raw::Decoder::new().decompress_vec(packed).map_err(|_| broken("it is not packed as it says"))?;
-    let mut all = Collected::new(limits);
-    // ReadResponse.results, then QueryResult.timeseries: both are field 1.
-    for result in fields(&bytes) {
-        let result = result.ok_or_else(|| broken("malformed message"))?;
-        for series in fields(result) {
-            let series = series.ok_or_else(|| broken("malformed message"))?;
-            let series = TimeSeries::decode(series).map_err(|_| broken("malformed series"))?;
-            let labels = series.labels.into_iter().filter(|l| !l.name.is_empty());
-            let labels = Labels::from_pairs(labels.map(|l| (l.name, l.value)));
-            let floats = series.samples.into_iter().map(|s| (s.timestamp, Value::Float(s.value)));
-            let histogram = |h: Histogram| (h.timestamp, Value::Histogram(Arc::new(h.into_model())));
-            let histograms = series.histograms.into_iter().map(histogram);
-            let mut samples: Vec<(i64, Value)> = floats.chain(histograms).collect();
-            samples.retain(|(at, _)| range.contains(TimestampMs(*at)));
-            samples.sort_by_key(|(at, _)| *at);
-            samples.dedup_by_key(|(at, _)| *at);
-            let mut buf = SampleBuf::default();
-            for (at, value) in samples {
-                buf.push(&belfry_model::Sample { at: TimestampMs(at), value, start: None });
-            }
-            all.add(labels, buf)?;
-        }
-    }
-    Ok(all.finish(Vec::new()))
-}
-
-/// The bytes of each field 1 of a message; `None` where it is malformed.
-fn fields(mut bytes: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
-    use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
-    std::iter::from_fn(move || {
-        while !bytes.is_empty() {
-            let Ok((tag, wire)) = decode_key(&mut bytes) else { break };
-            if (tag, wire) != (1, WireType::LengthDelimited) {
-                if skip_field(wire, tag, &mut bytes, DecodeContext::default()).is_err() {
-                    break;
-                }
-                continue;
-            }
-            let length = decode_varint(&mut bytes).ok().and_then(|n| usize::try_from(n).ok());
-            let Some((field, rest)) = length.and_then(|n| bytes.split_at_checked(n)) else { break };
-            bytes = rest;
-            return Some(Some(field));
-        }
-        if bytes.is_empty() {
-            return None;
-        }
-        bytes = &[];
-        Some(None)
-    })
 }
 
 /// Matchers as a selector. One that has none, or none that asks for anything, would be refused.
@@ -265,6 +173,12 @@ fn seconds(at: TimestampMs) -> String {
     format!("{sign}{}.{:03}", ms / 1000, ms % 1000)
 }
 
+/// What a list is asked for: first and last time. VictoriaMetrics takes a start of 0 for none, and looks at the last five
+/// minutes alone then; nothing of before 1970 is asked for.
+fn bounds(range: TimeRange) -> (String, String) {
+    (seconds(range.start().max(TimestampMs(1))), seconds(TimestampMs(range.end().0 - 1)))
+}
+
 #[async_trait]
 impl SeriesRead for Reader {
     async fn select(
@@ -290,12 +204,12 @@ impl SeriesRead for Reader {
     }
 
     async fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, ReadError> {
-        let (start, end) = (seconds(range.start()), seconds(TimestampMs(range.end().0 - 1)));
+        let (start, end) = bounds(range);
         let (selector, most) = (selector(matchers), limit.to_string());
         let pairs = [("match[]", &*selector), ("start", &start), ("end", &end), ("limit", &most)];
         let ask = self.form(&["series"], if limit == 0 { &pairs[..3] } else { &pairs }, ANSWER_BYTES_MAX)?;
-        let (found, _) = self.data::<Vec<json::LabelMap>>(ask).await?;
-        let mut found: Vec<Labels> = found.into_iter().map(|l| l.0).collect();
+        let (found, _) = self.data::<json::Rows<json::LabelMap>>(ask).await?;
+        let mut found: Vec<Labels> = found.0.into_iter().map(|l| l.0).collect();
         found.sort();
         found.dedup();
         Ok(cut(found, limit))
@@ -307,7 +221,7 @@ impl SeriesRead for Reader {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<String>, ReadError> {
-        let (start, end) = (seconds(range.start()), seconds(TimestampMs(range.end().0 - 1)));
+        let (start, end) = bounds(range);
         let (selector, most) = (selector(matchers), limit.to_string());
         let mut pairs = vec![("start", &*start), ("end", &*end)];
         if !matchers.is_empty() {
@@ -316,7 +230,7 @@ impl SeriesRead for Reader {
         if limit > 0 {
             pairs.push(("limit", &most));
         }
-        let (mut found, _) = self.data::<Vec<String>>(self.form(&["labels"], &pairs, ANSWER_BYTES_MAX)?).await?;
+        let (mut found, _) = self.data::<Vec<String>>(self.form(&["labels"], &pairs, LIST_BYTES_MAX)?).await?;
         found.sort();
         Ok(cut(found, limit))
     }
@@ -331,8 +245,8 @@ impl SeriesRead for Reader {
         let mut url = self.url(&["label", name, "values"])?;
         {
             let mut query = url.query_pairs_mut();
-            query.append_pair("start", &seconds(range.start()));
-            query.append_pair("end", &seconds(TimestampMs(range.end().0 - 1)));
+            let (start, end) = bounds(range);
+            query.append_pair("start", &start).append_pair("end", &end);
             if !matchers.is_empty() {
                 query.append_pair("match[]", &selector(matchers));
             }
@@ -340,7 +254,7 @@ impl SeriesRead for Reader {
                 query.append_pair("limit", &limit.to_string());
             }
         }
-        let (mut found, _) = self.data::<Vec<String>>(Ask::get(url, self.0.options.timeout, ANSWER_BYTES_MAX)).await?;
+        let (mut found, _) = self.data::<Vec<String>>(Ask::get(url, self.0.options.timeout, LIST_BYTES_MAX)).await?;
         found.sort();
         Ok(cut(found, limit))
     }
@@ -350,15 +264,15 @@ impl SeriesRead for Reader {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Vec<(Labels, Vec<Exemplar>)>, ReadError> {
-        let (start, end) = (seconds(range.start()), seconds(TimestampMs(range.end().0 - 1)));
+        let (start, end) = bounds(range);
         let pairs = [("query", &*selector(matchers)), ("start", &start), ("end", &end)];
         let (found, _) = self
-            .data::<Option<Vec<json::ExemplarsOf>>>(self.form(&["query_exemplars"], &pairs, ANSWER_BYTES_MAX)?)
+            .data::<Option<json::Rows<json::ExemplarsOf>>>(self.form(&["query_exemplars"], &pairs, LIST_BYTES_MAX)?)
             .await?;
         let exemplar =
             |e: json::ExemplarOf| Exemplar { labels: e.labels.0, value: e.value.0, at: json::time(e.timestamp) };
-        let series = |s: json::ExemplarsOf| (s.series.0, s.exemplars.into_iter().map(exemplar).collect::<Vec<_>>());
-        let mut found: Vec<_> = found.unwrap_or_default().into_iter().map(series).collect();
+        let series = |s: json::ExemplarsOf| (s.series.0, s.exemplars.0.into_iter().map(exemplar).collect::<Vec<_>>());
+        let mut found: Vec<_> = found.unwrap_or_default().0.into_iter().map(series).collect();
         found.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(found)
     }
@@ -368,11 +282,11 @@ impl SeriesRead for Reader {
         if let Some(metric) = metric {
             url.query_pairs_mut().append_pair("metric", metric);
         }
-        let (found, _) = self.data::<json::Metadata>(Ask::get(url, self.0.options.timeout, ANSWER_BYTES_MAX)).await?;
+        let (found, _) = self.data::<json::Metadata>(Ask::get(url, self.0.options.timeout, LIST_BYTES_MAX)).await?;
         let mut all: Vec<MetricMetadata> = found
             .into_iter()
             .filter_map(|(name, of)| {
-                let m = of.into_iter().next()?;
+                let m = of.0.into_iter().next()?;
                 Some(MetricMetadata { name, kind: json::kind(&m.r#type), unit: m.unit, help: m.help })
             })
             .collect();

@@ -1,22 +1,10 @@
-use belfry_prompb::{Label, Sample};
+use belfry_prompb::{BucketSpan, Histogram, Label, Sample, TimeSeries};
 
+use super::super::fuzz::packed;
 use super::*;
 
 fn range(start: i64, end: i64) -> TimeRange {
     TimeRange::new(TimestampMs(start), TimestampMs(end)).expect("a range")
-}
-
-/// A message with one field of bytes.
-fn nested(inner: &[u8]) -> Vec<u8> {
-    let mut out = vec![0x0a];
-    prost::encoding::encode_varint(inner.len() as u64, &mut out);
-    out.extend_from_slice(inner);
-    out
-}
-
-fn packed(series: &[TimeSeries]) -> Vec<u8> {
-    let result: Vec<u8> = series.iter().flat_map(|s| nested(&s.encode_to_vec())).collect();
-    snap::raw::Encoder::new().compress_vec(&nested(&result)).expect("packed")
 }
 
 fn series(name: &str, times: std::ops::Range<i64>) -> TimeSeries {
@@ -54,6 +42,42 @@ fn limits_hold_while_reading() {
 }
 
 #[test]
+fn what_is_small_in_a_message_and_large_in_memory_is_bounded() {
+    let with = |s: TimeSeries, samples_max| {
+        unfold(&packed(&[s]), range(0, 10), SelectLimits { samples_max, ..SelectLimits::default() }).map(drop)
+    };
+    let samples = TimeSeries { samples: vec![Sample::default(); 20], ..TimeSeries::default() };
+    assert_eq!(with(samples.clone(), 20), Ok(()));
+    assert_eq!(with(samples, 19), Err(ReadError::TooManySamples { limit: 19 }), "though all have one time");
+    let histograms = TimeSeries { histograms: vec![Histogram::default(); 20], ..TimeSeries::default() };
+    assert_eq!(with(histograms, 19), Err(ReadError::TooManySamples { limit: 19 }));
+    let labels = TimeSeries { labels: vec![Label::default(); 1001], ..TimeSeries::default() };
+    assert!(matches!(with(labels, 1), Err(ReadError::Unavailable(e)) if e.contains("too many labels")));
+}
+
+#[test]
+fn histograms_whose_bounds_were_lost_are_left_out_and_told_of() {
+    let custom = |timestamp, custom_values| Histogram {
+        schema: -53,
+        count_int: Some(1),
+        positive_spans: vec![BucketSpan { offset: 0, length: 1 }],
+        positive_deltas: vec![1],
+        custom_values,
+        timestamp,
+        ..Histogram::default()
+    };
+    let with = TimeSeries {
+        histograms: vec![custom(1, vec![]), custom(2, vec![0.5]), custom(99, vec![])],
+        ..series("a", 0..0)
+    };
+    let set = unfold(&packed(&[with]), range(0, 10), SelectLimits::default()).expect("an answer");
+    let mut buf = SampleBuf::default();
+    set.series[0].samples.decode(range(0, 10), &mut buf).expect("samples");
+    assert_eq!(buf.times, [2]);
+    assert!(matches!(&set.warnings[..], [one] if one.contains("bounds of 1 native histograms")), "{:?}", set.warnings);
+}
+
+#[test]
 fn matchers_become_a_selector_that_asks_for_something() {
     let m = |text: &str| text.parse::<Matcher>().expect("a matcher");
     assert_eq!(selector(&[]), r#"{__name__!=""}"#);
@@ -66,6 +90,12 @@ fn matchers_become_a_selector_that_asks_for_something() {
 fn times_are_said_to_the_millisecond() {
     assert_eq!(seconds(TimestampMs(1_700_000_000_007)), "1700000000.007");
     assert_eq!(seconds(TimestampMs(-1_500)), "-1.500");
+}
+
+#[test]
+fn lists_of_all_time_have_a_start_that_is_not_0() {
+    assert_eq!(bounds(range(0, 2_000)), ("0.001".to_owned(), "1.999".to_owned()));
+    assert_eq!(bounds(range(1_500, 2_000)).0, "1.500");
 }
 
 proptest::proptest! {

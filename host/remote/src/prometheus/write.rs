@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use belfry_model::{MetricMetadata, Value};
+use belfry_model::{Histogram, MetricMetadata, Value};
 use belfry_prompb as prompb;
 use belfry_prompb::v2::Symbols;
 use http::StatusCode;
@@ -14,9 +14,11 @@ use http::StatusCode;
 use crate::engine::{SendError, Shipment};
 use crate::http::HttpAnswer;
 
-/// The request of version 1.
-pub(super) fn v1(shipment: &Shipment) -> prompb::WriteRequest {
-    let series = shipment.series.iter().map(|s| {
+/// The request of version 1, and how many samples it cannot carry: histograms with custom buckets. The protocol has no place
+/// for their bounds; Prometheus sends none of them, and up to version 3.8 it keeps what comes without its bounds.
+pub(super) fn v1(shipment: &Shipment) -> (prompb::WriteRequest, u64) {
+    let mut left_out = 0;
+    let series = shipment.series.iter().flat_map(|s| {
         let mut out = prompb::TimeSeries { labels: prompb::labels_of(&s.labels), ..prompb::TimeSeries::default() };
         for sample in &s.samples {
             let timestamp = sample.at.0;
@@ -24,14 +26,26 @@ pub(super) fn v1(shipment: &Shipment) -> prompb::WriteRequest {
                 Value::Float(value) => {
                     out.samples.push(prompb::Sample { value: *value, timestamp, ..prompb::Sample::default() });
                 }
+                Value::Histogram(h) if h.schema == Histogram::CUSTOM_BOUNDS => left_out += 1,
                 Value::Histogram(h) => out.histograms.push(prompb::Histogram::of(h, timestamp)),
             }
         }
-        out.exemplars = s.exemplars.iter().map(prompb::Exemplar::from).collect();
-        out
+        if out.samples.is_empty() && out.histograms.is_empty() && !s.samples.is_empty() {
+            return [None, None];
+        }
+        let exemplars = s.exemplars.iter().map(prompb::Exemplar::from).collect();
+        if out.histograms.is_empty() {
+            out.exemplars = exemplars;
+            return [Some(out), None];
+        }
+        // Prometheus looks at a series' exemplars before its histograms, and leaves out those of one that it does not know
+        // yet. It sends them apart itself.
+        let apart = prompb::TimeSeries { labels: out.labels.clone(), exemplars, ..prompb::TimeSeries::default() };
+        let apart = Some(apart).filter(|s| !s.exemplars.is_empty());
+        [Some(out), apart]
     });
     let metadata = shipment.metadata.iter().map(prompb::MetricMetadata::from);
-    prompb::WriteRequest { timeseries: series.collect(), metadata: metadata.collect() }
+    (prompb::WriteRequest { timeseries: series.flatten().collect(), metadata: metadata.collect() }, left_out)
 }
 
 /// The request of version 2. `known` has the metadata of metrics by their names.
@@ -151,10 +165,35 @@ mod tests {
 
     #[test]
     fn version_1_has_labels_in_order() {
-        let request = v1(&shipment());
+        let (request, _) = v1(&shipment());
         let names: Vec<_> = request.timeseries[0].labels.iter().map(|l| l.name.as_str()).collect();
         assert_eq!(names, ["__name__", "job"]);
         assert_eq!(request.timeseries[0].samples[0].start_timestamp, 0, "of version 2 alone");
+    }
+
+    #[test]
+    fn version_1_has_exemplars_of_histograms_after_them() {
+        let mut shipment = shipment();
+        let exemplar = belfry_model::Exemplar { labels: Labels::empty(), value: 1.0, at: TimestampMs(1_000) };
+        for s in &mut shipment.series {
+            s.exemplars = vec![exemplar.clone()];
+        }
+        shipment.series[0].samples[0].value = Value::Histogram(std::sync::Arc::default());
+        let (request, left_out) = v1(&shipment);
+        let counts = |s: &prompb::TimeSeries| (s.samples.len(), s.histograms.len(), s.exemplars.len());
+        assert_eq!(request.timeseries.iter().map(counts).collect::<Vec<_>>(), [(0, 1, 0), (0, 0, 1), (1, 0, 1)]);
+        assert_eq!(left_out, 0);
+        assert_eq!(request.timeseries[0].labels, request.timeseries[1].labels);
+    }
+
+    #[test]
+    fn version_1_leaves_out_histograms_with_custom_buckets() {
+        let mut shipment = shipment();
+        let histogram = Histogram { schema: Histogram::CUSTOM_BOUNDS, ..Histogram::default() };
+        shipment.series[0].samples[0].value = Value::Histogram(histogram.into());
+        let (request, left_out) = v1(&shipment);
+        assert_eq!((request.timeseries.len(), left_out), (1, 1));
+        assert_eq!(v2(&shipment, &HashMap::new()).timeseries[0].histograms.len(), 1);
     }
 
     #[test]

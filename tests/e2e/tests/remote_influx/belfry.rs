@@ -17,7 +17,7 @@ const STEP_MS: i64 = 15_000;
 /// Samples of each series in each part of the test.
 const PART: i64 = 40;
 /// The queue tries again with growing pauses, and the machine may be busy.
-const DELIVERED_WITHIN: Duration = Duration::from_secs(120);
+pub const DELIVERED_WITHIN: Duration = Duration::from_secs(120);
 
 fn config(server: &Server) -> String {
     format!(
@@ -26,7 +26,7 @@ fn config(server: &Server) -> String {
     )
 }
 
-fn now_ms() -> i64 {
+pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
     i64::try_from(since.as_millis()).expect("it is before the year 292277026")
 }
@@ -64,7 +64,7 @@ async fn delivered(server: &Server, parts: i64) {
 }
 
 /// Waits until Belfry has found out that its engine does not answer.
-async fn noticed(belfry: &Belfry) {
+pub async fn noticed(belfry: &Belfry) {
     wait_until("the outage is noticed", DELIVERED_WITHIN, async || {
         let own = belfry.get("/metrics").await.expect(200).body;
         own.contains("belfry_engine_up{kind=\"influxdb\"} 0").then_some(())

@@ -65,6 +65,19 @@ pub async fn victoria_metrics() -> Option<Server> {
     Some(server)
 }
 
+/// What stands before a server and asks for this token; `None` when there is no such program here.
+pub async fn vmauth(token: &str, before: &Url) -> Option<Server> {
+    let program = peer("vmauth")?;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let http = free_address();
+    let auth = format!("users:\n- bearer_token: \"{token}\"\n  url_prefix: \"{before}\"\n");
+    std::fs::write(folder.path().join("auth.yml"), auth).expect("the config is written");
+    let arguments = vec![format!("-httpListenAddr={http}"), "-auth.config=auth.yml".to_owned()];
+    let mut server = Server::new(program, folder, arguments, "health", &http);
+    server.start().await;
+    Some(server)
+}
+
 impl Server {
     fn new(
         program: std::path::PathBuf,
