@@ -343,8 +343,7 @@ mod tests {
         }
     }
 
-    /// A reader of a hundred thousand slow series: 20 s in all.
-    /// So many series.
+    /// A reader of so many slow series: a hundred thousand take 20 s.
     struct Reader(Arc<Endless>, u32);
 
     #[async_trait]
