@@ -2,11 +2,14 @@
 //!
 //! Invariant: evaluations and those who help them are together at most as many as there are processors, save where the
 //! evaluations alone are more. A query that begins gets its share: who helps another goes home at the next piece.
+//! The threads wait for work: a new one costs as much as a short query, and the system may begin it where another runs.
 //! Not here: what a piece is (`belfry_promql::workers`), how many queries are evaluated at a time (`queries`).
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use belfry_promql::workers::Workers;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
 /// Who is at work.
 #[derive(Debug)]
@@ -14,6 +17,44 @@ pub struct Helpers {
     processors: usize,
     evaluating: AtomicUsize,
     helping: AtomicUsize,
+    /// `None` where the system has none.
+    threads: Option<Threads>,
+}
+
+/// One less than there are processors: an evaluation has a thread of its own.
+#[derive(Debug)]
+struct Threads {
+    pool: ThreadPool,
+    ids: Vec<Pid>,
+    /// Where they may run.
+    allowed: CpuSet,
+    /// The processor that they were told to leave to an evaluation.
+    left: AtomicUsize,
+}
+
+impl Threads {
+    fn new(n: usize) -> Result<Self, Box<dyn std::error::Error>> {
+        let pool = ThreadPoolBuilder::new().num_threads(n).thread_name(|_| "query-helper".to_owned()).build()?;
+        let ids = pool.broadcast(|_| gettid());
+        Ok(Self { pool, ids, allowed: sched_getaffinity(None)?, left: AtomicUsize::new(usize::MAX) })
+    }
+
+    /// Leaves the caller's processor to the caller. Kernels that pack the work of a virtual machine onto few processors
+    /// begin a thread where it was woken, though another processor is idle: it would run when the caller is done.
+    fn leave_processor(&self) {
+        let here = sched_getcpu();
+        if here >= CpuSet::MAX_CPU || self.left.swap(here, Relaxed) == here {
+            return;
+        }
+        let mut others = self.allowed;
+        others.unset(here);
+        if others.count() > 0 {
+            for id in &self.ids {
+                // Where it is not allowed all is as the system has it.
+                let _ = sched_setaffinity(Some(*id), &others);
+            }
+        }
+    }
 }
 
 /// One more at work, until it is dropped.
@@ -28,7 +69,11 @@ impl Drop for AtWork<'_> {
 impl Helpers {
     /// For so many processors.
     pub fn new(processors: usize) -> Self {
-        Self { processors, evaluating: AtomicUsize::new(0), helping: AtomicUsize::new(0) }
+        let threads = processors
+            .checked_sub(1)
+            .filter(|n| *n > 0)
+            .and_then(|n| Threads::new(n).inspect_err(|e| tracing::warn!("each query has one processor: {e}")).ok());
+        Self { processors, evaluating: AtomicUsize::new(0), helping: AtomicUsize::new(0), threads }
     }
 
     /// An evaluation begins; it is over when the result is dropped.
@@ -47,17 +92,17 @@ impl Helpers {
 
 impl Workers for Helpers {
     fn run(&self, help: &(dyn Fn() + Sync), own: &mut dyn FnMut()) {
-        std::thread::scope(|scope| {
+        let Some(threads) = &self.threads else { return own() };
+        // Of several evaluations each has a processor already.
+        if self.evaluating.load(Relaxed) <= 1 {
+            threads.leave_processor();
+        }
+        threads.pool.in_place_scope(|scope| {
             for at_work in (1..self.processors).map_while(|_| self.helper()) {
-                let work = move || {
+                scope.spawn(move |_| {
                     help();
                     drop(at_work);
-                };
-                let thread = std::thread::Builder::new().name("query-helper".to_owned());
-                // Where the system has no thread to give, the evaluation goes on without.
-                if thread.spawn_scoped(scope, work).is_err() {
-                    break;
-                }
+                });
             }
             own();
         });

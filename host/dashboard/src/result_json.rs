@@ -14,6 +14,9 @@ use belfry_promql::{PointValue, QueryValue};
 /// A point takes so many bytes, or fewer: a number of seconds and a float of 17 digits.
 const POINT_BYTES: usize = 40;
 
+/// Floats of these magnitudes have no exponent.
+const FIXED: std::ops::Range<f64> = 1e-3..1e15;
+
 /// The name of the result's type.
 pub(crate) fn kind(value: &QueryValue) -> &'static str {
     match value {
@@ -159,12 +162,13 @@ fn number(v: f64, out: &mut Vec<u8>) {
         return out.extend_from_slice(if v > 0.0 { b"+Inf" } else { b"-Inf" });
     }
     // Whole numbers are common, and exact.
-    if v.abs() < 1e15 && v.trunc() == v && (v != 0.0 || v.is_sign_positive()) {
-        return out.extend_from_slice(itoa::Buffer::new().format(v as i64).as_bytes());
+    let whole = v as i64;
+    if v.abs() < 1e15 && whole as f64 == v && (v != 0.0 || v.is_sign_positive()) {
+        return out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
     }
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(v);
-    if text.contains('e') {
+    if !FIXED.contains(&v.abs()) && text.contains('e') {
         return out.extend_from_slice(crate::prometheus::number(v).as_bytes());
     }
     out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());

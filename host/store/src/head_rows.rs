@@ -12,6 +12,7 @@ use belfry_model::{SampleBuf, TimeRange};
 use crate::head::Head;
 use crate::rows::{ALONE, CROWDED_SERIES, Group, ROWS_MAX, ROWS_MAX_CROWDED, Row};
 use crate::series::Point;
+use crate::slab::PIECES;
 
 /// Samples that a group takes over from its series at most: 8 MB while it does.
 const GATHERED_MAX: usize = 1 << 20;
@@ -139,6 +140,14 @@ impl Head {
         g.rows = Vec::new();
         self.live_bytes += slab.memory();
         g.slabs.push(Arc::new(slab));
+        let single = g.slabs.iter().rev().take_while(|s| !s.is_joined()).count();
+        let parts = g.slabs.get(g.slabs.len() - single..).filter(|_| single == PIECES);
+        if let Some((parts, joined)) = parts.and_then(|parts| Some((parts, self.sealer.join(parts)?))) {
+            let bytes = parts.iter().map(|s| s.memory()).sum();
+            self.live_bytes = (self.live_bytes + joined.memory()).saturating_sub(bytes);
+            g.slabs.truncate(g.slabs.len() - single);
+            g.slabs.push(Arc::new(joined));
+        }
         for id in g.ids() {
             if let Some(s) = self.slots.get_mut(id as usize) {
                 s.newest = s.newest.max(newest);

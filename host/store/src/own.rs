@@ -110,6 +110,11 @@ impl Own {
         self.stream.max().into_iter().chain(rest).max()
     }
 
+    /// First and last time.
+    pub fn span(&self) -> Option<(i64, i64)> {
+        self.min().zip(self.max())
+    }
+
     /// How many compressed chunks.
     pub fn chunks(&self) -> usize {
         self.stream.chunks() + usize::from(!self.stream.is_empty()) + self.rest.as_ref().map_or(0, |r| r.chunks())

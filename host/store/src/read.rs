@@ -38,8 +38,14 @@ pub(crate) struct Snapshot {
     /// By number of the block.
     chunks: Vec<Vec<ChunkPlace>>,
     pub(crate) frozen: Option<Arc<Frozen>>,
-    live: Vec<Own>,
+    live: Vec<Taken>,
     groups: Vec<Columns>,
+}
+
+/// What a series had alone, and its first and last time.
+struct Taken {
+    own: Own,
+    span: Option<(i64, i64)>,
 }
 
 /// Chunks of one series in one block.
@@ -71,7 +77,7 @@ pub(crate) struct Source {
 /// One place that has samples of a series, each of them in order.
 enum Part<'a> {
     Block(&'a Block, &'a [ChunkPlace]),
-    Head(&'a Own),
+    Head(&'a Own, Option<(i64, i64)>),
     Sealed(&'a [Arc<Slab>], usize),
     Rows(&'a Columns, usize),
 }
@@ -81,7 +87,7 @@ impl Part<'_> {
     fn span(&self) -> Option<(i64, i64)> {
         match self {
             Self::Block(_, places) => Some((places.first()?.min, places.last()?.max)),
-            Self::Head(own) => own.min().zip(own.max()),
+            Self::Head(_, span) => *span,
             Self::Sealed(slabs, _) => Some((slabs.first()?.span()?.0, slabs.last()?.span()?.1)),
             Self::Rows(columns, _) => columns.span(),
         }
@@ -90,7 +96,7 @@ impl Part<'_> {
     fn estimate(&self, range: TimeRange) -> u64 {
         match self {
             Self::Block(_, places) => places.iter().map(|c| estimate(c.min, c.max, c.count, range)).sum(),
-            Self::Head(own) => own.estimate(range),
+            Self::Head(own, _) => own.estimate(range),
             Self::Sealed(slabs, _) => slabs.iter().map(|s| s.count(range)).sum(),
             Self::Rows(columns, _) => columns.count(range),
         }
@@ -102,7 +108,7 @@ impl Part<'_> {
                 let wanted = |c: &&ChunkPlace| c.min < range.end().0 && c.max >= range.start().0;
                 places.iter().filter(wanted).try_for_each(|c| block.decode_for(want, c, range, into))
             }
-            Self::Head(own) => own.decode(range, into).map_err(in_memory),
+            Self::Head(own, _) => own.decode(range, into).map_err(in_memory),
             Self::Sealed(slabs, column) => {
                 slabs.iter().try_for_each(|s| s.decode(*column, range, into)).map_err(in_memory)
             }
@@ -126,10 +132,10 @@ impl Snapshot {
         let blocks = parts.blocks.iter().filter_map(|s| self.span(s)).map(|(b, places)| Part::Block(b, places));
         let frozen = || self.frozen.as_ref().zip(parts.frozen);
         let sealed = frozen().and_then(|(f, id)| f.column(id)).map(|(slabs, column)| Part::Sealed(slabs, column));
-        let own = frozen().and_then(|(f, id)| f.own(id));
-        let live = parts.live.and_then(|at| self.live.get(at as usize));
+        let own = frozen().and_then(|(f, id)| f.own(id)).map(|own| Part::Head(own, own.span()));
+        let live = parts.live.and_then(|at| self.live.get(at as usize)).map(|t| Part::Head(&t.own, t.span));
         let rows = parts.rows.and_then(|(at, column)| Some(Part::Rows(self.groups.get(at as usize)?, column as usize)));
-        blocks.chain(sealed).chain(own.into_iter().chain(live).map(Part::Head)).chain(rows)
+        blocks.chain(sealed).chain(own).chain(live).chain(rows)
     }
 }
 
@@ -356,7 +362,7 @@ pub(crate) fn head_parts(
     let live = match wanted.samples {
         true => own.and_then(|own| own.snapshot(range)).is_some_and(|own| {
             parts.live = Some(snapshot.live.len() as u32);
-            snapshot.live.push(own);
+            snapshot.live.push(Taken { span: own.span(), own });
             true
         }),
         false => own.is_some_and(|own| own.overlaps(range)),

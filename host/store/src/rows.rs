@@ -9,10 +9,11 @@
 //! (`row_record`).
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use belfry_model::write::SeriesRef;
-use belfry_model::{SampleBuf, TimeRange};
+use belfry_model::{SampleBuf, TimeRange, TimestampMs};
 
 use crate::codec::Corrupt;
 use crate::series::{Point, Standing};
@@ -197,50 +198,82 @@ impl Groups {
     }
 }
 
-/// What a group has, as it was when it was read.
+/// What a group has within a range, as it was when it was read.
 #[derive(Clone)]
 pub struct Columns {
-    /// Sealed rows.
-    pub slabs: Box<[Arc<Slab>]>,
+    /// When the samples of each series were.
+    times: Box<[i64]>,
+    /// Sealed rows, and which of them are within the range.
+    slabs: Box<[(Arc<Slab>, Range<usize>)]>,
     /// Rows behind them.
-    pub rows: Box<[Row]>,
+    rows: Box<[Row]>,
 }
 
 impl Columns {
-    /// The parts that overlap `range`; `None` when there are none.
+    /// The parts within `range`; `None` when there are none.
     pub fn within(slabs: &[Arc<Slab>], rows: &[Row], range: TimeRange) -> Option<Self> {
-        let hit = |r: &&Row| range.start().0 <= r.at && r.at < range.end().0;
-        let of = Self {
-            slabs: slabs.iter().filter(|s| s.overlaps(range)).cloned().collect(),
-            rows: rows.iter().filter(hit).cloned().collect(),
-        };
-        (!of.slabs.is_empty() || !of.rows.is_empty()).then_some(of)
+        let slabs: Box<[_]> =
+            slabs.iter().filter(|s| s.overlaps(range)).map(|s| (s.clone(), s.within(range))).collect();
+        let rows: Box<[Row]> = rows.iter().filter(|r| range.contains(TimestampMs(r.at))).cloned().collect();
+        let sealed = slabs.iter().flat_map(|(s, within)| s.times().get(within.clone()).unwrap_or_default());
+        let times: Box<[i64]> = sealed.copied().chain(rows.iter().map(|r| r.at)).collect();
+        (!times.is_empty()).then_some(Self { times, slabs, rows })
     }
 
     /// First and last time.
     pub fn span(&self) -> Option<(i64, i64)> {
-        let of_slabs = self.slabs.first().and_then(|s| s.span()).zip(self.slabs.last().and_then(|s| s.span()));
-        let of_rows = self.rows.first().zip(self.rows.last()).map(|(a, b)| (a.at, b.at));
-        match (of_slabs, of_rows) {
-            (Some((a, b)), None) => Some((a.0, b.1)),
-            (Some((a, _)), Some(rows)) => Some((a.0, rows.1)),
-            (None, rows) => rows,
-        }
+        Some((*self.times.first()?, *self.times.last()?))
     }
 
     /// How many samples of a series within `range`.
     pub fn count(&self, range: TimeRange) -> u64 {
-        let rows = self.rows.iter().filter(|r| range.start().0 <= r.at && r.at < range.end().0).count() as u64;
-        self.slabs.iter().map(|s| s.count(range)).sum::<u64>() + rows
+        self.chosen(range).len() as u64
+    }
+
+    /// Which of its times are within `range`.
+    fn chosen(&self, range: TimeRange) -> Range<usize> {
+        // Nearly always all: it was asked for what is needed.
+        if self.span().is_some_and(|(first, last)| range.start().0 <= first && last < range.end().0) {
+            return 0..self.times.len();
+        }
+        let from = self.times.partition_point(|t| *t < range.start().0);
+        from..self.times.partition_point(|t| *t < range.end().0).max(from)
     }
 
     /// Appends the samples of a column within `range` to `into`, whose last time must be before them.
     pub fn decode(&self, column: usize, range: TimeRange, into: &mut SampleBuf) -> Result<(), Corrupt> {
-        self.slabs.iter().try_for_each(|s| s.decode(column, range, into))?;
-        for row in self.rows.iter().filter(|r| range.start().0 <= r.at && r.at < range.end().0) {
-            if let Some(v) = row.values.get(column) {
-                into.push_float(row.at, *v);
+        let chosen = self.chosen(range);
+        let before = into.floats.len();
+        if let Err(e) = self.values(column, chosen.clone(), &mut into.floats) {
+            into.floats.truncate(before);
+            return Err(e);
+        }
+        into.times.extend_from_slice(self.times.get(chosen).unwrap_or_default());
+        if !into.starts.is_empty() {
+            into.starts.resize(into.times.len(), 0);
+        }
+        if !into.histograms.is_empty() {
+            into.histograms.resize(into.times.len(), None);
+        }
+        Ok(())
+    }
+
+    /// Appends the values of a column at the times of these numbers.
+    fn values(&self, column: usize, chosen: Range<usize>, into: &mut Vec<f64>) -> Result<(), Corrupt> {
+        into.reserve(chosen.len());
+        let mut at = 0;
+        for (slab, within) in &self.slabs {
+            // Of the slab's rows, those that are chosen.
+            let from = within.start + chosen.start.saturating_sub(at).min(within.len());
+            let to = within.start + chosen.end.saturating_sub(at).min(within.len());
+            at += within.len();
+            if from < to {
+                slab.values(column, from..to, into)?;
             }
+        }
+        let open = chosen.start.saturating_sub(at)..chosen.end.saturating_sub(at);
+        for row in self.rows.get(open).unwrap_or_default() {
+            into.push(*row.values.get(column).ok_or(Corrupt("a row has no such column"))?);
         }
         Ok(())
     }

@@ -5,8 +5,13 @@
 //! their differences, needs; of what is no decimal the bits that change are packed. This form stays in memory and is in
 //! no file.
 //!
+//! Slabs that follow each other are joined later, as they are: then a column's pieces lie side by side, and whoever reads
+//! a column goes to one place in memory instead of eight.
+//!
 //! Invariant: times ascend strictly; every bit reads back.
 //! Not here: which series a column is of (`rows`), rows that are still open.
+
+use std::sync::Arc;
 
 use belfry_model::{SampleBuf, TimeRange};
 
@@ -16,12 +21,20 @@ use crate::rows::{ROWS_MAX, Row};
 
 /// One in so many columns says where it begins; the others are found by their lengths.
 const STRIDE: usize = 16;
+/// As many slabs as one is joined from.
+pub const PIECES: usize = 8;
+/// No slab becomes larger by being joined.
+const JOINED_BYTES_MAX: usize = 1 << 28;
+/// Scratch memory that a sealer keeps.
+const SCRATCH_BYTES_MAX: usize = 1 << 20;
 /// Numbers of more bits are written byte by byte: reading loads eight bytes, seven bits of which may be another's.
 const WIDTH_MAX: u32 = 56;
 /// A load of eight bytes may reach over the last column's end.
 const PADDING: usize = 8;
 /// About what a slab takes beside its columns.
-const SLAB_BYTES: usize = 160;
+const SLAB_BYTES: usize = 176;
+/// No piece of a column takes more bytes.
+const PIECE_BYTES_MAX: usize = 1 + 8 * ROWS_MAX;
 
 // A column begins with one byte: the form, times 16, plus the decimal places or [`NO_DECIMALS`].
 /// One value for all: a number, or 8 bytes.
@@ -36,14 +49,17 @@ const XOR: u8 = 3;
 const RAW: u8 = 4;
 const NO_DECIMALS: u8 = 15;
 
-// The lengths of columns are kept in a byte each.
-const _: () = assert!(8 * ROWS_MAX < u8::MAX as usize);
+// Where a column begins behind its stride is kept in two bytes.
+const _: () = assert!(STRIDE * PIECES * PIECE_BYTES_MAX < u16::MAX as usize);
 
 /// See the module.
 pub struct Slab {
     times: Box<[i64]>,
-    lengths: Box<[u8]>,
-    /// Of every [`STRIDE`]th column.
+    /// How many rows each piece of a column has.
+    pieces: Box<[u8]>,
+    /// Where each column begins, from the [`STRIDE`]th column before it on.
+    offsets: Box<[u16]>,
+    /// Where every [`STRIDE`]th column begins.
     begins: Box<[u32]>,
     bytes: Box<[u8]>,
 }
@@ -52,7 +68,7 @@ pub struct Slab {
 #[derive(Default)]
 pub struct Sealer {
     bytes: Vec<u8>,
-    lengths: Vec<u8>,
+    offsets: Vec<u16>,
     begins: Vec<u32>,
 }
 
@@ -60,25 +76,58 @@ impl Sealer {
     /// Seals rows of so many columns; there are 1 to [`ROWS_MAX`].
     pub fn seal(&mut self, rows: &[Row], columns: usize) -> Slab {
         debug_assert!(!rows.is_empty() && rows.len() <= ROWS_MAX);
-        self.bytes.clear();
-        self.lengths.clear();
-        self.begins.clear();
+        self.clear();
         let mut values = [0.0; ROWS_MAX];
         for column in 0..columns {
-            let begin = self.bytes.len();
-            if column.is_multiple_of(STRIDE) {
-                self.begins.push(begin as u32);
-            }
+            self.begin_column(column);
             for (v, row) in values.iter_mut().zip(rows) {
                 *v = row.values.get(column).copied().unwrap_or_default();
             }
             put(&values[..rows.len().min(ROWS_MAX)], &mut self.bytes);
-            self.lengths.push((self.bytes.len() - begin) as u8);
         }
+        self.finish(rows.iter().map(|r| r.at).collect(), [rows.len() as u8].into())
+    }
+
+    /// One slab of several, which have the same columns and follow each other; `None` when it would be too large.
+    pub fn join(&mut self, slabs: &[Arc<Slab>]) -> Option<Slab> {
+        let columns = slabs.iter().map(|s| s.offsets.len()).min()?;
+        if slabs.iter().map(|s| s.bytes.len()).sum::<usize>() > JOINED_BYTES_MAX {
+            return None;
+        }
+        self.clear();
+        for column in 0..columns {
+            self.begin_column(column);
+            for slab in slabs {
+                let end = slab.begin(column + 1).unwrap_or(slab.bytes.len() - PADDING);
+                self.bytes.extend_from_slice(slab.bytes.get(slab.begin(column)?..end)?);
+            }
+        }
+        let times = slabs.iter().flat_map(|s| s.times.iter().copied()).collect();
+        Some(self.finish(times, slabs.iter().flat_map(|s| s.pieces.iter().copied()).collect()))
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(SCRATCH_BYTES_MAX);
+        self.offsets.clear();
+        self.begins.clear();
+    }
+
+    fn begin_column(&mut self, column: usize) {
+        let at = self.bytes.len();
+        if column.is_multiple_of(STRIDE) {
+            self.begins.push(at as u32);
+        }
+        let begin = self.begins.last().copied().unwrap_or_default();
+        self.offsets.push((at - begin as usize) as u16);
+    }
+
+    fn finish(&mut self, times: Box<[i64]>, pieces: Box<[u8]>) -> Slab {
         self.bytes.resize(self.bytes.len() + PADDING, 0);
         Slab {
-            times: rows.iter().map(|r| r.at).collect(),
-            lengths: self.lengths.as_slice().into(),
+            times,
+            pieces,
+            offsets: self.offsets.as_slice().into(),
             begins: self.begins.as_slice().into(),
             bytes: self.bytes.as_slice().into(),
         }
@@ -88,12 +137,17 @@ impl Sealer {
 impl Slab {
     /// About how much memory it takes.
     pub fn memory(&self) -> usize {
-        SLAB_BYTES + self.times.len() * 8 + self.lengths.len() + self.begins.len() * 4 + self.bytes.len()
+        SLAB_BYTES + self.times.len() * 8 + self.offsets.len() * 2 + self.begins.len() * 4 + self.bytes.len()
     }
 
     /// How many rows.
     pub fn rows(&self) -> usize {
         self.times.len()
+    }
+
+    /// Was it joined?
+    pub fn is_joined(&self) -> bool {
+        self.pieces.len() > 1
     }
 
     /// First and last time.
@@ -106,12 +160,18 @@ impl Slab {
         self.span().is_some_and(|(min, max)| min < range.end().0 && max >= range.start().0)
     }
 
+    /// The times of its rows.
+    pub fn times(&self) -> &[i64] {
+        &self.times
+    }
+
     /// How many rows within `range`.
     pub fn count(&self, range: TimeRange) -> u64 {
         self.within(range).len() as u64
     }
 
-    fn within(&self, range: TimeRange) -> std::ops::Range<usize> {
+    /// The rows within `range`, by number.
+    pub fn within(&self, range: TimeRange) -> std::ops::Range<usize> {
         let from = self.times.partition_point(|t| *t < range.start().0);
         from..self.times.partition_point(|t| *t < range.end().0).max(from)
     }
@@ -122,11 +182,12 @@ impl Slab {
         if within.is_empty() {
             return Ok(());
         }
-        let mut values = [0.0; ROWS_MAX];
-        let values = values.get_mut(..self.times.len()).ok_or(Corrupt("a slab has too many rows"))?;
-        read(self.column(column).ok_or(Corrupt("a slab has no such column"))?, values)?;
-        into.times.extend_from_slice(self.times.get(within.clone()).unwrap_or_default());
-        into.floats.extend_from_slice(values.get(within).unwrap_or_default());
+        let before = into.floats.len();
+        if let Err(e) = self.values(column, within.clone(), &mut into.floats) {
+            into.floats.truncate(before);
+            return Err(e);
+        }
+        into.times.extend_from_slice(self.times.get(within).unwrap_or_default());
         if !into.starts.is_empty() {
             into.starts.resize(into.times.len(), 0);
         }
@@ -136,12 +197,33 @@ impl Slab {
         Ok(())
     }
 
-    /// A column's bytes and what follows: it knows where it ends.
-    fn column(&self, column: usize) -> Option<&[u8]> {
-        self.lengths.get(column)?;
-        let before = self.lengths.get(column - column % STRIDE..column)?;
-        let begin = *self.begins.get(column / STRIDE)? as usize + before.iter().map(|l| usize::from(*l)).sum::<usize>();
-        self.bytes.get(begin..)
+    /// Appends the values of a column in these rows to `into`.
+    pub fn values(&self, column: usize, rows: std::ops::Range<usize>, into: &mut Vec<f64>) -> Result<(), Corrupt> {
+        let begin = self.begin(column).ok_or(Corrupt("a slab has no such column"))?;
+        let mut r = Reader::new(self.bytes.get(begin..).unwrap_or_default());
+        let mut from = 0;
+        for n in self.pieces.iter().map(|n| usize::from(*n)) {
+            let to = from + n;
+            if from >= rows.end {
+                break;
+            }
+            let piece = Piece::parse(&mut r, n)?;
+            if to > rows.start {
+                let mut values = [0.0; ROWS_MAX];
+                let values = values.get_mut(..n).ok_or(Corrupt("a slab's piece has too many rows"))?;
+                piece.read(values)?;
+                let cut = rows.start.saturating_sub(from)..rows.end.min(to) - from;
+                into.extend_from_slice(values.get(cut).unwrap_or_default());
+            }
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// Where a column's bytes begin.
+    fn begin(&self, column: usize) -> Option<usize> {
+        let offset = usize::from(*self.offsets.get(column)?);
+        Some(*self.begins.get(column / STRIDE)? as usize + offset)
     }
 }
 
@@ -258,70 +340,96 @@ fn get_bits(bytes: &[u8], i: usize, width: u32) -> Result<u64, Corrupt> {
     Ok(u64::from_le_bytes(*word) >> (bit % 8) & ((1 << width) - 1))
 }
 
-fn width_of(r: &mut Reader<'_>) -> Result<u32, Corrupt> {
+/// What [`put`] wrote: the values of a column at some times that follow each other. The packed numbers are at the front
+/// of their bytes.
+enum Piece<'a> {
+    One(f64),
+    Plain { scale: f64, low: i64, width: u32, packed: &'a [u8] },
+    Delta { scale: f64, first: i64, low: i64, width: u32, packed: &'a [u8] },
+    Xor { first: u64, zeros: u32, width: u32, packed: &'a [u8] },
+    Raw(&'a [u8]),
+}
+
+impl<'a> Piece<'a> {
+    /// Takes a piece of `n` values from the front of `r`.
+    fn parse(r: &mut Reader<'a>, n: usize) -> Result<Self, Corrupt> {
+        let head = r.u8()?;
+        let (form, places) = (head >> 4, head & 15);
+        if places == NO_DECIMALS {
+            return match form {
+                ONE => Ok(Self::One(f64::from_bits(r.u64()?))),
+                RAW => Ok(Self::Raw(r.bytes(8 * n)?)),
+                XOR => {
+                    let (first, zeros) = (r.u64()?, u32::from(r.u8()?));
+                    let (width, packed) = packed(r, n.saturating_sub(1))?;
+                    Ok(Self::Xor { first, zeros, width, packed })
+                }
+                _ => Err(Corrupt("a column's form is unknown")),
+            };
+        }
+        let scale = *POW10.get(usize::from(places)).ok_or(Corrupt("a column's scale is out of range"))?;
+        let first = r.ivarint()?;
+        match form {
+            ONE => Ok(Self::One(first as f64 / scale)),
+            PLAIN => {
+                let (width, packed) = packed(r, n)?;
+                Ok(Self::Plain { scale, low: first, width, packed })
+            }
+            DELTA => {
+                let low = r.ivarint()?;
+                let (width, packed) = packed(r, n.saturating_sub(1))?;
+                Ok(Self::Delta { scale, first, low, width, packed })
+            }
+            _ => Err(Corrupt("a column's form is unknown")),
+        }
+    }
+
+    /// Fills `values`, which are as many as it has.
+    fn read(&self, values: &mut [f64]) -> Result<(), Corrupt> {
+        match *self {
+            Self::One(value) => values.fill(value),
+            Self::Raw(bytes) => {
+                for (v, bits) in values.iter_mut().zip(bytes.as_chunks().0) {
+                    *v = f64::from_bits(u64::from_le_bytes(*bits));
+                }
+            }
+            Self::Plain { scale, low, width, packed } => {
+                for (i, v) in values.iter_mut().enumerate() {
+                    *v = low.wrapping_add(get_bits(packed, i, width)? as i64) as f64 / scale;
+                }
+            }
+            Self::Delta { scale, first, low, width, packed } => {
+                let mut n = first;
+                for (i, v) in values.iter_mut().enumerate() {
+                    if let Some(before) = i.checked_sub(1) {
+                        n = n.wrapping_add(low).wrapping_add(get_bits(packed, before, width)? as i64);
+                    }
+                    *v = n as f64 / scale;
+                }
+            }
+            Self::Xor { first, zeros, width, packed } => {
+                let mut bits = first;
+                for (i, v) in values.iter_mut().enumerate() {
+                    if let Some(before) = i.checked_sub(1) {
+                        bits ^= get_bits(packed, before, width)?.checked_shl(zeros).unwrap_or(0);
+                    }
+                    *v = f64::from_bits(bits);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A width, and where `n` numbers of so many bits begin.
+fn packed<'a>(r: &mut Reader<'a>, n: usize) -> Result<(u32, &'a [u8]), Corrupt> {
     let width = u32::from(r.u8()?);
-    if width > WIDTH_MAX { Err(Corrupt("a column's width is out of range")) } else { Ok(width) }
-}
-
-/// Fills `values` with what [`put`] wrote of as many.
-fn read(bytes: &[u8], values: &mut [f64]) -> Result<(), Corrupt> {
-    let mut r = Reader::new(bytes);
-    let head = r.u8()?;
-    let (form, places) = (head >> 4, head & 15);
-    if places == NO_DECIMALS {
-        return read_floats(&mut r, form, values);
+    if width > WIDTH_MAX {
+        return Err(Corrupt("a column's width is out of range"));
     }
-    let scale = *POW10.get(usize::from(places)).ok_or(Corrupt("a column's scale is out of range"))?;
-    let first = r.ivarint()?;
-    match form {
-        ONE => values.fill(first as f64 / scale),
-        PLAIN => {
-            let width = width_of(&mut r)?;
-            for (i, v) in values.iter_mut().enumerate() {
-                *v = first.wrapping_add(get_bits(r.rest(), i, width)? as i64) as f64 / scale;
-            }
-        }
-        DELTA => {
-            let low = r.ivarint()?;
-            let width = width_of(&mut r)?;
-            let mut n = first;
-            for (i, v) in values.iter_mut().enumerate() {
-                if let Some(before) = i.checked_sub(1) {
-                    n = n.wrapping_add(low).wrapping_add(get_bits(r.rest(), before, width)? as i64);
-                }
-                *v = n as f64 / scale;
-            }
-        }
-        _ => return Err(Corrupt("a column's form is unknown")),
-    }
-    Ok(())
-}
-
-fn read_floats(r: &mut Reader<'_>, form: u8, values: &mut [f64]) -> Result<(), Corrupt> {
-    let mut bits = r.u64()?;
-    match form {
-        ONE => values.fill(f64::from_bits(bits)),
-        RAW => {
-            for (i, v) in values.iter_mut().enumerate() {
-                if i > 0 {
-                    bits = r.u64()?;
-                }
-                *v = f64::from_bits(bits);
-            }
-        }
-        XOR => {
-            let zeros = r.u8()?;
-            let width = width_of(r)?;
-            for (i, v) in values.iter_mut().enumerate() {
-                if let Some(before) = i.checked_sub(1) {
-                    bits ^= get_bits(r.rest(), before, width)?.checked_shl(u32::from(zeros)).unwrap_or(0);
-                }
-                *v = f64::from_bits(bits);
-            }
-        }
-        _ => return Err(Corrupt("a column's form is unknown")),
-    }
-    Ok(())
+    let packed = r.rest();
+    r.bytes((n * width as usize).div_ceil(8))?;
+    Ok((width, packed))
 }
 
 #[cfg(test)]
@@ -338,7 +446,10 @@ mod tests {
 
     fn check(columns: &[Vec<f64>], range: TimeRange) {
         let rows = rows_of(columns);
-        let slab = Sealer::default().seal(&rows, columns.len());
+        check_slab(&Sealer::default().seal(&rows, columns.len()), columns, &rows, range);
+    }
+
+    fn check_slab(slab: &Slab, columns: &[Vec<f64>], rows: &[Row], range: TimeRange) {
         let hit = |r: &&Row| range.start().0 <= r.at && r.at < range.end().0;
         assert_eq!(slab.count(range), rows.iter().filter(hit).count() as u64);
         for (i, column) in columns.iter().enumerate() {
@@ -369,20 +480,24 @@ mod tests {
         }
     }
 
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            3 => (-50i64..50).prop_map(|n| n as f64),
+            3 => (-5000i64..5000).prop_map(|n| n as f64 / 100.0),
+            1 => Just(4.25),
+            1 => any::<u64>().prop_map(f64::from_bits),
+            1 => Just(stale_nan()),
+            1 => Just(-0.0),
+            1 => Just(9e15),
+            1 => (0u32..16).prop_map(|n| 1.0 + f64::from(n) * f64::EPSILON),
+        ]
+    }
+
     proptest! {
         #[test]
         fn every_bit_reads_back(
             rows in 1usize..=ROWS_MAX,
-            columns in proptest::collection::vec(proptest::collection::vec(prop_oneof![
-                3 => (-50i64..50).prop_map(|n| n as f64),
-                3 => (-5000i64..5000).prop_map(|n| n as f64 / 100.0),
-                1 => Just(4.25),
-                1 => any::<u64>().prop_map(f64::from_bits),
-                1 => Just(stale_nan()),
-                1 => Just(-0.0),
-                1 => Just(9e15),
-                1 => (0u32..16).prop_map(|n| 1.0 + f64::from(n) * f64::EPSILON),
-            ], ROWS_MAX), 1..40),
+            columns in proptest::collection::vec(proptest::collection::vec(value(), ROWS_MAX), 1..40),
             from in 0i64..170,
             to in 1i64..200,
         ) {
@@ -390,6 +505,27 @@ mod tests {
             check(&columns, TimeRange::ALL);
             if let Some(range) = TimeRange::new(TimestampMs(990 + from), TimestampMs(990 + from + to)) {
                 check(&columns, range);
+            }
+        }
+
+        #[test]
+        fn joined_slabs_read_as_the_slabs_did(
+            columns in proptest::collection::vec(proptest::collection::vec(value(), PIECES * ROWS_MAX), 1..40),
+            lengths in proptest::collection::vec(1usize..=ROWS_MAX, 1..=PIECES),
+            from in 0i64..1300,
+            to in 1i64..1300,
+        ) {
+            let rows = rows_of(&columns);
+            let (mut sealer, mut slabs, mut begin) = (Sealer::default(), Vec::new(), 0);
+            for n in lengths {
+                slabs.push(Arc::new(sealer.seal(&rows[begin..begin + n], columns.len())));
+                begin += n;
+            }
+            let joined = sealer.join(&slabs).unwrap();
+            let columns: Vec<Vec<f64>> = columns.into_iter().map(|c| c[..begin].to_vec()).collect();
+            check_slab(&joined, &columns, &rows[..begin], TimeRange::ALL);
+            if let Some(range) = TimeRange::new(TimestampMs(990 + from), TimestampMs(990 + from + to)) {
+                check_slab(&joined, &columns, &rows[..begin], range);
             }
         }
 
@@ -408,7 +544,10 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), n in 1usize..=ROWS_MAX) {
-            let _ = read(&bytes, &mut [0.0; ROWS_MAX][..n]);
+            let mut r = Reader::new(&bytes);
+            while let Ok(piece) = Piece::parse(&mut r, n) {
+                let _ = piece.read(&mut [0.0; ROWS_MAX][..n]);
+            }
         }
     }
 }

@@ -29,6 +29,9 @@ enum Op {
     Append(Vec<(usize, i64, V)>),
     /// All series from this one on at one time: offset to the present, and what the values come from.
     Row(usize, i64, u32),
+    /// So many rows of the series from [`ALONE`] on, while the present moves on: as many as become slabs, and slabs that
+    /// are joined.
+    Rows(i64, u32),
     /// The present moves on.
     Pass(i64),
     Flush,
@@ -43,6 +46,14 @@ enum Op {
     Restart(Option<u64>),
     /// Compare a range.
     Read(i64, i64),
+}
+
+/// The distance of rows that come one after the other.
+const ROW_MS: i64 = 20;
+
+/// Of a series in a row.
+fn row_value(s: usize, seed: u32) -> f64 {
+    if seed == 3 && s == 8 { stale_nan() } else { (s as u32 * seed) as f64 / 3.0 }
 }
 
 fn value() -> impl proptest::strategy::Strategy<Value = V> {
@@ -61,6 +72,7 @@ fn op() -> impl proptest::strategy::Strategy<Value = Op> {
     prop_oneof![
         12 => proptest::collection::vec(sample, 1..40).prop_map(Op::Append),
         16 => (row, 0u32..4).prop_map(|((from, at), seed)| Op::Row(from, at, seed)),
+        2 => (1i64..300, 0u32..4).prop_map(|(n, seed)| Op::Rows(n, seed)),
         6 => (0i64..30_000).prop_map(Op::Pass),
         2 => Just(Op::Flush),
         3 => Just(Op::Maintain),
@@ -147,6 +159,14 @@ impl Run {
         block_on(self.store.append(batch)).unwrap()
     }
 
+    /// What is said of a row of all series from `from` on, here and by the oracle.
+    fn row(&self, oracle: &mut Oracle, from: usize, offset: i64, value: impl Fn(usize) -> f64) -> (Appended, Appended) {
+        let at = self.now + offset;
+        let values: Vec<f64> = (from..SERIES).map(value).collect();
+        let samples: Vec<_> = (from..SERIES).zip(&values).map(|(s, v)| (s, at, V::Float(v.to_bits()))).collect();
+        (self.append_row(from, at, &values), oracle.append(&samples))
+    }
+
     /// One time for all, as a scrape has.
     fn append_row(&self, from: usize, at: i64, values: &[f64]) -> Appended {
         let mut batch = Batch::at("rows", TimestampMs(at));
@@ -218,12 +238,16 @@ proptest! {
                     prop_assert_eq!(run.append(&at), oracle.append(&at));
                 }
                 Op::Row(from, offset, seed) => {
-                    let at = run.now + offset;
-                    let value = |s: usize| if seed == 3 && s == 8 { stale_nan() } else { (s as u32 * seed) as f64 / 3.0 };
-                    let values: Vec<f64> = (from..SERIES).map(value).collect();
-                    let samples: Vec<_> =
-                        (from..SERIES).map(|s| (s, at, V::Float(values[s - from].to_bits()))).collect();
-                    prop_assert_eq!(run.append_row(from, at, &values), oracle.append(&samples));
+                    let (ours, theirs) = run.row(&mut oracle, from, offset, |s| row_value(s, seed));
+                    prop_assert_eq!(ours, theirs);
+                }
+                Op::Rows(n, seed) => {
+                    for i in 0..n {
+                        let value = |s| row_value(s, seed) + ((i * s as i64) % 11) as f64;
+                        let (ours, theirs) = run.row(&mut oracle, ALONE, ROW_MS, value);
+                        prop_assert_eq!(ours, theirs, "row {} of {}", i, n);
+                        run.now += ROW_MS;
+                    }
                 }
                 Op::Pass(ms) => run.now += ms,
                 Op::Flush => run.store.flush().unwrap(),

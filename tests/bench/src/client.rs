@@ -1,10 +1,11 @@
 //! A connection to a server under test: as little HTTP as it takes.
 
+use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// No answer takes longer: merging a day of samples takes minutes on a busy machine.
 const ANSWER_WITHIN: Duration = Duration::from_secs(900);
@@ -15,6 +16,8 @@ const USED_FOR: Duration = Duration::from_secs(60);
 pub struct Client {
     address: String,
     since: Instant,
+    /// The server said that it closes it.
+    ends: bool,
     stream: BufReader<TcpStream>,
 }
 
@@ -23,14 +26,30 @@ impl Client {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-        Ok(Self { address: address.to_owned(), since: Instant::now(), stream: BufReader::new(stream) })
+        Ok(Self { address: address.to_owned(), since: Instant::now(), ends: false, stream: BufReader::new(stream) })
     }
 
-    fn send(&mut self, request: &[u8]) -> Result<()> {
-        if self.since.elapsed() > USED_FOR {
+    /// Sends a request and reads the answer. A connection that the server has ended meanwhile is made anew, once: what is
+    /// asked here may be asked twice.
+    fn exchange(&mut self, request: &[u8]) -> Result<(u16, String)> {
+        if self.ends || self.since.elapsed() > USED_FOR {
             *self = Self::connect(&self.address)?;
         }
-        Ok(self.stream.get_mut().write_all(request)?)
+        if self.send(request)? {
+            return self.answer();
+        }
+        *self = Self::connect(&self.address)?;
+        ensure!(self.send(request)?, "the connection was closed");
+        self.answer()
+    }
+
+    /// Sends a request. `false`: the connection is closed, and no answer will come.
+    fn send(&mut self, request: &[u8]) -> Result<bool> {
+        let sent = self.stream.get_mut().write_all(request);
+        match sent.and_then(|()| Ok(!self.stream.fill_buf()?.is_empty())) {
+            Err(e) if matches!(e.kind(), BrokenPipe | ConnectionReset | ConnectionAborted) => Ok(false),
+            outcome => Ok(outcome?),
+        }
     }
 
     /// Sends a remote write; the answer's status and text.
@@ -48,21 +67,18 @@ impl Client {
         );
         let mut request = head.into_bytes();
         request.extend_from_slice(body);
-        self.send(&request)?;
-        self.answer()
+        self.exchange(&request)
     }
 
     pub fn get(&mut self, path: &str) -> Result<(u16, String)> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
-        self.send(request.as_bytes())?;
-        self.answer()
+        self.exchange(request.as_bytes())
     }
 
     /// Asks for something to be done.
     pub fn post(&mut self, path: &str) -> Result<String> {
         let request = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", self.address);
-        self.send(request.as_bytes())?;
-        match self.answer()? {
+        match self.exchange(request.as_bytes())? {
             (200..=204, said) => Ok(said),
             (status, said) => bail!("{path}: {status} {said}"),
         }
@@ -88,6 +104,7 @@ impl Client {
             if let Some(n) = line.strip_prefix("content-length:") {
                 length = n.trim().parse()?;
             }
+            self.ends |= line.starts_with("connection:") && line.contains("close");
             chunked |= line.starts_with("transfer-encoding:") && line.contains("chunked");
         }
         let mut body = Vec::new();

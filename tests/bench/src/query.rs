@@ -27,8 +27,11 @@ const REST: Duration = Duration::from_millis(30);
 const REST_WITHIN: Duration = Duration::from_secs(2);
 /// Answers that differ by less are the same.
 const RELATIVE: f64 = 1e-9;
-/// What a server does behind the last write has so long to be done.
+/// What a server does behind the last write (Prometheus cuts a month into blocks) is done when it uses less than this
+/// share of a processor for so long. That is waited for at most [`SETTLE_WITHIN`].
+const SETTLED: f64 = 0.05;
 const SETTLE: Duration = Duration::from_secs(5);
+const SETTLE_WITHIN: Duration = Duration::from_secs(600);
 
 /// How much there is of each metric; tenths for a quick look.
 #[derive(Clone, Copy)]
@@ -188,8 +191,8 @@ pub fn compare(servers: &[Server], tenths: usize, only: Option<&str>) -> Result<
         eprintln!("{} has its samples after {:.1} s", server.name(), begin.elapsed().as_secs_f64());
         running.push((server, process, folder));
     }
-    std::thread::sleep(SETTLE);
     let asked: Vec<(&Server, &Running)> = running.iter().map(|(server, process, _)| (*server, process)).collect();
+    settle(&asked);
     latency(&asked, now, only)?;
     let differing = answers(&asked, now, only)?;
     if differing > 0 {
@@ -296,6 +299,26 @@ fn latency(servers: &[(&Server, &Running)], now: i64, only: Option<&str>) -> Res
         }
     }
     Ok(())
+}
+
+/// Waits until all servers are done with what they were given, or for [`SETTLE_WITHIN`]; then it says who is not.
+fn settle(servers: &[(&Server, &Running)]) {
+    let begin = Instant::now();
+    let mut busy = servers.to_vec();
+    while !busy.is_empty() && begin.elapsed() < SETTLE_WITHIN {
+        let before: Vec<Duration> = servers.iter().map(|(_, process)| process.cpu()).collect();
+        std::thread::sleep(SETTLE);
+        let most = SETTLE.mul_f64(SETTLED);
+        let all = servers.iter().zip(before);
+        busy = all
+            .filter(|((_, process), before)| process.cpu().saturating_sub(*before) > most)
+            .map(|(s, _)| *s)
+            .collect();
+    }
+    for (server, _) in busy {
+        eprintln!("{} is not at rest after {SETTLE_WITHIN:?}: others have less of the machine", server.name());
+    }
+    eprintln!("all are measured {:.0} s behind the last write", begin.elapsed().as_secs_f64());
 }
 
 /// Waits until no server does anything, or for [`REST_WITHIN`]: one that never rests is no reason to wait for ever.

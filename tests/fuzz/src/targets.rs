@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use belfry_ingest::exposition::{self, TextFormat};
-use belfry_ingest::push;
+use belfry_ingest::{push, scrape};
 use belfry_remote::{influx, prometheus, queue};
 use belfry_store::fuzz::seeds;
 
@@ -24,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "text", run: |b| _ = exposition::fuzz_text(b, TextFormat::Prometheus), seeds: text },
     Target { name: "openmetrics", run: |b| _ = exposition::fuzz_text(b, TextFormat::OpenMetrics), seeds: openmetrics },
     Target { name: "protobuf", run: |b| _ = exposition::fuzz_protobuf(b), seeds: protobuf },
+    Target { name: "scrape_answer", run: scrape::fuzz::answer, seeds: answers },
     Target { name: "promql", run: belfry_promql::fuzz::parser, seeds: promql },
     Target { name: "promql_evaluation", run: belfry_promql::fuzz::evaluator, seeds: promql },
     Target { name: "wal", run: belfry_store::fuzzing::fuzz_wal, seeds: logs },
@@ -131,6 +132,17 @@ fn text() -> Vec<Vec<u8>> {
     let all = "# HELP a_total Helps \\\\ and \\n.\n# TYPE a_total counter\na_total{b=\"c\",d=\"\\\"e\\\\\"} 1.5e3 1700000000000\n\
                # TYPE h histogram\nh_bucket{le=\"+Inf\"} 3\nh_sum NaN\nh_count 3\n{\"süß\", a=\"b\"} -Inf\n";
     vec![all.into(), b"a 1\nb 2\n".to_vec()]
+}
+
+/// Answers over HTTP, of a known length, in chunks, and to the end of the connection, each behind the size of its pieces.
+fn answers() -> Vec<Vec<u8>> {
+    [
+        "\u{7}HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: 8\r\n\r\na 1\nb 2\n",
+        "\u{3}HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n4\r\na 1\n\r\n0A;x=y\r\nb 2\nccccc\n\r\n0\r\nT: x\r\n\r\n",
+        "\u{0}HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.0 302 Found\r\nLocation: /m\r\nConnection: keep-alive\r\n\r\nx",
+    ]
+    .map(|s| s.as_bytes().to_vec())
+    .to_vec()
 }
 
 fn openmetrics() -> Vec<Vec<u8>> {

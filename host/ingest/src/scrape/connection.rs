@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use url::Url;
 
 use super::ScrapeError;
-use super::http1::{self, Chunks, Head, Length};
+use super::http1::{self, Body, Head, Length, ToCome};
 
 type Stream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
 
@@ -95,32 +95,28 @@ impl Kept {
     ) -> Result<bool, ScrapeError> {
         let Answer { head, mut connection, start } = answer;
         let broke_off = |e: &str| ScrapeError::Failed(format!("the answer broke off: {e}"));
-        let mut chunks = (head.length == Length::Chunked).then(|| Chunks::new(start));
+        let mut body = Body::new(head.length, start);
         loop {
-            let (so_far, left) = match (&mut chunks, head.length) {
-                (Some(chunks), _) => {
-                    let done = chunks.take(bytes).map_err(bad)?;
-                    (chunks.end() - start, if done { 0 } else { READ_BYTES_MIN as u64 })
-                }
-                (None, Length::Bytes(n)) => {
-                    ((n.min(usize::MAX as u64)) as usize, (n + start as u64).saturating_sub(bytes.len() as u64))
-                }
-                (None, _) => (bytes.len() - start, READ_BYTES_MIN as u64),
-            };
-            if so_far > bytes_max {
+            let to_come = body.take(bytes).map_err(bad)?;
+            let length = body.len(bytes);
+            if length > bytes_max {
                 return Ok(false);
             }
-            if left == 0 {
-                // What stands behind the answer was not asked for.
-                let is_clean = bytes.len() == start + so_far;
-                bytes.truncate(start + so_far);
-                if head.keeps && is_clean {
-                    connection.used = Instant::now();
-                    self.connection = Some(connection);
+            let room = match to_come {
+                ToCome::Nothing => {
+                    // What stands behind the answer was not asked for.
+                    let is_clean = bytes.len() == start + length;
+                    bytes.truncate(start + length);
+                    if head.keeps && is_clean {
+                        connection.used = Instant::now();
+                        self.connection = Some(connection);
+                    }
+                    return Ok(true);
                 }
-                return Ok(true);
-            }
-            bytes.reserve(usize::try_from(left).unwrap_or(usize::MAX).min(READ_BYTES_MAX));
+                ToCome::Bytes(n) => usize::try_from(n).unwrap_or(usize::MAX).min(READ_BYTES_MAX),
+                ToCome::Unknown => READ_BYTES_MIN,
+            };
+            bytes.reserve(room);
             match connection.stream.read_buf(bytes).await {
                 Ok(0) if head.length == Length::UntilClose => return Ok(true),
                 Ok(0) => return Err(broke_off("the target closed the connection")),

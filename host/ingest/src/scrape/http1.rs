@@ -193,6 +193,52 @@ impl Chunks {
     }
 }
 
+/// What of a body is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ToCome {
+    /// Nothing: it is whole.
+    Nothing,
+    /// So many bytes.
+    Bytes(u64),
+    /// Nobody knows.
+    Unknown,
+}
+
+/// The body of an answer, as it comes.
+pub(super) struct Body {
+    start: usize,
+    length: Length,
+    chunks: Option<Chunks>,
+}
+
+impl Body {
+    /// It begins at `start`.
+    pub fn new(length: Length, start: usize) -> Self {
+        Self { start, length, chunks: (length == Length::Chunked).then(|| Chunks::new(start)) }
+    }
+
+    /// Takes what has come: `bytes` has the head and all that followed it.
+    pub fn take(&mut self, bytes: &mut Vec<u8>) -> Result<ToCome, &'static str> {
+        match (&mut self.chunks, self.length) {
+            (Some(chunks), _) => Ok(if chunks.take(bytes)? { ToCome::Nothing } else { ToCome::Unknown }),
+            (None, Length::Bytes(n)) => match n.saturating_sub((bytes.len() - self.start) as u64) {
+                0 => Ok(ToCome::Nothing),
+                left => Ok(ToCome::Bytes(left)),
+            },
+            (None, _) => Ok(ToCome::Unknown),
+        }
+    }
+
+    /// How many bytes it has: those that its head promises, or those that have come.
+    pub fn len(&self, bytes: &[u8]) -> usize {
+        match (&self.chunks, self.length) {
+            (Some(chunks), _) => chunks.end() - self.start,
+            (None, Length::Bytes(n)) => usize::try_from(n).unwrap_or(usize::MAX),
+            (None, _) => bytes.len() - self.start,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@
 pub mod client;
 mod connection;
 pub mod discovery;
+pub mod fuzz;
 mod http1;
 mod lines;
 mod number;

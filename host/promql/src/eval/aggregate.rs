@@ -162,6 +162,8 @@ struct Floats {
     compensation: Vec<f64>,
     mean: Vec<f64>,
     count: Vec<f64>,
+    /// Series that have a value at every step, beside those that are counted there.
+    everywhere: f64,
 }
 
 impl Floats {
@@ -179,11 +181,20 @@ impl Floats {
             compensation: used(matches!(op, Op::Sum | Op::Avg)),
             mean: used(matches!(op, Op::Stddev | Op::Stdvar)),
             count: vec![0.0; n],
+            everywhere: 0.0,
         }
     }
 
     /// Adds a series. `false`: a mean's sum would overflow, and nothing was added.
     fn add(&mut self, op: Op, column: &[f64]) -> bool {
+        // Most series have a number at every step, and most sums are far from infinite.
+        if matches!(op, Op::Sum | Op::Avg) && self.stays_plain(column) {
+            self.everywhere += 1.0;
+            for ((sum, c), f) in self.value.iter_mut().zip(&mut self.compensation).zip(column) {
+                (*sum, *c) = kahan_finite(*f, *sum, *c);
+            }
+            return true;
+        }
         if op == Op::Avg {
             let overflows =
                 self.value.iter().zip(column).fold(false, |any, (v, f)| any | (!is_stale(*f) & (v + f).is_infinite()));
@@ -232,6 +243,13 @@ impl Floats {
         true
     }
 
+    /// As [`Floats::stays_finite`], and is there a value at every step?
+    fn stays_plain(&self, column: &[f64]) -> bool {
+        // What stands for no value is no number, so it is not near zero.
+        let odd = |(v, f): (&f64, &f64)| !((f.abs() < FAR) & ((v + f).abs() < FAR));
+        !self.value.iter().zip(column).fold(false, |any, both| any | odd(both))
+    }
+
     /// Are all sums far from infinite, and numbers, when these are added?
     fn stays_finite(&self, column: &[f64]) -> bool {
         // Without a way out in the middle: so it is done several at a time.
@@ -246,8 +264,8 @@ impl Floats {
             value: self.value[i],
             mean: at(&self.mean, i),
             compensation: at(&self.compensation, i),
-            count: *count,
-            floats: *count > 0.0,
+            count: count + self.everywhere,
+            floats: count + self.everywhere > 0.0,
             ..Acc::default()
         };
         self.count.iter().enumerate().map(acc).collect()
