@@ -140,13 +140,15 @@ impl Head {
         g.rows = Vec::new();
         self.live_bytes += slab.memory();
         g.slabs.push(Arc::new(slab));
+        // The oldest of those that are not joined: a group that takes over samples has many at once.
         let single = g.slabs.iter().rev().take_while(|s| !s.is_joined()).count();
-        let parts = g.slabs.get(g.slabs.len() - single..).filter(|_| single == PIECES);
-        if let Some((parts, joined)) = parts.and_then(|parts| Some((parts, self.sealer.join(parts)?))) {
-            let bytes = parts.iter().map(|s| s.memory()).sum();
+        let parts = g.slabs.len() - single..g.slabs.len() - single + PIECES;
+        if let Some(slabs) = g.slabs.get(parts.clone())
+            && let Some(joined) = self.sealer.join(slabs)
+        {
+            let bytes: usize = slabs.iter().map(|s| s.memory()).sum();
             self.live_bytes = (self.live_bytes + joined.memory()).saturating_sub(bytes);
-            g.slabs.truncate(g.slabs.len() - single);
-            g.slabs.push(Arc::new(joined));
+            g.slabs.splice(parts, [Arc::new(joined)]);
         }
         for id in g.ids() {
             if let Some(s) = self.slots.get_mut(id as usize) {
