@@ -246,7 +246,8 @@ impl Fetched {
     /// As [`Fetched::evaluate_with`], and what it took.
     pub fn evaluate_measured(&self, cancel: &Cancel, workers: &dyn Workers) -> Result<(Answer, Usage), QueryError> {
         let q = &self.query;
-        let mut evaluator = eval::Evaluator::new(&self.sets, &q.selections, &q.limits, cancel, workers);
+        let damage = eval::Damage::default();
+        let mut evaluator = eval::Evaluator::new(&self.sets, &q.selections, &q.limits, cancel, &damage, workers);
         if q.counts_steps {
             evaluator.count_steps(q.frame);
         }
@@ -266,6 +267,8 @@ impl Fetched {
         let bytes_peak = evaluator.bytes_peak.get();
         let counts = evaluator.steps.take().unwrap_or_default();
         let samples_per_step = counts.into_iter().enumerate().map(|(i, n)| (TimestampMs(q.frame.time(i)), n)).collect();
+        drop(evaluator);
+        warnings.extend(damage.warnings());
         let answer = Answer { value, warnings, infos, samples_read, points_peak };
         Ok((answer, Usage { samples_per_step, bytes_peak }))
     }

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_model::read::Cancel;
-use belfry_model::{Labels, METRIC_NAME, TimestampMs};
+use belfry_model::read::{Cancel, ReadError};
+use belfry_model::{
+    Exemplar, Labels, METRIC_NAME, Matcher, MetricMetadata, SampleBuf, SampleSource, SelectHints, SelectLimits, Series,
+    SeriesRead, SeriesSet, TimeRange, TimestampMs,
+};
 use belfry_promql::syntax::functions::Function;
 use belfry_promql::{Answer, PointValue, Query, QueryError, QueryLimits, QueryTime, QueryValue, ValueType};
 use belfry_testkit::MemorySeries;
@@ -102,6 +105,114 @@ async fn a_cancelled_query_stops() {
     let cancel = Cancel::default();
     cancel.cancel();
     assert_eq!(fetched.evaluate(&cancel), Err(QueryError::Cancelled));
+}
+
+/// Of one series the middle cannot be read, and who waited for it left while it was read.
+struct Odd {
+    buf: SampleBuf,
+    damaged: bool,
+    left: Cancel,
+}
+
+impl SampleSource for Odd {
+    fn decode(&self, _: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError> {
+        self.left.cancel();
+        into.times.extend_from_slice(&self.buf.times);
+        into.floats.extend_from_slice(&self.buf.floats);
+        if self.damaged { Err(ReadError::Damaged("block 7: a chunk".to_owned())) } else { Ok(()) }
+    }
+
+    fn estimate(&self) -> u64 {
+        self.buf.len() as u64
+    }
+}
+
+/// A reader of these series.
+struct Odds(Vec<Arc<Odd>>);
+
+#[async_trait::async_trait]
+impl SeriesRead for Odds {
+    async fn select(
+        &self,
+        _: &[Matcher],
+        _: TimeRange,
+        _: &SelectHints,
+        _: SelectLimits,
+    ) -> Result<SeriesSet, ReadError> {
+        let of = |(i, odd): (usize, &Arc<Odd>)| Series {
+            labels: series("m", &[("i", &i.to_string())]),
+            samples: odd.clone() as Arc<dyn SampleSource>,
+        };
+        Ok(SeriesSet { series: self.0.iter().enumerate().map(of).collect(), warnings: Vec::new() })
+    }
+
+    async fn series(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<Labels>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn label_names(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<String>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn label_values(&self, _: &str, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<String>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn metadata(&self, _: Option<&str>) -> Result<Vec<MetricMetadata>, ReadError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A sample a second.
+fn seconds(n: i64) -> SampleBuf {
+    let mut buf = SampleBuf::default();
+    (1..=n).for_each(|i| buf.push_float(i * 1_000, i as f64 + 0.5));
+    buf
+}
+
+#[tokio::test]
+async fn a_query_stops_within_the_windows_of_one_series() {
+    for f in ["sum_over_time", "stddev_over_time", "quantile_over_time", "mad_over_time", "deriv"] {
+        let argument = if f == "quantile_over_time" { "0.5, " } else { "" };
+        let time =
+            QueryTime::Range { start: TimestampMs(0), end: TimestampMs(900_000), step: Duration::from_millis(100) };
+        let Ok(query) = Query::parse(&format!("{f}({argument}m[10m])"), time, QueryLimits::default()) else { panic!() };
+        let left = Cancel::default();
+        let odd = Odd { buf: seconds(900), damaged: false, left: left.clone() };
+        let Ok(fetched) = query.fetch(&Odds(vec![Arc::new(odd)])).await else { panic!() };
+        assert_eq!(fetched.evaluate(&left), Err(QueryError::Cancelled), "{f}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_made_of_what_can_be_read_and_says_what_is_missing() {
+    let odd = |damaged| Arc::new(Odd { buf: seconds(10), damaged, left: Cancel::default() });
+    let reader = Odds(vec![odd(false), odd(true), odd(true)]);
+    for (text, expected) in [("count(m)", 3.0), ("sum(count_over_time(m[1m]))", 30.0), ("count(timestamp(m))", 3.0)] {
+        let Ok(query) = Query::parse(text, at(10), QueryLimits::default()) else { panic!() };
+        let Ok(fetched) = query.fetch(&reader).await else { panic!() };
+        let Ok(answer) = fetched.evaluate(&Cancel::default()) else { panic!("{text}") };
+        let QueryValue::Vector(v) = &answer.value else { panic!("{text}") };
+        assert_eq!(v.iter().map(|p| float(&p.value)).collect::<Vec<_>>(), [expected], "{text}");
+        assert_eq!(answer.warnings, ["samples are missing from this answer: block 7: a chunk"], "{text}");
+    }
+}
+
+#[tokio::test]
+async fn duplicates_are_an_error_whatever_groups_come_before() {
+    let mut m = MemorySeries::new();
+    for (name, job) in [("target_info", "a"), ("target_info", "b"), ("x_sum", "b"), ("x_count", "b")] {
+        m.push_floats(&series(name, &[("job", job)]), TimestampMs(0), 1, &[1.0]);
+    }
+    let text = "target_info + {__name__=~\"x_sum|x_count|target_info\"}";
+    let Ok(query) = Query::parse(text, at(0), QueryLimits::default()) else { panic!() };
+    let Ok(fetched) = query.fetch(&m).await else { panic!() };
+    let e = fetched.evaluate(&Cancel::default());
+    assert!(matches!(&e, Err(QueryError::Execution(m)) if m.contains("found duplicate series")), "{e:?}");
 }
 
 #[tokio::test]

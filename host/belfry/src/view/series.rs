@@ -41,7 +41,7 @@ pub async fn current(app: &App, query: MetricsQuery) -> Result<CurrentMetrics, B
         let mut buf = SampleBuf::default();
         for s in &series {
             buf.clear();
-            s.samples.decode(range, &mut buf)?;
+            readable(s.samples.decode(range, &mut buf))?;
             let Some(last) = buf.len().checked_sub(1).filter(|i| !is_stale(buf.floats[*i])) else { continue };
             let source = s.labels.get(SOURCE_LABEL).unwrap_or("").to_owned();
             let metric = s.labels.metric().unwrap_or("").to_owned();
@@ -64,6 +64,11 @@ pub async fn current(app: &App, query: MetricsQuery) -> Result<CurrentMetrics, B
     Ok(CurrentMetrics { now_ms: now, sources: sources.collect(), truncated })
 }
 
+/// What is damaged is missing; the store has said so.
+fn readable(outcome: Result<(), ReadError>) -> Result<(), ReadError> {
+    if let Err(ReadError::Damaged(_)) = outcome { Ok(()) } else { outcome }
+}
+
 /// Samples in buckets.
 pub async fn bucketed(app: &App, request: TimeSeriesRequest) -> Result<TimeSeries, BackendError> {
     let mut matchers = belfry_promql::parse_selector(&request.metric).map_err(|e| invalid(format!("`metric`: {e}")))?;
@@ -82,7 +87,7 @@ pub async fn bucketed(app: &App, request: TimeSeriesRequest) -> Result<TimeSerie
         let mut buf = SampleBuf::default();
         for s in &set.series {
             buf.clear();
-            s.samples.decode(range, &mut buf)?;
+            readable(s.samples.decode(range, &mut buf))?;
             let points = buckets(&buf, width, aggregator);
             if !points.is_empty() {
                 out.push(BucketedSeries { labels: s.labels.without_name(), points });

@@ -249,6 +249,13 @@ impl<'a> Evaluator<'a> {
         let mut matched = vec![false; n];
         let mut many_by_group: Vec<Vec<usize>> = vec![Vec::new(); count];
         many_groups.iter().enumerate().for_each(|(i, g)| many_by_group[*g].push(i));
+        // As in Prometheus, nothing is looked at where the other side is empty: duplicates neither. Seen before values are
+        // taken out of it.
+        let several = one_by_group.iter().any(|group| group.len() > 1);
+        let meets: Vec<bool> = match several {
+            true => (0..n).map(|i| fill_many.is_some() || many.iter().any(|s| s.column.is_present(i))).collect(),
+            false => Vec::new(),
+        };
         for g in 0..count {
             self.check_cancelled()?;
             // One on the other side, nothing but floats: no step needs to be looked at by itself.
@@ -268,8 +275,7 @@ impl<'a> Evaluator<'a> {
                 }
                 continue;
             }
-            // As in Prometheus, nothing is looked at where the other side is empty: duplicates neither.
-            let meets = |i: usize| fill_many.is_some() || many.iter().any(|s| s.column.is_present(i));
+            let meets = |i: usize| meets.get(i).copied().unwrap_or_default();
             find_partners(&mut partner, &one, &one_by_group[g], m, swapped, meets)?;
             matched.fill(false);
             for k in &many_by_group[g] {

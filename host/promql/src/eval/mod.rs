@@ -26,6 +26,7 @@ mod vector;
 
 pub(crate) use info::IDENTIFYING;
 pub(crate) use notes::format_g;
+pub(crate) use pipe::Damage;
 pub(crate) use range_calls::kahan;
 pub(crate) use vector::Frame;
 
@@ -78,9 +79,10 @@ impl<'a> Evaluator<'a> {
         selections: &'a [Selection],
         limits: &'a QueryLimits,
         cancel: &'a Cancel,
+        damage: &'a Damage,
         workers: &'a dyn Workers,
     ) -> Self {
-        let sources = Sources { sets, selections, limits, cancel };
+        let sources = Sources { sets, selections, limits, cancel, damage };
         let points_peak = std::cell::Cell::new(0);
         let notes = Notes::default();
         Self {

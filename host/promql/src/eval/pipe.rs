@@ -4,7 +4,10 @@
 //! Invariant: the same values, notes and errors, in the same order, however many threads there are.
 //! Not here: what a series becomes (`select`, `range_calls`, `binary` say), threads (`workers`).
 
-use belfry_model::read::Cancel;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use belfry_model::read::{Cancel, ReadError};
 use belfry_model::{Labels, SampleBuf};
 
 use super::coarse::Met;
@@ -73,6 +76,32 @@ pub(super) struct Sources<'a> {
     pub selections: &'a [Selection],
     pub limits: &'a QueryLimits,
     pub cancel: &'a Cancel,
+    pub damage: &'a Damage,
+}
+
+/// What of the samples could not be read. The answer is made of the rest, and says so.
+#[derive(Default)]
+pub(crate) struct Damage(Mutex<BTreeSet<String>>);
+
+/// Places that are named.
+const DAMAGES_NAMED: usize = 10;
+
+impl Damage {
+    fn note(&self, what: String) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() <= DAMAGES_NAMED {
+            all.insert(what);
+        }
+    }
+
+    /// One warning a place.
+    pub fn warnings(self) -> Vec<String> {
+        let all = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let more =
+            (all.len() > DAMAGES_NAMED).then(|| "samples are missing from this answer in more places".to_owned());
+        let named = all.into_iter().take(DAMAGES_NAMED);
+        named.map(|what| format!("samples are missing from this answer: {what}")).chain(more).collect()
+    }
 }
 
 impl Sources<'_> {
@@ -80,12 +109,15 @@ impl Sources<'_> {
         if self.cancel.is_cancelled() { Err(QueryError::Cancelled) } else { Ok(()) }
     }
 
-    /// Reads the samples of one series.
+    /// Reads the samples of one series, as far as they can be read.
     pub fn decode(&self, id: usize, index: usize, into: &mut SampleBuf) -> Result<()> {
         self.check_cancelled()?;
         into.clear();
         if let Some(set) = self.sets.get(id) {
-            set.decode(index, self.selections[id].range, into)?;
+            match set.decode(index, self.selections[id].range, into) {
+                Err(ReadError::Damaged(what)) => self.damage.note(what),
+                outcome => outcome?,
+            }
         }
         Ok(())
     }

@@ -361,6 +361,9 @@ impl Over {
         let subject = Subject { metric, span: *arg0 };
         if slide::handles(*f, points, windows, scalars) {
             slide::evaluate(*f, points, windows, frame, scalars, scratch, &mut column.floats);
+            if windows.cancel.is_cancelled() {
+                return Err(QueryError::Cancelled);
+            }
         } else {
             step_args.resize(scalars.len(), 0.0);
             windows.each(points, frame, lookback, &mut |i, w| {
@@ -408,11 +411,11 @@ impl<'a> Evaluator<'a> {
         let counts_steps = self.steps.is_some();
         let over = |windows| Over { f, scalars, windows, arg0 };
         let from = match &matrix.kind {
-            PlanKind::Select(s) => Some(From::Windows(s, over(Windows::of(s)))),
+            PlanKind::Select(s) => Some(From::Windows(s, over(Windows::of(s, self.sources.cancel)))),
             PlanKind::Subquery(s) => self.subquery(s, frame)?.map(|(inner, series)| From::Columns {
                 series,
                 inner,
-                over: over(Windows::of_subquery(s)),
+                over: over(Windows::of_subquery(s, self.sources.cancel)),
             }),
             _ => return Err(QueryError::Execution("expected a range vector".to_owned())),
         };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use belfry_model::read::Cancel;
 use belfry_model::sample::{ResetHint, is_stale};
 use belfry_model::{Histogram, Labels, SampleBuf, TimestampMs};
 
@@ -165,6 +166,35 @@ pub(crate) struct Windows {
     pub offset: i64,
     pub at: Option<i64>,
     pub extended: Option<Extended>,
+    /// Whoever slides over many windows looks at it.
+    pub cancel: Cancel,
+}
+
+/// Samples that are looked at between two looks at whether anybody still waits for the answer: about a millisecond.
+const LOOK_EVERY: usize = 1 << 18;
+/// A histogram is as much work as so many floats.
+const HISTOGRAM_WORK: usize = 64;
+
+/// Tells long loops when nobody waits for the answer any more.
+pub(super) struct Patience<'c> {
+    cancel: &'c Cancel,
+    work: usize,
+}
+
+impl<'c> Patience<'c> {
+    pub fn new(cancel: &'c Cancel) -> Self {
+        Self { cancel, work: 0 }
+    }
+
+    /// So many samples were looked at: is that enough?
+    pub fn is_over(&mut self, samples: usize) -> bool {
+        self.work += samples + 1;
+        if self.work < LOOK_EVERY {
+            return false;
+        }
+        self.work = 0;
+        self.cancel.is_cancelled()
+    }
 }
 
 /// Takes the samples of each series of a range vector, and whether its name is to go.
@@ -212,7 +242,7 @@ impl<'a> Evaluator<'a> {
         let mut points = Points::default();
         match &plan.kind {
             PlanKind::Select(s) => {
-                let windows = Windows::of(s);
+                let windows = Windows::of(s, self.sources.cancel);
                 let mut buf = SampleBuf::default();
                 for i in 0..self.series_count(s.id) {
                     let labels = self.decode(s.id, i, &mut buf)?;
@@ -225,7 +255,7 @@ impl<'a> Evaluator<'a> {
                 }
             }
             PlanKind::Subquery(s) => {
-                let windows = Windows::of_subquery(s);
+                let windows = Windows::of_subquery(s, self.sources.cancel);
                 // As the whole answer, what it reads counts at its end.
                 let outer = self.steps.take();
                 let inner = s.frame(frame);
@@ -312,12 +342,12 @@ impl<'a> Evaluator<'a> {
 }
 
 impl Windows {
-    pub fn of(s: &Select) -> Self {
-        Self { range: s.range, offset: s.offset, at: s.at, extended: s.extended }
+    pub fn of(s: &Select, cancel: &Cancel) -> Self {
+        Self { range: s.range, offset: s.offset, at: s.at, extended: s.extended, cancel: cancel.clone() }
     }
 
-    pub fn of_subquery(s: &SubqueryPlan) -> Self {
-        Self { range: s.range, offset: s.offset, at: s.at, extended: None }
+    pub fn of_subquery(s: &SubqueryPlan, cancel: &Cancel) -> Self {
+        Self { range: s.range, offset: s.offset, at: s.at, extended: None, cancel: cancel.clone() }
     }
 
     /// The end of the window at evaluation time `t`.
@@ -342,6 +372,7 @@ impl Windows {
         f: &mut dyn FnMut(usize, Window<'_>) -> Result<()>,
     ) -> Result<()> {
         let (mut fs, mut hs) = (Slider::default(), Slider::default());
+        let mut patience = Patience::new(&self.cancel);
         let (before, after) = match self.extended {
             Some(Extended::Anchored) => (lookback, 0),
             Some(Extended::Smoothed) => (lookback, lookback),
@@ -354,6 +385,9 @@ impl Windows {
             let (from, to) = (start.saturating_sub(before), end.saturating_add(after));
             let fr = fs.advance(&points.float_times, from, to);
             let hr = hs.advance(&points.histogram_times, from, to);
+            if patience.is_over(fr.len() + HISTOGRAM_WORK * hr.len()) {
+                return Err(QueryError::Cancelled);
+            }
             if fr.is_empty() && hr.is_empty() {
                 continue;
             }

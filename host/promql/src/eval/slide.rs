@@ -7,8 +7,10 @@
 
 use std::collections::VecDeque;
 
+use belfry_model::read::Cancel;
+
 use super::range_calls::{by_size, kahan, kahan_finite, mean, quantile_of_sorted, variance};
-use super::select::{Points, Windows};
+use super::select::{Patience, Points, Windows};
 use super::vector::{ABSENT, Frame};
 use crate::syntax::functions::Function as F;
 
@@ -141,7 +143,8 @@ pub(super) fn handles(f: F, points: &Points, windows: &Windows, args: &[Vec<f64>
         }
 }
 
-/// The value at every step, or [`ABSENT`]; `out` is as long as the frame and absent throughout.
+/// The value at every step, or [`ABSENT`]; `out` is as long as the frame and absent throughout. Where nobody waits for them
+/// any more values are missing.
 pub(super) fn evaluate(
     f: F,
     points: &Points,
@@ -171,7 +174,7 @@ pub(super) fn evaluate(
         F::TsOfLastOverTime => each(&scratch.spans, out, |_, hi| times[hi - 1] as f64 / 1000.0),
         F::Changes => pairs(floats, scratch, out, |a, b| a != b && !(a.is_nan() && b.is_nan())),
         F::Resets => pairs(floats, scratch, out, |a, b| b < a),
-        F::SumOverTime | F::AvgOverTime => sums(floats, scratch, f == F::AvgOverTime, out),
+        F::SumOverTime | F::AvgOverTime => sums(floats, scratch, f == F::AvgOverTime, &windows.cancel, out),
         F::MaxOverTime if sparse(floats, out) => pieces(floats, scratch, f64::NEG_INFINITY, |a, b| a < b, out),
         F::MinOverTime if sparse(floats, out) => pieces(floats, scratch, f64::INFINITY, |a, b| a > b, out),
         F::MaxOverTime => extremes(floats, scratch, |old, new| old < new, out, |i| floats[i]),
@@ -179,12 +182,12 @@ pub(super) fn evaluate(
         F::TsOfMaxOverTime => extremes(floats, scratch, |old, new| old <= new, out, |i| times[i] as f64 / 1000.0),
         F::TsOfMinOverTime => extremes(floats, scratch, |old, new| old >= new, out, |i| times[i] as f64 / 1000.0),
         F::StdvarOverTime | F::StddevOverTime => {
-            variances(floats, &scratch.spans, out);
+            variances(floats, &scratch.spans, &windows.cancel, out);
             if f == F::StddevOverTime {
                 each_present(&scratch.spans, out, f64::sqrt);
             }
         }
-        F::QuantileOverTime => quantiles(floats, args.first().map_or(&[], |q| q), scratch, out),
+        F::QuantileOverTime => quantiles(floats, args.first().map_or(&[], |q| q), scratch, &windows.cancel, out),
         _ => {}
     }
 }
@@ -276,7 +279,7 @@ fn sums_are_exact(floats: &[f64]) -> bool {
     total < EXACT_MAX
 }
 
-fn sums(floats: &[f64], scratch: &mut Scratch, average: bool, out: &mut [f64]) {
+fn sums(floats: &[f64], scratch: &mut Scratch, average: bool, cancel: &Cancel, out: &mut [f64]) {
     if sums_are_exact(floats) {
         let sums = &mut scratch.sums;
         sums.clear();
@@ -294,6 +297,7 @@ fn sums(floats: &[f64], scratch: &mut Scratch, average: bool, out: &mut [f64]) {
     }
     lanes(
         &scratch.spans,
+        cancel,
         out,
         |lo, len, out| {
             let (mut sum, mut c) = ([0.0; LANES], [0.0; LANES]);
@@ -327,9 +331,10 @@ pub(super) fn sum_of(floats: &[f64]) -> f64 {
     if sum.is_infinite() { sum } else { sum + c }
 }
 
-fn variances(floats: &[f64], spans: &Spans, out: &mut [f64]) {
+fn variances(floats: &[f64], spans: &Spans, cancel: &Cancel, out: &mut [f64]) {
     lanes(
         spans,
+        cancel,
         out,
         |lo, len, out| {
             let (mut m, mut cm) = ([0.0; LANES], [0.0; LANES]);
@@ -369,13 +374,18 @@ fn row(floats: &[f64], lo: &[usize; LANES], j: usize) -> [f64; LANES] {
 /// Gives runs of windows of one length to `together`, [`LANES`] at a time, and the others to `alone`.
 fn lanes(
     spans: &Spans,
+    cancel: &Cancel,
     out: &mut [f64],
     together: impl Fn(&[usize; LANES], usize, &mut [f64; LANES]),
     alone: impl Fn(usize, usize) -> f64,
 ) {
     let mut i = 0;
+    let mut patience = Patience::new(cancel);
     while i < spans.of.len() {
         let (lo, hi) = spans.of[i];
+        if patience.is_over((hi - lo) as usize * LANES) {
+            return;
+        }
         let run = &spans.of[i..spans.of.len().min(i + LANES)];
         if run.len() == LANES && hi > lo && run.iter().all(|(l, h)| h - l == hi - lo) {
             let starts = std::array::from_fn(|k| run[k].0 as usize);
@@ -487,12 +497,16 @@ fn best(floats: &[f64], worst: f64, beaten: impl Fn(f64, f64) -> bool) -> f64 {
 }
 
 /// Keeps the window's values in order while it slides; sorts anew when little of it stays.
-fn quantiles(floats: &[f64], q: &[f64], scratch: &mut Scratch, out: &mut [f64]) {
+fn quantiles(floats: &[f64], q: &[f64], scratch: &mut Scratch, cancel: &Cancel, out: &mut [f64]) {
     let sorted = &mut scratch.sorted;
     sorted.clear();
     let (mut from, mut to) = (0, 0);
+    let mut patience = Patience::new(cancel);
     for ((out, (lo, hi)), q) in out.iter_mut().zip(&scratch.spans.of).zip(q) {
         let (lo, hi) = (*lo as usize, *hi as usize);
+        if patience.is_over(hi - lo) {
+            return;
+        }
         let changed = lo - from + hi - to;
         if lo >= to || changed > 4 + (hi - lo) / 16 {
             sorted.clear();

@@ -96,7 +96,7 @@ proptest! {
         let float_times: Vec<i64> = gaps.iter().map(next).take(floats.len()).collect();
         let rising = !floats.windows(2).any(|p| p[1] < p[0]);
         let points = Points { float_times, floats, rising, ..Points::default() };
-        let windows = Windows { range, offset, at: None, extended: None };
+        let windows = Windows { range, offset, at: None, extended: None, cancel: Cancel::default() };
         let frame = Frame { start, step, n };
         let mut scratch = Scratch::default();
         let subject = Subject { metric: "", span: Span::default() };
