@@ -146,11 +146,10 @@ impl App {
         let now = clock.now();
         let engine = crate::engine::open(&config.storage, clock.clone())?;
         let reader = engine.as_ref().map_or_else(|| store.clone() as Arc<dyn SeriesRead>, |e| e.reader(store.clone()));
-        let late = config.storage.out_of_order_window;
         let new_queries =
-            |late| Queries::new(reader.clone(), clock.clone(), late, &config.queries, config.rule_settings.interval);
+            |on_time| Queries::new(reader.clone(), clock.clone(), on_time, &config.queries, config.rule_settings.interval);
         let queries = match &engine {
-            None => new_queries(late),
+            None => new_queries(crate::queries::ON_TIME),
             // Others write to the engine, too: nothing that was read from it is final.
             Some(e) => new_queries(Duration::MAX).passing(e.pass(), store.clone()),
         };
@@ -201,7 +200,10 @@ impl App {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config_digest: loaded.digest.clone(),
         };
-        state.journal_append(now, vec![entry]).await?;
+        // A full disk is no reason not to watch: what can be read is read, and what is too old is deleted.
+        if let Err(error) = state.journal_append(now, vec![entry]).await {
+            tracing::error!(%error, "the start is not in the journal");
+        }
         let app = Self {
             scraping: crate::driver::scrape::Scraping::new(ingest.clone(), clock.clone(), changes.clone()),
             started: now,

@@ -21,6 +21,9 @@ use crate::helpers::Helpers;
 /// Queries evaluated at a time: they are bound by the CPU, and two more keep it busy while others read.
 const SPARE_QUERIES: usize = 2;
 
+/// Samples arrive within this, as a rule: steps that are older are kept. What comes later takes them back.
+pub const ON_TIME: Duration = Duration::from_secs(60);
+
 /// Evaluates queries over one reader.
 pub struct Queries {
     reader: Arc<dyn SeriesRead>,
@@ -29,8 +32,8 @@ pub struct Queries {
     /// Who evaluates instead of us.
     pass: Option<Pass>,
     clock: Arc<dyn Clock>,
-    /// Samples older than this are final.
-    late: Duration,
+    /// Samples older than this have come, as a rule.
+    on_time: Duration,
     kept: Mutex<ResultCache>,
     places: Arc<Semaphore>,
     helpers: Arc<Helpers>,
@@ -70,12 +73,11 @@ impl Drop for CancelOnDrop {
 }
 
 impl Queries {
-    /// Over this reader. Samples that are later than `late` are refused, so that older answers may be kept. A subquery that
-    /// names no step has `subquery_step`.
+    /// Over this reader. Steps older than `on_time` are kept. A subquery that names no step has `subquery_step`.
     pub fn new(
         reader: Arc<dyn SeriesRead>,
         clock: Arc<dyn Clock>,
-        late: Duration,
+        on_time: Duration,
         config: &belfry_config::types::queries::Queries,
         subquery_step: Duration,
     ) -> Self {
@@ -85,7 +87,7 @@ impl Queries {
             here: None,
             pass: None,
             clock,
-            late,
+            on_time,
             kept: Mutex::default(),
             places: Arc::new(Semaphore::new(config.concurrent.map_or(cores + SPARE_QUERIES, |n| n as usize))),
             helpers: Arc::new(Helpers::new(cores)),
@@ -129,8 +131,8 @@ impl Queries {
 
     /// Samples changed from `at` on (a late write, backfill, deletion): what is kept and may depend on them is forgotten.
     pub fn samples_changed(&self, at: TimestampMs) {
-        if at <= self.clock.now() - self.late {
-            self.kept.lock().forget();
+        if at <= self.clock.now() - self.on_time {
+            self.kept.lock().forget_from(at);
         }
     }
 
@@ -218,10 +220,10 @@ impl Queries {
         };
         if let Some(key) = key {
             let mut kept = self.kept.lock();
-            // Else old samples were changed meanwhile, perhaps behind what was read.
-            if kept.generation() == generation {
-                kept.keep(key, time, &answer, now - self.late, now);
-            }
+            // Old samples that were changed meanwhile may have been read before.
+            let changed =
+                kept.changed_since(generation).map_or(TimestampMs::MAX, |at| TimestampMs(at.0.saturating_sub(1)));
+            kept.keep(key, time, &answer, changed.min(now - self.on_time), now);
         }
         timings.total = self.clock.monotonic().saturating_sub(begun);
         Ok(QueryAnswer { answer, usage, timings })

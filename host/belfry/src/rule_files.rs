@@ -40,7 +40,8 @@ pub struct RuleFiles {
 struct Known {
     good: Option<RuleFile>,
     refused: Option<String>,
-    text: String,
+    /// `None`: it could not be read.
+    text: Option<String>,
 }
 
 /// A file that is refused.
@@ -157,7 +158,15 @@ fn read_all(patterns: &[PathBuf]) -> Texts {
         }
         std::fs::read_to_string(path).map_err(|e| e.to_string())
     };
-    belfry_config::rule_files(patterns).into_iter().map(|path| (path.clone(), read(&path))).collect()
+    let mut texts: Texts =
+        belfry_config::rule_files(patterns).into_iter().map(|path| (path.clone(), read(&path))).collect();
+    // What was named by itself was meant to be there: a volume that is not mounted takes no alerts away.
+    for named in patterns.iter().filter(|p| !p.to_string_lossy().contains('*')) {
+        if texts.iter().all(|(path, _)| path != named) {
+            texts.push((named.clone(), Err("there is no such file".to_owned())));
+        }
+    }
+    texts
 }
 
 impl RuleFiles {
@@ -179,10 +188,10 @@ impl RuleFiles {
         let known = files.entry(path.to_owned()).or_default();
         let name = path.display().to_string();
         let outcome = match text {
-            Ok(text) if !new && text == known.text => return None,
+            Ok(text) if !new && known.text.as_ref() == Some(&text) => return None,
             Ok(text) => {
                 let read = file::parse(&text, &name);
-                known.text = text;
+                known.text = Some(text);
                 read.map_err(|problems| problems.iter().map(|p| p.in_file(&name)).collect::<Vec<_>>().join("\n"))
             }
             Err(error) => {
@@ -190,7 +199,7 @@ impl RuleFiles {
                 if known.refused.as_ref() == Some(&problem) {
                     return None;
                 }
-                known.text.clear();
+                known.text = None;
                 Err(problem)
             }
         };
@@ -233,13 +242,30 @@ pub async fn evaluate(app: Arc<App>, stop: CancellationToken) {
     driver::drive(app.rule_files.organ.clone(), letters, hands, app.clock.clone(), stop).await;
 }
 
-type Marks = Vec<(PathBuf, Option<SystemTime>, u64)>;
+/// What of a file changes when it does. A link that is swapped leads to another file, which may be as long and as old.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mark {
+    path: PathBuf,
+    modified: Option<SystemTime>,
+    length: u64,
+    file: (u64, u64),
+    changed: (i64, i64),
+}
+
+type Marks = Vec<Mark>;
 
 fn marks(patterns: &[PathBuf]) -> Marks {
+    use std::os::unix::fs::MetadataExt as _;
     let mark = |path: PathBuf| {
         let meta = std::fs::metadata(&path).ok();
-        let length = meta.as_ref().map_or(0, std::fs::Metadata::len);
-        (path, meta.and_then(|m| m.modified().ok()), length)
+        let of = |f: fn(&std::fs::Metadata) -> (u64, u64)| meta.as_ref().map(f).unwrap_or_default();
+        Mark {
+            path,
+            modified: meta.as_ref().and_then(|m| m.modified().ok()),
+            length: of(|m| (m.len(), 0)).0,
+            file: of(|m| (m.dev(), m.ino())),
+            changed: meta.as_ref().map(|m| (m.ctime(), m.ctime_nsec())).unwrap_or_default(),
+        }
     };
     belfry_config::rule_files(patterns).into_iter().map(mark).collect()
 }

@@ -5,10 +5,10 @@
 //! Answers with warnings or infos are not kept either: those belong to the whole range.
 //! Not here: a clock (times are arguments), locks.
 //!
-//! Whoever changes samples before that time after all (backfill, deletion) calls [`ResultCache::forget`]; what is
-//! missed that way is gone after [`ENTRY_AGE_MAX`].
+//! Whoever changes samples before that time after all (a late write, backfill, deletion) calls
+//! [`ResultCache::forget_from`]; what is missed that way is gone after [`ENTRY_AGE_MAX`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use belfry_model::TimestampMs;
@@ -21,6 +21,9 @@ pub const CACHE_BYTES_MAX: usize = 64 << 20;
 const ENTRY_BYTES_MAX: usize = CACHE_BYTES_MAX / 8;
 /// A kept answer is evaluated anew after this, whatever happened: samples may come later than they should.
 pub const ENTRY_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// Changes that are remembered for answers on their way; one that began before them is not kept.
+const CHANGES_MAX: usize = 256;
 
 /// What two queries must share for one to use the other's steps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +53,10 @@ pub struct ResultCache {
     bytes_max: usize,
     uses: u64,
     generation: u64,
+    /// From when on samples changed, the newest last: of generations up to the one of now.
+    changes: VecDeque<i64>,
+    /// No entry has a later step.
+    newest: i64,
     counts: CacheCounts,
 }
 
@@ -108,7 +115,16 @@ impl Default for ResultCache {
 impl ResultCache {
     /// Holds at most `bytes_max`.
     pub fn new(bytes_max: usize) -> Self {
-        Self { entries: HashMap::new(), bytes: 0, bytes_max, uses: 0, generation: 0, counts: CacheCounts::default() }
+        Self {
+            entries: HashMap::new(),
+            bytes: 0,
+            bytes_max,
+            uses: 0,
+            generation: 0,
+            changes: VecDeque::new(),
+            newest: i64::MIN,
+            counts: CacheCounts::default(),
+        }
     }
 
     /// Hits, misses, what was driven out, and what is held.
@@ -116,9 +132,19 @@ impl ResultCache {
         CacheCounts { bytes: self.bytes as u64, ..self.counts }
     }
 
-    /// Changes with every [`ResultCache::forget`].
+    /// Changes with every [`ResultCache::forget_from`].
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// From when on samples changed since that generation; `None`: none did. An answer that was read meanwhile may be kept
+    /// up to then.
+    pub fn changed_since(&self, generation: u64) -> Option<TimestampMs> {
+        let since = usize::try_from(self.generation.saturating_sub(generation)).unwrap_or(usize::MAX);
+        if since > self.changes.len() {
+            return Some(TimestampMs::MIN);
+        }
+        self.changes.iter().rev().take(since).min().copied().map(TimestampMs)
     }
 
     /// The first steps of the query, if they are known.
@@ -177,7 +203,7 @@ impl ResultCache {
         };
         self.remove(&key);
         let rows: Vec<MatrixRow> = rows.iter().filter_map(|r| part(r, start.0, last)).collect();
-        let bytes = key.expression.len() + rows.iter().map(bytes_of).sum::<usize>() + size_of::<Entry>();
+        let bytes = entry_bytes(&key, &rows);
         if bytes > ENTRY_BYTES_MAX.min(self.bytes_max) {
             return;
         }
@@ -188,15 +214,36 @@ impl ResultCache {
         }
         self.uses += 1;
         self.bytes += bytes;
+        self.newest = self.newest.max(last);
         self.entries.insert(key, Entry { start: start.0, end: last, rows, bytes, made, used: self.uses });
     }
 
-    /// Samples changed that were thought final: nothing that is kept counts any more. Answers on their way may have been
-    /// read before: they are to be kept only if [`ResultCache::generation`] is still what it was when they began.
-    pub fn forget(&mut self) {
+    /// Samples at `at` and later changed that may have been thought final: steps from then on do not count any more. No step
+    /// reads samples behind it. Answers on their way may have been read before: see [`ResultCache::changed_since`].
+    pub fn forget_from(&mut self, at: TimestampMs) {
         self.generation += 1;
-        self.entries.clear();
-        self.bytes = 0;
+        if self.changes.len() == CHANGES_MAX {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(at.0);
+        // Whoever is late always comes behind what was cut last time.
+        if at.0 > self.newest {
+            return;
+        }
+        self.entries.retain(|key, entry| {
+            if entry.end < at.0 {
+                return true;
+            }
+            if entry.start >= at.0 {
+                return false;
+            }
+            entry.end = entry.start + (at.0 - 1 - entry.start) / key.step * key.step;
+            entry.rows = entry.rows.iter().filter_map(|r| part(r, entry.start, entry.end)).collect();
+            entry.bytes = entry_bytes(key, &entry.rows);
+            true
+        });
+        self.bytes = self.entries.values().map(|e| e.bytes).sum();
+        self.newest = self.entries.values().map(|e| e.end).max().unwrap_or(i64::MIN);
     }
 
     fn remove(&mut self, key: &CacheKey) {
@@ -239,6 +286,10 @@ fn part(row: &MatrixRow, start: i64, end: i64) -> Option<MatrixRow> {
     let from = row.points.partition_point(|(t, _)| t.0 < start);
     let to = row.points.partition_point(|(t, _)| t.0 <= end);
     (from < to).then(|| MatrixRow { labels: row.labels.clone(), points: row.points[from..to].to_vec() })
+}
+
+fn entry_bytes(key: &CacheKey, rows: &[MatrixRow]) -> usize {
+    key.expression.len() + rows.iter().map(bytes_of).sum::<usize>() + size_of::<Entry>()
 }
 
 fn bytes_of(row: &MatrixRow) -> usize {

@@ -78,10 +78,10 @@ fn series(name: &str, x: u8) -> Labels {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-    /// A page that refreshes while samples arrive, some of them late but within the window.
+    /// A page that refreshes while samples arrive, some of them late, and some later than what is final.
     #[test]
     fn a_kept_answer_is_the_answer(
-        values in prop::collection::vec((0u8..3, 0i64..40, -5i32..20), 1..150),
+        values in prop::collection::vec((0u8..3, prop_oneof![4 => 0i64..40, 1 => 60i64..900], -5i32..20), 1..150),
         refreshes in prop::collection::vec((0usize..EXPRESSIONS.len(), 0i64..4, 0i64..30), 1..40),
         step in prop::sample::select(vec![10_000i64, 15_000, 60_000]),
     ) {
@@ -94,6 +94,9 @@ proptest! {
             for (x, late, value) in values.by_ref().take(4) {
                 let at = TimestampMs(now - late * 1_000);
                 store.push_floats(&series(["a", "c_total", "b"][usize::from(x)], x % 2), at, 1_000, &[f64::from(value) / 3.0]);
+                if late * 1_000 >= WINDOW {
+                    cache.forget_from(at);
+                }
             }
             let end = now / step * step;
             let time = range(end - steps * step, steps, step);
@@ -144,7 +147,7 @@ fn what_was_changed_after_all_is_forgotten_when_told_and_after_a_while() {
     assert_ne!(text_of(&old), text_of(&new));
     let later = now + ENTRY_AGE_MAX.as_millis() as i64 + 1;
     assert_eq!(text_of(&ask(&mut cache, &store, "a", time, later, 600_000)), text_of(&new));
-    cache.forget();
+    cache.forget_from(TimestampMs::MIN);
     assert_eq!(cache.counts().bytes, 0);
     assert_eq!(text_of(&ask(&mut cache, &store, "a", time, now, 600_000)), text_of(&new));
 }
@@ -171,4 +174,23 @@ fn queries_about_themselves_or_the_future_are_never_kept() {
     }
     assert!(!key("rate(a[1m] smoothed)"));
     assert!(key("rate(a[1m])") && key("max_over_time(a[1m:1s] offset 1m)"));
+}
+
+#[test]
+fn a_late_sample_takes_only_the_steps_behind_it() {
+    let (mut store, mut cache) = (growing(), ResultCache::default());
+    let (now, time) = (8_000_000, range(7_000_000, 90, 10_000));
+    ask(&mut cache, &store, "sum_over_time(a[1m])", time, now, 60_000);
+    let before = cache.generation();
+    store.push_floats(&series("a", 0), TimestampMs(7_805_000), 1, &[-1.0]);
+    cache.forget_from(TimestampMs(7_805_000));
+    let got = ask(&mut cache, &store, "sum_over_time(a[1m])", time, now, 60_000);
+    assert_eq!(text_of(&got), text_of(&evaluate(&store, "sum_over_time(a[1m])", time)));
+    assert!(got.samples_read < 150, "{} samples were read for ten steps", got.samples_read);
+    assert_eq!(
+        cache.changed_since(before),
+        Some(TimestampMs(7_805_000)),
+        "what was read before may be kept up to there"
+    );
+    assert_eq!(cache.changed_since(cache.generation()), None);
 }

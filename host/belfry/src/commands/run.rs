@@ -96,6 +96,16 @@ async fn serve(input: LoadInput, demo: Option<&demo::Demo>, stop: CancellationTo
     outcome
 }
 
+/// Blocks and connections are open files, and the 1,024 that many systems begin with are few; programs that cannot have
+/// more are why.
+fn open_as_many_files_as_allowed() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "no more than {:?} files can be open", limit.current);
+    }
+}
+
 async fn serve_with(
     loaded: Loaded,
     input: LoadInput,
@@ -104,6 +114,7 @@ async fn serve_with(
     stop: CancellationToken,
     begin: Instant,
 ) -> Result<ExitCode> {
+    open_as_many_files_as_allowed();
     let listener = start::listen(&loaded).map_err(cannot_start)?;
     let listener = TcpListener::from_std(listener).context("the address it listens at")?;
     let address = listener.local_addr().context("the address it listens at")?;

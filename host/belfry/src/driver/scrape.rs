@@ -9,11 +9,12 @@ mod spec;
 mod thread;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_config::types::scrape::Scrape;
+use belfry_config::types::scrape::{HttpTls, Scrape};
 use belfry_ingest::Ingest;
 use belfry_ingest::scrape::client::{ACCEPT_TEXT, Ask, AskPace, Body, JobClient, accept_native};
 use belfry_ingest::scrape::{
@@ -36,6 +37,8 @@ const SERIES_PER_TARGET: u64 = 100_000;
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// An answer of more bytes takes so long to read that other targets must not wait for it: some 10,000 series.
 const LONG_BYTES: usize = 1 << 20;
+/// Certificates and keys are read again when they have changed: so often it is looked.
+const RENEWED_EVERY: Duration = Duration::from_secs(10);
 /// News from discoveries that wait for their job: it reads them all before it acts.
 const NEWS_MAX: usize = 16;
 
@@ -207,28 +210,36 @@ impl JobWork {
         let fixed: Vec<Group> = config.groups.iter().map(spec::group).collect();
         let mut found: Vec<Option<Vec<Group>>> = vec![None; config.discoveries.len()];
         let mut errors: Vec<Option<String>> = vec![None; config.discoveries.len()];
+        let mut credentials = Credentials::of(&config.http.tls).await;
         loop {
             self.sync(&fixed, &found, &errors).await;
             let news = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(news) = told.recv() => news,
-                else => {
-                    stop.cancelled().await;
-                    break;
+                Some(news) = told.recv() => Some(news),
+                client = credentials.renewed(&config) => {
+                    self.halt().await;
+                    self.client = client;
+                    None
                 }
             };
-            let mut next = Some(news);
+            let mut next = news;
             while let Some((i, news)) = next {
                 if let (Some(found), Some(error)) = (found.get_mut(i), errors.get_mut(i)) {
-                    match news {
-                        Ok(groups) => (*found, *error) = (Some(groups), None),
-                        Err(reason) => *error = Some(reason),
+                    if news.groups.is_some() {
+                        *found = news.groups;
                     }
+                    *error = news.error;
                 }
                 next = told.try_recv().ok();
             }
         }
+        self.halt().await;
+        self.left
+    }
+
+    /// Stops all targets; what they know is kept.
+    async fn halt(&mut self) {
         for (stop, _) in self.running.values() {
             stop.cancel();
         }
@@ -237,7 +248,6 @@ impl JobWork {
                 self.left.insert(key, scraper);
             }
         }
-        self.left
     }
 
     /// Starts and stops targets until those run that there are.
@@ -325,6 +335,51 @@ impl JobWork {
         let task = tokio::spawn(work.run(stop.clone()));
         self.running.insert(key, (stop, task));
     }
+}
+
+/// The files that a job's connections are secured by.
+struct Credentials {
+    files: Vec<PathBuf>,
+    /// What they held; `None` for one that could not be read.
+    held: Vec<Option<Vec<u8>>>,
+}
+
+impl Credentials {
+    async fn of(tls: &HttpTls) -> Self {
+        let identity = tls.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
+        let files: Vec<PathBuf> = tls.ca_file.iter().chain(identity).cloned().collect();
+        let held = read_all(&files).await;
+        Self { files, held }
+    }
+
+    /// A client with what the files hold, once that has changed and is good. For ever, where there are none.
+    async fn renewed(&mut self, config: &Scrape) -> JobClient {
+        if self.files.is_empty() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(RENEWED_EVERY).await;
+            let now = read_all(&self.files).await;
+            if now == self.held {
+                continue;
+            }
+            self.held = now;
+            match JobClient::new(spec::http(&config.http, Some(config))) {
+                Ok(client) => {
+                    tracing::info!(job = config.job, "certificates were read again");
+                    return client;
+                }
+                // Half of them may be written.
+                Err(error) => {
+                    tracing::warn!(job = config.job, error, "changed certificates are no good; the old go on")
+                }
+            }
+        }
+    }
+}
+
+async fn read_all(files: &[PathBuf]) -> Vec<Option<Vec<u8>>> {
+    futures::future::join_all(files.iter().map(async |f| tokio::fs::read(f).await.ok())).await
 }
 
 struct TargetWork {

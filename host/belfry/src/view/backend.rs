@@ -154,7 +154,16 @@ impl Backend for Dashboard {
 
     async fn reload_config(&self) -> Result<Accepted, BackendError> {
         match reload::reload(&self.0).await {
-            Ok(()) => Ok(Accepted { message: "the config was read again".to_owned() }),
+            Ok(()) => match self.0.rule_files.refused() {
+                refused if refused.is_empty() => Ok(Accepted { message: "the config was read again".to_owned() }),
+                refused => Err(BackendError::Failed {
+                    message: format!(
+                        "the config was read again, but rule files are refused:\n{}",
+                        refused.into_iter().map(|r| r.problems).collect::<Vec<_>>().join("\n")
+                    ),
+                    help: Some("mend them; their last good versions go on".to_owned()),
+                }),
+            },
             Err(text) => Err(BackendError::Invalid { message: text, help: Some("the old config goes on".to_owned()) }),
         }
     }

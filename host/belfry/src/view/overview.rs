@@ -122,6 +122,7 @@ fn sources(app: &App) -> HealthCounts {
             Health::Unknown => c.unknown += 1,
         }
     }
+    super::scrape::count(app, &mut c);
     c
 }
 

@@ -2,15 +2,72 @@
 
 use std::collections::BTreeMap;
 
-use belfry_dashboard::dto::{Health, Source};
+use belfry_dashboard::dto::{Health, HealthCounts, Source};
 use belfry_dashboard::prometheus_targets::{ScrapePool, ScrapeTarget};
 use belfry_ingest::scrape::{ActiveTarget, JobStatus, TargetHealth};
 
 use crate::app::App;
 
-/// Every target that is scraped, in order of job.
+/// Every target that is scraped, in order of job, and what keeps others from being targets.
 pub fn sources(app: &App) -> Vec<Source> {
-    app.scraping.snapshot().into_iter().flat_map(|j| j.active).map(|t| source(app, t)).collect()
+    let of_job = |mut job: JobStatus| {
+        let active = std::mem::take(&mut job.active);
+        let failed = failed(&job);
+        active.into_iter().map(|t| source(app, t)).chain(failed)
+    };
+    app.scraping.snapshot().into_iter().flat_map(of_job).collect()
+}
+
+/// How many targets are in which state.
+pub fn count(app: &App, counts: &mut HealthCounts) {
+    for job in app.scraping.snapshot() {
+        counts.down += u64::from(reason(&job).is_some());
+        for target in job.active {
+            match target.health {
+                TargetHealth::Unknown => counts.unknown += 1,
+                TargetHealth::Up => counts.up += 1,
+                TargetHealth::Down => counts.down += 1,
+            }
+        }
+    }
+}
+
+/// Targets that are named in a reason.
+const FAILED_NAMED: usize = 3;
+
+/// Why some, or all, of what a job should scrape is not scraped.
+fn reason(job: &JobStatus) -> Option<String> {
+    let mut all = job.errors.clone();
+    for (labels, why) in job.failed.iter().take(FAILED_NAMED) {
+        all.push(format!("{} is no target: {why}", labels.get("__address__").unwrap_or_default()));
+    }
+    if let Some(more @ 1..) = job.failed.len().checked_sub(FAILED_NAMED) {
+        all.push(format!("and {more} more"));
+    }
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+fn failed(job: &JobStatus) -> Option<Source> {
+    Some(Source {
+        name: format!("scrape/{}", job.job),
+        kind: "scrape".to_owned(),
+        title: job.job.clone(),
+        plugin: None,
+        health: Health::Down,
+        reason: reason(job)?,
+        health_since_ms: None,
+        last_pull_ms: None,
+        last_duration_seconds: None,
+        interval_seconds: 0.0,
+        last_samples: 0,
+        series: 0,
+        pulls_total: 0,
+        errors_total: 0,
+        samples_total: 0,
+        rejected: BTreeMap::new(),
+        recent_pull_seconds: Vec::new(),
+        labels: Default::default(),
+    })
 }
 
 /// The same by job, for Prometheus' API.

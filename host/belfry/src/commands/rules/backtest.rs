@@ -1,5 +1,6 @@
 //! `belfry rules backtest`
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use belfry_model::read::Cancel;
 use belfry_model::{Clock as _, Labels, TimestampMs};
 use belfry_promql::{MatrixRow, PointValue, Query, QueryLimits, QueryTime, QueryValue};
 use belfry_rules::backtest::{Backtest, EVALUATIONS_MAX, Steps, backtest as replay};
-use belfry_rules::file::{self, Rule, RuleFile, RuleKind};
+use belfry_rules::file::{self, Group, Rule, RuleFile, RuleKind};
 use belfry_store::{RealDisk, Store, StoreConfig};
 use http::Method;
 use serde_json::{Value, json};
@@ -76,6 +77,8 @@ pub(super) fn backtest(arguments: &BacktestArgs) -> Result<ExitCode> {
         } else {
             read(&arguments.files)?
         };
+        // Who cannot be asked at all is no fault of a rule.
+        range(&source, "vector(0)", to, to, interval).await?;
         let given = !arguments.files.is_empty();
         let mut all = Vec::new();
         let mut skipped = 0;
@@ -95,7 +98,7 @@ pub(super) fn backtest(arguments: &BacktestArgs) -> Result<ExitCode> {
                     let result = one(&source, file, g, r, steps, offset).await?;
                     let live = match live.as_ref().filter(|_| given) {
                         None => Live::Unknown,
-                        Some(live) => compare(&source, live, rule, steps).await?,
+                        Some(live) => compare(&source, live, (group, rule), steps).await?,
                     };
                     all.push(Replayed {
                         group: group.name.as_str().to_owned(),
@@ -174,17 +177,30 @@ async fn one(
         );
     }
     let Some(spec) = file.groups.get(group).and_then(|g| g.rules.get(rule)) else { bail!("no such rule") };
-    let mut rows: Vec<MatrixRow> = Vec::new();
-    let mut first = 0;
-    while first < steps.count() {
-        let last = (first + STEPS_PER_QUESTION).min(steps.count()) - 1;
-        let at = |i: u64| TimestampMs(steps.from.0 + i as i64 * steps.interval.as_millis() as i64) - offset;
-        let part = range(source, &spec.query.to_string(), at(first), at(last), steps.interval).await;
-        let part = part.with_context(|| format!("{} cannot be evaluated", spec.name.as_str()))?;
-        merge(&mut rows, part, offset);
-        first = last + 1;
+    let expr = spec.query.to_string();
+    let at = |i: u64| TimestampMs(steps.from.0 + i as i64 * steps.interval.as_millis() as i64) - offset;
+    let (mut rows, mut failures) = (Vec::<MatrixRow>::new(), BTreeMap::<String, u64>::new());
+    // Parts yet to be asked for, the next one last.
+    let begins = (0..steps.count()).step_by(STEPS_PER_QUESTION as usize);
+    let mut parts: Vec<(u64, u64)> =
+        begins.map(|first| (first, (first + STEPS_PER_QUESTION).min(steps.count()) - 1)).collect();
+    parts.reverse();
+    while let Some((first, last)) = parts.pop() {
+        match range(source, &expr, at(first), at(last), steps.interval).await {
+            Ok(part) => merge(&mut rows, part, offset),
+            // As live: it fails at the times at which it fails, and at no other. Halves tell which those are.
+            Err(_) if first < last && failures.values().sum::<u64>() < FAILURES_SOUGHT => {
+                let middle = first + (last - first) / 2;
+                parts.extend([(middle + 1, last), (first, middle)]);
+            }
+            Err(error) => *failures.entry(format!("{error:#}")).or_default() += last - first + 1,
+        }
     }
-    Ok(replay(file, group, rule, &rows, steps))
+    let mut result = replay(file, group, rule, &rows, steps);
+    for (reason, n) in failures {
+        *result.failures.entry(reason).or_default() += n;
+    }
+    Ok(result)
 }
 
 /// Points come in order of time; evaluation times are what the offset is added back to.
@@ -247,6 +263,9 @@ fn row(value: &Value) -> Result<MatrixRow> {
     Ok(MatrixRow { labels, points })
 }
 
+/// Failing evaluations that are told apart from those beside them; behind them a part counts as a whole.
+const FAILURES_SOUGHT: u64 = 2_000;
+
 /// The rules that are live, written as a rule file; `None` when nobody can be asked.
 async fn live_rules(source: &Source) -> Option<RuleFile> {
     let Source::Server(server) = source else { return None };
@@ -278,26 +297,22 @@ fn same(a: &Rule, b: &Rule) -> bool {
 }
 
 /// The live rule of the same name and labels, or of the name if there is only one.
-async fn compare(source: &Source, live: &RuleFile, rule: &Rule, steps: Steps) -> Result<Live> {
-    let of_name: Vec<(usize, usize, &Rule)> = live
+async fn compare(source: &Source, live: &RuleFile, (group, rule): (&Group, &Rule), steps: Steps) -> Result<Live> {
+    let of_name: Vec<(usize, usize, &Group, &Rule)> = live
         .groups
         .iter()
         .enumerate()
-        .flat_map(|(g, group)| group.rules.iter().enumerate().map(move |(r, rule)| (g, r, rule)))
-        .filter(|(_, _, l)| l.name == rule.name)
+        .flat_map(|(g, group)| group.rules.iter().enumerate().map(move |(r, rule)| (g, r, group, rule)))
+        .filter(|(.., l)| l.name == rule.name)
         .collect();
-    if of_name.iter().any(|(_, _, l)| same(l, rule)) {
+    // What is live is told with the labels of its group.
+    let labels = rule.labels_in(group);
+    let alike = |(_, _, g, l): &&(usize, usize, &Group, &Rule)| l.labels_in(g) == labels;
+    if of_name.iter().any(|found| alike(&found) && same(found.3, rule)) {
         return Ok(Live::Same);
     }
-    let labels = |r: &Rule| {
-        let mut all: Vec<_> =
-            r.labels.iter().map(|p| (p.name.as_str().to_owned(), p.value.as_str().to_owned())).collect();
-        all.sort();
-        all
-    };
-    let alike =
-        of_name.iter().find(|(_, _, l)| labels(l) == labels(rule)).or(of_name.first().filter(|_| of_name.len() == 1));
-    let Some((g, r, other)) = alike else { return Ok(Live::None) };
+    let other = of_name.iter().find(alike).or(of_name.first().filter(|_| of_name.len() == 1));
+    let Some((g, r, _, other)) = other else { return Ok(Live::None) };
     let result = Box::new(one(source, live, *g, *r, steps, Duration::ZERO).await?);
     Ok(Live::Other { expr: other.query.to_string(), result })
 }

@@ -2,11 +2,12 @@
 //!
 //! Invariant: what cannot be had now is told as an error, and what was known before goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use belfry_config::types::scrape::Discovery;
+use belfry_config::types::scrape::{Discovery, Http};
 use belfry_config::{target_files, targets_from_file, targets_from_json};
 use belfry_ingest::scrape::Group;
 use belfry_ingest::scrape::client::{Ask, AskPace, JobClient};
@@ -24,9 +25,37 @@ const LIST_BYTES_MAX: u64 = 32 << 20;
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// A file is written in several steps: it is read when it has been quiet for this long.
 const QUIET: Duration = Duration::from_millis(100);
+/// Or when it has not been quiet for this long.
+const QUIET_WITHIN: Duration = Duration::from_secs(1);
 
-/// Whose news, and what: groups, or why there are none.
-pub type News = (usize, Result<Vec<Group>, String>);
+/// Whose news, and what.
+pub type News = (usize, Look);
+
+/// What a look found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Look {
+    /// All groups there are, those of earlier looks among them where something failed now; `None`: nothing is known.
+    pub groups: Option<Vec<Group>>,
+    /// What could not be had.
+    pub error: Option<String>,
+}
+
+impl Look {
+    /// Of several places, each of which was asked by itself: one that fails does not hold back the others' news.
+    fn of(known: &Known, failed: &[String]) -> Self {
+        let nothing = known.is_empty() && !failed.is_empty();
+        let groups = (!nothing).then(|| known.values().flatten().cloned().collect());
+        Self { groups, error: (!failed.is_empty()).then(|| failed.join("; ")) }
+    }
+
+    /// Of one place.
+    fn whole(found: Result<Vec<Group>, String>) -> Self {
+        match found {
+            Ok(groups) => Self { groups: Some(groups), error: None },
+            Err(error) => Self { groups: None, error: Some(error) },
+        }
+    }
+}
 
 /// Looks again and again until `stop`; ends earlier when nobody listens.
 pub async fn run(number: usize, discovery: Discovery, tell: mpsc::Sender<News>, stop: CancellationToken) {
@@ -37,17 +66,18 @@ pub async fn run(number: usize, discovery: Discovery, tell: mpsc::Sender<News>, 
     let refresh = match &discovery {
         Discovery::File { refresh, .. } | Discovery::Dns { refresh, .. } | Discovery::Http { refresh, .. } => *refresh,
     };
-    let (mut last, mut names) = (None, BTreeMap::new());
+    let (mut last, mut known) = (Look::default(), Known::new());
     loop {
         let found = tokio::select! {
             () = stop.cancelled() => return,
-            found = look(&discovery, &mut names) => found,
+            found = look(&discovery, &mut known) => found,
         };
-        if let Err(error) = &found {
-            tracing::warn!(error, "targets could not be discovered; those known go on");
-        }
-        if last.as_ref() != Some(&found) {
-            last = Some(found.clone());
+        if last != found {
+            // Said once, not at every look.
+            if let Some(error) = found.error.as_ref().filter(|_| last.error != found.error) {
+                tracing::warn!(error, "targets could not be discovered; those known go on");
+            }
+            last = found.clone();
             if tell.send((number, found)).await.is_err() {
                 return;
             }
@@ -60,69 +90,92 @@ pub async fn run(number: usize, discovery: Discovery, tell: mpsc::Sender<News>, 
     }
 }
 
-/// What was found last for each name of DNS.
-type Names = BTreeMap<String, Vec<Group>>;
+/// What was found last, by file or by name of DNS.
+type Known = BTreeMap<String, Vec<Group>>;
 
-async fn look(discovery: &Discovery, known: &mut Names) -> Result<Vec<Group>, String> {
+async fn look(discovery: &Discovery, known: &mut Known) -> Look {
     match discovery {
         Discovery::File { files, .. } => {
-            let files = files.clone();
-            let read = tokio::task::spawn_blocking(move || read_files(&files)).await;
-            read.unwrap_or_else(|e| Err(e.to_string()))
+            let (files, mut before) = (files.clone(), std::mem::take(known));
+            let read = tokio::task::spawn_blocking(move || {
+                let failed = read_files(&files, &mut before);
+                (before, failed)
+            });
+            match read.await {
+                Ok((now, failed)) => {
+                    *known = now;
+                    Look::of(known, &failed)
+                }
+                Err(e) => Look::whole(Err(e.to_string())),
+            }
         }
         Discovery::Dns { names, kind, port, server, .. } => {
-            let dns = Dns::new(*server)?;
-            let (mut answered, mut failed) = (false, Vec::new());
+            let dns = match Dns::new(*server) {
+                Ok(dns) => dns,
+                Err(error) => return Look::whole(Err(error)),
+            };
+            let mut failed = Vec::new();
             for name in names {
                 match dns.look_up(name, DnsKind::named(kind), port.unwrap_or(0)).await {
-                    Ok(groups) => {
-                        answered = true;
-                        known.insert(name.clone(), groups);
-                    }
+                    Ok(groups) => drop(known.insert(name.clone(), groups)),
                     Err(error) => failed.push(error),
                 }
             }
-            // A name that fails does not hold back the others' news, as with Prometheus.
-            let error = failed.join("; ");
-            if !failed.is_empty() && !answered {
-                return Err(error);
-            }
-            if !failed.is_empty() {
-                tracing::warn!(error, "names could not be looked up; their targets that are known go on");
-            }
-            Ok(known.values().flatten().cloned().collect())
+            Look::of(known, &failed)
         }
-        Discovery::Http { url, http, refresh } => {
-            let client = JobClient::new(spec::http(http, None))?;
-            let parsed = Url::parse(url).map_err(|e| e.to_string())?;
-            let ask = Ask {
-                url: &parsed,
-                timeout: LIST_TIMEOUT,
-                body_bytes_max: LIST_BYTES_MAX,
-                accept: "application/json",
-                pace: AskPace::Refresh(*refresh),
-            };
-            let mut body = Vec::new();
-            // The address may hold a token; its host says enough.
-            let host = parsed.host_str().unwrap_or_default();
-            client.fetch_any(ask, &mut body).await.map_err(|e| format!("{host}: {e}"))?;
-            let text = String::from_utf8(body).map_err(|_| format!("{host}: the list of targets is not UTF-8"))?;
-            let groups = targets_from_json(&text).map_err(|e| format!("{host}: the list of targets: {e}"))?;
-            let name = |i: usize| format!("{}:{i}", parsed.path());
-            Ok(groups.iter().enumerate().map(|(i, g)| with(spec::group(g), "__meta_url", &name(i))).collect())
-        }
+        Discovery::Http { url, http, refresh } => Look::whole(ask(url, http, *refresh).await),
     }
 }
 
-/// Of all files; one that cannot be read fails the whole look, so that its targets go on.
-fn read_files(patterns: &[PathBuf]) -> Result<Vec<Group>, String> {
-    let mut groups = Vec::new();
+/// The list of targets at an address.
+async fn ask(url: &str, http: &Http, refresh: Duration) -> Result<Vec<Group>, String> {
+    let client = JobClient::new(spec::http(http, None))?;
+    let parsed = Url::parse(url).map_err(|e| e.to_string())?;
+    let ask = Ask {
+        url: &parsed,
+        timeout: LIST_TIMEOUT,
+        body_bytes_max: LIST_BYTES_MAX,
+        accept: "application/json",
+        pace: AskPace::Refresh(refresh),
+    };
+    let mut body = Vec::new();
+    // The address may hold a token; its host says enough.
+    let host = parsed.host_str().unwrap_or_default();
+    client.fetch_any(ask, &mut body).await.map_err(|e| format!("{host}: {e}"))?;
+    let text = String::from_utf8(body).map_err(|_| format!("{host}: the list of targets is not UTF-8"))?;
+    let groups = targets_from_json(&text).map_err(|e| format!("{host}: the list of targets: {e}"))?;
+    let name = without_secrets(parsed.clone());
+    Ok(groups.iter().map(|g| with(spec::group(g), "__meta_url", &name)).collect())
+}
+
+/// An address without what may be a password or a token: labels of targets are shown to whoever may read.
+fn without_secrets(mut url: Url) -> String {
+    url.set_query(None);
+    // An address that cannot have them has none.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
+}
+
+/// Reads all files there are. Of one that cannot be read the groups go on that were there; why is yielded.
+fn read_files(patterns: &[PathBuf], known: &mut Known) -> Vec<String> {
+    let mut failed = Vec::new();
+    let mut now = Known::new();
     for path in patterns.iter().flat_map(|p| target_files(p)) {
-        for group in targets_from_file(&path)? {
-            groups.push(with(spec::group(&group), "__meta_filepath", &path.display().to_string()));
+        let name = path.display().to_string();
+        match targets_from_file(&path) {
+            Ok(groups) => {
+                let groups = groups.iter().map(|g| with(spec::group(g), "__meta_filepath", &name)).collect();
+                now.insert(name, groups);
+            }
+            Err(error) => {
+                failed.push(error);
+                now.extend(known.remove_entry(&name));
+            }
         }
     }
-    Ok(groups)
+    *known = now;
+    failed
 }
 
 fn with(mut group: Group, name: &str, value: &str) -> Group {
@@ -151,9 +204,14 @@ impl Watch {
         use notify::Watcher as _;
         let (tell, told) = mpsc::channel(1);
         let mark = tell.clone();
-        let watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| {
-            // One mark is enough, however many events there are.
-            let _ = mark.try_send(());
+        let endings: BTreeSet<OsString> = patterns.iter().filter_map(|p| p.extension()).map(OsStr::to_owned).collect();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let paths = event.map(|e| e.paths).unwrap_or_default();
+            // What else is written in the folder, a log say, is nobody's news. (Kubernetes swaps a link, `..data`.)
+            if paths.is_empty() || paths.iter().any(|p| may_be_one(p, &endings)) {
+                // One mark is enough, however many events there are.
+                let _ = mark.try_send(());
+            }
         });
         let watcher = watcher.and_then(|mut w| {
             for folder in patterns.iter().filter_map(|p| p.parent()) {
@@ -172,6 +230,59 @@ impl Watch {
         if self.told.recv().await.is_none() {
             return std::future::pending().await;
         }
-        while tokio::time::timeout(QUIET, self.told.recv()).await.is_ok() {}
+        let quiet = async { while tokio::time::timeout(QUIET, self.told.recv()).await.is_ok() {} };
+        // Too long: it is read as it is, and again when it changes.
+        let _ = tokio::time::timeout(QUIET_WITHIN, quiet).await;
+    }
+}
+
+/// May this be a file of targets, or what stands for its folder?
+fn may_be_one(path: &Path, endings: &BTreeSet<OsString>) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("..") || path.extension().is_none_or(|e| endings.contains(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_holds_back_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let patterns = [folder.path().join("*.json")];
+        let mut known = Known::new();
+        let mut look = || {
+            let failed = read_files(&patterns, &mut known);
+            let look = Look::of(&known, &failed);
+            let targets = look.groups.map(|g| g.into_iter().flat_map(|g| g.addresses).collect::<Vec<_>>());
+            (targets, look.error.is_some())
+        };
+        let found = |targets: &[&str]| Some(targets.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>());
+        put("b.json", "[");
+        assert_eq!(look(), (None, true), "nothing is known");
+        put("a.json", r#"[{"targets": ["a:1"]}]"#);
+        assert_eq!(look(), (found(&["a:1"]), true));
+        put("b.json", r#"[{"targets": ["b:1"]}]"#);
+        assert_eq!(look(), (found(&["a:1", "b:1"]), false));
+        put("b.json", "oops");
+        put("a.json", r#"[{"targets": ["a:2"]}]"#);
+        assert_eq!(look(), (found(&["a:2", "b:1"]), true), "what was known of the broken one goes on");
+        std::fs::remove_file(folder.path().join("b.json")).unwrap();
+        assert_eq!(look(), (found(&["a:2"]), false));
+    }
+
+    #[test]
+    fn only_files_that_may_hold_targets_are_news() {
+        let endings = BTreeSet::from([OsString::from("json")]);
+        for (path, news) in [("t/a.json", true), ("t/..data", true), ("t", true), ("t/belfry.log", false)] {
+            assert_eq!(may_be_one(Path::new(path), &endings), news, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_address_among_labels_has_no_secrets() {
+        let url = Url::parse("https://me:word@sd.example.com/targets?token=x").unwrap();
+        assert_eq!(without_secrets(url), "https://sd.example.com/targets");
     }
 }
