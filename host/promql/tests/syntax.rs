@@ -249,3 +249,16 @@ fn a_thousand_terms_in_a_row_are_taken() {
     let nested = format!("{}up{}", "(".repeat(1_000), ")".repeat(1_000));
     assert!(parse(&nested).is_err(), "brackets within brackets are bounded");
 }
+
+#[test]
+fn durations_of_any_length_are_read_or_refused() {
+    for operator in ["+", "^2^", "*(", "-"] {
+        for n in [10, 900, 200_000] {
+            let close = if operator.ends_with('(') { ")".repeat(n) } else { String::new() };
+            let text = format!("a[1s{}{close}]", format!("{operator}1").repeat(n));
+            let read = parse(&text);
+            assert!(n > 10 || read.is_ok(), "{operator} {n}: {read:?}");
+            assert!(n < 200_000 || read.is_err(), "{operator} {n}");
+        }
+    }
+}

@@ -16,7 +16,7 @@ use super::token::{Keyword, Token, TokenKind};
 /// Expressions may be nested this deep; chains of operators count too. Keeps recursion within a thread's stack.
 pub const DEPTH_MAX: usize = 256;
 /// Operators in a row (`a + b + c …`) make the tree deep, too; this many more levels are taken.
-const OPERATORS_MAX: usize = 1024;
+pub(super) const OPERATORS_MAX: usize = 1024;
 
 /// A longer text is refused.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -106,6 +106,8 @@ pub(super) struct Parser<'a> {
     depth: usize,
     /// How many aggregations are open: messages name them.
     pub(super) aggregations: usize,
+    /// Operators of durations so far: their trees are walked without a bound of their own.
+    pub(super) duration_operators: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -114,7 +116,15 @@ impl<'a> Parser<'a> {
             let message = format!("the query is longer than {TEXT_BYTES_MAX} bytes");
             return Err(located("", Span::default(), message));
         }
-        Ok(Self { text, tokens: lex(text), at: 0, errors: Vec::new(), depth: 0, aggregations: 0 })
+        Ok(Self {
+            text,
+            tokens: lex(text),
+            at: 0,
+            errors: Vec::new(),
+            depth: 0,
+            aggregations: 0,
+            duration_operators: 0,
+        })
     }
 
     pub(super) fn token(&self) -> &Token {
@@ -253,7 +263,7 @@ impl<'a> Parser<'a> {
         d
     }
 
-    fn too_deep(&mut self) {
+    pub(super) fn too_deep(&mut self) {
         let span = self.span();
         self.error(span, format!("expression is nested deeper than {DEPTH_MAX} levels"));
         // Nothing behind it can be placed in the tree.

@@ -7,7 +7,7 @@ use super::ast::{
     MatrixSelector, Modifiers, NumberLiteral, Subquery, UnaryOp, VectorSelector,
 };
 use super::functions::Function;
-use super::parser::Parser;
+use super::parser::{OPERATORS_MAX, Parser};
 use super::quote::{is_valid_utf8, quote, unquote};
 use super::span::Span;
 use super::token::{Keyword, TokenKind, Word};
@@ -560,7 +560,12 @@ impl Parser<'_> {
             }
             let op_span = self.bump().span;
             let rhs_min = if op == BinaryOp::Pow { op.precedence() } else { op.precedence() + 1 };
-            let Some(rhs) = self.duration_expr(rhs_min) else {
+            self.duration_operators += 1;
+            if self.duration_operators > OPERATORS_MAX {
+                self.too_deep();
+                break;
+            }
+            let Some(rhs) = self.nested_duration(rhs_min) else {
                 self.unexpected("subquery or range selector", "number, duration, step(), or range()");
                 return Some(lhs);
             };
