@@ -116,7 +116,7 @@ fn need(method: &Method, path: &str) -> Need {
     if path.starts_with("/api/admin/") || path.starts_with("/api/v1/admin/") {
         return Need::Manage;
     }
-    let is_api = path.starts_with("/api/") || path == "/metrics";
+    let is_api = path.starts_with("/api/") || path == "/metrics" || path == "/federate";
     // Prometheus' queries may be posted as forms: they change nothing. What is pushed there adds samples, and an unmodified
     // Prometheus on this machine may do that without a token; a page in a browser may not, by its Origin.
     let reads = matches!(*method, Method::GET | Method::HEAD) || path.starts_with("/api/v1/");
@@ -261,6 +261,8 @@ mod tests {
             (true, Method::GET, "/health", &[], 200),
             (true, Method::GET, "/", &[], 200),
             (true, Method::GET, "/metrics", &[], 401),
+            (false, Method::GET, "/federate", &[], 200),
+            (true, Method::GET, "/federate", &[], 401),
             (false, Method::POST, "/api/v1/query", &[], 200),
             (true, Method::POST, "/api/v1/query", &[], 401),
             (false, Method::POST, "/api/v1/write", &[], 200),

@@ -9,10 +9,13 @@ pub mod backend;
 pub mod dto;
 mod events;
 mod extract;
+mod federate;
+mod form;
 mod guard;
 mod manage;
 mod openapi;
 mod operate;
+mod parameters;
 mod params;
 mod prometheus;
 mod prometheus_ast;
@@ -24,6 +27,8 @@ mod reply;
 mod result_json;
 pub mod rule_groups;
 mod slos;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
@@ -36,7 +41,8 @@ pub use assets::web_ui_is_built;
 pub use backend::Backend;
 pub use guard::{Access, AccessPolicy};
 
-/// Bytes of a request's body; a longer one is answered 413.
+/// Bytes of a request's body; a longer one is answered 413. Forms of Prometheus' API may be longer, and so may what
+/// `receivers` take.
 pub const REQUEST_BODY_BYTES_MAX: usize = 1 << 20;
 
 /// What every route has at hand.
@@ -61,6 +67,7 @@ pub fn router(
         .merge(events::routes())
         .merge(manage::routes())
         .merge(operate::routes())
+        .merge(federate::routes())
         .merge(openapi::routes())
         .merge(slos::routes())
         .nest("/api/v1", prometheus::routes())
@@ -69,6 +76,7 @@ pub fn router(
         .nest("/api/v1", remote_read::routes())
         .nest("/api/v1", prometheus_rules::routes())
         .merge(receivers.with_state(()))
+        .method_not_allowed_fallback(assets::method_not_allowed)
         .fallback(assets::serve)
         // It leaves alone what is small, is compressed, or is a stream of events.
         .layer(CompressionLayer::new())

@@ -32,6 +32,22 @@ pub(crate) fn step(text: &str) -> Option<Duration> {
     (parsed.as_millis() > 0 && parsed.as_millis() < i64::MAX as u128).then_some(parsed)
 }
 
+/// A length of time as Prometheus reads it: seconds (fractions allowed, and negative ones) or a duration like `1m30s`. The
+/// error is why not, in its words.
+pub(crate) fn nanoseconds(text: &str) -> Result<i64, String> {
+    let unreadable = || format!("cannot parse {text:?} to a valid duration");
+    match text.parse::<f64>() {
+        // Rust reads what is too large as infinite, Go does not read it.
+        Ok(seconds) if seconds.is_infinite() && text.contains(|c: char| c.is_ascii_digit()) => Err(unreadable()),
+        Ok(seconds) if (seconds * 1e9).abs() > i64::MAX as f64 => Err(format!("{}. It overflows int64", unreadable())),
+        Ok(seconds) => Ok((seconds * 1e9) as i64),
+        Err(_) => {
+            let parsed = parse_duration(text).map_err(|_| unreadable())?;
+            i64::try_from(parsed.as_nanos()).map_err(|_| unreadable())
+        }
+    }
+}
+
 /// Checks the query of `/api/timeseries`.
 pub(crate) fn time_series(query: &TimeSeriesQuery, now: TimestampMs) -> Result<TimeSeriesRequest, Failure> {
     if query.metric.trim().is_empty() {

@@ -2,21 +2,24 @@
 //! <https://prometheus.io/docs/prometheus/latest/querying/api/>
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use axum::extract::{FromRequest as _, Path, Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Form, Json, Router};
+use axum::{Json, Router};
 use belfry_model::{Matcher, TimeRange, TimestampMs};
+use belfry_promql::syntax::quote;
 use belfry_promql::{Answer, QueryTime};
 use serde_json::{Value, json};
 
 use crate::App;
 use crate::backend::{BackendError, QueryAnswer, QueryFailure, QueryOptions};
-use crate::{params, result_json};
+use crate::{form, result_json};
+
+pub(crate) use crate::parameters::Parameters;
 
 /// Steps of a range query: Prometheus' bound.
 const STEPS_MAX: i64 = 11_000;
@@ -33,87 +36,6 @@ pub(crate) fn routes() -> Router<App> {
         .route("/metadata", get(metadata))
 }
 
-/// Parameters of the query string and, for POST, of the form; names may repeat (`match[]`).
-pub(crate) struct Parameters(Vec<(String, String)>);
-
-impl Parameters {
-    pub async fn of(request: Request) -> Result<Self, ApiError> {
-        let said = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri())
-            .map(|q| q.0)
-            .map_err(|e| ApiError::bad_data(format!("bad query string: {e}")))?;
-        let mut all = Vec::new();
-        if request.method() == Method::POST {
-            let Form(form) = Form::<Vec<(String, String)>>::from_request(request, &())
-                .await
-                .map_err(|e| ApiError::bad_data(e.to_string()))?;
-            // What both say, the form decides.
-            all = form;
-        }
-        all.extend(said);
-        Ok(Self(all))
-    }
-
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
-    }
-
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
-    }
-
-    pub fn instant(&self, name: &str) -> Result<Option<TimestampMs>, ApiError> {
-        self.get(name).map(|text| params::instant(text).ok_or_else(|| bad_time(name, text))).transpose()
-    }
-
-    pub fn needed_instant(&self, name: &str) -> Result<TimestampMs, ApiError> {
-        self.instant(name)?.ok_or_else(|| bad_time(name, ""))
-    }
-
-    /// `start` and `end`; all time where they are left out. `None` where the end is before the start.
-    pub fn range_or_none(&self) -> Result<Option<TimeRange>, ApiError> {
-        let start = self.instant("start")?.unwrap_or(TimestampMs::MIN);
-        let end = self.instant("end")?.unwrap_or(TimestampMs(i64::MAX - 1));
-        Ok(TimeRange::inclusive(start, end))
-    }
-
-    /// As [`Parameters::range_or_none`], where an end before the start is refused.
-    pub fn range(&self) -> Result<TimeRange, ApiError> {
-        self.range_or_none()?.ok_or_else(|| ApiError::bad_data("end timestamp must not be before start timestamp"))
-    }
-
-    pub fn limit(&self) -> Result<usize, ApiError> {
-        self.number("limit")
-    }
-
-    /// A number of things; 0 where nothing is said.
-    pub fn number(&self, name: &str) -> Result<usize, ApiError> {
-        let Some(text) = self.get(name) else { return Ok(0) };
-        text.parse().map_err(|_| ApiError::bad_data(format!("invalid parameter {name:?}: cannot parse {text:?}")))
-    }
-
-    /// How far back an instant selector looks. Nothing, or less, means the default.
-    fn lookback(&self) -> Result<Option<Duration>, ApiError> {
-        let name = "lookback_delta";
-        let is_none = |text: &str| match text.parse::<f64>() {
-            Ok(seconds) => seconds <= 0.0,
-            Err(_) => belfry_model::duration::parse_duration(text).is_ok_and(|d| d.is_zero()),
-        };
-        if self.get(name).is_some_and(is_none) { Ok(None) } else { self.duration(name) }
-    }
-
-    /// A length of time.
-    fn duration(&self, name: &str) -> Result<Option<Duration>, ApiError> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        let bad =
-            || ApiError::bad_data(format!("invalid parameter {name:?}: cannot parse {text:?} to a valid duration"));
-        params::step(text).map(Some).ok_or_else(bad)
-    }
-}
-
-fn bad_time(name: &str, text: &str) -> ApiError {
-    ApiError::bad_data(format!("invalid parameter {name:?}: cannot parse {text:?} to a valid timestamp"))
-}
-
 /// What Prometheus answers when it has no data: `errorType` and `error`.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -125,6 +47,16 @@ pub(crate) struct ApiError {
 impl ApiError {
     pub fn bad_data(message: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, kind: "bad_data", message: message.into() }
+    }
+
+    /// More was sent than is read.
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::PAYLOAD_TOO_LARGE, kind: "bad_data", message: message.into() }
+    }
+
+    /// What went wrong, in words.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     pub fn internal(message: impl Into<String>) -> Self {
@@ -191,14 +123,8 @@ async fn query_range(State(app): State<App>, request: Request) -> Result<Respons
     if end < start {
         return Err(ApiError::bad_data("invalid parameter \"end\": end timestamp must not be before start time"));
     }
-    let text = p.get("step").unwrap_or("");
-    let step = params::step(text).ok_or_else(|| {
-        ApiError::bad_data(format!(
-            "invalid parameter \"step\": cannot parse {text:?} to a valid duration; zero or negative query resolution \
-             step widths are not accepted. Try a positive integer"
-        ))
-    })?;
-    if (end.0 - start.0) / step.as_millis() as i64 > STEPS_MAX {
+    let step = p.step()?;
+    if end.0.saturating_sub(start.0) / step.as_millis() as i64 > STEPS_MAX {
         return Err(ApiError::bad_data(
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
@@ -212,7 +138,7 @@ async fn evaluate(app: &App, p: &Parameters, time: QueryTime) -> Result<Response
     let stats = p.get("stats");
     let options = QueryOptions { lookback: p.lookback()?, statistics: stats.is_some() };
     let asked = app.backend.query(expression, time, options);
-    let asked = match p.duration("timeout")? {
+    let asked = match p.timeout()? {
         None => asked.await?,
         Some(timeout) => tokio::time::timeout(timeout, asked)
             .await
@@ -314,6 +240,7 @@ pub(crate) fn number(v: f64) -> String {
 /// `match[]`, `start` and `end`. Without matchers every series is meant; no time at all, where the end is before the
 /// start, has no series: Prometheus answers so.
 pub(crate) fn selection(p: &Parameters, needed: bool) -> Result<(Vec<Vec<Matcher>>, TimeRange), ApiError> {
+    p.whole()?;
     let mut sets = Vec::new();
     for text in p.all("match[]") {
         sets.push(
@@ -359,9 +286,12 @@ async fn labels(State(app): State<App>, request: Request) -> Result<Response, Ap
 
 async fn label_values(
     State(app): State<App>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let Ok(Path(name)) = name else {
+        return Err(ApiError::bad_data(format!("invalid label name: {}", shown_name(request.uri().path()))));
+    };
     let p = Parameters::of(request).await?;
     let (sets, range) = selection(&p, false)?;
     let (name, limit) = (unescaped(&name).unwrap_or(name), p.limit()?);
@@ -371,6 +301,14 @@ async fn label_values(
         all.extend(reader.label_values(&name, matchers, range, one_more(limit)).await?);
     }
     Ok(listed(all, limit))
+}
+
+/// The name within `/label/{name}/values` where it is no UTF-8, as Go quotes it.
+fn shown_name(path: &str) -> String {
+    let name = path.strip_suffix("/values").unwrap_or(path).rsplit('/').next().unwrap_or("");
+    let bytes = form::percent_decoded(name.as_bytes()).unwrap_or_else(|_| name.as_bytes().to_vec());
+    let token: String = bytes.iter().map(|b| format!("\\x{b:02x}")).collect();
+    quote::quote(&quote::unquote(&format!("\"{token}\"")).unwrap_or_default())
 }
 
 /// The name behind `U__label_2e_with_2e_dots`: how one that a path cannot carry is escaped.
@@ -395,14 +333,15 @@ fn unescaped(name: &str) -> Option<String> {
 
 async fn metadata(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let p = Parameters::of(request).await?;
-    let (limit, per_metric) = (p.limit()?, p.number("limit_per_metric")?);
+    let limit = p.count("limit")?.unwrap_or(usize::MAX);
+    let per_metric = p.count("limit_per_metric")?.filter(|n| *n > 0).unwrap_or(usize::MAX);
     let mut by_metric: HashMap<String, Vec<Value>> = HashMap::new();
     for m in app.backend.reader().metadata(p.get("metric")).await? {
-        if limit > 0 && by_metric.len() >= limit && !by_metric.contains_key(&m.name) {
+        if by_metric.len() >= limit && !by_metric.contains_key(&m.name) {
             break;
         }
         let all = by_metric.entry(m.name).or_default();
-        if per_metric == 0 || all.len() < per_metric {
+        if all.len() < per_metric {
             all.push(json!({"type": m.kind.as_str(), "help": m.help, "unit": m.unit}));
         }
     }
@@ -427,9 +366,12 @@ fn listed<T: Ord + serde::Serialize>(mut all: Vec<T>, limit: usize) -> Response 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use belfry_promql::Usage;
 
     use super::*;
+    use crate::testing::Fake;
 
     #[test]
     fn escaped_label_names_are_read_as_prometheus_writes_them() {
@@ -489,15 +431,93 @@ mod tests {
             })
         );
     }
+    const DELETE: &str = "/api/v1/admin/tsdb/delete_series?match[]=up";
 
-    #[test]
-    fn a_lookback_of_nothing_is_the_default() {
-        let lookback = |text: &str| Parameters(vec![("lookback_delta".to_owned(), text.to_owned())]).lookback();
-        for none in ["", "0", "0s", "-5", "0.0"] {
-            assert_eq!(lookback(none).ok(), Some(None), "{none}");
+    #[tokio::test]
+    async fn parameters_of_the_url_are_enough_for_a_post_and_a_put() {
+        let mut fake = Fake::at(TimestampMs(1_000));
+        fake.float(&[("__name__", "temp")], 500, 1.0);
+        fake.float(&[("__name__", "up")], 500, 1.0);
+        let asked = fake.ask("POST", "/api/v1/query?query=2", &[], "").await;
+        assert_eq!((asked.status, &asked.json()["data"]["result"][1]), (200, &json!("2")));
+        let both = fake.ask("POST", "/api/v1/query?query=2", &[Fake::FORM], "query=3").await;
+        assert_eq!(both.json()["data"]["result"][1], "3", "the form decides");
+        let json_body = ("content-type", "application/json");
+        let other = fake.ask("POST", "/api/v1/query?query=2", &[json_body], "{\"query\":3}").await;
+        assert_eq!(other.json()["data"]["result"][1], "2", "no form");
+        let series = fake.ask("POST", "/api/v1/series?match[]=temp", &[], "").await;
+        assert_eq!(series.json()["data"], json!([{"__name__": "temp"}]));
+        let series = fake.ask("POST", "/api/v1/series?match[]=temp", &[Fake::FORM], "match[]=up").await;
+        assert_eq!(series.json()["data"], json!([{"__name__": "temp"}, {"__name__": "up"}]));
+        for method in ["POST", "PUT"] {
+            assert_eq!(fake.ask(method, DELETE, &[Fake::TOKEN], "").await.status, 204, "{method}");
+            assert_eq!(fake.ask(method, "/api/v1/admin/tsdb/snapshot", &[Fake::TOKEN], "").await.status, 200);
+            assert_eq!(fake.ask(method, "/api/v1/admin/tsdb/clean_tombstones", &[Fake::TOKEN], "").await.status, 204);
         }
-        assert_eq!(lookback("90").ok(), Some(Some(Duration::from_secs(90))));
-        assert_eq!(lookback("7m").ok(), Some(Some(Duration::from_secs(420))));
-        assert!(lookback("long").is_err());
+        assert_eq!(*fake.deletions.lock().unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_deleted_by_a_request_that_cannot_be_read_in_full() {
+        let fake = Fake::at(TimestampMs(1_000));
+        for more in ["&end=%zz", "&match[]=%zz", "&start=x", "&a;b=1"] {
+            let refused = fake.ask("POST", &format!("{DELETE}{more}"), &[Fake::TOKEN], "").await;
+            assert_eq!((refused.status, &refused.json()["errorType"]), (400, &json!("bad_data")), "{more}");
+        }
+        assert_eq!(*fake.deletions.lock().unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_form_of_some_mebibytes_is_taken_and_one_above_ten_is_too_large() {
+        let fake = Fake::at(TimestampMs(1_000));
+        let form = |bytes: usize| format!("query=1&pad={}", "x".repeat(bytes));
+        assert_eq!(fake.ask("POST", "/api/v1/query", &[Fake::FORM], form(3 << 20)).await.status, 200);
+        let refused = fake.ask("POST", "/api/v1/query", &[Fake::FORM], form(10 << 20)).await;
+        assert_eq!(refused.status, 413);
+        assert_eq!(
+            refused.json(),
+            json!({
+                "status": "error", "errorType": "bad_data",
+                "error": "error parsing form values: http: POST too large",
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn a_label_name_that_is_no_utf_8_is_refused_as_json() {
+        for (name, shown) in [("%FF", "\\xff"), ("a%FFb%22", "a\\xffb\\\"")] {
+            let refused = Fake::at(TimestampMs(1_000)).get(&format!("/api/v1/label/{name}/values")).await;
+            assert_eq!(refused.status, 400);
+            assert_eq!(refused.json()["error"], format!("invalid label name: \"{shown}\""));
+        }
+    }
+
+    #[tokio::test]
+    async fn times_as_far_apart_as_they_can_be_are_too_many_steps() {
+        let path = "/api/v1/query_range?query=up&start=-9.1e15&end=9.1e15&step=1";
+        let refused = Fake::at(TimestampMs(1_000)).get(path).await;
+        assert_eq!(refused.status, 400);
+        assert!(refused.body.contains("exceeded maximum resolution of 11,000 points"), "{}", refused.body);
+    }
+
+    #[tokio::test]
+    async fn metadata_is_cut_off_where_a_limit_says_so() {
+        let mut fake = Fake::at(TimestampMs(1_000));
+        let metadata = |name: &str| belfry_model::MetricMetadata {
+            name: name.into(),
+            kind: belfry_model::MetricKind::Gauge,
+            unit: String::new(),
+            help: String::new(),
+        };
+        fake.metadata = vec![metadata("a"), metadata("b"), metadata("b")];
+        for (query, metrics, entries) in
+            [("", 2, 3), ("limit=1", 1, 1), ("limit=0", 0, 0), ("limit=-1", 2, 3), ("limit_per_metric=1", 2, 2)]
+        {
+            let all = fake.get(&format!("/api/v1/metadata?{query}")).await.json();
+            let all = all["data"].as_object().expect("metrics");
+            let n: usize = all.values().map(|v| v.as_array().map_or(0, Vec::len)).sum();
+            assert_eq!((all.len(), n), (metrics, entries), "{query}");
+        }
+        assert_eq!(fake.get("/api/v1/metadata?limit=x").await.json()["error"], "limit must be a number");
     }
 }

@@ -1,14 +1,14 @@
 //! The tree of an expression as `/api/v1/parse_query` answers it: Prometheus' own forms and members.
 //! <https://github.com/prometheus/prometheus/blob/main/web/api/v1/translate_ast.go>
 //!
-//! Invariant: as in Prometheus, a length of time that is computed (`[5m * 2]`) is 0 here: it is known only when the
-//! query runs; at most [`LEVELS_MAX`] levels, because clients and our own serializer go down by recursion.
+//! Invariant: a length of time that is computed (`[5m * 2]`) has its value here where that is known, and 0 where it depends
+//! on how the query runs (`step()`, `range()`), as all of them have in Prometheus, whose tree has no place for them; at most [`LEVELS_MAX`] levels, because clients and our own serializer go down by recursion.
 //! Not here: parsing, printing.
 
 use belfry_model::Matcher;
 use belfry_promql::syntax::ast::{
-    At, Binary, Cardinality, DurationExpr, DurationKind, Expr, ExprKind, Extended, Grouping, Modifiers, UnaryOp,
-    ValueType, VectorSelector,
+    At, Binary, BinaryOp, Cardinality, DurationExpr, DurationKind, Expr, ExprKind, Extended, Grouping, Modifiers,
+    UnaryOp, ValueType, VectorSelector,
 };
 use belfry_promql::syntax::quote::replace_raw_bytes;
 use serde_json::{Value, json};
@@ -142,17 +142,35 @@ fn start_or_end(modifiers: &Modifiers) -> Option<&'static str> {
     }
 }
 
-/// Milliseconds of a length of time that is written down; 0 for one that is computed.
+/// Milliseconds of a length of time; 0 where it is not known without the query's times.
 fn millis(d: &DurationExpr) -> i64 {
-    match &d.kind {
-        DurationKind::Literal(n) => (n.value * 1_000.0).round() as i64,
-        DurationKind::Unary(op, inner) => match (op, &inner.kind) {
-            (UnaryOp::Minus, DurationKind::Literal(_)) => millis(inner).saturating_neg(),
-            (UnaryOp::Plus, DurationKind::Literal(_)) => millis(inner),
-            _ => 0,
-        },
-        _ => 0,
-    }
+    (seconds(d, LEVELS_MAX).filter(|s| s.is_finite()).unwrap_or(0.0) * 1_000.0).round() as i64
+}
+
+/// `None`: it depends on the query's times, or has more than `levels` levels.
+fn seconds(d: &DurationExpr, levels: usize) -> Option<f64> {
+    let levels = levels.checked_sub(1)?;
+    let of = |d: &DurationExpr| seconds(d, levels);
+    Some(match &d.kind {
+        DurationKind::Literal(n) => n.value,
+        DurationKind::Step | DurationKind::Range => return None,
+        DurationKind::MinOf(a, b) => of(a)?.min(of(b)?),
+        DurationKind::MaxOf(a, b) => of(a)?.max(of(b)?),
+        DurationKind::Unary(UnaryOp::Minus, a) => -of(a)?,
+        DurationKind::Unary(UnaryOp::Plus, a) | DurationKind::Paren(a) => of(a)?,
+        DurationKind::Binary(op, a, b) => {
+            let (a, b) = (of(a)?, of(b)?);
+            match op {
+                BinaryOp::Add => a + b,
+                BinaryOp::Sub => a - b,
+                BinaryOp::Mul => a * b,
+                BinaryOp::Div => a / b,
+                BinaryOp::Mod => a % b,
+                BinaryOp::Pow => a.powf(b),
+                _ => return None,
+            }
+        }
+    })
 }
 
 /// Without an exponent.
@@ -188,7 +206,6 @@ mod tests {
             })
         );
         assert_eq!(parsed("rate(up[5m] smoothed)")["args"][0]["smoothed"], true);
-        assert_eq!(parsed("up[5m * 2]")["range"], 0);
         assert_eq!(
             parsed("up[1h:1m] @ end()"),
             json!({
@@ -196,6 +213,26 @@ mod tests {
                 "timestamp": null, "startOrEnd": "end",
             })
         );
+    }
+
+    #[test]
+    fn a_computed_length_of_time_has_its_value_where_that_is_known() {
+        for (text, member, ms) in [
+            ("a[5m * 2]", "range", 600_000),
+            ("a[10m - 4m + 2^3]", "range", 368_000),
+            ("a[max_of(5m, min_of(1h, 7m % 4m))]", "range", 300_000),
+            ("a[-(-5m)]", "range", 300_000),
+            ("a offset (1h / 2)", "offset", 1_800_000),
+            ("a offset -(1m)", "offset", -60_000),
+            ("a[5m:30s * 2]", "step", 60_000),
+            ("a[5m:(step() * 2)]", "step", 0),
+            ("a[range()]", "range", 0),
+            ("a[5m / (1 - 1)]", "range", 0),
+        ] {
+            assert_eq!(parsed(text)[member], ms, "{text}");
+        }
+        let long = |terms: usize| parsed(&format!("a[1s{}]", " + 1s".repeat(terms)))["range"].clone();
+        assert_eq!((long(LEVELS_MAX - 1), long(LEVELS_MAX)), (json!(256_000), json!(0)));
     }
 
     #[test]

@@ -29,6 +29,7 @@ async fn alerts(State(app): State<App>) -> Response {
 
 async fn rules(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let p = Parameters::of(request).await?;
+    p.whole()?;
     let filter = Filter::of(&p)?;
     let page = Page::of(&p)?;
     let mut groups = app.backend.rule_groups();

@@ -153,9 +153,9 @@ async fn tsdb(State(app): State<App>, request: Request) -> Result<Response, ApiE
     let p = Parameters::of(request).await?;
     let lines = match p.get("limit") {
         None => TABLE_LINES,
-        Some(_) => match p.limit()? {
-            0 => return Err(ApiError::bad_data("limit must be a positive number")),
-            lines => lines,
+        Some(_) => match p.limit() {
+            Ok(lines) if lines > 0 => lines,
+            _ => return Err(ApiError::bad_data("limit must be a positive number")),
         },
     };
     let about = app.backend.about();

@@ -9,6 +9,7 @@
 use std::io::Write as _;
 
 use belfry_model::{Histogram, Labels, TimestampMs};
+use belfry_promql::syntax::quote::replace_raw_bytes;
 use belfry_promql::{PointValue, QueryValue};
 
 /// A point takes so many bytes, or fewer: a number of seconds and a float of 17 digits.
@@ -122,9 +123,10 @@ fn labels(labels: &Labels, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Appends a text in quotes.
+/// Appends a text in quotes. Bytes that are no UTF-8 (`"\xff"` in a query) become U+FFFD, as Go writes them.
 pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
-    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\' && b != 0x7f);
+    // What stands for such a byte begins with 0xf4, and so does hardly anything else.
+    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\' && b != 0x7f && b != 0xf4);
     if plain {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
@@ -132,7 +134,7 @@ pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
         return;
     }
     // Writing to memory does not fail.
-    let _ = serde_json::to_writer(out, text);
+    let _ = serde_json::to_writer(out, &replace_raw_bytes(text));
 }
 
 fn seconds(at: TimestampMs, out: &mut Vec<u8>) {

@@ -80,6 +80,20 @@ fn floats_and_histograms_of_a_row_stand_apart_and_labels_are_escaped() {
 }
 
 #[test]
+fn a_byte_that_is_no_utf_8_is_a_replacement_character_and_other_characters_stay() {
+    let token = r#""x\xffyé\U0001f389\U00100000""#;
+    let raw = belfry_promql::syntax::quote::unquote(token).expect("a string");
+    let expected = "x\u{fffd}y\u{e9}\u{1f389}\u{100000}";
+    assert_eq!(text(&QueryValue::String(TimestampMs(0), raw.clone())), format!("[0,\"{expected}\"]"));
+    let point =
+        VectorPoint { labels: Labels::from_pairs([("a", raw)]), at: TimestampMs(0), value: PointValue::Float(1.0) };
+    assert_eq!(
+        text(&QueryValue::Vector(vec![point])),
+        format!("[{{\"metric\":{{\"a\":\"{expected}\"}},\"value\":[0,\"1\"]}}]")
+    );
+}
+
+#[test]
 fn a_histogram_lists_its_filled_buckets_from_low_to_high() {
     let h = Histogram {
         schema: 0,

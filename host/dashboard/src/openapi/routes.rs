@@ -145,7 +145,7 @@ pub(super) const ROUTES: &[Route] = &[
         .with(LABEL_SELECTION),
     Route::get("/api/v1/metadata", "prometheus", "Kind, unit and help of metrics.", prometheus::metadata).with(&[
         Parameter::query("metric", "Only this one."),
-        Parameter::query("limit", "At most this many metrics; 0 for all.").value(Integer),
+        Parameter::query("limit", "At most this many metrics; a negative number for all.").value(Integer),
         Parameter::query("limit_per_metric", "At most this many entries of a metric; 0 for all.").value(Integer),
     ]),
     Route::get("/api/v1/query_exemplars", "prometheus", "Exemplars of a query's series.", prometheus::answer)
@@ -178,11 +178,12 @@ pub(super) const ROUTES: &[Route] = &[
         Parameter::query("scrapePool", "Only of this job."),
     ]),
     Route::get("/api/v1/scrape_pools", "prometheus", "Names of the scraped jobs.", prometheus::answer),
-    Route::get("/api/v1/targets/metadata", "prometheus", "What targets say of a metric.", prometheus::answer).with(&[
-        Parameter::query("metric", "Of this one; without it nothing is listed."),
-        Parameter::query("match_target", "Only targets whose labels this selector takes."),
-        Parameter::query("limit", "At most this many entries; 0 for all.").value(Integer),
-    ]),
+    Route::get("/api/v1/targets/metadata", "prometheus", "What targets say of their metrics.", prometheus::answer)
+        .with(&[
+            Parameter::query("metric", "Of this one; without it all that a target has, each with its name."),
+            Parameter::query("match_target", "Only targets whose labels this selector takes."),
+            Parameter::query("limit", "At most this many entries; a negative number for all.").value(Integer),
+        ]),
     Route::get("/api/v1/alertmanagers", "prometheus", "None: alerts are routed here.", prometheus::answer),
     Route::get("/api/v1/notifications", "prometheus", "None: notices are on the overview.", prometheus::answer),
     Route::get("/api/v1/status/walreplay", "prometheus", "It is over before this answers.", prometheus::answer),
@@ -209,6 +210,14 @@ pub(super) const ROUTES: &[Route] = &[
         .statuses(&["204"]),
     Route::manage("post", "/api/v1/admin/tsdb/snapshot", "prometheus", "Copy the store.", prometheus::answer),
     Route::manage("put", "/api/v1/admin/tsdb/snapshot", "prometheus", "As POST.", prometheus::answer),
+    Route::get(
+        "/federate",
+        "prometheus",
+        "The newest sample of each selected series, in Prometheus' text format; errors are plain text.",
+        plain::text,
+    )
+    .with(&[Parameter::query("match[]", "A series selector; may repeat. Without one nothing comes.").value(Repeated)])
+    .media_type("text/plain"),
     Route::get("/health", "operate", "The process answers.", of::<Alive>),
     Route::get("/-/healthy", "operate", "As /health.", of::<Alive>),
     Route::get("/ready", "operate", "Ready, by dependency; 503 when not.", of::<Readiness>).statuses(&["200", "503"]),

@@ -12,6 +12,7 @@ use crate::dto::*;
 /// The source of each module that has routes, and what stands before their paths.
 const SOURCES: &[(&str, &str, &str)] = &[
     ("api", "", include_str!("../api.rs")),
+    ("federate", "", include_str!("../federate.rs")),
     ("events", "", include_str!("../events.rs")),
     ("manage", "", include_str!("../manage.rs")),
     ("operate", "", include_str!("../operate.rs")),
