@@ -22,6 +22,7 @@ use crate::tree::Table;
 use crate::types::{Collection, Config, Plugin};
 use crate::view::View;
 pub use rule_files::rule_files;
+pub(crate) use rule_files::{is_pattern, matching};
 
 /// What reading needs beside the tree.
 pub(crate) struct Context<'a> {

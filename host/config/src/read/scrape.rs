@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use belfry_model::labels::is_legacy_name;
 
 use super::server::pace;
-use super::{Context, plain};
+use super::{Context, is_pattern, matching, plain};
 use crate::problem::Origin;
 use crate::types::Collection;
 use crate::types::SecretText;
@@ -169,7 +169,14 @@ fn discoveries(view: View<'_>, context: &mut Context<'_>) -> Vec<Discovery> {
                 let help = "name files that end in .json, .yml or .yaml; `*` may stand in the file's name alone";
                 context.error(at, format!("`{text}` is no file of targets"), help);
             }
-            files.push(context.path(text));
+            let pattern = context.path(text);
+            if is_pattern(&pattern)
+                && let Err(e) = matching(&pattern)
+            {
+                let help = "create the folder or correct the path; paths are relative to the config file";
+                context.warning(at, format!("cannot look for `{text}`: {}", plain(&e)), help);
+            }
+            files.push(pattern);
         }
         out.extend(refresh(table, context).map(|refresh| Discovery::File { files, refresh }));
     }

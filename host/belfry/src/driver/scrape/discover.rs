@@ -117,9 +117,11 @@ async fn look(discovery: &Discovery, known: &mut Names) -> Result<Vec<Group>, St
 /// Of all files; one that cannot be read fails the whole look, so that its targets go on.
 fn read_files(patterns: &[PathBuf]) -> Result<Vec<Group>, String> {
     let mut groups = Vec::new();
-    for path in patterns.iter().flat_map(|p| target_files(p)) {
-        for group in targets_from_file(&path)? {
-            groups.push(with(spec::group(&group), "__meta_filepath", &path.display().to_string()));
+    for pattern in patterns {
+        for path in target_files(pattern)? {
+            for group in targets_from_file(&path)? {
+                groups.push(with(spec::group(&group), "__meta_filepath", &path.display().to_string()));
+            }
         }
     }
     Ok(groups)
