@@ -78,7 +78,7 @@ static STORAGE: TableSpec = TableSpec {
         ),
         key("external_labels", TextMap, Optional, "Beside an engine: added to the series that it gets."),
         key("retention", DurationOrForever, Default("\"15d\""), "Older samples are deleted."),
-        key("retention_size", Bytes, Optional, "The oldest samples are deleted beyond this."),
+        key("retention_size", Bytes, Optional, "The oldest samples are deleted beyond this. 0 is no bound."),
         key("downsample", Tables(&storage::DOWNSAMPLE), Optional, "What becomes of old samples."),
         key(
             "fsync",

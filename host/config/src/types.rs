@@ -120,7 +120,7 @@ pub struct Storage {
     pub remote: Option<remote::Remote>,
     /// `None` is for ever.
     pub retention: Option<Duration>,
-    /// The oldest go beyond this many bytes.
+    /// The oldest go beyond this many bytes; never 0.
     pub retention_bytes: Option<u64>,
     /// When writes are forced to the disk.
     pub fsync: Fsync,

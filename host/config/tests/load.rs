@@ -55,6 +55,14 @@ fn an_empty_file_is_a_config_of_defaults() {
 }
 
 #[test]
+fn a_retention_size_of_zero_is_no_bound() {
+    for (written, bytes) in [("0", None), ("\"0\"", None), ("\"0GB\"", None), ("\"1GiB\"", Some(1 << 30))] {
+        let config = load(&format!("[storage]\nretention_size = {written}"), &[]).unwrap().config;
+        assert_eq!(config.storage.retention_bytes, bytes, "{written}");
+    }
+}
+
+#[test]
 fn variables_fill_strings_and_overrides_beat_the_file_and_flags_beat_both() {
     let text = "[server]\nlisten = \"${HOST:-127.0.0.1}:${PORT}\"\n[storage]\npath = \"here\"\nretention = \"1d\"";
     let loaded = load(text, &[("PORT", "9000")]).unwrap();
