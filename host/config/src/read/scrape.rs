@@ -248,12 +248,21 @@ pub(super) fn http(view: View<'_>, context: &mut Context<'_>) -> Http {
     Http { auth, headers, tls: tls(view.table("tls"), context), follow_redirects }
 }
 
-fn check_header(name: &str, at: Origin, context: &mut Context<'_>) {
+fn is_header_name(name: &str) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !name.is_empty() && name.bytes().all(token)
+}
+
+/// A header's name, and none of those that Belfry sets itself.
+pub(crate) fn is_settable_header(name: &str) -> bool {
     let ours = ["authorization", "host", "accept", "accept-encoding", "user-agent", "content-length", "connection"];
-    if name.is_empty() || !name.bytes().all(token) {
+    is_header_name(name) && !ours.contains(&name.to_ascii_lowercase().as_str())
+}
+
+fn check_header(name: &str, at: Origin, context: &mut Context<'_>) {
+    if !is_header_name(name) {
         context.error(at, format!("`{name}` is no name for a header"), "use letters, digits and `-`");
-    } else if ours.contains(&name.to_ascii_lowercase().as_str()) {
+    } else if !is_settable_header(name) {
         let help = "use `basic_auth` or `authorization` for credentials; the others are set by Belfry";
         context.error(at, format!("the header `{name}` cannot be set"), help);
     }
@@ -340,19 +349,26 @@ fn rules(view: View<'_>, key: &str, context: &mut Context<'_>) -> Vec<RelabelRul
     view.tables(key).into_iter().filter_map(|v| rule(v, context)).collect()
 }
 
+/// Why it is no regular expression, if it is none.
+pub(crate) fn regex_fault(regex: &str) -> Option<String> {
+    let e = regex::RegexBuilder::new(regex).size_limit(REGEX_BYTES_MAX).build().err()?.to_string();
+    Some(e.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
+}
+
+/// Has the action a use for `target_label`? Then it must be there.
+pub(crate) fn needs_target_label(action: &str) -> bool {
+    ["replace", "hashmod", "lowercase", "uppercase", "keepequal", "dropequal"].contains(&action)
+}
+
 fn rule(view: View<'_>, context: &mut Context<'_>) -> Option<RelabelRule> {
     let action = view.string("action")?;
     let regex = view.string("regex")?;
-    let compiled = regex::RegexBuilder::new(&regex).size_limit(REGEX_BYTES_MAX).build();
-    if let Err(e) = compiled {
-        let why = e.to_string();
-        let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    if let Some(why) = regex_fault(&regex) {
         let help = "write it as Prometheus and RE2 have it: no look-around, no back-references";
         context.error(view.place("regex"), format!("`regex`: \"{regex}\" is no regular expression: {why}"), help);
     }
     let target = view.string("target_label").unwrap_or_default();
-    let needs_target =
-        ["replace", "hashmod", "lowercase", "uppercase", "keepequal", "dropequal"].contains(&action.as_str());
+    let needs_target = needs_target_label(&action);
     if needs_target && target.is_empty() {
         context.error(
             view.at,

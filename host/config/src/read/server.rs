@@ -10,7 +10,7 @@ use crate::types::*;
 use crate::view::View;
 
 /// Shorter intervals cost more than they tell.
-const INTERVAL_MIN: Duration = Duration::from_millis(100);
+pub(crate) const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 pub(super) fn server(view: View<'_>, context: &mut Context<'_>) -> Option<Server> {
     let auth = view.table("auth");
