@@ -306,7 +306,7 @@ static TELEMETRY: TableSpec = TableSpec {
             Default("\"info\""),
             "error, warn, info, debug or trace; or by module, like \"info,belfry_plugin=debug\".",
         ),
-        key("otlp_endpoint", Text, Optional, "Where spans are sent, like \"http://localhost:4318\"."),
+        key("otlp_endpoint", Url, Optional, "Where spans are sent, like \"http://localhost:4318\"."),
         key("otlp_protocol", Word(&["http", "grpc"]), Default("\"http\""), "How they are sent."),
         key("service_name", Text, Default("\"belfry\""), "Belfry's name in traces."),
     ],

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use belfry_config::types::*;
+use belfry_config::types::{self, *};
 use belfry_config::{Config, LoadInput, Loaded, Problems, SetByFlag, load_dropped};
 use proptest::prelude::*;
 
@@ -152,6 +152,31 @@ fn secrets_come_from_files_and_variables_and_are_never_shown() {
         assert!(!printed.contains(secret), "{secret} in {printed}");
     }
     assert!(loaded.shown.contains("retention = \"15d\""), "defaults are shown: {}", loaded.shown);
+}
+
+#[test]
+fn headers_and_credentials_in_addresses_are_not_shown() {
+    let text = r#"
+[storage]
+backend = "prometheus"
+[storage.prometheus]
+url = "http://localhost:9090"
+headers = { X-Key = "secret-2" }
+[[scrape]]
+job = "found"
+headers = { X-Key = "secret-3" }
+[[scrape.http]]
+url = "https://user:secret-4@sd.example/list?token=secret-5"
+headers = { X-Key = "secret-6" }
+"#;
+    let loaded = load(text, &[]).unwrap_or_else(|e| panic!("{e}"));
+    assert!(!loaded.shown.contains("secret-"), "{}", loaded.shown);
+    assert!(loaded.shown.contains("https://<redacted>@sd.example/list?<redacted>"), "{}", loaded.shown);
+    assert!(loaded.shown.contains("X-Key = \"<redacted>\""), "{}", loaded.shown);
+    let scrape = &loaded.config.scrapes[0];
+    let types::scrape::Discovery::Http { url, .. } = &scrape.discoveries[0] else { panic!("{scrape:?}") };
+    assert_eq!(url, "https://user:secret-4@sd.example/list?token=secret-5");
+    assert_eq!(scrape.http.headers[0].1, types::scrape::SecretSource::Text(SecretText("secret-3".into())));
 }
 
 /// The whole of what the documentation shows.
