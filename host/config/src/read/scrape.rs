@@ -110,26 +110,33 @@ fn groups(view: View<'_>, context: &mut Context<'_>) -> Vec<StaticGroup> {
         .collect()
 }
 
-/// Relabelling may make an address of anything, but a URL is nearly always a slip.
+/// Relabelling may make an address of anything; without it a target with a path, or a URL, is never reached.
 fn check_target(target: &str, at: Origin, relabelled: bool, context: &mut Context<'_>) {
-    if !relabelled
-        && let Ok(url) = url::Url::parse(target)
-        && matches!(url.scheme(), "http" | "https")
-        && target.contains("://")
-    {
-        // A probe's target is a URL that relabelling turns into a parameter.
-        let host = url.host_str().unwrap_or_default();
-        let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
-        let message = format!("the target \"{target}\" is a URL: it needs relabelling to become an address");
-        let help = format!(
-            "for a plain target write \"{host}{port}\" with scheme = \"{}\" and path; for a probe set \
-             `__param_target` and `__address__` with [[scrape.relabel]]",
-            url.scheme()
-        );
-        context.warning(at, message, help);
-    } else if target.trim().is_empty() {
+    if target.trim().is_empty() {
         context.error(at, "an empty target", "write it like \"localhost:9100\"");
+        return;
     }
+    if relabelled || !target.contains('/') {
+        return;
+    }
+    let url = url::Url::parse(target).ok().filter(|u| matches!(u.scheme(), "http" | "https") && target.contains("://"));
+    let (message, plain) = match url {
+        Some(url) => {
+            let host = url.host_str().unwrap_or_default();
+            let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
+            let message = format!("the target \"{target}\" is a URL: it needs relabelling to become an address");
+            (message, format!("\"{host}{port}\" with scheme = \"{}\" and path", url.scheme()))
+        }
+        None => {
+            let (address, path) = target.split_at(target.find('/').unwrap_or(target.len()));
+            (format!("the target \"{target}\" has a path"), format!("\"{address}\" with path = \"{path}\""))
+        }
+    };
+    // A probe's target is a URL that relabelling turns into a parameter.
+    let help = format!(
+        "for a plain target write {plain}; for a probe set `__param_target` and `__address__` with [[scrape.relabel]]"
+    );
+    context.error(at, message, help);
 }
 
 fn params(view: View<'_>, context: &mut Context<'_>) -> BTreeMap<String, Vec<String>> {
