@@ -44,6 +44,7 @@ static SERVER: TableSpec = TableSpec {
     keys: &[
         key("listen", Text, Default("\"127.0.0.1:8089\""), "Address and port. Beyond loopback needs [server.auth]."),
         key("allowed_hosts", Texts, Default("[]"), "Host names a browser may use, beside the listen address."),
+        key("external_url", Url, Optional, "Where people reach it, like \"https://belfry.example.com/mon\"."),
         key("auth", Table(&AUTH), Optional, "Who may use it."),
     ],
 };

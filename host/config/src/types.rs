@@ -85,6 +85,8 @@ pub struct Server {
     pub listen: String,
     /// Host names beside the listen address that a request may name.
     pub allowed_hosts: Vec<String>,
+    /// Where people reach it: an HTTP address without query, fragment and credentials, and without `/` at its end.
+    pub external_url: Option<String>,
     /// What clients must send; always there when `listen` is beyond loopback.
     pub token: Option<SecretText>,
 }

@@ -63,6 +63,33 @@ fn a_retention_size_of_zero_is_no_bound() {
 }
 
 #[test]
+fn the_external_url_is_an_address_that_paths_can_be_added_to() {
+    let read = |written: &str| load(&format!("[server]\nexternal_url = \"{written}\""), &[]);
+    assert_eq!(load("", &[]).unwrap().config.server.external_url, None);
+    for (written, url) in [
+        ("https://belfry.example.com/mon", "https://belfry.example.com/mon"),
+        ("https://belfry.example.com/mon/", "https://belfry.example.com/mon"),
+        ("http://10.0.0.1:8089", "http://10.0.0.1:8089"),
+        ("HTTPS://Belfry.example/", "https://belfry.example"),
+    ] {
+        assert_eq!(read(written).unwrap().config.server.external_url.as_deref(), Some(url));
+    }
+    for (written, wrong) in [
+        ("belfry.example.com", "is no HTTP address"),
+        ("ftp://belfry.example.com", "is no HTTP address"),
+        ("https:belfry", "is no HTTP address"),
+        ("https://", "is no HTTP address"),
+        ("https://belfry.example.com/?a=b", "has a query or a fragment"),
+        ("https://belfry.example.com/#a", "has a query or a fragment"),
+        ("https://u:p@belfry.example.com/", "has credentials in it"),
+    ] {
+        let text = read(written).unwrap_err().to_string();
+        let help = "help: write it like \"https://belfry.example.com/mon\"";
+        assert!(text.contains(&format!(":2:16: error: `external_url` {wrong}\n  {help}")), "{text}");
+    }
+}
+
+#[test]
 fn variables_fill_strings_and_overrides_beat_the_file_and_flags_beat_both() {
     let text = "[server]\nlisten = \"${HOST:-127.0.0.1}:${PORT}\"\n[storage]\npath = \"here\"\nretention = \"1d\"";
     let loaded = load(text, &[("PORT", "9000")]).unwrap();

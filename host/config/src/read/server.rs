@@ -6,6 +6,7 @@ use std::time::Duration;
 use belfry_model::duration::format_duration;
 
 use super::{Context, remote};
+use crate::problem::Origin;
 use crate::types::*;
 use crate::view::View;
 
@@ -36,7 +37,29 @@ pub(super) fn server(view: View<'_>, context: &mut Context<'_>) -> Option<Server
         ),
         Some(_) => {}
     }
-    Some(Server { listen, allowed_hosts: view.texts("allowed_hosts"), token: token.map(SecretText) })
+    let external_url =
+        view.text("external_url").and_then(|text| external_url(text, view.place("external_url"), context));
+    Some(Server { listen, allowed_hosts: view.texts("allowed_hosts"), external_url, token: token.map(SecretText) })
+}
+
+/// Links are made of it by adding a path; and all who get a message see it.
+fn external_url(text: &str, at: Origin, context: &mut Context<'_>) -> Option<String> {
+    let url = url::Url::parse(text).ok().filter(|u| {
+        let begins = text.get(..u.scheme().len() + 3).is_some_and(|b| b.ends_with("://"));
+        matches!(u.scheme(), "http" | "https") && u.has_host() && begins
+    });
+    let wrong = match &url {
+        None => Some("is no HTTP address"),
+        Some(url) if url.query().is_some() || url.fragment().is_some() => Some("has a query or a fragment"),
+        Some(url) if !url.username().is_empty() || url.password().is_some() => Some("has credentials in it"),
+        Some(_) => None,
+    };
+    if let Some(wrong) = wrong {
+        let help = "write it like \"https://belfry.example.com/mon\"";
+        context.error(at, format!("`external_url` {wrong}"), help);
+        return None;
+    }
+    url.map(|url| url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// `None` when it is no address.
