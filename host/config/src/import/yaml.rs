@@ -17,6 +17,9 @@ pub(super) struct Node {
     weight: usize,
 }
 
+/// Of a mapping.
+type Entry = (String, Arc<Node>);
+
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// Nothing, `~` or `null`: what is not set.
@@ -27,7 +30,7 @@ pub(super) enum Kind {
         plain: bool,
     },
     List(Vec<Arc<Node>>),
-    Map(Vec<(String, Arc<Node>)>),
+    Map(Vec<Entry>),
 }
 
 struct Open {
@@ -108,11 +111,11 @@ const MERGE: &str = "<<";
 
 /// `<<: *other` and `<<: [*first, *second]` bring in other mappings' entries. As Prometheus reads it: what is written
 /// later wins, and in a list what is listed first.
-fn merged(entries: Vec<(String, Arc<Node>)>) -> Result<Vec<(String, Arc<Node>)>, (u32, String)> {
+fn merged(entries: Vec<Entry>) -> Result<Vec<Entry>, (u32, String)> {
     if !entries.iter().any(|(key, _)| key == MERGE) {
         return Ok(entries);
     }
-    let mut out: Vec<(String, Arc<Node>)> = Vec::new();
+    let mut out: Vec<Entry> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut set = |key: &str, node: &Arc<Node>| match places.get(key).and_then(|at| out.get_mut(*at)) {
         Some((_, old)) => *old = node.clone(),
