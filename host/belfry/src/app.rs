@@ -84,6 +84,8 @@ pub struct App {
     pub loaded: ArcSwap<Loaded>,
     /// Where people find it.
     pub external_url: String,
+    /// Where it listens.
+    pub address: SocketAddr,
     /// Samples.
     pub store: Arc<Store>,
     /// Where they go beyond this machine.
@@ -146,8 +148,9 @@ impl App {
         let now = clock.now();
         let engine = crate::engine::open(&config.storage, clock.clone())?;
         let reader = engine.as_ref().map_or_else(|| store.clone() as Arc<dyn SeriesRead>, |e| e.reader(store.clone()));
-        let new_queries =
-            |on_time| Queries::new(reader.clone(), clock.clone(), on_time, &config.queries, config.rule_settings.interval);
+        let new_queries = |on_time| {
+            Queries::new(reader.clone(), clock.clone(), on_time, &config.queries, config.rule_settings.interval)
+        };
         let queries = match &engine {
             None => new_queries(crate::queries::ON_TIME),
             // Others write to the engine, too: nothing that was read from it is final.
@@ -207,7 +210,8 @@ impl App {
         let app = Self {
             scraping: crate::driver::scrape::Scraping::new(ingest.clone(), clock.clone(), changes.clone()),
             started: now,
-            external_url: format!("http://{address}"),
+            external_url: config.server.external_url.clone().unwrap_or_else(|| format!("http://{address}")),
+            address,
             loaded: ArcSwap::from_pointee(loaded),
             channels: Arc::default(),
             making: Arc::default(),

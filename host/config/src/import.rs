@@ -1,12 +1,22 @@
 //! Imports the scrape jobs of a `prometheus.yml`: prints `[[scrape]]` tables, and says with line numbers what could not
 //! be carried over.
 //!
-//! Invariant: what is printed is read back by this crate; nothing is left out in silence.
+//! Invariant: what is printed is read back by this crate and means the same, files that must be there aside; nothing is
+//! left out in silence; what Prometheus refuses is refused, with its line.
 
+mod http;
+mod shapes;
+mod targets;
 mod yaml;
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use belfry_model::duration::parse_duration;
 use toml::Value as Toml;
 
+use crate::read::INTERVAL_MIN;
+use shapes::Fault;
 use yaml::{Kind, Node};
 
 /// What came of a `prometheus.yml`.
@@ -22,30 +32,44 @@ pub struct Imported {
 const INTERVAL: &str = "1m";
 const TIMEOUT: &str = "10s";
 
-/// Reads a `prometheus.yml`. The error is the file's: it is no YAML, or no such config.
-pub fn import_prometheus(text: &str) -> Result<Imported, (u32, String)> {
+/// Theirs, ours, and whether `global` has it too. A later row is an older name.
+const FLAGS: [(&str, &str, bool); 9] = [
+    ("honor_labels", "honor_labels", false),
+    ("honor_timestamps", "honor_timestamps", false),
+    ("track_timestamps_staleness", "track_timestamps_staleness", false),
+    ("follow_redirects", "follow_redirects", false),
+    ("enable_compression", "compression", false),
+    ("scrape_native_histograms", "native_histograms", true),
+    ("always_scrape_classic_histograms", "classic_histograms", true),
+    ("scrape_classic_histograms", "classic_histograms", false),
+    ("extra_scrape_metrics", "extra_metrics", true),
+];
+
+/// Theirs and ours; `global` has them all, and a job's 0 is that of `global`.
+const LIMITS: [(&str, &str); 6] = [
+    ("body_size_limit", "body_size"),
+    ("sample_limit", "samples"),
+    ("label_limit", "labels"),
+    ("label_name_length_limit", "label_name"),
+    ("label_value_length_limit", "label_value"),
+    ("target_limit", "targets"),
+];
+
+/// Keys of a job that are no table of their own here, beside those above.
+const PLAIN: [&str; 7] =
+    ["job_name", "scrape_interval", "scrape_timeout", "metrics_path", "scheme", "params", "fallback_scrape_protocol"];
+
+/// Reads a `prometheus.yml`. Its relative paths start in `folder`, and are printed from there. The error is the file's:
+/// it is no YAML, or no such config.
+pub fn import_prometheus(text: &str, folder: &Path) -> Result<Imported, (u32, String)> {
     let root = yaml::parse(text)?;
-    let mut import = Import { out: String::new(), notes: Vec::new() };
     if !matches!(root.kind, Kind::Map(_)) {
-        return Err((
-            root.line,
-            "this is no Prometheus config: a mapping with `scrape_configs` is expected".to_owned(),
-        ));
+        return Err(root.fault("this is no Prometheus config: a mapping with `scrape_configs` is expected"));
     }
-    let (mut interval, mut timeout) = (INTERVAL.to_owned(), TIMEOUT.to_owned());
-    for (key, node) in root.entries() {
+    let mut import = Import { out: String::new(), notes: Vec::new(), folder, global: root.get("global") };
+    for (key, node) in root.entries("")? {
         match key {
-            "global" => {
-                for (key, node) in node.entries() {
-                    match key {
-                        "scrape_interval" => interval = node.text().to_owned(),
-                        "scrape_timeout" => timeout = node.text().to_owned(),
-                        "evaluation_interval" => import.note(node, "`evaluation_interval`: set [rules] interval"),
-                        "external_labels" => import.note(node, "`external_labels`: set [rules] external_labels"),
-                        other => import.note(node, format!("`global.{other}`: set it in each [[scrape]]")),
-                    }
-                }
-            }
+            "global" => import.global(node)?,
             "scrape_configs" => {}
             "rule_files" => import.note(node, "`rule_files`: list them in [rules] files"),
             "scrape_config_files" => import.note(node, "`scrape_config_files`: import each of those files"),
@@ -56,21 +80,27 @@ pub fn import_prometheus(text: &str) -> Result<Imported, (u32, String)> {
         }
     }
     let Some(jobs) = root.get("scrape_configs") else {
-        return Err((root.line, "there is no `scrape_configs`".to_owned()));
+        return Err(root.fault("there is no `scrape_configs`"));
     };
-    for job in jobs.items() {
-        import.job(job, &interval, &timeout);
+    let mut names = BTreeSet::new();
+    for job in jobs.items("scrape_configs")? {
+        let name = import.job(job)?;
+        if !names.insert(name.clone()) {
+            return Err(job.fault(format!("two jobs are named `{name}`: rename one")));
+        }
     }
     import.notes.sort();
     Ok(Imported { toml: import.out, notes: import.notes })
 }
 
-struct Import {
+struct Import<'a> {
     out: String,
     notes: Vec<(u32, String)>,
+    folder: &'a Path,
+    global: Option<&'a Node>,
 }
 
-impl Import {
+impl Import<'_> {
     fn note(&mut self, node: &Node, what: impl Into<String>) {
         self.notes.push((node.line, what.into()));
     }
@@ -82,227 +112,179 @@ impl Import {
         self.out.push('\n');
     }
 
-    fn job(&mut self, job: &Node, interval: &str, timeout: &str) {
+    fn absolute(&self, path: &str) -> Toml {
+        string(&self.folder.join(path).to_string_lossy())
+    }
+
+    /// A path; an empty one is none.
+    fn path(&self, node: &Node, key: &str) -> Result<Option<Toml>, Fault> {
+        let text = node.text(key)?;
+        Ok((!text.is_empty()).then(|| self.absolute(text)))
+    }
+
+    fn global(&mut self, global: &Node) -> Result<(), Fault> {
+        for (key, node) in global.entries("global")? {
+            let is_inherited = FLAGS.iter().any(|(theirs, _, global)| *global && *theirs == key)
+                || LIMITS.iter().any(|(theirs, _)| *theirs == key);
+            match key {
+                "scrape_interval" | "scrape_timeout" => {}
+                "evaluation_interval" => self.note(node, "`evaluation_interval`: set [rules] interval"),
+                "external_labels" => self.note(node, "`external_labels`: set [rules] external_labels"),
+                _ if is_inherited => {}
+                other => self.note(node, format!("`global.{other}` has no counterpart")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers its name. A job whose targets are found by nothing that is here is printed as a comment: as a table it
+    /// would be refused, and all others with it.
+    fn job(&mut self, job: &Node) -> Result<String, Fault> {
+        let entries = job.entries("scrape_configs")?;
+        let Some(name) = job.get("job_name") else {
+            return Err(job.fault("`job_name` is missing: name each job"));
+        };
+        let name = name.text("job_name")?;
+        if name.trim().is_empty() {
+            return Err(job.fault("`job_name` is empty: name each job"));
+        }
+        let before = std::mem::take(&mut self.out);
+        self.out.push_str("[[scrape]]\n");
+        self.line("job", string(name));
+        self.pace(job)?;
+        self.plain(job)?;
+        self.flags(job)?;
+        self.limits(job)?;
+        let mut read: Vec<&str> = PLAIN.to_vec();
+        read.extend(FLAGS.map(|f| f.0));
+        read.extend(LIMITS.map(|l| l.0));
+        read.extend(targets::TABLES);
+        self.http(job, &read)?;
+        let has_targets = self.tables(job)?;
+        let text = std::mem::replace(&mut self.out, before);
         if !self.out.is_empty() {
             self.out.push('\n');
         }
-        self.out.push_str("[[scrape]]\n");
-        let own = |key: &str, or: &str| job.get(key).map_or(or, Node::text).to_owned();
-        let (interval, timeout) = (own("scrape_interval", interval), own("scrape_timeout", timeout));
-        self.line("job", string(&own("job_name", "")));
-        self.line("interval", string(&interval));
-        // As Prometheus does where only the interval was shortened.
-        let longer = |a: &str, b: &str| {
-            let read = belfry_model::duration::parse_duration;
-            read(a).ok().zip(read(b).ok()).is_some_and(|(a, b)| a > b)
-        };
-        let shortened = job.get("scrape_timeout").is_none() && longer(&timeout, &interval);
-        self.line("timeout", string(if shortened { &interval } else { &timeout }));
-        let mut limits = Vec::new();
-        for (key, node) in job.entries() {
-            match key {
-                "job_name" | "scrape_interval" | "scrape_timeout" => {}
-                "metrics_path" => self.line("path", string(node.text())),
-                "scheme" => self.line("scheme", string(node.text())),
-                "params" => self.line("params", params(node)),
-                "honor_labels" | "honor_timestamps" | "track_timestamps_staleness" | "follow_redirects" => {
-                    self.boolean(key, node);
-                }
-                "enable_compression" => self.boolean("compression", node),
-                "scrape_native_histograms" => self.boolean("native_histograms", node),
-                "scrape_classic_histograms" | "always_scrape_classic_histograms" => {
-                    self.boolean("classic_histograms", node);
-                }
-                "extra_scrape_metrics" => self.boolean("extra_metrics", node),
-                "fallback_scrape_protocol" => self.fallback(node),
-                "body_size_limit" => limits.push(("body_size", string(&binary_size(node.text())))),
-                "sample_limit" => limits.extend(self.count("samples", node)),
-                "label_limit" => limits.extend(self.count("labels", node)),
-                "label_name_length_limit" => limits.extend(self.count("label_name", node)),
-                "label_value_length_limit" => limits.extend(self.count("label_value", node)),
-                "target_limit" => limits.extend(self.count("targets", node)),
-                // Written below, after the plain keys.
-                "relabel_configs"
-                | "metric_relabel_configs"
-                | "static_configs"
-                | "file_sd_configs"
-                | "dns_sd_configs"
-                | "http_sd_configs" => {}
-                other => self.http_key(other, node),
+        if has_targets {
+            self.out.push_str(&text);
+        } else {
+            let at = entries.iter().find(|(key, _)| key.ends_with("_sd_configs")).map_or(job, |(_, node)| node);
+            self.note(
+                at,
+                format!("the job `{name}` has no targets that can be carried over: it is printed as a comment"),
+            );
+            self.out.push_str(
+                "# Without targets: add [[scrape.static]], [[scrape.file]], [[scrape.dns]] or [[scrape.http]].\n",
+            );
+            for line in text.lines() {
+                self.out.push_str(&format!("# {line}\n"));
             }
         }
-        if !limits.is_empty() {
-            let table = limits.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        Ok(name.to_owned())
+    }
+
+    /// 0 is what is not set, as with Prometheus, and a time-out that was not set is never longer than the interval.
+    fn pace(&mut self, job: &Node) -> Result<(), Fault> {
+        let set = |table: Option<&Node>, key: &str| match table.and_then(|t| t.get(key)) {
+            Some(node) => {
+                let (text, duration) = node.duration(key)?;
+                Ok((!duration.is_zero()).then(|| (text.to_owned(), duration, node.line)))
+            }
+            None => Ok::<_, Fault>(None),
+        };
+        let default = |text: &str| (text.to_owned(), parse_duration(text).unwrap_or(INTERVAL_MIN), 0);
+        let mut interval = default(INTERVAL);
+        let mut timeout = default(TIMEOUT);
+        for table in [self.global, Some(job)] {
+            interval = set(table, "scrape_interval")?.unwrap_or(interval);
+            match set(table, "scrape_timeout")? {
+                Some(own) if own.1 > interval.1 => {
+                    let message =
+                        format!("`scrape_timeout` ({}) is longer than `scrape_interval` ({})", own.0, interval.0);
+                    return Err((own.2, format!("{message}: lower it")));
+                }
+                Some(own) => timeout = own,
+                None if timeout.1 > interval.1 => timeout = interval.clone(),
+                None => {}
+            }
+        }
+        if interval.1 < INTERVAL_MIN {
+            self.notes.push((interval.2, format!("`scrape_interval`: {} is too short: 100ms is printed", interval.0)));
+            interval.0 = "100ms".to_owned();
+        }
+        self.line("interval", string(&interval.0));
+        self.line("timeout", string(&timeout.0));
+        Ok(())
+    }
+
+    fn plain(&mut self, job: &Node) -> Result<(), Fault> {
+        if let Some(node) = job.get("metrics_path") {
+            let path = node.text("metrics_path")?;
+            // Prometheus puts the slash there itself.
+            let slash = if path.starts_with('/') { "" } else { "/" };
+            self.line("path", string(&format!("{slash}{path}")));
+        }
+        if let Some(node) = job.get("scheme") {
+            let scheme = node.text("scheme")?.to_lowercase();
+            match scheme.as_str() {
+                "" => {}
+                "http" | "https" => self.line("scheme", string(&scheme)),
+                _ => return Err(node.fault(format!("`scheme`: `{scheme}` is neither http nor https"))),
+            }
+        }
+        if let Some(node) = job.get("params") {
+            let mut table = toml::Table::new();
+            for (name, values) in node.entries("params")? {
+                table.insert(name.to_owned(), list(&values.texts(name)?));
+            }
+            self.line("params", Toml::Table(table));
+        }
+        if let Some(node) = job.get("fallback_scrape_protocol") {
+            let format = match node.text("fallback_scrape_protocol")? {
+                t if t.starts_with("PrometheusText") => "text",
+                t if t.starts_with("OpenMetricsText") => "openmetrics",
+                "PrometheusProto" => "protobuf",
+                other => return Err(node.fault(format!("`fallback_scrape_protocol`: `{other}` is not known"))),
+            };
+            self.line("fallback_format", string(format));
+        }
+        Ok(())
+    }
+
+    fn flags(&mut self, job: &Node) -> Result<(), Fault> {
+        let mut written = BTreeSet::new();
+        for (theirs, ours, is_global) in FLAGS {
+            let inherited = || self.global.filter(|_| is_global).and_then(|g| g.get(theirs));
+            let Some(node) = job.get(theirs).or_else(inherited) else { continue };
+            let value = node.flag(theirs)?;
+            if written.insert(ours) {
+                self.line(ours, Toml::Boolean(value));
+            } else {
+                self.note(node, format!("`{theirs}`: a newer name of it is set, too"));
+            }
+        }
+        Ok(())
+    }
+
+    fn limits(&mut self, job: &Node) -> Result<(), Fault> {
+        let mut table = toml::Table::new();
+        for (theirs, ours) in LIMITS {
+            for from in [Some(job), self.global].into_iter().flatten() {
+                let Some(node) = from.get(theirs) else { continue };
+                let value = match theirs {
+                    "body_size_limit" => node.size(theirs).map(|bytes| (bytes > 0).then(|| string(&size(bytes))))?,
+                    _ => node.whole(theirs).map(|n| (n > 0).then_some(Toml::Integer(n)))?,
+                };
+                if let Some(value) = value {
+                    table.insert(ours.to_owned(), value);
+                    break;
+                }
+            }
+        }
+        if !table.is_empty() {
             self.line("limits", Toml::Table(table));
         }
-        self.tables(job);
-    }
-
-    fn boolean(&mut self, key: &str, node: &Node) {
-        match node.text() {
-            "true" => self.line(key, Toml::Boolean(true)),
-            "false" => self.line(key, Toml::Boolean(false)),
-            other => self.note(node, format!("`{key}`: `{other}` is neither true nor false")),
-        }
-    }
-
-    fn count(&mut self, key: &'static str, node: &Node) -> Option<(&'static str, Toml)> {
-        let number = node.text().parse().ok().map(|n| (key, Toml::Integer(n)));
-        if number.is_none() {
-            self.note(node, format!("`{}` is no whole number", node.text()));
-        }
-        number
-    }
-
-    fn fallback(&mut self, node: &Node) {
-        let format = match node.text() {
-            t if t.starts_with("PrometheusText") => "text",
-            t if t.starts_with("OpenMetricsText") => "openmetrics",
-            "PrometheusProto" => "protobuf",
-            other => return self.note(node, format!("`fallback_scrape_protocol`: `{other}` is not known")),
-        };
-        self.line("fallback_format", string(format));
-    }
-
-    /// Keys that a job has in common with HTTP discovery.
-    fn http_key(&mut self, key: &str, node: &Node) {
-        let renamed = |names: &[(&str, &str)], node: &Node| {
-            let known = node.entries().filter_map(|(k, n)| {
-                let to = names.iter().find(|(from, _)| *from == k)?.1;
-                Some((to.to_owned(), scalar(n)))
-            });
-            Toml::Table(known.collect())
-        };
-        match key {
-            "basic_auth" => {
-                self.unknown(node, &["username", "password", "password_file"]);
-                let names = [("username", "username"), ("password", "password"), ("password_file", "password_file")];
-                self.line("basic_auth", renamed(&names, node));
-            }
-            "authorization" => {
-                self.unknown(node, &["type", "credentials", "credentials_file"]);
-                let names = [("type", "type"), ("credentials", "token"), ("credentials_file", "token_file")];
-                self.line("authorization", renamed(&names, node));
-            }
-            "bearer_token" | "bearer_token_file" => {
-                let key = if key == "bearer_token" { "token" } else { "token_file" };
-                self.line("authorization", Toml::Table([(key.to_owned(), string(node.text()))].into_iter().collect()));
-            }
-            "tls_config" => {
-                let names = ["ca_file", "cert_file", "key_file", "server_name", "insecure_skip_verify"];
-                self.unknown(node, &names);
-                self.line("tls", renamed(&names.map(|n| (n, n)), node));
-            }
-            "http_headers" => self.headers(node),
-            "enable_http2" => {}
-            other if other.ends_with("_sd_configs") => {
-                let kind = other.trim_end_matches("_sd_configs");
-                let help = "write its targets to a file ([[scrape.file]]) or serve them ([[scrape.http]])";
-                self.note(node, format!("discovery by {kind} is not there: {help}"));
-            }
-            other => self.note(node, format!("`{other}` has no counterpart")),
-        }
-    }
-
-    fn unknown(&mut self, node: &Node, known: &[&str]) {
-        for (key, node) in node.entries().filter(|(k, _)| !known.contains(k)) {
-            self.notes.push((node.line, format!("`{key}` has no counterpart")));
-        }
-    }
-
-    fn headers(&mut self, node: &Node) {
-        let (mut plain, mut files) = (toml::Table::new(), toml::Table::new());
-        for (name, header) in node.entries() {
-            for (kind, values) in header.entries() {
-                match (kind, values.items().count(), values.items().next()) {
-                    ("values", 1, Some(value)) => drop(plain.insert(name.to_owned(), string(value.text()))),
-                    ("files", 1, Some(file)) => {
-                        let table = [("file".to_owned(), string(file.text()))].into_iter().collect();
-                        files.insert(name.to_owned(), Toml::Table(table));
-                    }
-                    ("secrets", ..) => {
-                        self.note(
-                            values,
-                            format!("the secret header `{name}`: use secret_headers with a file or variable"),
-                        );
-                    }
-                    _ => self.note(values, format!("the header `{name}`: one value can be carried over")),
-                }
-            }
-        }
-        for (key, table) in [("headers", plain), ("secret_headers", files)] {
-            if !table.is_empty() {
-                self.line(key, Toml::Table(table));
-            }
-        }
-    }
-
-    fn tables(&mut self, job: &Node) {
-        let each = |key: &str| job.get(key).into_iter().flat_map(Node::items);
-        for group in each("static_configs") {
-            self.unknown(group, &["targets", "labels"]);
-            self.out.push_str("[[scrape.static]]\n");
-            self.line("targets", group.get("targets").map_or(Toml::Array(Vec::new()), list));
-            if let Some(labels) = group.get("labels") {
-                self.line(
-                    "labels",
-                    Toml::Table(labels.entries().map(|(k, n)| (k.to_owned(), string(n.text()))).collect()),
-                );
-            }
-        }
-        for found in each("file_sd_configs") {
-            self.unknown(found, &["files", "refresh_interval"]);
-            self.out.push_str("[[scrape.file]]\n");
-            self.line("files", found.get("files").map_or(Toml::Array(Vec::new()), list));
-            self.refresh(found);
-        }
-        for found in each("dns_sd_configs") {
-            self.unknown(found, &["names", "type", "port", "refresh_interval"]);
-            self.out.push_str("[[scrape.dns]]\n");
-            self.line("names", found.get("names").map_or(Toml::Array(Vec::new()), list));
-            if let Some(kind) = found.get("type") {
-                self.line("type", string(kind.text()));
-            }
-            if let Some(port) = found.get("port").and_then(|p| self.count("port", p)) {
-                self.line("port", port.1);
-            }
-            self.refresh(found);
-        }
-        for found in each("http_sd_configs") {
-            self.out.push_str("[[scrape.http]]\n");
-            for (key, node) in found.entries() {
-                match key {
-                    "url" => self.line("url", string(node.text())),
-                    "refresh_interval" => self.refresh(found),
-                    "follow_redirects" => self.boolean(key, node),
-                    other => self.http_key(other, node),
-                }
-            }
-        }
-        for (from, to) in [("relabel_configs", "relabel"), ("metric_relabel_configs", "metric_relabel")] {
-            for rule in each(from) {
-                self.rule(to, rule);
-            }
-        }
-    }
-
-    fn refresh(&mut self, node: &Node) {
-        if let Some(every) = node.get("refresh_interval") {
-            self.line("refresh", string(every.text()));
-        }
-    }
-
-    fn rule(&mut self, to: &str, rule: &Node) {
-        self.out.push_str(&format!("[[scrape.{to}]]\n"));
-        for (key, node) in rule.entries() {
-            match key {
-                "source_labels" => self.line(key, list(node)),
-                "modulus" => drop(self.count("modulus", node).map(|(k, n)| self.line(k, n))),
-                "action" => self.line(key, string(&node.text().to_lowercase())),
-                "separator" | "regex" | "target_label" | "replacement" => self.line(key, string(node.text())),
-                other => self.note(node, format!("`{other}` has no counterpart in a rule")),
-            }
-        }
+        Ok(())
     }
 }
 
@@ -311,29 +293,15 @@ fn string(text: &str) -> Toml {
     Toml::String(text.replace("${", "$${"))
 }
 
-fn scalar(node: &Node) -> Toml {
-    match node.text() {
-        "true" => Toml::Boolean(true),
-        "false" => Toml::Boolean(false),
-        text => string(text),
-    }
+fn list(texts: &[&str]) -> Toml {
+    Toml::Array(texts.iter().map(|t| string(t)).collect())
 }
 
-fn list(node: &Node) -> Toml {
-    Toml::Array(node.items().map(|n| string(n.text())).collect())
-}
-
-fn params(node: &Node) -> Toml {
-    Toml::Table(node.entries().map(|(name, values)| (name.to_owned(), list(values))).collect())
-}
-
-/// Prometheus' `15MB` is 15 MiB.
-fn binary_size(text: &str) -> String {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    match unit.trim_end_matches('B') {
-        "" => number.to_owned(),
-        prefix => format!("{number}{}iB", prefix.trim_end_matches('i')),
-    }
+fn size(bytes: u64) -> String {
+    [("GiB", 30), ("MiB", 20), ("KiB", 10)]
+        .iter()
+        .find(|(_, bits)| bytes.trailing_zeros() >= *bits)
+        .map_or_else(|| bytes.to_string(), |(unit, bits)| format!("{}{unit}", bytes >> bits))
 }
 
 #[cfg(test)]

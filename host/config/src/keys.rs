@@ -44,6 +44,7 @@ static SERVER: TableSpec = TableSpec {
     keys: &[
         key("listen", Text, Default("\"127.0.0.1:8089\""), "Address and port. Beyond loopback needs [server.auth]."),
         key("allowed_hosts", Texts, Default("[]"), "Host names a browser may use, beside the listen address."),
+        key("external_url", Url, Optional, "Where people reach it, like \"https://belfry.example.com/mon\"."),
         key("auth", Table(&AUTH), Optional, "Who may use it."),
     ],
 };
@@ -78,7 +79,7 @@ static STORAGE: TableSpec = TableSpec {
         ),
         key("external_labels", TextMap, Optional, "Beside an engine: added to the series that it gets."),
         key("retention", DurationOrForever, Default("\"15d\""), "Older samples are deleted."),
-        key("retention_size", Bytes, Optional, "The oldest samples are deleted beyond this."),
+        key("retention_size", Bytes, Optional, "The oldest samples are deleted beyond this. 0 is no bound."),
         key("downsample", Tables(&storage::DOWNSAMPLE), Optional, "What becomes of old samples."),
         key(
             "fsync",
@@ -306,7 +307,7 @@ static TELEMETRY: TableSpec = TableSpec {
             Default("\"info\""),
             "error, warn, info, debug or trace; or by module, like \"info,belfry_plugin=debug\".",
         ),
-        key("otlp_endpoint", Text, Optional, "Where spans are sent, like \"http://localhost:4318\"."),
+        key("otlp_endpoint", Url, Optional, "Where spans are sent, like \"http://localhost:4318\"."),
         key("otlp_protocol", Word(&["http", "grpc"]), Default("\"http\""), "How they are sent."),
         key("service_name", Text, Default("\"belfry\""), "Belfry's name in traces."),
     ],

@@ -52,7 +52,7 @@ fn set(table: &mut Table, spec: &TableSpec, path: &[String], value: &str, at: Or
                 set(t, below, rest, value, at, report);
             }
         }
-        (Kind::Tables(_) | Kind::TableMap(_) | Kind::TextMap | Kind::Anything, _)
+        (Kind::Tables(_) | Kind::TableMap(_) | Kind::TextMap | Kind::SecretMap | Kind::Anything, _)
         | (Kind::Table(_), true)
         | (_, false) => {
             report.error(

@@ -22,6 +22,9 @@ use crate::tree::Table;
 use crate::types::{Collection, Config, Plugin};
 use crate::view::View;
 pub use rule_files::rule_files;
+pub(crate) use rule_files::{is_pattern, matching};
+pub(crate) use scrape::{is_settable_header, needs_target_label, regex_fault};
+pub(crate) use server::INTERVAL_MIN;
 
 /// What reading needs beside the tree.
 pub(crate) struct Context<'a> {

@@ -56,7 +56,7 @@ fn kind(kind: &Kind, place: &str, open: &mut Vec<(*const TableSpec, String)>) ->
     const DURATION: &str = "^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$";
     let text = json!({ "type": "string" });
     match kind {
-        Kind::Text | Kind::Secret => text,
+        Kind::Text | Kind::Secret | Kind::Url => text,
         Kind::Duration => json!({ "type": "string", "pattern": DURATION, "minLength": 1 }),
         Kind::DurationOrForever => {
             json!({ "anyOf": [{ "const": "forever" }, { "type": "string", "pattern": DURATION, "minLength": 1 }] })
@@ -77,7 +77,7 @@ fn kind(kind: &Kind, place: &str, open: &mut Vec<(*const TableSpec, String)>) ->
         Kind::Texts => json!({ "type": "array", "items": text }),
         Kind::Word(words) => json!({ "enum": words }),
         Kind::Words(words) => json!({ "type": "array", "items": { "enum": words } }),
-        Kind::TextMap => json!({ "type": "object", "additionalProperties": text }),
+        Kind::TextMap | Kind::SecretMap => json!({ "type": "object", "additionalProperties": text }),
         Kind::Anything => json!({ "type": "object" }),
         Kind::Table(spec) => table(spec, place, open),
         Kind::Tables(spec) => {

@@ -1,6 +1,7 @@
 //! The config as it is in effect, for people: defaults filled in, secrets taken out.
 //!
-//! Invariant: no secret is printed: neither keys that hold one, nor what `${VAR}` was filled with.
+//! Invariant: no secret is printed: neither keys that hold one, nor the values of headers, nor what stands before the host
+//! or behind the path of an address, nor what `${VAR}` was filled with.
 
 use crate::keys::ROOT;
 use crate::spec::{Kind, Need, TableSpec};
@@ -47,6 +48,10 @@ fn default_value(text: &str) -> Option<toml::Value> {
 fn value(node: &Node, kind: &Kind) -> toml::Value {
     match (kind, &node.value) {
         (Kind::Secret, _) => REDACTED.into(),
+        (Kind::SecretMap, Value::Table(t)) => {
+            toml::Value::Table(t.0.iter().map(|e| (e.key.clone(), REDACTED.into())).collect())
+        }
+        (Kind::Url, Value::Text { text, written }) => url(written.as_ref().unwrap_or(text)).into(),
         (Kind::Table(spec), Value::Table(t)) => toml::Value::Table(known(Some(t), spec)),
         (Kind::Tables(spec), Value::Array(items)) => items
             .iter()
@@ -61,6 +66,31 @@ fn value(node: &Node, kind: &Kind) -> toml::Value {
         ),
         (_, other) => free(other),
     }
+}
+
+/// Without user and password, and without its query: a token may be any of them.
+fn url(text: &str) -> String {
+    let (address, query) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));
+    let mut out = match url::Url::parse(address) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
+            format!("{}://{REDACTED}@{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+        }
+        Ok(_) => address.to_owned(),
+        // With variables in it, or no address at all.
+        Err(_) => match (address.find("://"), address.rfind('@')) {
+            (Some(begin), Some(end)) if begin < end => {
+                format!("{}://{REDACTED}{}", &address[..begin], &address[end..])
+            }
+            (None, Some(_)) => REDACTED.to_owned(),
+            _ => address.to_owned(),
+        },
+    };
+    if !query.is_empty() {
+        out.push_str(&query[..1]);
+        out.push_str(REDACTED);
+    }
+    out
 }
 
 fn free(value: &Value) -> toml::Value {
@@ -81,5 +111,28 @@ fn free(value: &Value) -> toml::Value {
                 })
                 .collect::<toml::Table>(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url;
+
+    #[test]
+    fn of_an_address_host_and_path_are_shown() {
+        for (written, shown) in [
+            ("http://localhost:8000/targets", "http://localhost:8000/targets"),
+            ("http://localhost:8000", "http://localhost:8000"),
+            ("https://user:pass@sd.example:8443/a@b", "https://<redacted>@sd.example:8443/a@b"),
+            ("https://token@sd.example/", "https://<redacted>@sd.example/"),
+            ("http:user:pass@sd.example", "http://<redacted>@sd.example/"),
+            ("https://sd.example/list?token=abc&x=1", "https://sd.example/list?<redacted>"),
+            ("https://sd.example/list#abc", "https://sd.example/list#<redacted>"),
+            ("https://user:${PASSWORD}@sd.example:${PORT}/", "https://<redacted>@sd.example:${PORT}/"),
+            ("${URL:-http://user:pass@sd.example/}", "${URL:-http://<redacted>@sd.example/}"),
+            ("${URL}", "${URL}"),
+        ] {
+            assert_eq!(url(written), shown);
+        }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     Text,
     /// Never shown.
     Secret,
+    /// An address: shown without user, password and query, which may hold a token.
+    Url,
     Duration,
     /// A duration or `forever`.
     DurationOrForever,
@@ -56,6 +58,8 @@ pub(crate) enum Kind {
     Words(&'static [&'static str]),
     /// Names and texts.
     TextMap,
+    /// Names and texts that are never shown.
+    SecretMap,
     /// Whatever the plugin makes of it.
     Anything,
     Table(&'static TableSpec),
@@ -67,7 +71,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn wanted(&self) -> String {
         match self {
-            Self::Text | Self::Secret => "a string".to_owned(),
+            Self::Text | Self::Secret | Self::Url => "a string".to_owned(),
             Self::Duration => "a duration in quotes, like \"10s\" or \"1h30m\"".to_owned(),
             Self::DurationOrForever => "a duration in quotes, like \"15d\", or \"forever\"".to_owned(),
             Self::Fsync => "\"always\", \"never\" or a duration in quotes, like \"100ms\"".to_owned(),
@@ -79,7 +83,7 @@ impl Kind {
             Self::Texts => "a list of strings, like [\"a\", \"b\"]".to_owned(),
             Self::Word(words) => format!("one of {}", quoted(words)),
             Self::Words(words) => format!("a list of {}", quoted(words)),
-            Self::TextMap => "a table of strings, like { team = \"web\" }".to_owned(),
+            Self::TextMap | Self::SecretMap => "a table of strings, like { team = \"web\" }".to_owned(),
             Self::Anything | Self::Table(_) => "a table".to_owned(),
             Self::Tables(_) => "a list of tables ([[…]])".to_owned(),
             Self::TableMap(_) => "a table of tables".to_owned(),
@@ -162,7 +166,7 @@ fn check_value(node: &mut Node, kind: &Kind, path: &str, report: &mut Report) ->
     let at = node.at;
     let well_formed = match (kind, &mut node.value) {
         (_, Value::Broken) => return false,
-        (Kind::Text | Kind::Secret, Value::Text { .. })
+        (Kind::Text | Kind::Secret | Kind::Url, Value::Text { .. })
         | (Kind::Number, Value::Integer(_) | Value::Float(_))
         | (Kind::Bool, Value::Bool(_))
         | (Kind::Anything, Value::Table(_)) => true,
@@ -209,7 +213,7 @@ fn check_value(node: &mut Node, kind: &Kind, path: &str, report: &mut Report) ->
             let bad = items.iter_mut().filter_map(|i| (!check_value(i, &word, path, report)).then_some(())).count();
             return bad == 0;
         }
-        (Kind::TextMap, Value::Table(t)) => {
+        (Kind::TextMap | Kind::SecretMap, Value::Table(t)) => {
             for e in t.0.iter().filter(|e| !matches!(e.node.value, Value::Text { .. })) {
                 let message = format!("`{key}.{}` must be a string, this is {}", e.key, e.node.value.kind());
                 report.error(e.node.at, message, format!("use {}", kind.wanted()));

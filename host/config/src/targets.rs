@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use belfry_model::Labels;
 use serde::Deserialize;
 
-use crate::read::plain;
+use crate::read::{is_pattern, matching, plain};
 use crate::types::scrape::StaticGroup;
 
 /// A larger file of targets is a mistake: this is room for a hundred thousand.
@@ -53,35 +53,16 @@ fn groups(read: Vec<Option<Group>>) -> Vec<StaticGroup> {
         .collect()
 }
 
-/// The path itself, or the files that its `*` in the last part stands for, in order.
-pub fn target_files(path: &Path) -> Vec<PathBuf> {
-    let pattern = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    if !pattern.contains('*') {
-        return vec![path.to_owned()];
+/// The path itself, or the files that its `*` in the last part stands for, in order. The error says which pattern's
+/// folder cannot be read; one that is not there yet is such a folder, too.
+pub fn target_files(path: &Path) -> Result<Vec<PathBuf>, String> {
+    if !is_pattern(path) {
+        return Ok(vec![path.to_owned()]);
     }
-    let entries = std::fs::read_dir(path.parent().unwrap_or(Path::new("."))).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = entries
-        .map(|e| e.path())
-        .filter(|p| p.is_file() && p.file_name().is_some_and(|n| fits(&pattern, &n.to_string_lossy())))
-        .collect();
-    found.sort();
-    found
-}
-
-/// `*` stands for any number of characters.
-fn fits(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
-    let mut parts = parts.peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return rest.ends_with(part);
-        }
-        let Some(at) = rest.find(part) else { return false };
-        rest = rest.get(at + part.len()..).unwrap_or_default();
-    }
-    rest.is_empty()
+    matching(path).map_err(|e| {
+        let pattern = path.file_name().unwrap_or_default().to_string_lossy();
+        format!("cannot look for {pattern} in its folder: {}", plain(&e))
+    })
 }
 
 #[cfg(test)]
@@ -108,22 +89,22 @@ mod tests {
         assert!(said.starts_with("t.yml: ") && said.contains("tragets"), "{said}");
         let said = targets_from_file(&folder.path().join("gone.yml")).unwrap_err();
         assert_eq!(said, "gone.yml: there is no such file or folder");
-        let mut names: Vec<_> = target_files(&folder.path().join("*.*")).into_iter().collect();
+        let mut names = target_files(&folder.path().join("*.*")).unwrap();
         names.iter_mut().for_each(|p| *p = p.file_name().unwrap().into());
         assert_eq!(names, [PathBuf::from("t.json"), PathBuf::from("t.yml")]);
     }
 
+    /// The folder of `*.json` is the one that Belfry runs in, as `--config belfry.toml` has it.
     #[test]
-    fn a_star_stands_for_any_characters() {
-        for (pattern, name, yes) in [
-            ("*.yml", "a.yml", true),
-            ("a*c*.yml", "abcd.yml", true),
-            ("a*.yml", "b.yml", false),
-            ("*a*", "xay", true),
-            ("a*a", "a", false),
-            ("*", "x", true),
-        ] {
-            assert_eq!(fits(pattern, name), yes, "{pattern} {name}");
-        }
+    fn a_pattern_without_a_folder_means_this_folder() {
+        let found = target_files(Path::new("*.toml")).unwrap();
+        assert_eq!(found.iter().map(|p| p.file_name().unwrap()).collect::<Vec<_>>(), ["Cargo.toml"]);
+    }
+
+    #[test]
+    fn a_pattern_whose_folder_cannot_be_read_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = target_files(&folder.path().join("gone/*.json")).unwrap_err();
+        assert_eq!(said, "cannot look for *.json in its folder: there is no such file or folder");
     }
 }

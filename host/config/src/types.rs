@@ -85,6 +85,8 @@ pub struct Server {
     pub listen: String,
     /// Host names beside the listen address that a request may name.
     pub allowed_hosts: Vec<String>,
+    /// Where people reach it: an HTTP address without query, fragment and credentials, and without `/` at its end.
+    pub external_url: Option<String>,
     /// What clients must send; always there when `listen` is beyond loopback.
     pub token: Option<SecretText>,
 }
@@ -120,7 +122,7 @@ pub struct Storage {
     pub remote: Option<remote::Remote>,
     /// `None` is for ever.
     pub retention: Option<Duration>,
-    /// The oldest go beyond this many bytes.
+    /// The oldest go beyond this many bytes; never 0.
     pub retention_bytes: Option<u64>,
     /// When writes are forced to the disk.
     pub fsync: Fsync,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use belfry_config::types::*;
+use belfry_config::types::{self, *};
 use belfry_config::{Config, LoadInput, Loaded, Problems, SetByFlag, load_dropped};
 use proptest::prelude::*;
 
@@ -52,6 +52,41 @@ fn an_empty_file_is_a_config_of_defaults() {
     assert_eq!(config.storage.fsync, Fsync::Every(Duration::from_millis(100)));
     assert_eq!(config.telemetry.log_format, LogFormat::Pretty);
     assert_eq!(config.route, None);
+}
+
+#[test]
+fn a_retention_size_of_zero_is_no_bound() {
+    for (written, bytes) in [("0", None), ("\"0\"", None), ("\"0GB\"", None), ("\"1GiB\"", Some(1 << 30))] {
+        let config = load(&format!("[storage]\nretention_size = {written}"), &[]).unwrap().config;
+        assert_eq!(config.storage.retention_bytes, bytes, "{written}");
+    }
+}
+
+#[test]
+fn the_external_url_is_an_address_that_paths_can_be_added_to() {
+    let read = |written: &str| load(&format!("[server]\nexternal_url = \"{written}\""), &[]);
+    assert_eq!(load("", &[]).unwrap().config.server.external_url, None);
+    for (written, url) in [
+        ("https://belfry.example.com/mon", "https://belfry.example.com/mon"),
+        ("https://belfry.example.com/mon/", "https://belfry.example.com/mon"),
+        ("http://10.0.0.1:8089", "http://10.0.0.1:8089"),
+        ("HTTPS://Belfry.example/", "https://belfry.example"),
+    ] {
+        assert_eq!(read(written).unwrap().config.server.external_url.as_deref(), Some(url));
+    }
+    for (written, wrong) in [
+        ("belfry.example.com", "is no HTTP address"),
+        ("ftp://belfry.example.com", "is no HTTP address"),
+        ("https:belfry", "is no HTTP address"),
+        ("https://", "is no HTTP address"),
+        ("https://belfry.example.com/?a=b", "has a query or a fragment"),
+        ("https://belfry.example.com/#a", "has a query or a fragment"),
+        ("https://u:p@belfry.example.com/", "has credentials in it"),
+    ] {
+        let text = read(written).unwrap_err().to_string();
+        let help = "help: write it like \"https://belfry.example.com/mon\"";
+        assert!(text.contains(&format!(":2:16: error: `external_url` {wrong}\n  {help}")), "{text}");
+    }
 }
 
 #[test]
@@ -144,6 +179,31 @@ fn secrets_come_from_files_and_variables_and_are_never_shown() {
         assert!(!printed.contains(secret), "{secret} in {printed}");
     }
     assert!(loaded.shown.contains("retention = \"15d\""), "defaults are shown: {}", loaded.shown);
+}
+
+#[test]
+fn headers_and_credentials_in_addresses_are_not_shown() {
+    let text = r#"
+[storage]
+backend = "prometheus"
+[storage.prometheus]
+url = "http://localhost:9090"
+headers = { X-Key = "secret-2" }
+[[scrape]]
+job = "found"
+headers = { X-Key = "secret-3" }
+[[scrape.http]]
+url = "https://user:secret-4@sd.example/list?token=secret-5"
+headers = { X-Key = "secret-6" }
+"#;
+    let loaded = load(text, &[]).unwrap_or_else(|e| panic!("{e}"));
+    assert!(!loaded.shown.contains("secret-"), "{}", loaded.shown);
+    assert!(loaded.shown.contains("https://<redacted>@sd.example/list?<redacted>"), "{}", loaded.shown);
+    assert!(loaded.shown.contains("X-Key = \"<redacted>\""), "{}", loaded.shown);
+    let scrape = &loaded.config.scrapes[0];
+    let types::scrape::Discovery::Http { url, .. } = &scrape.discoveries[0] else { panic!("{scrape:?}") };
+    assert_eq!(url, "https://user:secret-4@sd.example/list?token=secret-5");
+    assert_eq!(scrape.http.headers[0].1, types::scrape::SecretSource::Text(SecretText("secret-3".into())));
 }
 
 /// The whole of what the documentation shows.

@@ -57,7 +57,10 @@ fn import(file: &Path) -> Result<ExitCode> {
     use std::io::Write as _;
     let name = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
-    let imported = belfry_config::import_prometheus(&text)
+    // As Prometheus has it, relative paths start beside the file.
+    let whole = std::path::absolute(file).with_context(|| format!("cannot find {name}"))?;
+    let folder = whole.parent().unwrap_or(Path::new("/"));
+    let imported = belfry_config::import_prometheus(&text, folder)
         .map_err(|(line, message)| anyhow::anyhow!("{name}:{line}: {message}"))?;
     crate::out::text(&imported.toml);
     for (line, note) in imported.notes {

@@ -280,10 +280,10 @@ fn own_source(app: &Arc<App>) {
 fn greet(app: &App, demo: Option<&demo::Demo>, admin: &str, begin: Instant) {
     let config = &app.loaded.load().config;
     say!("Belfry {} is up after {:.2} s", env!("CARGO_PKG_VERSION"), begin.elapsed().as_secs_f64());
-    say!("  dashboard  {}", app.external_url);
+    say!("  dashboard  http://{}", app.address);
     if config.server.token.is_none() {
         let file: PathBuf = token::path(config);
-        say!("  manage     {}/#token={admin}   (the token is in {})", app.external_url, file.display());
+        say!("  manage     http://{}/#token={admin}   (the token is in {})", app.address, file.display());
     }
     say!("  data       {}", config.storage.path.display());
     if let Some(demo) = demo {

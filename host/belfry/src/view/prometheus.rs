@@ -24,7 +24,7 @@ pub fn about(app: &App) -> About {
     About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: process::host_name(),
-        listen: app.external_url.trim_start_matches("http://").to_owned(),
+        listen: app.address.to_string(),
         started: app.started,
         config_read: *app.config_read.lock(),
         config_error: refused,

@@ -1,6 +1,36 @@
 use super::*;
 use crate::{Config, LoadInput};
 
+/// Imports a file of `/etc/prometheus`.
+fn import(text: &str) -> Imported {
+    import_prometheus(text, Path::new("/etc/prometheus")).unwrap_or_else(|(line, e)| panic!("{line}: {e}\n{text}"))
+}
+
+/// What is read back of what is printed.
+fn read_back(text: &str) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    read_back_from(text, folder.path())
+}
+
+fn read_back_from(text: &str, folder: &Path) -> Config {
+    let imported = import_prometheus(text, folder).unwrap_or_else(|(line, e)| panic!("{line}: {e}\n{text}"));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = elsewhere.path().join("belfry.toml");
+    std::fs::write(&path, &imported.toml).unwrap();
+    let loaded = Config::load(&LoadInput { path: Some(path), ..LoadInput::default() });
+    loaded.unwrap_or_else(|e| panic!("{e}\n{}", imported.toml)).config
+}
+
+/// A job with a target and `more`.
+fn job(more: &str) -> String {
+    format!("scrape_configs:\n- job_name: j\n  static_configs: [{{targets: [a:1]}}]\n{more}")
+}
+
+fn refusal(text: &str) -> String {
+    let (line, message) = import_prometheus(text, Path::new("/")).expect_err(text);
+    format!("{line}: {message}")
+}
+
 const FILE: &str = r#"global:
   scrape_interval: 15s
   external_labels: {region: eu}
@@ -42,7 +72,7 @@ scrape_configs:
 
 #[test]
 fn jobs_become_tables_and_the_rest_is_told_of() {
-    let imported = import_prometheus(FILE).unwrap();
+    let imported = import(FILE);
     let notes: Vec<String> = imported.notes.iter().map(|(line, note)| format!("{line}: {note}")).collect();
     assert_eq!(
         notes,
@@ -76,10 +106,7 @@ action = "drop""#
 
 #[test]
 fn what_is_printed_is_read_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("belfry.toml");
-    std::fs::write(&path, import_prometheus(FILE).unwrap().toml).unwrap();
-    let config = Config::load(&LoadInput { path: Some(path), ..LoadInput::default() }).unwrap().config;
+    let config = read_back(FILE);
     let jobs: Vec<&str> = config.scrapes.iter().map(|s| s.job.as_str()).collect();
     assert_eq!(jobs, ["node", "probe", "again"]);
     assert_eq!(config.scrapes[0].groups[0].labels.get("odd"), Some("${HOME}"));
@@ -92,15 +119,284 @@ fn what_is_printed_is_read_back() {
 
 #[test]
 fn what_is_no_config_is_refused_with_its_line() {
-    assert_eq!(import_prometheus("a: 1").unwrap_err(), (1, "there is no `scrape_configs`".to_owned()));
-    assert_eq!(import_prometheus("a:\n  - b\n c: [").unwrap_err().0, 3);
-    assert_eq!(import_prometheus("").unwrap_err().1, "the file is empty");
-    assert!(import_prometheus("- 1").unwrap_err().1.contains("no Prometheus config"));
+    assert_eq!(refusal("a: 1"), "1: there is no `scrape_configs`");
+    assert!(refusal("a:\n  - b\n c: [").starts_with("3: "));
+    assert_eq!(refusal(""), "1: the file is empty");
+    assert!(refusal("- 1").contains("no Prometheus config"));
+}
+
+#[test]
+fn a_null_is_the_default() {
+    let text = "
+  scrape_interval:
+  scrape_timeout: ~
+  metrics_path:
+  scheme: null
+  honor_labels:
+  params:
+  basic_auth: {username: u, password: }
+  relabel_configs: [{action: keep, source_labels: [a], regex: }]";
+    let found = &read_back(&job(text)).scrapes[0];
+    assert_eq!((found.path.as_str(), found.scheme.as_str()), ("/metrics", "http"));
+    assert_eq!((found.interval.as_secs(), found.timeout.as_secs()), (60, 10));
+    assert_eq!(found.relabel[0].regex, "(.*)");
+    assert!(!import(&job(text)).toml.contains('~'));
+    // In quotes it is a text.
+    assert_eq!(read_back(&job("  relabel_configs: [{action: keep, regex: '~'}]")).scrapes[0].relabel[0].regex, "~");
+    assert_eq!(read_back(&job("  relabel_configs: [{action: keep, regex: ''}]")).scrapes[0].relabel[0].regex, "");
+}
+
+#[test]
+fn texts_stay_texts() {
+    use crate::types::scrape::HttpAuth;
+    let config =
+        read_back(&job("  basic_auth: {username: 'true', password: 12345}\n  tls_config: {insecure_skip_verify: yes}"));
+    let http = &config.scrapes[0].http;
+    assert!(matches!(&http.auth, HttpAuth::Basic(name, _) if name == "true"), "{http:?}");
+    assert!(http.tls.insecure_skip_verify);
+    let config = read_back(&job("  metrics_path: \"/a\\nb\"\n  authorization: {type: X, credentials: true}"));
+    assert_eq!(config.scrapes[0].path, "/a\nb");
+    assert!(matches!(&config.scrapes[0].http.auth, HttpAuth::Token(kind, _) if kind == "X"));
+}
+
+#[test]
+fn a_job_without_targets_does_not_hold_back_the_others() {
+    let text = "scrape_configs:
+- job_name: k8s
+  kubernetes_sd_configs: [{role: pod}]
+  relabel_configs: [{source_labels: [a], target_label: b}]
+- job_name: none
+  static_configs:
+- job_name: node
+  static_configs: [{targets: [a:1]}, {}]
+";
+    let jobs: Vec<String> = read_back(text).scrapes.into_iter().map(|s| s.job).collect();
+    assert_eq!(jobs, ["node"]);
+    let imported = import(text);
+    assert!(imported.toml.contains("\n# job = \"k8s\"\n") && imported.toml.contains("\n# [[scrape.relabel]]\n"));
+    let told: Vec<u32> =
+        imported.notes.iter().filter(|(_, n)| n.contains("printed as a comment")).map(|n| n.0).collect();
+    assert_eq!(told, [3, 5]);
+}
+
+#[test]
+fn wrong_shapes_are_refused_with_line_and_fix() {
+    for (text, expected) in [
+        ("scrape_configs: hello", "1: `scrape_configs` is a single value: write a list, like `[a, b]`"),
+        ("scrape_configs: [~]", "1: `scrape_configs` has an empty item: fill it in, or remove it"),
+        ("scrape_configs:\n- scheme: http", "2: `job_name` is missing: name each job"),
+        ("scrape_configs:\n- job_name: ''", "2: `job_name` is empty: name each job"),
+        (&format!("{}- job_name: j", job("")), "4: two jobs are named `j`: rename one"),
+        (
+            "scrape_configs:\n- job_name: j\n  static_configs:\n  - targets: a:1",
+            "4: `targets` is a single value: write a list, like `[a, b]`",
+        ),
+        (
+            "scrape_configs:\n- job_name: j\n  static_configs: [{targets: [a:1/x]}]",
+            "3: the target `a:1/x` is no host with a port: write host and port alone, and the rest as `scheme` and `metrics_path`",
+        ),
+        (
+            &job("  relabel_configs: [{source_labels: job, target_label: x}]"),
+            "4: `source_labels` is a single value: write a list, like `[a, b]`",
+        ),
+        (
+            &job("  relabel_configs: [{source_labels: [x]}]"),
+            "4: `replace` needs `target_label`: say which label is meant",
+        ),
+        (&job("  metrics_path: [a]"), "4: `metrics_path` is a list: write one text"),
+        (&job("  params: {a: b}"), "4: `a` is a single value: write a list, like `[a, b]`"),
+        (&job("  basic_auth: x"), "4: `basic_auth` is a single value: write a mapping, like `{name: value}`"),
+        (&job("  scheme: http\n  scheme: https"), "5: `scheme` is set twice: keep one"),
+        (&job("  scheme: ftp"), "4: `scheme`: `ftp` is neither http nor https"),
+        (&job("  honor_labels: 1"), "4: `honor_labels`: `1` is neither true nor false; write it without quotes"),
+        (
+            &job("  honor_labels: 'true'"),
+            "4: `honor_labels`: `true` is neither true nor false; write it without quotes",
+        ),
+        (&job("  sample_limit: '5'"), "4: `sample_limit`: `5` is no whole number from 0 on, without quotes"),
+        (&job("  sample_limit: -1"), "4: `sample_limit`: `-1` is no whole number from 0 on, without quotes"),
+        (&job("  scrape_interval: 30"), "4: `scrape_interval`: `30` is not a duration; write it like 30s or 1m30s"),
+        (&job("  scrape_timeout: 2m"), "4: `scrape_timeout` (2m) is longer than `scrape_interval` (1m): lower it"),
+        (&job("  body_size_limit: 10"), "4: `body_size_limit`: `10` is no size; write it like 15MB"),
+        (
+            &job("  bearer_token: a\n  basic_auth: {username: b}"),
+            "5: `bearer_token` and `basic_auth` are both set: keep one of them",
+        ),
+        (&job("  file_sd_configs: [{files: ['a/*/b.yml']}]"), "4: `a/*/b.yml`: `*` may stand in the file's name alone"),
+        (&job("  <<: 1"), "4: `<<` takes a mapping or a list of them: write `<<: *name`"),
+    ] {
+        assert_eq!(refusal(text), expected, "{text}");
+    }
+}
+
+/// The second of a list fills what the first leaves out, and what is written later wins, as promtool shows it.
+#[test]
+fn merged_mappings_are_carried_over() {
+    let text = "
+common: &common {scrape_interval: 30s, metrics_path: /common}
+more: &more {honor_labels: true, metrics_path: /more}
+scrape_configs:
+- job_name: list
+  <<: [*common, *more]
+  static_configs: [{targets: [a:1]}]
+- <<: *common
+  <<: *more
+  job_name: twice
+  static_configs: [{targets: [a:1]}]
+- <<: *common
+  metrics_path: /own
+  job_name: own
+  static_configs: [{targets: [a:1]}]
+";
+    let found: Vec<_> =
+        read_back(text).scrapes.into_iter().map(|s| (s.interval.as_secs(), s.honor_labels, s.path)).collect();
+    assert_eq!(
+        found,
+        [(30, true, "/common".to_owned()), (30, true, "/more".to_owned()), (30, false, "/own".to_owned())]
+    );
+}
+
+#[test]
+fn what_is_set_for_all_jobs_is_put_into_each() {
+    let text = "global:
+  sample_limit: 5000
+  body_size_limit: 10MB
+  label_limit: 30
+  label_name_length_limit: 1
+  label_value_length_limit: 2
+  target_limit: 3
+  always_scrape_classic_histograms: true
+  query_log_file: q.log
+scrape_configs:
+- job_name: a
+  static_configs: [{targets: [a:1]}]
+- job_name: b
+  sample_limit: 7
+  label_limit: 0
+  always_scrape_classic_histograms: false
+  static_configs: [{targets: [a:1]}]
+";
+    let config = read_back(text);
+    let limits = |i: usize| {
+        let l = &config.scrapes[i].limits;
+        [l.samples, l.body_bytes, l.labels, l.label_name_bytes, l.label_value_bytes, l.targets]
+    };
+    assert_eq!(limits(0), [5000, 10 << 20, 30, 1, 2, 3]);
+    // A job's 0 is what it did not set, as with Prometheus.
+    assert_eq!(limits(1), [7, 10 << 20, 30, 1, 2, 3]);
+    assert_eq!(config.scrapes.iter().map(|s| s.classic_histograms).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(import(text).notes, [(9, "`global.query_log_file` has no counterpart".to_owned())]);
+}
+
+#[test]
+fn schemes_are_in_small_letters_and_no_key_goes_in_silence() {
+    let text = job("  scheme: HTTPS\n  enable_http2: false\n  proxy_url: x");
+    assert_eq!(read_back(&text).scrapes[0].scheme, "https");
+    let notes = import(&text).notes;
+    assert_eq!(
+        notes,
+        [(5, "`enable_http2` has no counterpart".to_owned()), (6, "`proxy_url` has no counterpart".to_owned())]
+    );
+}
+
+#[test]
+fn relative_paths_start_beside_the_imported_file() {
+    use crate::types::scrape::Discovery;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("certs")).unwrap();
+    for file in ["certs/ca.pem", "pw", "head"] {
+        std::fs::write(folder.path().join(file), "x").unwrap();
+    }
+    let text = job("
+  tls_config: {ca_file: certs/ca.pem}
+  basic_auth: {username: u, password_file: pw}
+  http_headers: {X-A: {files: [head]}}
+  file_sd_configs: [{files: ['*.json', /abs/a.yml]}]");
+    let found = &read_back_from(&text, folder.path()).scrapes[0];
+    assert_eq!(found.http.tls.ca_file, Some(folder.path().join("certs/ca.pem")));
+    let Discovery::File { files, .. } = &found.discoveries[0] else { panic!("{found:?}") };
+    assert_eq!(*files, [folder.path().join("*.json"), "/abs/a.yml".into()]);
+    let printed = import(&text).toml;
+    assert!(printed.contains("password_file = \"/etc/prometheus/pw\""), "{printed}");
+    assert!(printed.contains("X-A = { file = \"/etc/prometheus/head\" }"), "{printed}");
+}
+
+/// Which are which, promtool says.
+#[test]
+fn truth_values_and_numbers_are_read_as_prometheus_reads_them() {
+    for (written, expected) in
+        [("True", true), ("y", true), ("YES", true), ("on", true), ("FALSE", false), ("No", false), ("off", false)]
+    {
+        let text = job(&format!("  honor_timestamps: {written}"));
+        assert_eq!(read_back(&text).scrapes[0].honor_timestamps, expected, "{written}");
+    }
+    for (written, expected) in
+        [("1_000", 1000), ("0x10", 16), ("0b11", 3), ("0o17", 15), ("010", 8), ("1e3", 1000), ("1.5", 1), ("7", 7)]
+    {
+        let text = job(&format!("  sample_limit: {written}"));
+        assert_eq!(read_back(&text).scrapes[0].limits.samples, expected, "{written}");
+    }
+    for (written, expected) in [("15MB", 15 << 20), ("1.5GB", 3 << 29), ("1KiB", 1 << 10), ("1KB1B", 1025)] {
+        let text = job(&format!("  body_size_limit: {written}"));
+        assert_eq!(read_back(&text).scrapes[0].limits.body_bytes, expected, "{written}");
+    }
+}
+
+/// What would be refused on reading is left out, and told of.
+#[test]
+fn what_belfry_would_refuse_is_told_of_instead() {
+    for (more, note) in [
+        ("  basic_auth: {username_file: f}", "4: `username_file` has no counterpart, so `basic_auth` is left out"),
+        ("  authorization: {credentials_ref: f}", "4: `credentials_ref` has no counterpart"),
+        ("  tls_config: {cert_file: f, key: g}", "4: `key` has no counterpart"),
+        (
+            "  http_headers: {Accept: {values: [a]}}",
+            "4: the header `Accept`: Belfry sets it itself, or it is no name for a header",
+        ),
+        ("  http_headers: {X: {values: [a, b]}}", "4: the header `X`: one value can be carried over"),
+        ("  relabel_configs: [{action: keep, target_label: x}]", "4: `target_label`: `keep` has no use for it"),
+        ("  scrape_interval: 10ms", "4: `scrape_interval`: 10ms is too short: 100ms is printed"),
+        (
+            "  http_sd_configs: [{url: 'http://a/', refresh_interval: 10ms}]",
+            "4: `refresh_interval`: 10ms is too short: 1s is printed",
+        ),
+        (
+            "  basic_auth: {password: x}\n  metrics_path: x\n  relabel_configs: [{action: LabelMap, regex: (.+), modulus: 0}]",
+            "",
+        ),
+    ] {
+        let text = job(more);
+        assert_eq!(read_back(&text).scrapes.len(), 1);
+        let notes: Vec<String> = import(&text).notes.iter().map(|(line, note)| format!("{line}: {note}")).collect();
+        assert!(note.is_empty() && notes.is_empty() || notes.iter().any(|n| n == note), "{more}: {notes:?}");
+    }
+    let labels = "scrape_configs:\n- job_name: j\n  static_configs: [{targets: ['', a:1], labels: {a.b: c, d: e}}]";
+    assert_eq!(read_back(labels).scrapes[0].groups[0].targets, ["a:1"]);
+    assert_eq!(import(labels).notes.len(), 2);
 }
 
 proptest::proptest! {
     #[test]
     fn no_text_panics(text in "[a-z_:\\- \n\\[\\]{}&*<'\"]{0,80}") {
-        let _ = import_prometheus(&text);
+        let _ = import_prometheus(&text, Path::new("/"));
+    }
+
+    /// Whatever stands behind a key: it is refused, or what is printed is read back.
+    #[test]
+    fn what_is_not_refused_is_read_back(
+        key in proptest::sample::select(
+            PLAIN[1..].iter().chain(&targets::TABLES).copied().chain(FLAGS.map(|f| f.0)).chain(LIMITS.map(|l| l.0))
+                .chain(["basic_auth", "authorization", "bearer_token", "http_headers"]).collect::<Vec<_>>()),
+        value in proptest::sample::select(vec![
+            "", "~", "''", "0", "1", "true", "x", "'\"'", "1s", "0s", "5MB", "[]", "[a]", "[~]", "{}", "{a: b}", "{a: [b]}", "[{}]",
+            "{a: {values: [b]}}", "[{targets: [\"a\\n${b\"]}]", "{username: a}", "{credentials: '${'}", "PrometheusProto",
+            "[{names: [a]}]", "[{names: [a], type: a, port: 1}]", "[{files: ['a*.json']}]", "[{url: 'http://a'}]",
+            "[{action: labeldrop, regex: a}]", "[{action: Drop, separator: ''}]", "[{target_label: a, replacement: ''}]",
+        ]),
+    ) {
+        let text = if key == "static_configs" { job("").replace("[{targets: [a:1]}]", value) } else { job(&format!("  {key}: {value}")) };
+        if import_prometheus(&text, Path::new("/")).is_ok() {
+            read_back(&text);
+        }
     }
 }

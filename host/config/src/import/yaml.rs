@@ -1,11 +1,11 @@
 //! YAML as a tree that knows its lines.
 //!
-//! Invariant: bounded, aliases counted with what they stand for.
+//! Invariant: bounded, aliases counted with what they stand for; keys of a mapping are texts and unique.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use granit_parser::{Event, Parser};
+use granit_parser::{Event, Parser, ScalarStyle};
 
 /// Nodes of a file, aliases counted as often as they are used: far above any config.
 const NODES_MAX: usize = 500_000;
@@ -17,41 +17,20 @@ pub(super) struct Node {
     weight: usize,
 }
 
+/// Of a mapping.
+type Entry = (String, Arc<Node>);
+
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
-    Text(String),
+    /// Nothing, `~` or `null`: what is not set.
+    Null,
+    Text {
+        text: String,
+        /// Without quotes: it may be meant as a number or a truth value.
+        plain: bool,
+    },
     List(Vec<Arc<Node>>),
-    Map(Vec<(String, Arc<Node>)>),
-}
-
-impl Node {
-    /// Of a scalar; empty for anything else.
-    pub fn text(&self) -> &str {
-        match &self.kind {
-            Kind::Text(text) => text,
-            _ => "",
-        }
-    }
-
-    pub fn items(&self) -> impl Iterator<Item = &Node> {
-        let items = match &self.kind {
-            Kind::List(items) => items.as_slice(),
-            _ => &[],
-        };
-        items.iter().map(|n| &**n)
-    }
-
-    pub fn entries(&self) -> impl Iterator<Item = (&str, &Node)> {
-        let entries = match &self.kind {
-            Kind::Map(entries) => entries.as_slice(),
-            _ => &[],
-        };
-        entries.iter().map(|(k, n)| (k.as_str(), &**n))
-    }
-
-    pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries().find(|(k, _)| *k == key).map(|(_, n)| n)
-    }
+    Map(Vec<Entry>),
 }
 
 struct Open {
@@ -60,6 +39,7 @@ struct Open {
     items: Vec<Arc<Node>>,
     /// Of a mapping; in a list there are none.
     keys: Option<Vec<String>>,
+    seen: HashSet<String>,
 }
 
 /// The first document. The error has its line.
@@ -71,15 +51,20 @@ pub(super) fn parse(text: &str) -> Result<Node, (u32, String)> {
         let (event, span) = next.map_err(|e| (e.marker().line() as u32, format!("this is no YAML: {}", e.info())))?;
         let line = span.start.line() as u32;
         let (done, anchor) = match event {
-            Event::Scalar(value, _, anchor, _) => {
-                (Node { line, kind: Kind::Text(value.into_owned()), weight: 1 }, anchor)
+            Event::Scalar(value, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain && tag.is_none();
+                let kind = match &*value {
+                    "" | "~" | "null" | "Null" | "NULL" if plain => Kind::Null,
+                    _ => Kind::Text { text: value.into_owned(), plain },
+                };
+                (Node { line, kind, weight: 1 }, anchor)
             }
             Event::SequenceStart(_, anchor, _) => {
-                open.push(Open { line, anchor, items: Vec::new(), keys: None });
+                open.push(Open { line, anchor, items: Vec::new(), keys: None, seen: HashSet::new() });
                 continue;
             }
             Event::MappingStart(_, anchor, _) => {
-                open.push(Open { line, anchor, items: Vec::new(), keys: Some(Vec::new()) });
+                open.push(Open { line, anchor, items: Vec::new(), keys: Some(Vec::new()), seen: HashSet::new() });
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => {
@@ -87,7 +72,7 @@ pub(super) fn parse(text: &str) -> Result<Node, (u32, String)> {
                 let weight = closed.items.iter().map(|n| n.weight).fold(1, usize::saturating_add);
                 let kind = match closed.keys {
                     None => Kind::List(closed.items),
-                    Some(keys) => Kind::Map(merged(keys.into_iter().zip(closed.items).collect())),
+                    Some(keys) => Kind::Map(merged(keys.into_iter().zip(closed.items).collect())?),
                 };
                 (Node { line: closed.line, kind, weight }, closed.anchor)
             }
@@ -107,8 +92,14 @@ pub(super) fn parse(text: &str) -> Result<Node, (u32, String)> {
         }
         match open.last_mut() {
             None => return Ok(Arc::unwrap_or_clone(done)),
-            Some(Open { keys: Some(keys), items, .. }) if keys.len() == items.len() => {
-                keys.push(done.text().to_owned())
+            Some(Open { keys: Some(keys), items, seen, .. }) if keys.len() == items.len() => {
+                let Kind::Text { text, .. } = &done.kind else {
+                    return Err((line, "a key that is no text: write `key: value`".to_owned()));
+                };
+                if text != MERGE && !seen.insert(text.clone()) {
+                    return Err((line, format!("`{text}` is set twice: keep one")));
+                }
+                keys.push(text.clone());
             }
             Some(Open { items, .. }) => items.push(done),
         }
@@ -116,15 +107,38 @@ pub(super) fn parse(text: &str) -> Result<Node, (u32, String)> {
     Err((1, "the file is empty".to_owned()))
 }
 
-/// `<<: *other` brings in what is not there already.
-fn merged(entries: Vec<(String, Arc<Node>)>) -> Vec<(String, Arc<Node>)> {
-    let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(key, _)| key == "<<");
-    for (_, node) in merges {
-        for (key, value) in node.entries() {
-            if !own.iter().any(|(k, _)| k == key) {
-                own.push((key.to_owned(), Arc::new(value.clone())));
-            }
+const MERGE: &str = "<<";
+
+/// `<<: *other` and `<<: [*first, *second]` bring in other mappings' entries. As Prometheus reads it: what is written
+/// later wins, and in a list what is listed first.
+fn merged(entries: Vec<Entry>) -> Result<Vec<Entry>, (u32, String)> {
+    if !entries.iter().any(|(key, _)| key == MERGE) {
+        return Ok(entries);
+    }
+    let mut out: Vec<Entry> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut set = |key: &str, node: &Arc<Node>| match places.get(key).and_then(|at| out.get_mut(*at)) {
+        Some((_, old)) => *old = node.clone(),
+        None => {
+            places.insert(key.to_owned(), out.len());
+            out.push((key.to_owned(), node.clone()));
+        }
+    };
+    for (key, node) in &entries {
+        if key != MERGE {
+            set(key, node);
+            continue;
+        }
+        let sources: Vec<&Node> = match &node.kind {
+            Kind::List(items) => items.iter().rev().map(|n| &**n).collect(),
+            _ => vec![node],
+        };
+        for source in sources {
+            let Kind::Map(more) = &source.kind else {
+                return Err((source.line, "`<<` takes a mapping or a list of them: write `<<: *name`".to_owned()));
+            };
+            more.iter().for_each(|(key, node)| set(key, node));
         }
     }
-    own
+    Ok(out)
 }

@@ -9,9 +9,9 @@ use crate::spec::TableSpec;
 pub(super) static PROMETHEUS: TableSpec = TableSpec {
     doc: "An engine that speaks Prometheus: remote write in, its HTTP API out.",
     keys: &[
-        key("url", Text, Optional, "Where it is, like \"http://localhost:9090\"."),
-        key("write_url", Text, Optional, "Where remote write goes; else /api/v1/write behind `url`."),
-        key("read_url", Text, Optional, "What /api/v1/query stands behind; else `url`."),
+        key("url", Url, Optional, "Where it is, like \"http://localhost:9090\"."),
+        key("write_url", Url, Optional, "Where remote write goes; else /api/v1/write behind `url`."),
+        key("read_url", Url, Optional, "What /api/v1/query stands behind; else `url`."),
         key(
             "protocol",
             Word(&["1.0", "2.0"]),
@@ -19,7 +19,7 @@ pub(super) static PROMETHEUS: TableSpec = TableSpec {
             "Version of remote write; 2.0 has start timestamps.",
         ),
         key("timeout", Duration, Default("\"30s\""), "How long an answer may take."),
-        key("headers", TextMap, Optional, "Sent with each request, like { X-Scope-OrgID = \"team\" }."),
+        key("headers", SecretMap, Optional, "Sent with each request, like { X-Scope-OrgID = \"team\" }."),
         key("secret_headers", TableMap(&SECRET_HEADER), Optional, "Headers whose values are secrets."),
         key("basic_auth", Table(&BASIC_AUTH), Optional, "Name and password."),
         key("authorization", Table(&AUTHORIZATION), Optional, "A token."),
@@ -30,7 +30,7 @@ pub(super) static PROMETHEUS: TableSpec = TableSpec {
 pub(super) static INFLUXDB: TableSpec = TableSpec {
     doc: "InfluxDB: line protocol in, its query API out.",
     keys: &[
-        key("url", Text, Required, "Where it is, like \"http://localhost:8086\"."),
+        key("url", Url, Required, "Where it is, like \"http://localhost:8086\"."),
         key("version", Whole { min: 1, max: 3 }, Required, "1, 2 or 3."),
         key(
             "database",
@@ -47,7 +47,7 @@ pub(super) static INFLUXDB: TableSpec = TableSpec {
         key("password", Secret, Optional, "Of version 1; better `password_file`, or \"${VAR}\"."),
         key("password_file", Text, Optional, "A file that holds it; read at each request."),
         key("timeout", Duration, Default("\"30s\""), "How long an answer may take."),
-        key("headers", TextMap, Optional, "Sent with each request."),
+        key("headers", SecretMap, Optional, "Sent with each request."),
         key("secret_headers", TableMap(&SECRET_HEADER), Optional, "Headers whose values are secrets."),
         key("tls", Table(&TLS), Optional, "How connections are secured."),
     ],

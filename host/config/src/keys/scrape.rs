@@ -23,7 +23,7 @@ pub(super) static SCRAPE: TableSpec = TableSpec {
         key("scheme", Word(&["http", "https"]), Default("\"http\""), "How targets are asked."),
         key("path", Text, Default("\"/metrics\""), "Where their metrics are."),
         key("params", Anything, Optional, "Query parameters: { module = \"http_2xx\" }, or a list of values."),
-        key("headers", TextMap, Optional, "Sent with each request."),
+        key("headers", SecretMap, Optional, "Sent with each request."),
         key("secret_headers", TableMap(&SECRET_HEADER), Optional, "Headers whose values are secrets."),
         key("basic_auth", Table(&BASIC_AUTH), Optional, "Name and password."),
         key("authorization", Table(&AUTHORIZATION), Optional, "A token."),
@@ -83,9 +83,9 @@ static DNS: TableSpec = TableSpec {
 static HTTP: TableSpec = TableSpec {
     doc: "A web service that answers target groups as JSON, as Prometheus' http_sd does.",
     keys: &[
-        key("url", Text, Required, "Where."),
+        key("url", Url, Required, "Where."),
         key("refresh", Duration, Default("\"1m\""), "How often."),
-        key("headers", TextMap, Optional, "Sent with each request."),
+        key("headers", SecretMap, Optional, "Sent with each request."),
         key("secret_headers", TableMap(&SECRET_HEADER), Optional, "Headers whose values are secrets."),
         key("basic_auth", Table(&BASIC_AUTH), Optional, "Name and password."),
         key("authorization", Table(&AUTHORIZATION), Optional, "A token."),

@@ -45,7 +45,8 @@ pub(super) fn files(view: View<'_>, context: &mut Context<'_>) -> (Vec<PathBuf>,
     (found, settings)
 }
 
-fn is_pattern(path: &Path) -> bool {
+/// Does a `*` stand in its last part?
+pub(crate) fn is_pattern(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().contains('*'))
 }
 
@@ -58,7 +59,7 @@ pub fn rule_files(patterns: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 /// The path itself, or what the `*` in its last part stand for, in order.
-fn matching(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+pub(crate) fn matching(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let pattern = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if !pattern.contains('*') {
         return Ok(if path.is_file() { vec![path.to_owned()] } else { Vec::new() });

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use belfry_model::labels::is_legacy_name;
 
 use super::server::pace;
-use super::{Context, plain};
+use super::{Context, is_pattern, matching, plain};
 use crate::problem::Origin;
 use crate::types::Collection;
 use crate::types::SecretText;
@@ -110,26 +110,33 @@ fn groups(view: View<'_>, context: &mut Context<'_>) -> Vec<StaticGroup> {
         .collect()
 }
 
-/// Relabelling may make an address of anything, but a URL is nearly always a slip.
+/// Relabelling may make an address of anything; without it a target with a path, or a URL, is never reached.
 fn check_target(target: &str, at: Origin, relabelled: bool, context: &mut Context<'_>) {
-    if !relabelled
-        && let Ok(url) = url::Url::parse(target)
-        && matches!(url.scheme(), "http" | "https")
-        && target.contains("://")
-    {
-        // A probe's target is a URL that relabelling turns into a parameter.
-        let host = url.host_str().unwrap_or_default();
-        let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
-        let message = format!("the target \"{target}\" is a URL: it needs relabelling to become an address");
-        let help = format!(
-            "for a plain target write \"{host}{port}\" with scheme = \"{}\" and path; for a probe set \
-             `__param_target` and `__address__` with [[scrape.relabel]]",
-            url.scheme()
-        );
-        context.warning(at, message, help);
-    } else if target.trim().is_empty() {
+    if target.trim().is_empty() {
         context.error(at, "an empty target", "write it like \"localhost:9100\"");
+        return;
     }
+    if relabelled || !target.contains('/') {
+        return;
+    }
+    let url = url::Url::parse(target).ok().filter(|u| matches!(u.scheme(), "http" | "https") && target.contains("://"));
+    let (message, plain) = match url {
+        Some(url) => {
+            let host = url.host_str().unwrap_or_default();
+            let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
+            let message = format!("the target \"{target}\" is a URL: it needs relabelling to become an address");
+            (message, format!("\"{host}{port}\" with scheme = \"{}\" and path", url.scheme()))
+        }
+        None => {
+            let (address, path) = target.split_at(target.find('/').unwrap_or(target.len()));
+            (format!("the target \"{target}\" has a path"), format!("\"{address}\" with path = \"{path}\""))
+        }
+    };
+    // A probe's target is a URL that relabelling turns into a parameter.
+    let help = format!(
+        "for a plain target write {plain}; for a probe set `__param_target` and `__address__` with [[scrape.relabel]]"
+    );
+    context.error(at, message, help);
 }
 
 fn params(view: View<'_>, context: &mut Context<'_>) -> BTreeMap<String, Vec<String>> {
@@ -169,7 +176,14 @@ fn discoveries(view: View<'_>, context: &mut Context<'_>) -> Vec<Discovery> {
                 let help = "name files that end in .json, .yml or .yaml; `*` may stand in the file's name alone";
                 context.error(at, format!("`{text}` is no file of targets"), help);
             }
-            files.push(context.path(text));
+            let pattern = context.path(text);
+            if is_pattern(&pattern)
+                && let Err(e) = matching(&pattern)
+            {
+                let help = "create the folder or correct the path; paths are relative to the config file";
+                context.warning(at, format!("cannot look for `{text}`: {}", plain(&e)), help);
+            }
+            files.push(pattern);
         }
         out.extend(refresh(table, context).map(|refresh| Discovery::File { files, refresh }));
     }
@@ -241,12 +255,21 @@ pub(super) fn http(view: View<'_>, context: &mut Context<'_>) -> Http {
     Http { auth, headers, tls: tls(view.table("tls"), context), follow_redirects }
 }
 
-fn check_header(name: &str, at: Origin, context: &mut Context<'_>) {
+fn is_header_name(name: &str) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !name.is_empty() && name.bytes().all(token)
+}
+
+/// A header's name, and none of those that Belfry sets itself.
+pub(crate) fn is_settable_header(name: &str) -> bool {
     let ours = ["authorization", "host", "accept", "accept-encoding", "user-agent", "content-length", "connection"];
-    if name.is_empty() || !name.bytes().all(token) {
+    is_header_name(name) && !ours.contains(&name.to_ascii_lowercase().as_str())
+}
+
+fn check_header(name: &str, at: Origin, context: &mut Context<'_>) {
+    if !is_header_name(name) {
         context.error(at, format!("`{name}` is no name for a header"), "use letters, digits and `-`");
-    } else if ours.contains(&name.to_ascii_lowercase().as_str()) {
+    } else if !is_settable_header(name) {
         let help = "use `basic_auth` or `authorization` for credentials; the others are set by Belfry";
         context.error(at, format!("the header `{name}` cannot be set"), help);
     }
@@ -333,19 +356,26 @@ fn rules(view: View<'_>, key: &str, context: &mut Context<'_>) -> Vec<RelabelRul
     view.tables(key).into_iter().filter_map(|v| rule(v, context)).collect()
 }
 
+/// Why it is no regular expression, if it is none.
+pub(crate) fn regex_fault(regex: &str) -> Option<String> {
+    let e = regex::RegexBuilder::new(regex).size_limit(REGEX_BYTES_MAX).build().err()?.to_string();
+    Some(e.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
+}
+
+/// Has the action a use for `target_label`? Then it must be there.
+pub(crate) fn needs_target_label(action: &str) -> bool {
+    ["replace", "hashmod", "lowercase", "uppercase", "keepequal", "dropequal"].contains(&action)
+}
+
 fn rule(view: View<'_>, context: &mut Context<'_>) -> Option<RelabelRule> {
     let action = view.string("action")?;
     let regex = view.string("regex")?;
-    let compiled = regex::RegexBuilder::new(&regex).size_limit(REGEX_BYTES_MAX).build();
-    if let Err(e) = compiled {
-        let why = e.to_string();
-        let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    if let Some(why) = regex_fault(&regex) {
         let help = "write it as Prometheus and RE2 have it: no look-around, no back-references";
         context.error(view.place("regex"), format!("`regex`: \"{regex}\" is no regular expression: {why}"), help);
     }
     let target = view.string("target_label").unwrap_or_default();
-    let needs_target =
-        ["replace", "hashmod", "lowercase", "uppercase", "keepequal", "dropequal"].contains(&action.as_str());
+    let needs_target = needs_target_label(&action);
     if needs_target && target.is_empty() {
         context.error(
             view.at,

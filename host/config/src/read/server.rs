@@ -6,11 +6,12 @@ use std::time::Duration;
 use belfry_model::duration::format_duration;
 
 use super::{Context, remote};
+use crate::problem::Origin;
 use crate::types::*;
 use crate::view::View;
 
 /// Shorter intervals cost more than they tell.
-const INTERVAL_MIN: Duration = Duration::from_millis(100);
+pub(crate) const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 pub(super) fn server(view: View<'_>, context: &mut Context<'_>) -> Option<Server> {
     let auth = view.table("auth");
@@ -36,7 +37,29 @@ pub(super) fn server(view: View<'_>, context: &mut Context<'_>) -> Option<Server
         ),
         Some(_) => {}
     }
-    Some(Server { listen, allowed_hosts: view.texts("allowed_hosts"), token: token.map(SecretText) })
+    let external_url =
+        view.text("external_url").and_then(|text| external_url(text, view.place("external_url"), context));
+    Some(Server { listen, allowed_hosts: view.texts("allowed_hosts"), external_url, token: token.map(SecretText) })
+}
+
+/// Links are made of it by adding a path; and all who get a message see it.
+fn external_url(text: &str, at: Origin, context: &mut Context<'_>) -> Option<String> {
+    let url = url::Url::parse(text).ok().filter(|u| {
+        let begins = text.get(..u.scheme().len() + 3).is_some_and(|b| b.ends_with("://"));
+        matches!(u.scheme(), "http" | "https") && u.has_host() && begins
+    });
+    let wrong = match &url {
+        None => Some("is no HTTP address"),
+        Some(url) if url.query().is_some() || url.fragment().is_some() => Some("has a query or a fragment"),
+        Some(url) if !url.username().is_empty() || url.password().is_some() => Some("has credentials in it"),
+        Some(_) => None,
+    };
+    if let Some(wrong) = wrong {
+        let help = "write it like \"https://belfry.example.com/mon\"";
+        context.error(at, format!("`external_url` {wrong}"), help);
+        return None;
+    }
+    url.map(|url| url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// `None` when it is no address.
@@ -76,7 +99,8 @@ pub(super) fn storage(view: View<'_>, context: &mut Context<'_>) -> Option<Stora
         backend: if view.text("backend")? == "memory" { Backend::Memory } else { Backend::Disk },
         remote,
         retention,
-        retention_bytes: view.bytes("retention_size").filter(|_| !is_remote),
+        // As with Prometheus: 0 is no bound, not room for nothing.
+        retention_bytes: view.bytes("retention_size").filter(|bytes| !is_remote && *bytes > 0),
         fsync,
         downsample,
         out_of_order_window,

@@ -161,16 +161,27 @@ fn without_secrets(mut url: Url) -> String {
 fn read_files(patterns: &[PathBuf], known: &mut Known) -> Vec<String> {
     let mut failed = Vec::new();
     let mut now = Known::new();
-    for path in patterns.iter().flat_map(|p| target_files(p)) {
-        let name = path.display().to_string();
-        match targets_from_file(&path) {
-            Ok(groups) => {
-                let groups = groups.iter().map(|g| with(spec::group(g), "__meta_filepath", &name)).collect();
-                now.insert(name, groups);
-            }
+    for pattern in patterns {
+        let paths = match target_files(pattern) {
+            Ok(paths) => paths,
             Err(error) => {
                 failed.push(error);
-                now.extend(known.remove_entry(&name));
+                let there = known.extract_if(.., |name, _| Path::new(name).parent() == pattern.parent());
+                now.extend(there);
+                continue;
+            }
+        };
+        for path in paths {
+            let name = path.display().to_string();
+            match targets_from_file(&path) {
+                Ok(groups) => {
+                    let groups = groups.iter().map(|g| with(spec::group(g), "__meta_filepath", &name)).collect();
+                    now.insert(name, groups);
+                }
+                Err(error) => {
+                    failed.push(error);
+                    now.extend(known.remove_entry(&name));
+                }
             }
         }
     }

@@ -1,0 +1,217 @@
+//! The tables of a job: where its targets come from, and its rules.
+
+use std::time::Duration;
+
+use belfry_model::labels::is_legacy_name;
+use toml::Value as Toml;
+
+use super::shapes::Fault;
+use super::yaml::Node;
+use super::{Import, list, string};
+use crate::read::{needs_target_label, regex_fault};
+
+/// What is written here.
+pub(super) const TABLES: [&str; 6] = [
+    "relabel_configs",
+    "metric_relabel_configs",
+    "static_configs",
+    "file_sd_configs",
+    "dns_sd_configs",
+    "http_sd_configs",
+];
+
+const ACTIONS: [&str; 11] = [
+    "replace",
+    "keep",
+    "drop",
+    "keepequal",
+    "dropequal",
+    "hashmod",
+    "labelmap",
+    "labeldrop",
+    "labelkeep",
+    "lowercase",
+    "uppercase",
+];
+
+impl Import<'_> {
+    /// Are there any targets?
+    pub(super) fn tables(&mut self, job: &Node) -> Result<bool, Fault> {
+        let each = |key: &str| job.get(key).map_or(Ok(Vec::new()), |n| n.items(key));
+        let is_relabelled = !each("relabel_configs")?.is_empty();
+        let begin = self.out.len();
+        for group in each("static_configs")? {
+            self.group(group, is_relabelled)?;
+        }
+        for found in each("file_sd_configs")? {
+            self.files(found)?;
+        }
+        for found in each("dns_sd_configs")? {
+            self.dns(found)?;
+        }
+        for found in each("http_sd_configs")? {
+            self.out.push_str("[[scrape.http]]\n");
+            let Some(url) = found.get("url") else {
+                return Err(found.fault("`url` is missing: say where the targets are listed"));
+            };
+            let text = url.text("url")?;
+            if !url::Url::parse(text).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host()) {
+                return Err(
+                    url.fault(format!("`url`: `{text}` is not an address; write it like http://localhost:8000/x"))
+                );
+            }
+            self.line("url", string(text));
+            self.refresh(found)?;
+            if let Some(node) = found.get("follow_redirects") {
+                self.line("follow_redirects", Toml::Boolean(node.flag("follow_redirects")?));
+            }
+            self.http(found, &["url", "refresh_interval", "follow_redirects"])?;
+        }
+        let has_targets = self.out.len() > begin;
+        for (from, to) in [("relabel_configs", "relabel"), ("metric_relabel_configs", "metric_relabel")] {
+            for rule in each(from)? {
+                self.rule(to, rule)?;
+            }
+        }
+        Ok(has_targets)
+    }
+
+    fn unknown(&mut self, node: &Node, key: &str, known: &[&str]) -> Result<(), Fault> {
+        for (key, node) in node.entries(key)?.into_iter().filter(|(k, _)| !known.contains(k)) {
+            self.note(node, format!("`{key}` has no counterpart"));
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, group: &Node, is_relabelled: bool) -> Result<(), Fault> {
+        self.unknown(group, "static_configs", &["targets", "labels"])?;
+        let mut targets = Vec::new();
+        for target in group.get("targets").map_or(Ok(Vec::new()), |n| n.items("targets"))? {
+            let text = target.text("targets")?;
+            if text.trim().is_empty() {
+                self.note(target, "an empty target");
+                continue;
+            }
+            if text.contains('/') && !is_relabelled {
+                let help = "write host and port alone, and the rest as `scheme` and `metrics_path`";
+                return Err(target.fault(format!("the target `{text}` is no host with a port: {help}")));
+            }
+            targets.push(text);
+        }
+        self.out.push_str("[[scrape.static]]\n");
+        self.line("targets", list(&targets));
+        let mut labels = toml::Table::new();
+        for (name, node) in group.get("labels").map_or(Ok(Vec::new()), |n| n.entries("labels"))? {
+            if is_legacy_name(name) {
+                labels.insert(name.to_owned(), string(node.text(name)?));
+            } else {
+                self.note(node, format!("the label `{name}`: names are of letters, digits and `_`"));
+            }
+        }
+        if !labels.is_empty() {
+            self.line("labels", Toml::Table(labels));
+        }
+        Ok(())
+    }
+
+    fn files(&mut self, found: &Node) -> Result<(), Fault> {
+        self.unknown(found, "file_sd_configs", &["files", "refresh_interval"])?;
+        let mut files = Vec::new();
+        let items = found.get("files").map_or(Ok(Vec::new()), |n| n.items("files"))?;
+        if items.is_empty() {
+            return Err(found.fault("`files` is missing: name at least one file of targets"));
+        }
+        for file in items {
+            let text = file.text("files")?;
+            let is_known = |ends: [&str; 3]| ends.iter().any(|e| text.ends_with(e));
+            if text.rsplit_once('/').is_some_and(|(folder, _)| folder.contains('*')) {
+                return Err(file.fault(format!("`{text}`: `*` may stand in the file's name alone")));
+            } else if is_known([".json", ".yml", ".yaml"]) {
+                files.push(self.absolute(text));
+            } else if is_known([".JSON", ".YML", ".YAML"]) {
+                self.note(file, format!("`{text}`: the name must end in small letters"));
+            } else {
+                return Err(file.fault(format!("`{text}`: name files that end in .json, .yml or .yaml")));
+            }
+        }
+        self.out.push_str("[[scrape.file]]\n");
+        self.line("files", Toml::Array(files));
+        self.refresh(found)
+    }
+
+    fn dns(&mut self, found: &Node) -> Result<(), Fault> {
+        self.unknown(found, "dns_sd_configs", &["names", "type", "port", "refresh_interval"])?;
+        let names = found.get("names").map_or(Ok(Vec::new()), |n| n.texts("names"))?;
+        if names.is_empty() {
+            return Err(found.fault("`names` is missing: say what is looked up"));
+        }
+        self.out.push_str("[[scrape.dns]]\n");
+        self.line("names", list(&names));
+        let kind = found.get("type").map_or(Ok(""), |n| n.text("type"))?.to_uppercase();
+        match kind.as_str() {
+            "" => {}
+            "SRV" | "A" | "AAAA" | "MX" | "NS" => self.line("type", string(&kind)),
+            _ => return Err(found.fault(format!("`type`: `{kind}` is none of SRV, A, AAAA, MX, NS"))),
+        }
+        match found.get("port").map_or(Ok(0), |n| n.whole("port"))? {
+            0 if !["", "SRV"].contains(&kind.as_str()) => {
+                return Err(found.fault(format!("`port` is missing: an {kind} record does not tell one")));
+            }
+            0 => {}
+            port @ 1..=65_535 => self.line("port", Toml::Integer(port)),
+            port => return Err(found.fault(format!("`port`: {port} is none from 1 to 65535"))),
+        }
+        self.refresh(found)
+    }
+
+    fn refresh(&mut self, node: &Node) -> Result<(), Fault> {
+        let Some(node) = node.get("refresh_interval") else { return Ok(()) };
+        let (text, every) = node.duration("refresh_interval")?;
+        if every < Duration::from_secs(1) {
+            self.note(node, format!("`refresh_interval`: {text} is too short: 1s is printed"));
+            self.line("refresh", string("1s"));
+        } else {
+            self.line("refresh", string(text));
+        }
+        Ok(())
+    }
+
+    fn rule(&mut self, to: &str, rule: &Node) -> Result<(), Fault> {
+        self.out.push_str(&format!("[[scrape.{to}]]\n"));
+        let action = rule.get("action").map_or(Ok("replace"), |n| n.text("action"))?.to_lowercase();
+        if !ACTIONS.contains(&action.as_str()) {
+            return Err(rule.fault(format!("`action`: `{action}` is not known; use one of {}", ACTIONS.join(", "))));
+        }
+        let target = rule.get("target_label").map_or(Ok(""), |n| n.text("target_label"))?;
+        if needs_target_label(&action) && target.is_empty() {
+            return Err(rule.fault(format!("`{action}` needs `target_label`: say which label is meant")));
+        }
+        if action == "hashmod" && rule.get("modulus").map_or(Ok(0), |n| n.whole("modulus"))? == 0 {
+            return Err(rule.fault("`hashmod` needs `modulus`, from 1 on"));
+        }
+        for (key, node) in rule.entries(to)? {
+            match key {
+                "source_labels" => self.line(key, list(&node.texts(key)?)),
+                "modulus" => match node.whole(key)? {
+                    0 => {}
+                    modulus => self.line(key, Toml::Integer(modulus)),
+                },
+                "action" => self.line(key, string(&action)),
+                "target_label" if target.is_empty() => {}
+                "target_label" if !needs_target_label(&action) => {
+                    self.note(node, format!("`target_label`: `{action}` has no use for it"));
+                }
+                "regex" => {
+                    let regex = node.text(key)?;
+                    if let Some(why) = regex_fault(regex) {
+                        return Err(node.fault(format!("`regex`: `{regex}` is no regular expression: {why}")));
+                    }
+                    self.line(key, string(regex));
+                }
+                "separator" | "target_label" | "replacement" => self.line(key, string(node.text(key)?)),
+                other => self.note(node, format!("`{other}` has no counterpart in a rule")),
+            }
+        }
+        Ok(())
+    }
+}
