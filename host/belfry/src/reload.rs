@@ -123,6 +123,7 @@ pub async fn apply(app: &Arc<App>) {
     app.changes.tell(Changed::Alerts);
     let mut wanted = wanted(config);
     wanted.extend(from_folder(app, &loaded, &wanted));
+    app.push.type_and_unit_labels(config.collection.type_and_unit_labels);
     app.scraping.apply(&config.scrapes).await;
     app.plugins.apply(wanted).await;
     // Rules and reports may have come or gone without any plugin changing.

@@ -93,10 +93,16 @@ static STORAGE: TableSpec = TableSpec {
 };
 
 static COLLECTION: TableSpec = TableSpec {
-    doc: "How plugins are asked, unless they say otherwise.",
+    doc: "How plugins and targets are asked, unless they say otherwise.",
     keys: &[
         key("interval", Duration, Default("\"10s\""), "How often."),
         key("timeout", Duration, Default("\"5s\""), "How long an answer may take; at most the interval."),
+        key(
+            "type_and_unit_labels",
+            Bool,
+            Default("false"),
+            "Series that are scraped or come by remote write 2 get the labels `__type__` and `__unit__`.",
+        ),
     ],
 };
 

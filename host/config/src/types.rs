@@ -150,6 +150,8 @@ pub struct Collection {
     pub interval: Duration,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// What comes by remote write 2 says its metric's kind and unit, and what is scraped unless its job says otherwise.
+    pub type_and_unit_labels: bool,
 }
 
 /// Where a component comes from.

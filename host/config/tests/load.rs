@@ -45,7 +45,9 @@ fn the_embedded_defaults_are_a_good_config() {
 #[test]
 fn an_empty_file_is_a_config_of_defaults() {
     let config = load("", &[]).unwrap().config;
-    assert_eq!(config.collection, Collection { interval: Duration::from_secs(10), timeout: Duration::from_secs(5) });
+    let ten_s = Duration::from_secs(10);
+    let collection = Collection { interval: ten_s, timeout: ten_s / 2, type_and_unit_labels: false };
+    assert_eq!(config.collection, collection);
     let quick = load("[collection]\ninterval = \"1s\"", &[]).unwrap().config.collection;
     assert_eq!((quick.interval, quick.timeout), (Duration::from_secs(1), Duration::from_secs(1)));
     assert_eq!(config.storage.retention, Some(Duration::from_secs(15 * 86_400)));
@@ -87,6 +89,23 @@ fn the_external_url_is_an_address_that_paths_can_be_added_to() {
         let help = "help: write it like \"https://belfry.example.com/mon\"";
         assert!(text.contains(&format!(":2:16: error: `external_url` {wrong}\n  {help}")), "{text}");
     }
+}
+
+#[test]
+fn a_scrape_job_says_whether_its_series_tell_kind_and_unit_or_the_collection_does() {
+    let of_jobs = |collection: &str| {
+        let job = |name: &str, key: &str| format!("[[scrape]]\njob = \"{name}\"\ntargets = [\"h:1\"]\n{key}\n");
+        let text = format!(
+            "{collection}\n{}{}{}",
+            job("silent", ""),
+            job("on", "type_and_unit_labels = true"),
+            job("off", "type_and_unit_labels = false")
+        );
+        let scrapes = load(&text, &[]).unwrap().config.scrapes;
+        scrapes.iter().map(|s| s.type_and_unit_labels).collect::<Vec<_>>()
+    };
+    assert_eq!(of_jobs(""), [false, true, false]);
+    assert_eq!(of_jobs("[collection]\ntype_and_unit_labels = true"), [true, true, false]);
 }
 
 #[test]
@@ -329,7 +348,8 @@ group_wait = "0s"
 fn a_dropped_plugin_has_its_settings_beside_it_and_no_grants_without() {
     let folder = tempfile::tempdir().unwrap();
     let component = folder.path().join("extra.wasm");
-    let all = Collection { interval: Duration::from_secs(10), timeout: Duration::from_secs(5) };
+    let ten_s = Duration::from_secs(10);
+    let all = Collection { interval: ten_s, timeout: ten_s / 2, type_and_unit_labels: false };
     let load = || load_dropped(&component, &all, &BTreeMap::new());
 
     let plugin = load().unwrap().unwrap();

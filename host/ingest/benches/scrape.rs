@@ -67,6 +67,7 @@ fn job() -> Job {
         track_timestamps_staleness: false,
         native_histograms: false,
         classic_histograms: false,
+        type_and_unit_labels: false,
         extra_metrics: false,
         limits: JobLimits::default(),
         relabel: Vec::new(),

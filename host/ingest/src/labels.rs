@@ -15,6 +15,11 @@ pub const LABEL_VALUE_BYTES_MAX: usize = 2048;
 /// Labels of a series, host labels included.
 pub const LABELS_MAX: usize = 40;
 
+/// The label with which a series says what kind of metric it is, as Prometheus 3 has it.
+pub(crate) const METRIC_TYPE: &str = "__type__";
+/// The same of its base unit.
+pub(crate) const METRIC_UNIT: &str = "__unit__";
+
 /// Checks what a producer brought and adds what the host says of it. The error says what is wrong, for its author.
 pub(crate) fn admit(labels: &Labels, host: &Labels) -> Result<Labels, String> {
     let metric = labels.metric().ok_or("the series has no metric name")?;

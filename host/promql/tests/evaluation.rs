@@ -227,6 +227,28 @@ async fn notes_name_their_place() {
 }
 
 #[tokio::test]
+async fn what_a_series_says_that_it_is_counts_more_than_its_name() {
+    const NAME: &str = "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket:";
+    const LABEL: &str =
+        r#"PromQL info: metric might not be a counter, __type__ label is not set to "counter" or "histogram", got"#;
+    for (name, kind, said) in [
+        ("requests", "", Some(format!("{NAME} \"requests\" (1:6)"))),
+        ("requests_total", "", None),
+        ("requests", "counter", None),
+        ("requests", "histogram", None),
+        ("requests_total", "gauge", Some(format!("{LABEL} \"gauge\": \"requests_total\" (1:6)"))),
+        ("latency_sum", "summary", Some(format!("{LABEL} \"summary\": \"latency_sum\" (1:6)"))),
+    ] {
+        let mut m = MemorySeries::new();
+        m.push_floats(&series(name, &[("__type__", kind)]), TimestampMs(0), 10_000, &[1.0, 2.0, 3.0]);
+        let Ok(query) = Query::parse(&format!("rate({name}[1m])"), at(30), QueryLimits::default()) else { panic!() };
+        let Ok(fetched) = query.fetch(&m).await else { panic!() };
+        let Ok(answer) = fetched.evaluate(&Cancel::default()) else { panic!() };
+        assert_eq!(answer.infos, Vec::from_iter(said), "{name} {kind}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_metric_is_does_not_hinder_matching() {
     let mut m = MemorySeries::new();
     let labels = |name: &str, unit: &str| series(name, &[("__type__", "gauge"), ("__unit__", unit), ("job", "a")]);

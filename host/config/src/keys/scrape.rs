@@ -41,6 +41,12 @@ pub(super) static SCRAPE: TableSpec = TableSpec {
         key("track_timestamps_staleness", Bool, Default("false"), "Series with times of their own end at once, too."),
         key("native_histograms", Bool, Default("false"), "Ask for protobuf, which carries native histograms."),
         key("classic_histograms", Bool, Default("false"), "Of a histogram that is both, keep the classic one too."),
+        key(
+            "type_and_unit_labels",
+            Bool,
+            Optional,
+            "Series get the labels `__type__` and `__unit__`; else [collection] type_and_unit_labels.",
+        ),
         key("extra_metrics", Bool, Default("false"), "Write time-out, limit and size of each scrape too."),
         key("limits", Table(&LIMITS), Optional, "Bounds of an answer."),
         key("relabel", Tables(&RELABEL), Optional, "Rules for targets, in order."),

@@ -83,6 +83,10 @@ fn scrape(view: View<'_>, all: Option<&Collection>, context: &mut Context<'_>) -
         track_timestamps_staleness: view.bool("track_timestamps_staleness"),
         native_histograms: view.bool("native_histograms"),
         classic_histograms: view.bool("classic_histograms"),
+        type_and_unit_labels: match view.node("type_and_unit_labels") {
+            Some(_) => view.bool("type_and_unit_labels"),
+            None => all.is_some_and(|a| a.type_and_unit_labels),
+        },
         extra_metrics: view.bool("extra_metrics"),
         limits: limits?,
         relabel,

@@ -116,7 +116,7 @@ pub(super) fn collection(view: View<'_>, context: &mut Context<'_>) -> Option<Co
         None => view.duration("timeout")?.min(interval),
     };
     pace(view, interval, timeout, context);
-    Some(Collection { interval, timeout })
+    Some(Collection { interval, timeout, type_and_unit_labels: view.bool("type_and_unit_labels") })
 }
 
 /// An answer must have come before the next question.

@@ -44,6 +44,8 @@ pub struct Scrape {
     pub native_histograms: bool,
     /// Keep classic ones beside them.
     pub classic_histograms: bool,
+    /// Series say their metric's kind and unit.
+    pub type_and_unit_labels: bool,
     /// Write more about each scrape.
     pub extra_metrics: bool,
     /// Bounds.

@@ -50,6 +50,8 @@ pub enum Event<'a> {
         metric: Cow<'a, str>,
         /// Its kind; a gauge histogram is a histogram.
         kind: MetricKind,
+        /// The kind's name, with `gaugehistogram` told apart: what `__type__` says.
+        word: &'static str,
     },
     /// `# UNIT`.
     Unit {
@@ -115,6 +117,9 @@ pub struct ParseError {
     /// What was expected.
     pub message: String,
 }
+
+/// What `__type__` says of a histogram whose buckets go up and down.
+pub(crate) const GAUGE_HISTOGRAM_WORD: &str = "gaugehistogram";
 
 /// The NaN that Prometheus stores for every NaN that is not the stale marker.
 pub(crate) const NORMAL_NAN_BITS: u64 = 0x7ff8_0000_0000_0001;

@@ -116,7 +116,7 @@ fn told(bytes: &[u8], native: bool, classic: bool) -> Vec<String> {
                 return out;
             }
             Ok(Some(Event::Help { .. })) => continue,
-            Ok(Some(Event::Type { metric, kind })) => format!("type {metric} {}", kind.as_str()),
+            Ok(Some(Event::Type { metric, kind, .. })) => format!("type {metric} {}", kind.as_str()),
             Ok(Some(Event::Unit { metric, unit })) => format!("unit {metric} {unit}"),
             Ok(Some(Event::Sample(s))) => {
                 series_labels(s.series).unwrap();

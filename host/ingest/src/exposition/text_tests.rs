@@ -15,7 +15,7 @@ fn told(text: &[u8], format: TextFormat) -> Vec<String> {
                 return out;
             }
             Ok(Some(Event::Help { metric, text })) => format!("help {metric} = {text}"),
-            Ok(Some(Event::Type { metric, kind })) => format!("type {metric} = {}", kind.as_str()),
+            Ok(Some(Event::Type { metric, kind, .. })) => format!("type {metric} = {}", kind.as_str()),
             Ok(Some(Event::Unit { metric, unit })) => format!("unit {metric} = {unit}"),
             Ok(Some(Event::Histogram(_))) => unreachable!("text has none"),
             Ok(Some(Event::Sample(s))) => {

@@ -245,7 +245,7 @@ impl<'a> Run<'a> {
     fn event(&mut self, event: Event<'a>) -> Result<(), Failure> {
         match event {
             Event::Help { metric, text } => self.of_metric(&metric).help = text.into_owned(),
-            Event::Type { metric, kind } => self.of_metric(&metric).kind = kind,
+            Event::Type { metric, kind, .. } => self.of_metric(&metric).kind = kind,
             Event::Unit { metric, unit } => self.of_metric(&metric).unit = unit.to_owned(),
             Event::Sample(s) => {
                 let at = TimestampMs(s.at.or(self.wishes.timestamp).unwrap_or(self.now.0));

@@ -30,6 +30,16 @@ impl Keys {
         Key { hi: (h >> 64) as u64, lo: h as u32 }
     }
 
+    /// The key of a series that is told apart by `kind` and `unit`, too, the latter by its hash.
+    pub fn with(&self, key: Key, kind: u32, unit: u64) -> Key {
+        let mut bytes = [0; 24];
+        let (numbers, rest) = bytes.split_at_mut(16);
+        numbers
+            .copy_from_slice(&(u128::from(key.hi) << 64 | u128::from(key.lo) << 32 | u128::from(kind)).to_le_bytes());
+        rest.copy_from_slice(&unit.to_le_bytes());
+        self.of_bytes(&bytes)
+    }
+
     /// Of one string of a symbol table.
     #[inline]
     pub fn of_symbol(&self, bytes: &[u8]) -> u64 {

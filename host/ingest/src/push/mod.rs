@@ -24,7 +24,7 @@ mod v1;
 mod v2;
 mod wire;
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use belfry_model::{Clock, Labels, TimestampMs};
@@ -68,6 +68,7 @@ pub struct Push {
     #[allow(clippy::vec_box, reason = "they are handed on, through futures too: a box is cheaper to move")]
     kept: Mutex<Vec<Box<Scratch>>>,
     counts: Counts,
+    typed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -123,7 +124,14 @@ impl Push {
             room: Semaphore::new(IN_FLIGHT_BYTES_MAX >> 10),
             kept: Mutex::default(),
             counts: Counts::default(),
+            typed: AtomicBool::new(false),
         }
+    }
+
+    /// Whether series of remote write 2 get the labels `__type__` and `__unit__` from their metadata; at first they do
+    /// not.
+    pub fn type_and_unit_labels(&self, on: bool) {
+        self.typed.store(on, Ordering::Relaxed);
     }
 
     /// Counters.

@@ -2,19 +2,22 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use belfry_model::write::Times;
 use belfry_model::{Batch, Exemplar, Labels, MetricKind, MetricMetadata, SeriesRef, TimestampMs};
 
 use super::book::Tick;
-use super::decoded::{Decoded, LabelsAt, MetadataAt, SeriesPart};
+use super::decoded::{Decoded, Key, LabelsAt, MetadataAt, SeriesPart};
 use super::intake::{Scratch, Version};
+use super::key::Keys;
 use super::labels::{Pairs, checked, checked_series, metric_of, pairs_v1};
 use super::outcome::Refusals;
-use super::v1::kind_of;
+use super::v1::{kind_of, word_of};
 use super::wire::Malformed;
 use super::{AHEAD_MAX, Push};
 use crate::OpenError;
+use crate::labels::{METRIC_TYPE, METRIC_UNIT};
 use crate::writer::lock;
 
 /// Not a reference: the series is not open.
@@ -34,6 +37,8 @@ pub(crate) struct Prepared {
 /// A message's bytes and how its labels are told.
 struct Message<'a> {
     version: Version,
+    /// Series say their metric's kind and unit.
+    typed: bool,
     scratch: &'a Scratch,
 }
 
@@ -48,8 +53,35 @@ impl Message<'_> {
         }
     }
 
-    fn labels(&self, at: LabelsAt) -> Result<Labels, String> {
-        checked_series(self.pairs(at).map_err(|e| e.to_string())?)
+    fn labels(&self, part: &SeriesPart) -> Result<Labels, String> {
+        let mut pairs = self.pairs(part.labels).map_err(|e| e.to_string())?;
+        let (kind, unit) = self.told(part);
+        if !(kind.is_empty() && unit.is_empty()) {
+            // Metadata is meant, not what the sender wrote into labels.
+            let said = [(METRIC_TYPE.as_bytes(), kind.as_bytes()), (METRIC_UNIT.as_bytes(), unit)];
+            pairs.retain(|(name, _)| said.iter().all(|(s, _)| s != name));
+            pairs.extend(said.into_iter().filter(|(_, value)| !value.is_empty()));
+        }
+        checked_series(pairs)
+    }
+
+    /// What `__type__` and `__unit__` are to say; empty for nothing.
+    fn told(&self, part: &SeriesPart) -> (&'static str, &[u8]) {
+        let Some(at) = part.metadata.filter(|_| self.typed) else { return ("", b"") };
+        let body = self.scratch.bytes.get(..self.scratch.length).unwrap_or_default();
+        let unit = self.scratch.symbols.text(body, u64::from(at.unit)).unwrap_or_default();
+        (word_of(u64::from(at.kind)), unit)
+    }
+
+    /// Of the series as it is stored: its kind and its unit are a part of what it is.
+    #[inline]
+    fn key(&self, keys: &Keys, part: &SeriesPart) -> Key {
+        let Some(at) = part.metadata.filter(|_| self.typed) else { return part.key };
+        let (kind, unit) = self.told(part);
+        if kind.is_empty() && unit.is_empty() {
+            return part.key;
+        }
+        keys.with(part.key, at.kind, self.scratch.symbols.hash_of(at.unit))
     }
 
     /// A number that differs when the metadata does; 0 for none.
@@ -95,7 +127,7 @@ impl Push {
         }
         let mut floats = floats(&self.producer, d, &scratch.found, latest, &mut refused);
         let mut histograms = histograms(&self.producer, d, &scratch.found, latest, &mut refused);
-        let exemplars = exemplars(&Message { version, scratch });
+        let exemplars = exemplars(&Message { version, typed: false, scratch });
         // With the last batch: an engine beyond this machine refuses those of a series that it has no sample of yet.
         if let Some(batch) = histograms.as_mut().or(floats.as_mut()) {
             batch.exemplars = exemplars;
@@ -112,7 +144,7 @@ impl Push {
     }
 
     fn count(&self, refused: &Refusals, shed: u64) {
-        use std::sync::atomic::Ordering::Relaxed;
+        use Ordering::Relaxed;
         self.counts.ahead.fetch_add(refused.ahead, Relaxed);
         self.counts.bad_histograms.fetch_add(refused.histograms, Relaxed);
         self.counts.shed_beside.fetch_add(shed, Relaxed);
@@ -124,7 +156,7 @@ impl Push {
         let tick = Tick::of(now);
         let mut found = std::mem::take(&mut scratch.found);
         found.clear();
-        let message = Message { version, scratch };
+        let message = Message { version, typed: self.typed.load(Ordering::Relaxed), scratch };
         let series = &message.scratch.decoded.series;
         let mut missing = Vec::new();
         let mut news = Vec::new();
@@ -132,7 +164,7 @@ impl Push {
             let mut book = lock(&self.book);
             book.sweep(tick, false);
             for (i, s) in series.iter().enumerate() {
-                match book.get(s.key, tick, s.stale, message.metadata_hash(s.metadata)) {
+                match book.get(message.key(&self.keys, s), tick, s.stale, message.metadata_hash(s.metadata)) {
                     Some((reference, changed)) => {
                         found.push(reference.0);
                         if changed {
@@ -162,7 +194,7 @@ impl Push {
         let mut swept = false;
         for &i in missing {
             let (Some(part), Some(slot)) = (series.get(i), found.get_mut(i)) else { continue };
-            let labels = match message.labels(part.labels) {
+            let labels = match message.labels(part) {
                 Ok(labels) => labels,
                 Err(reason) => {
                     refused.labels += 1;
@@ -186,7 +218,7 @@ impl Push {
             match opened {
                 Ok(reference) => {
                     let hash = message.metadata_hash(part.metadata);
-                    if !lock(&self.book).put(part.key, reference, tick, part.stale, hash) {
+                    if !lock(&self.book).put(message.key(&self.keys, part), reference, tick, part.stale, hash) {
                         self.ingest.hand_back(&self.producer, 1);
                     }
                     *slot = reference.0;
@@ -206,7 +238,7 @@ impl Push {
             if hash == 0 {
                 continue;
             }
-            let Ok(labels) = message.labels(part.labels) else { continue };
+            let Ok(labels) = message.labels(part) else { continue };
             if let Some(m) = message.metadata(part, metric_of(&labels))
                 && told.insert((m.name.clone(), hash))
             {

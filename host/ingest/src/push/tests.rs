@@ -291,6 +291,66 @@ async fn version_2_brings_metadata_exemplars_histograms_and_start_times() {
 }
 
 #[tokio::test]
+async fn series_of_version_2_say_kind_and_unit_only_where_that_is_wanted() {
+    let mut t = Symbols::default();
+    let mut of = |pairs: &[(&str, &str)], kind: i32, unit: &str, at: i64| v2::TimeSeries {
+        labels_refs: t.labels(pairs.iter().copied()),
+        samples: vec![sample(NOW + at, 1.0)],
+        metadata: Some(v2::Metadata { kind, help_ref: 0, unit_ref: t.number(unit) }),
+        ..v2::TimeSeries::default()
+    };
+    let claimed = [("__name__", "claimed"), ("__type__", "gauge"), ("__unit__", "own")];
+    let timeseries = vec![
+        of(&[("__name__", "a_total")], 1, "seconds", 0),
+        // The same labels, but of another kind.
+        of(&[("__name__", "a_total")], 2, "seconds", 1),
+        of(&[("__name__", "h_bucket"), ("le", "1.0")], 3, "", 0),
+        of(&[("__name__", "gh_bucket"), ("le", "1.0")], 4, "", 0),
+        of(&[("__name__", "none")], 0, "", 0),
+        of(&claimed, 1, "", 0),
+    ];
+    let sent = v2::Request { timeseries, symbols: t.into_texts() };
+
+    let w = world();
+    assert_eq!(w.v2(&sent).await.0, 204);
+    let as_sent = [
+        "a_total",
+        r#"claimed{__type__="gauge", __unit__="own"}"#,
+        r#"gh_bucket{le="1.0"}"#,
+        r#"h_bucket{le="1.0"}"#,
+        "none",
+    ];
+    let names = |all: Vec<(String, SampleBuf)>| all.into_iter().map(|(l, _)| l).collect::<Vec<_>>();
+    let mut labels = names(w.read().await);
+    labels.sort();
+    assert_eq!(labels, as_sent);
+
+    let w = world();
+    w.push.type_and_unit_labels(true);
+    // The second time they are known.
+    for _ in 0..2 {
+        assert_eq!(w.v2(&sent).await, (204, String::new(), [6, 0, 0]));
+        let mut labels = names(w.read().await);
+        labels.sort();
+        assert_eq!(
+            labels,
+            [
+                r#"a_total{__type__="counter", __unit__="seconds"}"#,
+                r#"a_total{__type__="gauge", __unit__="seconds"}"#,
+                r#"claimed{__type__="counter"}"#,
+                r#"gh_bucket{__type__="gaugehistogram", le="1.0"}"#,
+                r#"h_bucket{__type__="histogram", le="1.0"}"#,
+                "none",
+            ]
+        );
+    }
+    // Who is told so while Belfry runs goes on with the labels as they are sent.
+    w.push.type_and_unit_labels(false);
+    assert_eq!(w.v2(&sent).await.0, 204);
+    assert!(names(w.read().await).contains(&"a_total".to_owned()));
+}
+
+#[tokio::test]
 async fn a_histogram_that_contradicts_itself_is_refused_alone() {
     let w = world();
     let bad = m::Histogram { count_int: Some(9), timestamp: NOW, ..m::Histogram::default() };

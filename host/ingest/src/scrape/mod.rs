@@ -8,6 +8,7 @@
 pub mod client;
 mod connection;
 pub mod discovery;
+mod families;
 pub mod fuzz;
 mod http1;
 mod lines;
@@ -88,6 +89,8 @@ pub struct Job {
     pub native_histograms: bool,
     /// Of a histogram that is both native and classic, take the classic buckets too.
     pub classic_histograms: bool,
+    /// Series say their metric's kind and unit, in the labels `__type__` and `__unit__`.
+    pub type_and_unit_labels: bool,
     /// Write the series of limits and sizes too.
     pub extra_metrics: bool,
     /// Bounds.
@@ -144,6 +147,7 @@ pub(crate) fn test_job() -> Job {
         track_timestamps_staleness: false,
         native_histograms: false,
         classic_histograms: false,
+        type_and_unit_labels: false,
         extra_metrics: false,
         limits: JobLimits::default(),
         relabel: Vec::new(),

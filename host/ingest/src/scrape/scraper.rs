@@ -4,22 +4,21 @@
 //! Invariant: each scrape is one batch. A failed one ends every series of the target and says `up` 0.
 //! Not here: HTTP, clocks.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_model::sample::stale_nan;
 use belfry_model::write::Times;
-use belfry_model::{
-    Batch, Exemplar, Labels, LabelsBuilder, METRIC_NAME, MetricKind, MetricMetadata, SeriesRef, TimestampMs,
-};
+use belfry_model::{Batch, Exemplar, Labels, LabelsBuilder, METRIC_NAME, MetricKind, SeriesRef, TimestampMs};
 
+use super::families::{Families, News};
 use super::lines::Lines;
 use super::slots::Slots;
 use super::{Job, ScrapeError, Target, number};
 use crate::exposition::{
     Event, ExemplarText, HistogramSample, ProtobufParser, Sample, TextFormat, TextParser, series_labels,
 };
+use crate::labels::{METRIC_TYPE, METRIC_UNIT};
 use crate::relabel;
 use crate::writer::{AppendError, Ingest, OpenError};
 
@@ -27,8 +26,6 @@ use crate::writer::{AppendError, Ingest, OpenError};
 pub const LABELS_SCRAPED_MAX: usize = 128;
 /// Bytes of a label's name or value.
 const LABEL_BYTES_MAX: usize = 8192;
-/// Metrics whose kind and help are remembered for a target.
-const FAMILIES_MAX: usize = 20_000;
 
 /// The format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +81,9 @@ pub struct Scraper {
     lines: Lines,
     slots: Slots,
     reports: Vec<SeriesRef>,
-    families: HashMap<Box<str>, MetricMetadata>,
+    families: Families,
+    /// Where the key of a series is made.
+    key: String,
     /// Series of the job as it was before a reload, until the next answer says which go on.
     before_reload: Vec<SeriesRef>,
     scrape: u32,
@@ -102,6 +101,8 @@ struct Reading {
     added: u64,
     refused: u64,
     declared: Vec<Box<str>>,
+    /// Lines that were there before may stand for other series now.
+    retyped: bool,
 }
 
 impl Reading {
@@ -109,7 +110,18 @@ impl Reading {
         let mut batch = Batch::at(producer, at);
         batch.refs.reserve(samples);
         batch.values.reserve(samples);
-        Self { batch, at, scrape, seen: 0, scraped: 0, kept: 0, added: 0, refused: 0, declared: Vec::new() }
+        Self {
+            batch,
+            at,
+            scrape,
+            seen: 0,
+            scraped: 0,
+            kept: 0,
+            added: 0,
+            refused: 0,
+            declared: Vec::new(),
+            retyped: false,
+        }
     }
 
     #[inline]
@@ -139,7 +151,8 @@ impl Scraper {
             lines: Lines::default(),
             slots: Slots::default(),
             reports: Vec::new(),
-            families: HashMap::new(),
+            families: Families::default(),
+            key: String::new(),
             before_reload: Vec::new(),
             scrape: 0,
             samples_last: 0,
@@ -274,7 +287,7 @@ impl Scraper {
         let known = !parser.needs_context();
         self.lines.begin();
         loop {
-            if known {
+            if known && !reading.retyped {
                 while let Some((text, slot)) = self.lines.expected()
                     && let Some((value, time)) = parser.known_sample(text)
                 {
@@ -286,7 +299,7 @@ impl Scraper {
             let sample = loop {
                 match parser.next_event().map_err(|e| ScrapeError::Malformed(e.to_string()))? {
                     Some(Event::Sample(sample)) => break Some(sample),
-                    Some(event) => self.learn(reading, event),
+                    Some(event) => self.learn(reading, &event),
                     None => break None,
                 }
             };
@@ -313,7 +326,7 @@ impl Scraper {
             match parser.next_event().map_err(|e| ScrapeError::Malformed(e.to_string()))? {
                 Some(Event::Sample(sample)) => drop(self.float(ingest, reading, &sample)?),
                 Some(Event::Histogram(sample)) => self.histogram(ingest, reading, &sample)?,
-                Some(event) => self.learn(reading, event),
+                Some(event) => self.learn(reading, &event),
                 None => return Ok(()),
             }
         }
@@ -402,20 +415,37 @@ impl Scraper {
 
     /// The slot of a series' text, made if it is new.
     fn slot(&mut self, ingest: &Ingest, reading: &mut Reading, text: &str) -> Result<Option<u32>, ScrapeError> {
-        if let Some(slot) = self.slots.find(text) {
+        if !self.job.type_and_unit_labels {
+            return self.slot_of(ingest, reading, text, text);
+        }
+        let mut key = std::mem::take(&mut self.key);
+        self.families.write_key(text, &mut key);
+        let slot = self.slot_of(ingest, reading, &key, text);
+        self.key = key;
+        slot
+    }
+
+    fn slot_of(
+        &mut self,
+        ingest: &Ingest,
+        reading: &mut Reading,
+        key: &str,
+        text: &str,
+    ) -> Result<Option<u32>, ScrapeError> {
+        if let Some(slot) = self.slots.find(key) {
             return Ok(Some(slot));
         }
         let Some(labels) = self.labels(text)? else {
-            return Ok(Some(self.slots.add(text, None)));
+            return Ok(Some(self.slots.add(key, None)));
         };
         if !storable(&labels) {
             reading.refused += 1;
-            return Ok(Some(self.slots.add(text, None)));
+            return Ok(Some(self.slots.add(key, None)));
         }
         match ingest.open_as_is(&self.producer, &labels) {
             Ok(series) => {
                 reading.added += 1;
-                Ok(Some(self.slots.add(text, Some(series))))
+                Ok(Some(self.slots.add(key, Some(series))))
             }
             Err(OpenError::ProducerLimit { .. } | OpenError::TotalLimit { .. }) => Ok(None),
             Err(e) => {
@@ -431,6 +461,7 @@ impl Scraper {
         let own = series_labels(text).map_err(ScrapeError::Malformed)?;
         let mut labels = own.to_builder();
         self.write_numbers_alike(&own, &mut labels);
+        self.say_type_and_unit(&own, &mut labels);
         for label in &self.target.labels {
             if own.get(&label.name).is_some() {
                 if self.job.honor_labels {
@@ -443,7 +474,9 @@ impl Scraper {
         if !relabel::apply(&self.job.metric_relabel, &mut labels) {
             return Ok(None);
         }
-        labels.retain(|l| !l.name.starts_with("__") || &*l.name == METRIC_NAME);
+        let typed = self.job.type_and_unit_labels;
+        let is_meant = |name: &str| name == METRIC_NAME || typed && [METRIC_TYPE, METRIC_UNIT].contains(&name);
+        labels.retain(|l| !l.name.starts_with("__") || is_meant(&l.name));
         if labels.get(METRIC_NAME).is_none() {
             return Err(ScrapeError::Malformed(format!("`{text}` has no metric name after relabelling")));
         }
@@ -459,6 +492,19 @@ impl Scraper {
             free = format!("exported_{free}");
         }
         labels.set(free, own.get(name).unwrap_or_default());
+    }
+
+    /// What the target says in comments is meant, not what it writes into labels; those stay where it says nothing.
+    fn say_type_and_unit(&self, own: &Labels, labels: &mut LabelsBuilder) {
+        if !self.job.type_and_unit_labels {
+            return;
+        }
+        let (word, unit) = self.families.told(own.metric().unwrap_or_default());
+        for (name, value) in [(METRIC_TYPE, word), (METRIC_UNIT, unit)] {
+            if !value.is_empty() {
+                labels.set(name, value);
+            }
+        }
     }
 
     /// `le="1"` and `le="1.0"` are one.
@@ -498,35 +544,10 @@ impl Scraper {
     }
 
     /// Kind, unit and help.
-    fn learn(&mut self, reading: &mut Reading, event: Event<'_>) {
-        let name = match &event {
-            Event::Help { metric, .. } | Event::Type { metric, .. } | Event::Unit { metric, .. } => &**metric,
-            Event::Sample(_) | Event::Histogram(_) => return,
-        };
-        if !self.families.contains_key(name) {
-            if self.families.len() >= FAMILIES_MAX {
-                return;
-            }
-            let new = MetricMetadata { name: name.to_owned(), ..MetricMetadata::default() };
-            self.families.insert(name.into(), new);
-        }
-        let Some(family) = self.families.get_mut(name) else { return };
-        let changed = match &event {
-            Event::Help { text, .. } if family.help != **text => {
-                family.help = text.to_string();
-                true
-            }
-            Event::Type { kind, .. } if family.kind != *kind => {
-                family.kind = *kind;
-                true
-            }
-            Event::Unit { unit, .. } if family.unit != *unit => {
-                family.unit = (*unit).to_owned();
-                true
-            }
-            _ => false,
-        };
-        if changed && reading.declared.last().is_none_or(|last| **last != *name) {
+    fn learn(&mut self, reading: &mut Reading, event: &Event<'_>) {
+        let Some((name, news)) = self.families.learn(event) else { return };
+        reading.retyped |= news == News::Meaning && self.job.type_and_unit_labels;
+        if reading.declared.last().is_none_or(|last| **last != *name) {
             reading.declared.push(name.into());
         }
     }

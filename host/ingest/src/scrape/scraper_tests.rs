@@ -3,7 +3,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use belfry_model::sample::is_stale;
-use belfry_model::{Appended, WriteError, Writer};
+use belfry_model::{Appended, MetricMetadata, WriteError, Writer};
 
 use super::*;
 use crate::relabel::{Action, Relabel, RelabelSpec};
@@ -355,6 +355,201 @@ fn memory_changes_nothing_but_the_cost() {
         for gone in before.keys().filter(|k| !now.contains_key(*k)) {
             expected.push(format!("{} {gone} = stale", bench.at + 1000));
         }
+        before = now;
+        assert_eq!(bench.scrape(&text).sorted(), expected.sorted(), "{text}");
+    }
+}
+
+fn typed() -> Job {
+    Job { type_and_unit_labels: true, ..test_job() }
+}
+
+/// The series of an answer without their times, values and the target's labels.
+fn series_of(job: Job, body: &[u8], format: BodyFormat) -> Vec<String> {
+    let (outcome, written) = Bench::new(job).answer(Ok(Answer { body, format }));
+    assert_eq!((outcome.error, outcome.refused), (None, 0));
+    let series = |l: &String| l.trim_start_matches("1000 ").split(" = ").next().unwrap().replace("..", "");
+    written.iter().map(series).collect()
+}
+
+#[test]
+fn series_say_kind_and_unit_only_where_the_job_wants_it() {
+    let text = b"# TYPE a_total counter\na_total 1\n\
+        # TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n\
+        # TYPE s summary\ns{quantile=\"0.5\"} 1\ns_sum 1\n\
+        # TYPE u untyped\nu 1\nnobody 1\n";
+    let format = BodyFormat::Text(TextFormat::Prometheus);
+    assert_eq!(
+        series_of(typed(), text, format),
+        [
+            r#"a_total{__type__="counter", }"#,
+            r#"h_bucket{__type__="histogram", , le="+Inf"}"#,
+            r#"h_sum{__type__="histogram", }"#,
+            r#"h_count{__type__="histogram", }"#,
+            r#"s{__type__="summary", , quantile="0.5"}"#,
+            r#"s_sum{__type__="summary", }"#,
+            "u{}",
+            "nobody{}",
+        ]
+    );
+    let untyped = series_of(test_job(), text, format);
+    assert_eq!((untyped.len(), untyped.iter().any(|s| s.contains("__type__"))), (8, false));
+}
+
+#[test]
+fn openmetrics_tells_units_and_more_kinds() {
+    let text = b"# TYPE a_seconds counter\n# UNIT a_seconds seconds\na_seconds_total 1\n\
+        # TYPE build info\nbuild_info 1\n\
+        # TYPE g gaugehistogram\ng_bucket{le=\"+Inf\"} 1\ng_gcount 1\n\
+        # TYPE st stateset\nst{st=\"x\"} 1\n\
+        # TYPE b_bytes unknown\n# UNIT b_bytes bytes\nb_bytes 1\n# EOF\n";
+    let format = BodyFormat::Text(TextFormat::OpenMetrics);
+    assert_eq!(
+        series_of(typed(), text, format),
+        [
+            r#"a_seconds_total{__type__="counter", __unit__="seconds", }"#,
+            r#"build_info{__type__="info", }"#,
+            r#"g_bucket{__type__="gaugehistogram", , le="+Inf"}"#,
+            r#"g_gcount{__type__="gaugehistogram", }"#,
+            r#"st{__type__="stateset", , st="x"}"#,
+            r#"b_bytes{__unit__="bytes", }"#,
+        ]
+    );
+    let untyped = series_of(test_job(), text, format);
+    assert_eq!((untyped.len(), untyped.iter().any(|s| s.contains("__"))), (6, false));
+}
+
+#[test]
+fn protobuf_tells_kind_and_unit_of_floats_and_native_histograms() {
+    // Length-delimited fields of a message; all are short.
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
+    }
+    fn family(name: &str, kind: u8, unit: &str, metric: &[u8]) -> Vec<u8> {
+        let message =
+            [field(1, name.as_bytes()), vec![3 << 3, kind], field(4, metric), field(5, unit.as_bytes())].concat();
+        [&[message.len() as u8][..], &message].concat()
+    }
+    // One observation; with a zero threshold it is a native histogram.
+    let observed = [8, 1];
+    let native = [&observed[..], &[6 << 3 | 1], &1_f64.to_le_bytes()].concat();
+    let body = [
+        family("a_total", 0, "", &field(3, &[])),
+        family("t_seconds", 1, "seconds", &field(2, &[])),
+        family("h", 4, "bytes", &field(7, &native)),
+        family("gh", 5, "", &field(7, &observed)),
+    ]
+    .concat();
+    let native = |job: Job| Job { native_histograms: true, ..job };
+    assert_eq!(
+        series_of(native(typed()), &body, BodyFormat::Protobuf),
+        [
+            r#"a_total{__type__="counter", }"#,
+            r#"t_seconds{__type__="gauge", __unit__="seconds", }"#,
+            r#"gh_count{__type__="gaugehistogram", }"#,
+            r#"gh_sum{__type__="gaugehistogram", }"#,
+            r#"gh_bucket{__type__="gaugehistogram", , le="+Inf"}"#,
+            r#"h{__type__="histogram", __unit__="bytes", }"#,
+        ]
+    );
+    let untyped = series_of(native(test_job()), &body, BodyFormat::Protobuf);
+    assert_eq!((untyped.len(), untyped.iter().any(|s| s.contains("__"))), (6, false));
+}
+
+#[test]
+fn what_a_target_writes_into_the_labels_itself_counts_only_where_it_says_nothing_else() {
+    let text = "# TYPE a counter\na{__type__=\"gauge\",__unit__=\"own\",__x__=\"y\"} 1\nb{__type__=\"gauge\"} 1\n";
+    assert_eq!(
+        Bench::new(typed()).scrape(text),
+        [r#"1000 a{__type__="counter", __unit__="own", ..} = 1"#, r#"1000 b{__type__="gauge", ..} = 1"#]
+    );
+    assert_eq!(Bench::new(test_job()).scrape(text), ["1000 a{..} = 1", "1000 b{..} = 1"]);
+}
+
+#[test]
+fn relabelling_sees_kind_and_unit_and_may_drop_them() {
+    let spec = RelabelSpec { regex: "__type__".to_owned(), action: Action::LabelDrop, ..RelabelSpec::default() };
+    let mut bench = Bench::new(Job { metric_relabel: vec![Relabel::new(spec).unwrap()], ..typed() });
+    assert_eq!(bench.scrape("# TYPE a counter\na 1\n"), ["1000 a{..} = 1"]);
+}
+
+#[test]
+fn a_metric_that_becomes_another_is_another_series_and_known_lines_stay_known() {
+    let mut bench = Bench::new(typed());
+    let (counter, gauge) = (r#"a{__type__="counter", .., x="1"}"#, r#"b{__type__="gauge", .., x="1"}"#);
+    let text = "# TYPE a counter\na{x=\"1\"} 1\na{x=\"2\"} 1\n# TYPE b gauge\nb{x=\"1\"} 1\n";
+    assert_eq!(bench.scrape(text).len(), 3);
+    assert_eq!(bench.scrape(text).len(), 3);
+    // A new line behind lines that are as they were still has the kind that was told before them.
+    let more = text.replace("# TYPE b", "a{x=\"3\"} 1\n# TYPE b");
+    assert!(bench.scrape(&more).contains(&r#"3000 a{__type__="counter", .., x="3"} = 1"#.to_owned()));
+    // Only one comment changes, and lines behind it that did not change change with it.
+    let other = text.replace("a counter", "a gauge");
+    let mut written = bench.scrape(&other);
+    written.sort();
+    assert_eq!(
+        written,
+        [
+            format!("4000 {counter} = stale"),
+            format!("4000 {} = stale", counter.replace("\"1", "\"2")),
+            format!("4000 {} = stale", counter.replace("\"1", "\"3")),
+            format!("4000 {} = 1", gauge.replace('b', "a")),
+            format!("4000 {} = 1", gauge.replace('b', "a").replace("\"1", "\"2")),
+            format!("4000 {gauge} = 1"),
+        ]
+    );
+    let (outcome, written) =
+        bench.answer(Ok(Answer { body: other.as_bytes(), format: BodyFormat::Text(TextFormat::Prometheus) }));
+    assert_eq!((outcome.added, written.len(), bench.held()), (0, 3, 8));
+}
+
+#[test]
+fn turned_on_while_it_runs_it_ends_the_series_that_go_on_under_other_labels() {
+    let mut bench = Bench::new(test_job());
+    let text = "# TYPE a counter\na 1\nb 1\n";
+    assert_eq!(bench.scrape(text), ["1000 a{..} = 1", "1000 b{..} = 1"]);
+    bench.scraper.reconfigure(Arc::new(typed()), target(&typed()));
+    assert_eq!(bench.scrape(text), [r#"2000 a{__type__="counter", ..} = 1"#, "2000 b{..} = 1", "2000 a{..} = stale"]);
+}
+
+/// Whatever is told and told again between scrapes, a series has the kind that its metric was said to have last.
+#[test]
+fn memory_does_not_hide_what_a_metric_is() {
+    let mut seed = 11_u64;
+    let mut random = move |n: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % n
+    };
+    let mut bench = Bench::new(typed());
+    let mut before: BTreeMap<String, ()> = BTreeMap::new();
+    let mut kinds = [""; 4];
+    for _ in 0..300 {
+        let (mut text, mut expected, mut now) = (String::new(), Vec::new(), BTreeMap::new());
+        for (f, kind) in kinds.iter_mut().enumerate() {
+            let told = match random(12) {
+                0..8 => *kind,
+                8 | 9 => "",
+                10 => "counter",
+                _ => "gauge",
+            };
+            if !told.is_empty() {
+                *kind = told;
+                text += &format!("# TYPE f{f} {told}\n");
+            }
+            for l in 0..3 {
+                if random(5) == 0 {
+                    continue;
+                }
+                let value = random(100);
+                text += &format!("f{f}{{l=\"{l}\"}} {value}\n");
+                let kind = if kind.is_empty() { String::new() } else { format!("__type__=\"{kind}\", ") };
+                let series = format!("f{f}{{{kind}.., l=\"{l}\"}}");
+                expected.push(format!("{} {series} = {value}", bench.at + 1000));
+                now.insert(series, ());
+            }
+        }
+        let gone = before.keys().filter(|k| !now.contains_key(*k));
+        expected.extend(gone.map(|gone| format!("{} {gone} = stale", bench.at + 1000)));
         before = now;
         assert_eq!(bench.scrape(&text).sorted(), expected.sorted(), "{text}");
     }

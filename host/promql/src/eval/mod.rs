@@ -42,8 +42,10 @@ use notes::Notes;
 use pipe::{From, Pipe, Sources, WithScalar};
 use vector::{ABSENT, Cell, Evaluated, OutSeries};
 
+/// The label with which a series says what kind of metric it is.
+const METRIC_TYPE: &str = "__type__";
 /// Labels that say what a metric is; they go with its name.
-const METADATA_LABELS: [&str; 3] = ["__name__", "__type__", "__unit__"];
+const METADATA_LABELS: [&str; 3] = ["__name__", METRIC_TYPE, "__unit__"];
 
 pub(crate) const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
 

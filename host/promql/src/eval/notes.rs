@@ -128,9 +128,18 @@ impl Notes {
         self.info(span, format!("mismatched custom buckets were reconciled during {during}"));
     }
 
-    pub fn possibly_no_counter(&mut self, span: Span, metric: &str) {
-        let text = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket:";
-        self.info(span, format!("{text} {}", quote(metric)));
+    /// Of a rate: `kind` is what the series itself says that it is, if it does; else its name must tell.
+    pub fn unless_a_counter(&mut self, span: Span, metric: &str, kind: &str) {
+        let text = match kind {
+            "counter" | "histogram" => return,
+            "" if ["_total", "_sum", "_count", "_bucket"].iter().any(|s| metric.ends_with(s)) => return,
+            "" => "metric might not be a counter, name does not end in _total/_sum/_count/_bucket".to_owned(),
+            _ => {
+                let text = "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\"";
+                format!("{text}, got {}", quote(kind))
+            }
+        };
+        self.info(span, format!("{text}: {}", quote(metric)));
     }
 
     pub fn forced_monotonicity(&mut self, span: Span, metric: &str) {

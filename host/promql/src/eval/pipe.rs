@@ -278,7 +278,7 @@ impl Pipe<'_> {
         steps: Option<&mut StepCounts>,
     ) -> Result<OutSeries> {
         let mut column = Column::absent(self.frame.n);
-        over.column(hand, labels.metric().unwrap_or(""), self.frame, self.lookback, notes, &mut column)?;
+        over.column(hand, &labels, self.frame, self.lookback, notes, &mut column)?;
         if let Some(counts) = steps {
             over.windows.count(&hand.points, self.frame, self.lookback, counts)?;
         }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use belfry_model::Histogram;
 use belfry_model::sample::{ResetHint, is_stale};
+use belfry_model::{Histogram, Labels};
 
 use super::notes::Notes;
 use super::pipe::{From, Hand, Pipe, WithScalar};
 use super::rate::{self, Subject};
 use super::select::{Window, Windows};
 use super::vector::{Cell, Column, Frame, OutSeries};
-use super::{Evaluator, Result, Sink, binary, labels_for_absent, slide};
+use super::{Evaluator, METRIC_TYPE, Result, Sink, binary, labels_for_absent, slide};
 use crate::plan::{Plan, PlanKind};
 use crate::syntax::ast::{Extended, ValueType};
 use crate::syntax::functions::Function as F;
@@ -349,7 +349,7 @@ impl Over {
     pub fn column(
         &self,
         hand: &mut Hand,
-        metric: &str,
+        labels: &Labels,
         frame: Frame,
         lookback: i64,
         notes: &mut Notes,
@@ -358,6 +358,7 @@ impl Over {
         let Self { f, scalars, windows, arg0 } = self;
         let Hand { points, scratch, step_args, .. } = hand;
         check_extended(*f, windows.extended, !points.histograms.is_empty())?;
+        let metric = labels.metric().unwrap_or("");
         let subject = Subject { metric, span: *arg0 };
         if slide::handles(*f, points, windows, scalars) {
             slide::evaluate(*f, points, windows, frame, scalars, scratch, &mut column.floats);
@@ -376,12 +377,8 @@ impl Over {
                 Ok(())
             })?;
         }
-        if matches!(f, F::Rate | F::Increase)
-            && !metric.is_empty()
-            && !["_total", "_sum", "_count", "_bucket"].iter().any(|s| metric.ends_with(s))
-            && column.floats.iter().any(|v| !is_stale(*v))
-        {
-            notes.possibly_no_counter(*arg0, metric);
+        if matches!(f, F::Rate | F::Increase) && !metric.is_empty() && column.floats.iter().any(|v| !is_stale(*v)) {
+            notes.unless_a_counter(*arg0, metric, labels.get(METRIC_TYPE).unwrap_or(""));
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ pub fn job(scrape: &config::Scrape) -> Result<Job, String> {
         track_timestamps_staleness: scrape.track_timestamps_staleness,
         native_histograms: scrape.native_histograms,
         classic_histograms: scrape.classic_histograms,
+        type_and_unit_labels: scrape.type_and_unit_labels,
         extra_metrics: scrape.extra_metrics,
         limits: JobLimits {
             body_bytes: scrape.limits.body_bytes,

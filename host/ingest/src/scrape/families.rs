@@ -1,0 +1,106 @@
+//! What a target says of its metrics: kind, unit and help by family; and which family a series is of.
+//!
+//! Invariant: a family is what was said of it last, also when later answers say nothing of it: a line that is as it was
+//! is not read again. No more than [`FAMILIES_MAX`] are known.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use belfry_model::{METRIC_NAME, MetricKind, MetricMetadata};
+
+use crate::exposition::{Event, GAUGE_HISTOGRAM_WORD, series_pairs};
+
+/// Metrics whose kind and help are remembered for a target.
+const FAMILIES_MAX: usize = 20_000;
+
+/// Series are not always named as their family: what may follow its name, and in families of which type.
+const PARTS: [(&str, &[&str]); 7] = [
+    ("_total", &["counter"]),
+    ("_bucket", &["histogram", GAUGE_HISTOGRAM_WORD]),
+    ("_sum", &["histogram", "summary", GAUGE_HISTOGRAM_WORD]),
+    ("_count", &["histogram", "summary", GAUGE_HISTOGRAM_WORD]),
+    ("_gsum", &[GAUGE_HISTOGRAM_WORD]),
+    ("_gcount", &[GAUGE_HISTOGRAM_WORD]),
+    ("_info", &["info"]),
+];
+
+struct Family {
+    metadata: MetricMetadata,
+    /// What `__type__` says; empty while nobody knows.
+    word: &'static str,
+}
+
+/// What is new of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// The text for people.
+    Help,
+    /// Kind or unit.
+    Meaning,
+}
+
+/// By name.
+#[derive(Default)]
+pub(super) struct Families {
+    by_name: HashMap<Box<str>, Family>,
+}
+
+impl Families {
+    /// What an event says that was not known, and of which family.
+    pub fn learn<'e>(&mut self, event: &'e Event<'_>) -> Option<(&'e str, News)> {
+        let name = match event {
+            Event::Help { metric, .. } | Event::Type { metric, .. } | Event::Unit { metric, .. } => &**metric,
+            Event::Sample(_) | Event::Histogram(_) => return None,
+        };
+        if !self.by_name.contains_key(name) {
+            if self.by_name.len() >= FAMILIES_MAX {
+                return None;
+            }
+            let metadata = MetricMetadata { name: name.to_owned(), ..MetricMetadata::default() };
+            self.by_name.insert(name.into(), Family { metadata, word: "" });
+        }
+        let family = self.by_name.get_mut(name)?;
+        let known = &mut family.metadata;
+        match event {
+            Event::Help { text, .. } if known.help != **text => {
+                known.help = text.to_string();
+                Some((name, News::Help))
+            }
+            Event::Type { kind, word, .. } => {
+                let word = if *kind == MetricKind::Unknown { "" } else { *word };
+                let news = word != family.word;
+                (known.kind, family.word) = (*kind, word);
+                news.then_some((name, News::Meaning))
+            }
+            Event::Unit { unit, .. } if known.unit != *unit => {
+                known.unit = (*unit).to_owned();
+                Some((name, News::Meaning))
+            }
+            _ => None,
+        }
+    }
+
+    /// What was said of the family `name`.
+    pub fn get(&self, name: &str) -> Option<&MetricMetadata> {
+        self.by_name.get(name).map(|f| &f.metadata)
+    }
+
+    /// What `__type__` and `__unit__` say of the series of metric `name`; empty for nothing.
+    pub fn told(&self, name: &str) -> (&'static str, &str) {
+        let of_part = |(suffix, words): &(&str, &[&str])| {
+            let family = self.by_name.get(name.strip_suffix(suffix)?)?;
+            words.contains(&family.word).then_some(family)
+        };
+        let family = self.by_name.get(name).or_else(|| PARTS.iter().find_map(of_part));
+        family.map_or(("", ""), |f| (f.word, &f.metadata.unit))
+    }
+
+    /// Writes what tells `series` from others, also from itself with another type or unit.
+    pub fn write_key(&self, series: &str, key: &mut String) {
+        let name = series_pairs(series).find(|(name, _)| name == METRIC_NAME).map(|(_, metric)| metric);
+        let (word, unit) = self.told(&name.unwrap_or_default());
+        key.clear();
+        // Writing into a string cannot fail. The length keeps a unit's end apart from the series' beginning.
+        let _ = write!(key, "{word} {} {unit}{series}", unit.len());
+    }
+}
