@@ -63,6 +63,16 @@ pub struct Outcome {
     pub added: u64,
     /// Series that were refused: over a limit of Belfry's, or with labels that cannot be stored.
     pub refused: u64,
+    /// What a limit of Belfry's left out; `up` is 1 all the same.
+    pub shed: Option<String>,
+}
+
+impl Outcome {
+    /// What the target's page says went wrong; empty when nothing did.
+    pub fn told(&self) -> String {
+        let error = self.error.as_ref().map(ScrapeError::to_string);
+        error.or_else(|| self.shed.clone()).unwrap_or_default()
+    }
 }
 
 /// The series that tell of the scrape itself, in the order of [`Reports::values`].
@@ -87,6 +97,8 @@ pub struct Scraper {
     families: HashMap<Box<str>, MetricMetadata>,
     /// Series of the job as it was before a reload, until the next answer says which go on.
     before_reload: Vec<SeriesRef>,
+    /// Those that told of its scrapes.
+    reports_before_reload: Vec<SeriesRef>,
     scrape: u32,
     samples_last: usize,
 }
@@ -101,6 +113,9 @@ struct Reading {
     kept: u64,
     added: u64,
     refused: u64,
+    /// Series that a limit kept out, and which.
+    shed: u64,
+    shed_by: Option<OpenError>,
     declared: Vec<Box<str>>,
 }
 
@@ -109,7 +124,24 @@ impl Reading {
         let mut batch = Batch::at(producer, at);
         batch.refs.reserve(samples);
         batch.values.reserve(samples);
-        Self { batch, at, scrape, seen: 0, scraped: 0, kept: 0, added: 0, refused: 0, declared: Vec::new() }
+        Self {
+            batch,
+            at,
+            scrape,
+            seen: 0,
+            scraped: 0,
+            kept: 0,
+            added: 0,
+            refused: 0,
+            shed: 0,
+            shed_by: None,
+            declared: Vec::new(),
+        }
+    }
+
+    fn shed(&mut self, series: u64, by: OpenError) {
+        self.shed += series;
+        self.shed_by.get_or_insert(by);
     }
 
     #[inline]
@@ -141,6 +173,7 @@ impl Scraper {
             reports: Vec::new(),
             families: HashMap::new(),
             before_reload: Vec::new(),
+            reports_before_reload: Vec::new(),
             scrape: 0,
             samples_last: 0,
         }
@@ -149,7 +182,7 @@ impl Scraper {
     /// The target goes on under a changed job: what the next answer no longer brings ends then.
     pub fn reconfigure(&mut self, job: Arc<Job>, target: Arc<Target>) {
         self.before_reload.extend(self.slots.iter().filter_map(|s| s.series));
-        self.before_reload.append(&mut self.reports);
+        self.reports_before_reload.append(&mut self.reports);
         self.lines.forget();
         self.slots.clear();
         (self.job, self.target) = (job, target);
@@ -184,8 +217,10 @@ impl Scraper {
     /// The target is gone: its series end at `at`, and it is forgotten.
     pub async fn end(mut self, ingest: &Ingest, at: TimestampMs) -> Result<(), AppendError> {
         let mut reading = Reading::new(self.producer.clone(), at, self.scrape, self.slots.len());
+        let reports = std::mem::take(&mut self.reports);
         self.end_series(&mut reading, true);
-        for series in std::mem::take(&mut self.reports) {
+        self.end_before_reload(ingest, &mut reading);
+        for series in reports {
             reading.push(series, stale_nan(), None, None);
         }
         let written = match reading.batch.refs.is_empty() {
@@ -197,7 +232,8 @@ impl Scraper {
     }
 
     fn forget(&mut self, ingest: &Ingest) {
-        ingest.hand_back(&self.producer, (self.live() + self.reports.len()) as u64);
+        ingest.hand_back(&self.producer, self.live() as u64);
+        ingest.hand_back_report(&self.producer, self.reports.len() as u64);
         self.lines.forget();
         self.slots.clear();
         self.reports.clear();
@@ -217,6 +253,8 @@ impl Scraper {
     ) -> Result<(Outcome, u64), Outcome> {
         self.scrape = self.scrape.wrapping_add(1).max(1);
         let mut reading = Reading::new(self.producer.clone(), at, self.scrape, self.samples_last + REPORTS.len());
+        // First: what the answer brings must not take the places of what says how it went.
+        self.open_reports(ingest, &mut reading);
         let body_bytes = answer.as_ref().map(|a| a.body.len()).unwrap_or(0);
         let read = answer.and_then(|answer| match answer.format {
             BodyFormat::Text(format) => self.read_text(ingest, &mut reading, answer.body, format),
@@ -234,12 +272,11 @@ impl Scraper {
             self.lines.forget();
             self.slots.clear();
             ingest.hand_back(&self.producer, gone as u64);
+            self.end_before_reload(ingest, &mut reading);
         } else {
             self.samples_last = reading.batch.refs.len();
-            self.open_reports(ingest);
             self.end_vanished(ingest, &mut reading);
         }
-        self.open_reports(ingest);
         self.report(&mut reading, error.is_none(), took, body_bytes);
         ingest.refused(&self.producer, reading.refused);
         let mut batch = reading.batch;
@@ -253,6 +290,7 @@ impl Scraper {
             kept: reading.kept,
             added: reading.added,
             refused: reading.refused,
+            shed: reading.shed_by.map(|by| format!("{} series of the scrape were left out: {by}", reading.shed)),
         };
         match ingest.append_collected(batch, at).await {
             Ok(appended) => Ok((outcome, appended.unknown_series)),
@@ -417,10 +455,14 @@ impl Scraper {
                 reading.added += 1;
                 Ok(Some(self.slots.add(text, Some(series))))
             }
-            Err(OpenError::ProducerLimit { .. } | OpenError::TotalLimit { .. }) => Ok(None),
+            Err(e @ (OpenError::ProducerLimit { .. } | OpenError::TotalLimit { .. })) => {
+                reading.shed(1, e);
+                Ok(None)
+            }
             Err(e) => {
                 tracing::debug!(%labels, error = %e, "a scraped series was not opened");
                 reading.refused += 1;
+                reading.shed(1, e);
                 Ok(None)
             }
         }
@@ -552,17 +594,25 @@ impl Scraper {
                 }
             });
         }
-        if !self.before_reload.is_empty() {
-            let mut there: Vec<SeriesRef> = self.slots.iter().filter_map(|s| s.series).collect();
-            there.extend(&self.reports);
-            there.sort_unstable();
-            let before = std::mem::take(&mut self.before_reload);
-            gone += before.len();
-            for series in before.into_iter().filter(|s| there.binary_search(s).is_err()) {
-                reading.push(series, stale_nan(), None, None);
-            }
-        }
         ingest.hand_back(&self.producer, gone as u64);
+        self.end_before_reload(ingest, reading);
+    }
+
+    /// Stale markers for what the job had before a reload and has no more.
+    fn end_before_reload(&mut self, ingest: &Ingest, reading: &mut Reading) {
+        if self.before_reload.is_empty() && self.reports_before_reload.is_empty() {
+            return;
+        }
+        let mut there: Vec<SeriesRef> = self.slots.iter().filter_map(|s| s.series).collect();
+        there.extend(&self.reports);
+        there.sort_unstable();
+        ingest.hand_back(&self.producer, self.before_reload.len() as u64);
+        ingest.hand_back_report(&self.producer, self.reports_before_reload.len() as u64);
+        let mut before = std::mem::take(&mut self.before_reload);
+        before.append(&mut self.reports_before_reload);
+        for series in before.into_iter().filter(|s| there.binary_search(s).is_err()) {
+            reading.push(series, stale_nan(), None, None);
+        }
     }
 
     /// Stale markers for all; at the end of a target also for series whose times are their own.
@@ -573,24 +623,19 @@ impl Scraper {
                 reading.push(series, stale_nan(), None, None);
             }
         }
-        for series in std::mem::take(&mut self.before_reload) {
-            reading.push(series, stale_nan(), None, None);
-        }
     }
 
-    fn open_reports(&mut self, ingest: &Ingest) {
-        if !self.reports.is_empty() {
-            return;
-        }
-        for name in REPORTS.iter().chain(EXTRA_REPORTS.iter().filter(|_| self.job.extra_metrics)) {
+    /// Those that are not open yet, `up` first.
+    fn open_reports(&mut self, ingest: &Ingest, reading: &mut Reading) {
+        let extra = EXTRA_REPORTS.iter().filter(|_| self.job.extra_metrics);
+        for name in REPORTS.iter().chain(extra).skip(self.reports.len()) {
             let mut labels = self.target.labels.to_builder();
             labels.set(METRIC_NAME, *name);
-            match ingest.open_as_is(&self.producer, &labels.build()) {
+            match ingest.open_report(&self.producer, &labels.build()) {
                 Ok(series) => self.reports.push(series),
                 Err(error) => {
-                    tracing::warn!(producer = &*self.producer, %error, "the series of the scrape itself were not opened");
-                    ingest.hand_back(&self.producer, self.reports.len() as u64);
-                    self.reports.clear();
+                    tracing::warn!(producer = &*self.producer, %error, "a series of the scrape itself was not opened");
+                    reading.shed(1, error);
                     return;
                 }
             }

@@ -79,9 +79,13 @@ fn target(job: &Job) -> Arc<Target> {
 
 impl Bench {
     fn new(job: Job) -> Self {
+        Self::with_limits(job, None, IngestLimits::default())
+    }
+
+    fn with_limits(job: Job, series_max: Option<u64>, limits: IngestLimits) -> Self {
         let book = Arc::new(Book::default());
-        let ingest = Ingest::new(book.clone(), IngestLimits::default());
-        ingest.register("t", Labels::empty(), None);
+        let ingest = Ingest::new(book.clone(), limits);
+        ingest.register("t", Labels::empty(), series_max);
         let (target, job) = (target(&job), Arc::new(job));
         Self { book, ingest, scraper: Scraper::new(job, target, "t"), at: 0 }
     }
@@ -322,6 +326,52 @@ fn after_a_reload_only_what_changed_ends() {
     bench.scraper.reconfigure(Arc::new(job.clone()), target(&job));
     assert_eq!(bench.scrape("a 3\nb 4\n"), ["2000 a{..} = 3", "2000 b{..} = stale"]);
     assert_eq!(bench.held(), 6);
+}
+
+#[test]
+fn a_series_limit_leaves_the_scrapes_own_series_alone_and_is_told() {
+    let own = |limits, total| {
+        let mut bench =
+            Bench::with_limits(test_job(), limits, IngestLimits { series_total: total, ..IngestLimits::default() });
+        let answer = Answer { body: b"a 1\nb 2\nc 3\n", format: BodyFormat::Text(TextFormat::Prometheus) };
+        let outcome =
+            block_on(bench.scraper.scraped(&bench.ingest, TimestampMs(1000), Duration::from_secs(1), Ok(answer)));
+        (bench.written().join("; "), outcome.told(), bench)
+    };
+    let reports = "1000 up{..} = 1; 1000 scrape_duration_seconds{..} = 1; 1000 scrape_samples_scraped{..} = 3; \
+        1000 scrape_samples_post_metric_relabeling{..} = 2; 1000 scrape_series_added{..} = 2";
+    // The target's: what tells of the scrape is beside it.
+    let (written, told, mut bench) = own(Some(2), 1000);
+    assert_eq!(written, format!("1000 a{{..}} = 1; 1000 b{{..}} = 2; {reports}"));
+    let limit = "producer `t` has 2 series open, its limit; raise `limits.series` or drop labels";
+    assert_eq!((told, bench.held()), (format!("1 series of the scrape were left out: {limit}"), 7));
+    bench.ingest.register("t", Labels::empty(), Some(3));
+    bench.at = 1000;
+    let whole = Answer { body: b"a 1\nb 2\nc 3\n", format: BodyFormat::Text(TextFormat::Prometheus) };
+    let (outcome, written) = bench.answer(Ok(whole));
+    assert_eq!((outcome.told().as_str(), written.len()), ("", 3));
+    // That of all together: what tells of the scrape comes first.
+    let (written, told, _) = own(None, 7);
+    assert_eq!(written, format!("1000 a{{..}} = 1; 1000 b{{..}} = 2; {reports}"));
+    assert!(told.starts_with("1 series of the scrape were left out: 7 series are open, the limit of all"), "{told}");
+    let (written, told, bench) = own(None, 1);
+    assert_eq!((written.as_str(), bench.held()), ("1000 up{..} = 1", 1), "the first of them as long as there is room");
+    assert!(told.starts_with("4 series of the scrape were left out: 1 series are open"), "{told}");
+}
+
+#[test]
+fn a_failure_after_a_reload_ends_what_was_there_and_not_up() {
+    let mut bench = Bench::new(Job { extra_metrics: true, ..test_job() });
+    bench.scrape("a 1\n");
+    bench.scraper.reconfigure(Arc::new(test_job()), target(&test_job()));
+    block_on(bench.scraper.scraped(&bench.ingest, TimestampMs(2000), Duration::ZERO, Err(ScrapeError::Status(500))));
+    let written = bench.written();
+    let of = |metric: &str| -> Vec<&str> {
+        written.iter().map(String::as_str).filter(|l| l.contains(&format!(" {metric}{{"))).collect()
+    };
+    assert_eq!((of("a"), of("up")), (vec!["2000 a{..} = stale"], vec!["2000 up{..} = 0"]));
+    assert_eq!(of("scrape_timeout_seconds"), ["2000 scrape_timeout_seconds{..} = stale"]);
+    assert_eq!(bench.held(), 5);
 }
 
 /// Whatever lines come, go, move or repeat between scrapes, what is written is what a scraper without memory would
