@@ -18,7 +18,7 @@ use super::lines::Lines;
 use super::slots::Slots;
 use super::{Job, ScrapeError, Target, number};
 use crate::exposition::{
-    Event, ExemplarText, HistogramSample, ProtobufParser, Sample, TextFormat, TextParser, series_labels,
+    Event, ExemplarText, HistogramSample, ProtobufParser, Sample, TextFormat, TextParser, series_labels, series_pairs,
 };
 use crate::relabel;
 use crate::writer::{AppendError, Ingest, OpenError};
@@ -474,10 +474,11 @@ impl Scraper {
         let mut labels = own.to_builder();
         self.write_numbers_alike(&own, &mut labels);
         for label in &self.target.labels {
+            // An empty one says that there is to be none: a push gateway's `instance=""`.
+            if self.job.honor_labels && series_pairs(text).any(|(name, _)| *name == *label.name) {
+                continue;
+            }
             if own.get(&label.name).is_some() {
-                if self.job.honor_labels {
-                    continue;
-                }
                 self.rename_own(&own, &mut labels, &label.name);
             }
             labels.set(label.name.clone(), label.value.clone());

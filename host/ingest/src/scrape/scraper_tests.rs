@@ -212,6 +212,14 @@ fn labels_of_the_target_win_unless_the_job_honors_its_own() {
 }
 
 #[test]
+fn an_empty_label_that_is_honored_keeps_ours_off() {
+    let text = "a{instance=\"\",job=\"backup\"} 1\n";
+    let mut honest = Bench::new(Job { honor_labels: true, ..test_job() });
+    assert_eq!(honest.scrape(text), [r#"1000 a{job="backup"} = 1"#]);
+    assert_eq!(Bench::new(test_job()).scrape(text), [r#"1000 a{exported_job="backup", ..} = 1"#]);
+}
+
+#[test]
 fn times_of_the_target_are_taken_and_then_its_end_is_not_ours_to_tell() {
     let mut bench = Bench::new(test_job());
     assert_eq!(bench.scrape("a 1\nb 2 77\nc 3\n"), ["1000 a{..} = 1", "77 b{..} = 2", "1000 c{..} = 3"]);
