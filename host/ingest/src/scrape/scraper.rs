@@ -264,9 +264,9 @@ impl Scraper {
         self.declare(ingest, &reading);
         if error.is_some() {
             // Nothing of a bad answer is kept.
-            let (scraped, kept, added, refused) = (reading.scraped, reading.kept, reading.added, reading.refused);
+            let (scraped, kept, refused) = (reading.scraped, reading.kept, reading.refused);
             reading = Reading::new(self.producer.clone(), at, self.scrape, self.slots.len());
-            (reading.scraped, reading.kept, reading.added, reading.refused) = (scraped, kept, added, refused);
+            (reading.scraped, reading.kept, reading.refused) = (scraped, kept, refused);
             let gone = self.live();
             self.end_series(&mut reading, false);
             self.lines.forget();
@@ -444,16 +444,16 @@ impl Scraper {
             return Ok(Some(slot));
         }
         let Some(labels) = self.labels(text)? else {
-            return Ok(Some(self.slots.add(text, None)));
+            return Ok(Some(self.slots.add(text, None, reading.scrape)));
         };
         if !storable(&labels) {
             reading.refused += 1;
-            return Ok(Some(self.slots.add(text, None)));
+            return Ok(Some(self.slots.add(text, None, reading.scrape)));
         }
         match ingest.open_as_is(&self.producer, &labels) {
             Ok(series) => {
                 reading.added += 1;
-                Ok(Some(self.slots.add(text, Some(series))))
+                Ok(Some(self.slots.add(text, Some(series), reading.scrape)))
             }
             Err(e @ (OpenError::ProducerLimit { .. } | OpenError::TotalLimit { .. })) => {
                 reading.shed(1, e);
@@ -586,11 +586,12 @@ impl Scraper {
     fn end_vanished(&mut self, ingest: &Ingest, reading: &mut Reading) {
         let mut gone = 0;
         if reading.seen < self.slots.len() {
-            let track = self.job.track_timestamps_staleness;
+            let (track, reports) = (self.job.track_timestamps_staleness, &self.reports);
             self.slots.sweep(reading.scrape, |slot| {
                 let Some(series) = slot.series else { return };
                 gone += 1;
-                if track || !slot.own_time {
+                // The target may say `up` itself: ours goes on.
+                if (track || !slot.own_time) && !reports.contains(&series) {
                     reading.push(series, stale_nan(), None, None);
                 }
             });
@@ -616,11 +617,13 @@ impl Scraper {
         }
     }
 
-    /// Stale markers for all; at the end of a target also for series whose times are their own.
-    fn end_series(&mut self, reading: &mut Reading, all: bool) {
+    /// Stale markers for all that had a sample; at the end of a target also for series whose times are their own.
+    fn end_series(&self, reading: &mut Reading, all: bool) {
         let track = all || self.job.track_timestamps_staleness;
-        for slot in self.slots.iter() {
-            if let Some(series) = slot.series.filter(|_| track || !slot.own_time) {
+        for slot in self.slots.iter().filter(|slot| track || !slot.own_time) {
+            // What a bad answer alone brought was never written; and ours goes on, if the target says `up` itself.
+            let had_sample = all || slot.made != reading.scrape;
+            if let Some(series) = slot.series.filter(|s| had_sample && !self.reports.contains(s)) {
                 reading.push(series, stale_nan(), None, None);
             }
         }

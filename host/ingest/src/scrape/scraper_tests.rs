@@ -189,6 +189,51 @@ fn a_failed_scrape_ends_all_series_and_says_up_0() {
 }
 
 #[test]
+fn what_only_a_bad_answer_brought_never_ends() {
+    let mut bench = Bench::new(test_job());
+    bench.scrape("a 1\n");
+    let bad = Answer { body: b"up 0\na 2\nb 3\nc nonsense\n", format: BodyFormat::Text(TextFormat::Prometheus) };
+    let mut written = Vec::new();
+    for at in [2000, 3000] {
+        let scraped = bench.scraper.scraped(&bench.ingest, TimestampMs(at), Duration::ZERO, Ok(bad));
+        assert!(block_on(scraped).error.is_some());
+        written.extend(bench.written().into_iter().filter(|l| !l.contains("scrape_")));
+    }
+    assert_eq!(written, ["2000 a{..} = stale", "2000 up{..} = 0", "3000 up{..} = 0"]);
+    assert_eq!(bench.held(), 5);
+}
+
+#[test]
+fn up_goes_on_when_the_target_says_it_too_and_no_more() {
+    let mut bench = Bench::new(test_job());
+    for (at, answer) in [(1000, Ok("up 1\na 1\n")), (2000, Ok("a 1\n")), (3000, Ok("up 1\n")), (4000, Err(()))] {
+        let format = BodyFormat::Text(TextFormat::Prometheus);
+        let answer = answer.map(|text| Answer { body: text.as_bytes(), format }).map_err(|()| ScrapeError::Status(500));
+        block_on(bench.scraper.scraped(&bench.ingest, TimestampMs(at), Duration::ZERO, answer));
+    }
+    let up: Vec<String> = bench.written().into_iter().filter(|l| l.contains(" up{")).collect();
+    assert_eq!(
+        up,
+        [
+            "1000 up{..} = 1",
+            "1000 up{..} = 1",
+            "2000 up{..} = 1",
+            "3000 up{..} = 1",
+            "3000 up{..} = 1",
+            "4000 up{..} = 0"
+        ]
+    );
+}
+
+#[test]
+fn a_failed_scrape_adds_no_series() {
+    let mut bench = Bench::new(test_job());
+    let bad = Answer { body: b"a 2\nb nonsense\n", format: BodyFormat::Text(TextFormat::Prometheus) };
+    let outcomes = [bad, bad].map(|bad| bench.answer(Ok(bad)).0);
+    assert_eq!(outcomes.map(|o| (o.scraped, o.kept, o.added)), [(1, 1, 0), (1, 1, 0)]);
+}
+
+#[test]
 fn at_the_end_everything_ends() {
     let mut bench = Bench::new(test_job());
     bench.scrape("a 1\nb 2 500\n");

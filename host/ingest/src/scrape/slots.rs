@@ -31,6 +31,8 @@ impl std::hash::Hasher for TextHasher {
 pub(super) struct Slot {
     /// `None`: relabelling drops it, or it cannot be stored.
     pub series: Option<SeriesRef>,
+    /// Number of the scrape that made it.
+    pub made: u32,
     /// Number of the scrape that saw it last.
     pub seen: u32,
     /// Its line then.
@@ -53,9 +55,9 @@ impl Slots {
         self.by_text.get(text).copied()
     }
 
-    pub fn add(&mut self, text: &str, series: Option<SeriesRef>) -> u32 {
+    pub fn add(&mut self, text: &str, series: Option<SeriesRef>, made: u32) -> u32 {
         let text: Arc<str> = text.into();
-        let slot = Slot { series, seen: 0, line: u32::MAX, own_time: false, text: text.clone() };
+        let slot = Slot { series, made, seen: 0, line: u32::MAX, own_time: false, text: text.clone() };
         let number = match self.free.pop() {
             Some(number) => number,
             None => {
