@@ -15,7 +15,7 @@ use belfry_model::{
 };
 
 use super::lines::Lines;
-use super::slots::Slots;
+use super::slots::{LastExemplar, Slots};
 use super::{Job, ScrapeError, Target, number};
 use crate::exposition::{
     Event, ExemplarText, HistogramSample, ProtobufParser, Sample, TextFormat, TextParser, series_labels, series_pairs,
@@ -371,7 +371,7 @@ impl Scraper {
         };
         self.take(reading, number, sample.value, sample.at, sample.start)?;
         if let Some(exemplar) = &sample.exemplar {
-            self.exemplar(reading, number, exemplar);
+            self.exemplar(reading, number, exemplar, sample.at);
         }
         Ok(slot)
     }
@@ -389,14 +389,23 @@ impl Scraper {
         self.count(reading)?;
         let at = own_time.map_or(reading.at, TimestampMs);
         reading.batch.histograms.push((series, at, sample.start.map(TimestampMs), sample.histogram.clone()));
-        sample.exemplars.iter().for_each(|e| self.exemplar(reading, number, e));
+        // One without a time cannot be told from its repetition: a histogram has several. Prometheus drops them too.
+        let timed = sample.exemplars.iter().filter(|e| e.at.is_some());
+        timed.for_each(|e| self.exemplar(reading, number, e, sample.at));
         Ok(())
     }
 
-    fn exemplar(&mut self, reading: &mut Reading, slot: u32, exemplar: &ExemplarText<'_>) {
-        let series = self.slots.get_mut(slot).and_then(|s| s.series);
-        if let (Some(series), Ok(labels)) = (series, series_labels(exemplar.labels)) {
-            let at = exemplar.at.map_or(reading.at, TimestampMs);
+    /// One that says no time has that of its sample, which is `sample_at` or the scrape's; unless it is the last one
+    /// again.
+    fn exemplar(&mut self, reading: &mut Reading, slot: u32, exemplar: &ExemplarText<'_>, sample_at: Option<i64>) {
+        let sample_at = sample_at.filter(|_| self.job.honor_timestamps);
+        let Some(slot) = self.slots.get_mut(slot) else { return };
+        if slot.exemplar.as_ref().is_some_and(|last| last.is(exemplar)) {
+            return;
+        }
+        if let (Some(series), Ok(labels)) = (slot.series, series_labels(exemplar.labels)) {
+            slot.exemplar = Some(Box::new(LastExemplar::new(exemplar)));
+            let at = exemplar.at.or(sample_at).map_or(reading.at, TimestampMs);
             reading.batch.exemplars.push((series, Exemplar { labels, value: exemplar.value, at }));
         }
     }

@@ -341,18 +341,34 @@ fn openmetrics_brings_start_times_and_exemplars_and_metadata() {
     let text = "# HELP c Help.\n# TYPE c counter\nc_total 1 # {t=\"x\"} 1\nc_created 5\n# TYPE g gauge\ng 2\n# EOF\n";
     for at in [1000, 2000] {
         let answer = Answer { body: text.as_bytes(), format: BodyFormat::Text(TextFormat::OpenMetrics) };
-        assert_eq!(
-            bench.answer(Ok(answer)).1,
-            [
-                format!("{at} c_total{{..}} = 1 since 5000"),
-                format!("{at} g{{..}} = 2"),
-                format!("{at} c_total{{..}} # {{t=\"x\"}}")
-            ]
-        );
+        let mut expected = vec![format!("{at} c_total{{..}} = 1 since 5000"), format!("{at} g{{..}} = 2")];
+        expected.extend((at == 1000).then(|| format!("{at} c_total{{..}} # {{t=\"x\"}}")));
+        assert_eq!(bench.answer(Ok(answer)).1, expected);
     }
     let declared = bench.book.metadata.lock().unwrap();
     assert_eq!(declared.len(), 2, "what is known already is not told again");
     assert_eq!((declared[0].help.as_str(), declared[0].kind), ("Help.", MetricKind::Counter));
+}
+
+#[test]
+fn an_exemplar_is_news_when_its_labels_value_or_time_are() {
+    let mut bench = Bench::new(test_job());
+    let mut exemplars = |line: &str| {
+        let text = format!("# TYPE c counter\n{line}\n# EOF\n");
+        let answer = Answer { body: text.as_bytes(), format: BodyFormat::Text(TextFormat::OpenMetrics) };
+        bench.answer(Ok(answer)).1.into_iter().filter(|l| l.contains(" # ")).collect::<Vec<_>>()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(exemplars("c_total 1 # {t=\"x\",u=\"y\"} 1"), [r#"1000 c_total{..} # {t="x", u="y"}"#]);
+    assert_eq!(exemplars("c_total 2 # {t=\"x\",u=\"y\"} 1"), none);
+    assert_eq!(exemplars("c_total 2 # {u=\"y\",t=\"x\"} 1"), none);
+    assert_eq!(exemplars("c_total 2"), none);
+    assert_eq!(exemplars("c_total 2 # {t=\"x\",u=\"y\"} 1"), none);
+    assert_eq!(exemplars("c_total 3 # {t=\"x\",u=\"y\"} 2"), [r#"6000 c_total{..} # {t="x", u="y"}"#]);
+    assert_eq!(exemplars("c_total 3 # {t=\"x\"} 2"), [r#"7000 c_total{..} # {t="x"}"#]);
+    assert_eq!(exemplars("c_total 3 # {t=\"x\"} 2 7"), [r#"7000 c_total{..} # {t="x"}"#]);
+    assert_eq!(exemplars("c_total 3 # {t=\"x\"} 2 7"), none);
+    assert_eq!(exemplars("c_total 4 9.5 # {t=\"z\"} 2"), [r#"9500 c_total{..} # {t="z"}"#], "its sample's time");
 }
 
 #[test]
