@@ -219,7 +219,7 @@ impl Scraper {
         let mut reading = Reading::new(self.producer.clone(), at, self.scrape, self.slots.len());
         let reports = std::mem::take(&mut self.reports);
         self.end_series(&mut reading, true);
-        self.end_before_reload(ingest, &mut reading);
+        self.end_before_reload(&mut reading);
         for series in reports {
             reading.push(series, stale_nan(), None, None);
         }
@@ -253,6 +253,9 @@ impl Scraper {
     ) -> Result<(Outcome, u64), Outcome> {
         self.scrape = self.scrape.wrapping_add(1).max(1);
         let mut reading = Reading::new(self.producer.clone(), at, self.scrape, self.samples_last + REPORTS.len());
+        // What was there before a reload takes no place beside what goes on of it.
+        ingest.hand_back(&self.producer, self.before_reload.len() as u64);
+        ingest.hand_back_report(&self.producer, self.reports_before_reload.len() as u64);
         // First: what the answer brings must not take the places of what says how it went.
         self.open_reports(ingest, &mut reading);
         let body_bytes = answer.as_ref().map(|a| a.body.len()).unwrap_or(0);
@@ -272,7 +275,7 @@ impl Scraper {
             self.lines.forget();
             self.slots.clear();
             ingest.hand_back(&self.producer, gone as u64);
-            self.end_before_reload(ingest, &mut reading);
+            self.end_before_reload(&mut reading);
         } else {
             self.samples_last = reading.batch.refs.len();
             self.end_vanished(ingest, &mut reading);
@@ -606,19 +609,17 @@ impl Scraper {
             });
         }
         ingest.hand_back(&self.producer, gone as u64);
-        self.end_before_reload(ingest, reading);
+        self.end_before_reload(reading);
     }
 
     /// Stale markers for what the job had before a reload and has no more.
-    fn end_before_reload(&mut self, ingest: &Ingest, reading: &mut Reading) {
+    fn end_before_reload(&mut self, reading: &mut Reading) {
         if self.before_reload.is_empty() && self.reports_before_reload.is_empty() {
             return;
         }
         let mut there: Vec<SeriesRef> = self.slots.iter().filter_map(|s| s.series).collect();
         there.extend(&self.reports);
         there.sort_unstable();
-        ingest.hand_back(&self.producer, self.before_reload.len() as u64);
-        ingest.hand_back_report(&self.producer, self.reports_before_reload.len() as u64);
         let mut before = std::mem::take(&mut self.before_reload);
         before.append(&mut self.reports_before_reload);
         for series in before.into_iter().filter(|s| there.binary_search(s).is_err()) {

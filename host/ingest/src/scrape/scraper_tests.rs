@@ -443,6 +443,16 @@ fn a_failure_after_a_reload_ends_what_was_there_and_not_up() {
     assert_eq!(bench.held(), 5);
 }
 
+#[test]
+fn a_reload_at_a_limit_leaves_nothing_out() {
+    let mut bench =
+        Bench::with_limits(test_job(), Some(2), IngestLimits { series_total: 7, ..IngestLimits::default() });
+    bench.scrape("a 1\nb 2\n");
+    bench.scraper.reconfigure(Arc::new(test_job()), target(&test_job()));
+    assert_eq!(bench.scrape("a 3\nb 4\n"), ["2000 a{..} = 3", "2000 b{..} = 4"]);
+    assert_eq!(bench.held(), 7);
+}
+
 /// Whatever lines come, go, move or repeat between scrapes, what is written is what a scraper without memory would
 /// write, plus stale markers for what is gone.
 #[test]
