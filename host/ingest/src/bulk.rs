@@ -8,35 +8,62 @@ use belfry_model::{Appended, Batch, Labels, SeriesRef, TimestampMs};
 
 use crate::writer::{AppendError, Ingest, OpenError, lock, malformed};
 
+/// Which limits count a series.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    /// The producer's and that of all together.
+    OfProducer,
+    /// That of all together.
+    Beside,
+}
+
 impl Ingest {
     /// The reference of a series with exactly these labels, counted as one more of the producer's.
     pub fn open_as_is(&self, producer: &str, labels: &Labels) -> Result<SeriesRef, OpenError> {
-        let series = self.place(producer).and_then(|()| {
+        let series = self.place(producer, Counted::OfProducer).and_then(|()| {
             self.writer.open(labels).map_err(|e| {
                 self.hand_back(producer, 1);
                 OpenError::from(e)
             })
         });
+        self.shed_if_failed(producer, &series);
+        series
+    }
+
+    /// The same for a series that tells of the producer itself, such as `up`: what it brings cannot take its place, for
+    /// the producer's limit does not count it. [`Self::hand_back_report`] gives it back.
+    pub fn open_report(&self, producer: &str, labels: &Labels) -> Result<SeriesRef, OpenError> {
+        let series = self.place(producer, Counted::Beside).and_then(|()| {
+            self.writer.open(labels).map_err(|e| {
+                self.hand_back_report(producer, 1);
+                OpenError::from(e)
+            })
+        });
+        self.shed_if_failed(producer, &series);
+        series
+    }
+
+    fn shed_if_failed(&self, producer: &str, series: &Result<SeriesRef, OpenError>) {
         if series.is_err()
             && let Some(entry) = lock(&self.producers).get_mut(producer)
         {
             entry.stats.series_shed += 1;
         }
-        series
     }
 
-    fn place(&self, producer: &str) -> Result<(), OpenError> {
+    fn place(&self, producer: &str, counted: Counted) -> Result<(), OpenError> {
         let mut producers = lock(&self.producers);
         let total: u64 = producers.values().map(|p| p.series()).sum();
         let entry = producers.get_mut(producer).ok_or_else(|| OpenError::UnknownProducer(producer.to_owned()))?;
         let limit = entry.series_max.unwrap_or(self.limits.series_per_producer);
-        if entry.series() >= limit {
+        if counted == Counted::OfProducer && entry.series().saturating_sub(entry.beside) >= limit {
             return Err(OpenError::ProducerLimit { producer: producer.to_owned(), limit });
         }
         if total >= self.limits.series_total {
             return Err(OpenError::TotalLimit { limit: self.limits.series_total });
         }
         entry.held += 1;
+        entry.beside += u64::from(counted == Counted::Beside);
         Ok(())
     }
 
@@ -46,6 +73,16 @@ impl Ingest {
             && let Some(entry) = lock(&self.producers).get_mut(producer)
         {
             entry.held = entry.held.saturating_sub(series);
+        }
+    }
+
+    /// The same for series of [`Self::open_report`].
+    pub fn hand_back_report(&self, producer: &str, series: u64) {
+        if series > 0
+            && let Some(entry) = lock(&self.producers).get_mut(producer)
+        {
+            entry.held = entry.held.saturating_sub(series);
+            entry.beside = entry.beside.saturating_sub(series);
         }
     }
 

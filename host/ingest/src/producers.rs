@@ -68,6 +68,8 @@ pub(crate) struct ProducerEntry {
     pub stats: ProducerStats,
     /// Series of a producer that keeps book of them itself (`bulk`).
     pub held: u64,
+    /// Those of `held` that tell of the collecting itself: the producer's own limit does not count them.
+    pub beside: u64,
     by_labels: RefMap<u64, SeriesRef>,
     open: RefMap<SeriesRef, Place>,
     /// Those of `open` whose last value was a stale marker: they do not count, but one may come back.

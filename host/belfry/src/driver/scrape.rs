@@ -466,7 +466,7 @@ impl TargetWork {
         }
         let mut status = self.status.lock();
         let health = if outcome.error.is_some() { TargetHealth::Down } else { TargetHealth::Up };
-        let error = outcome.error.as_ref().map(ScrapeError::to_string).unwrap_or_default();
+        let error = outcome.told();
         if status.health != health {
             status.health_since = Some(at);
             let instance = self.target.labels.get("instance").unwrap_or_default();

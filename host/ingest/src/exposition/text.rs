@@ -34,6 +34,14 @@ pub struct TextParser<'a> {
 
 type Parsed<T> = Result<T, (usize, Cow<'static, str>)>;
 
+/// Is this infinity or NaN by name? A number that is too large is neither, and a NaN has no sign, as in Go.
+fn is_named(text: &[u8]) -> bool {
+    match text {
+        [b'n' | b'N', ..] => true,
+        [b'+' | b'-', rest @ ..] | rest => matches!(rest, [b'i' | b'I', ..]),
+    }
+}
+
 fn plain((at, message): Fault) -> (usize, Cow<'static, str>) {
     (at, Cow::Borrowed(message))
 }
@@ -130,7 +138,7 @@ impl<'a> TextParser<'a> {
         if let Ok((value, n)) = fast_float2::parse_partial::<f64, _>(rest)
             && n > 0
             && matches!(rest.get(n), None | Some(b' ' | b'\t' | b'\n'))
-            && !(value.is_infinite() && rest.first().is_some_and(u8::is_ascii_digit))
+            && (value.is_finite() || is_named(rest))
         {
             return Ok((normal_nan(value), from + n));
         }

@@ -88,6 +88,10 @@ fn what_is_wrong_is_said_with_its_line() {
         ("a true\n", "line 1: `true` is no number"),
         ("a 1_2\n", "line 1: `1_2` is no number"),
         ("a 0x1p-3\n", "line 1: `0x1p-3` is no number"),
+        ("a +NaN\n", "line 1: `+NaN` is no number"),
+        ("a -nan\n", "line 1: `-nan` is no number"),
+        ("a -1e400\n", "line 1: `-1e400` is no number"),
+        ("a .1e400\n", "line 1: `.1e400` is no number"),
         ("a 1 1.5\n", "line 1: expected the end of the line after the time"),
         ("a 1 x\n", "line 1: expected a time in whole milliseconds, or the end of the line"),
         ("a 1 2 3\n", "line 1: expected the end of the line after the time"),
@@ -99,6 +103,21 @@ fn what_is_wrong_is_said_with_its_line() {
     }
     assert_eq!(told(b"a{b=\"\xff\"} 1\n", TextFormat::Prometheus), ["error line 1: the labels are not UTF-8"]);
     assert_eq!(series_labels(r#"a{b="1",b="2"}"#).unwrap_err(), r#"label `b` stands twice in `a{b="1",b="2"}`"#);
+}
+
+#[test]
+fn infinity_and_nan_are_named_as_in_go() {
+    for (named, read) in [
+        ("NaN", "NaN"),
+        ("nan", "NaN"),
+        ("Inf", "inf"),
+        ("+inf", "inf"),
+        ("-Inf", "-inf"),
+        ("infinity", "inf"),
+        ("-INFINITY", "-inf"),
+    ] {
+        assert_eq!(prometheus(&format!("a {named}\n")), [format!("a = {read}")]);
+    }
 }
 
 #[test]

@@ -38,6 +38,9 @@ pub(crate) const IMPORTS_MAX: usize = 2;
 const BAD_LINES_MAX: u64 = 1000;
 /// Bad lines that are told.
 const BAD_LINES_TOLD_MAX: usize = 10;
+const TOO_OLD: &str = "older than may be written";
+const AHEAD: &str = "too far ahead of the clock";
+const DUPLICATE: &str = "another value stands at that time";
 /// Samples that go to the store at a time.
 const BATCH_SAMPLES: usize = 10_000;
 
@@ -101,16 +104,16 @@ pub(crate) struct Report {
     pub series_refused: u64,
     /// Lines that are not read.
     pub bad_lines: u64,
-    /// The first of them.
+    /// The first of them, and the first of what else was refused.
     pub errors: Vec<BadLine>,
 }
 
-/// A line that is not read.
+/// A line that is not read, or a sample that is not written.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct BadLine {
-    /// From 1.
+    /// From 1; the first of those that the message names.
     pub line: usize,
-    /// What was expected.
+    /// What was expected, or why it was refused.
     pub message: String,
 }
 
@@ -149,7 +152,10 @@ impl Import {
             live: HashMap::new(),
             old: HashMap::new(),
             batch: empty(now),
+            batch_lines: Lines::default(),
             backfill: None,
+            backfill_lines: Lines::default(),
+            line: 0,
             opened: 0,
             metadata: HashMap::new(),
         };
@@ -177,6 +183,16 @@ fn empty(now: TimestampMs) -> Batch {
     Batch { times: Times::Each(Vec::new()), ..Batch::at(IMPORT, now) }
 }
 
+/// From which line to which: the store says how many samples it refused, not which.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lines(Option<(usize, usize)>);
+
+impl Lines {
+    fn add(&mut self, line: usize) {
+        self.0 = Some((self.0.map_or(line, |(first, _)| first), line));
+    }
+}
+
 /// One import on its way.
 struct Run<'a> {
     import: &'a Import,
@@ -187,7 +203,11 @@ struct Run<'a> {
     live: HashMap<&'a str, Option<SeriesRef>>,
     old: HashMap<&'a str, Option<Labels>>,
     batch: Batch,
+    batch_lines: Lines,
     backfill: Option<Box<dyn Backfill>>,
+    backfill_lines: Lines,
+    /// Where the event stands that is worked on.
+    line: usize,
     opened: u64,
     metadata: HashMap<String, MetricMetadata>,
 }
@@ -195,15 +215,26 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn all(&mut self, text: &'a [u8]) -> Result<(), Failure> {
         let mut parser = TextParser::new(text, self.wishes.format.unwrap_or(TextFormat::Prometheus));
+        let (mut counted, mut breaks) = (0, 0);
         loop {
-            match parser.next_event() {
+            let next = parser.next_event();
+            let read = text.get(counted..parser.position()).unwrap_or_default();
+            (counted, breaks) = (parser.position(), breaks + memchr::memchr_iter(b'\n', read).count());
+            match next {
                 Ok(None) => break,
-                Ok(Some(event)) => self.event(event)?,
+                Ok(Some(event)) => {
+                    // The event's line is behind us, with its end unless it is the last.
+                    let ended = text.get(..counted).is_some_and(|t| t.ends_with(b"\n"));
+                    self.line = breaks + usize::from(!ended);
+                    self.event(event)?;
+                }
                 Err(error) => {
                     self.bad(error);
                     let before = parser.position();
                     parser.skip_line();
-                    if self.report.bad_lines >= BAD_LINES_MAX || parser.position() == before {
+                    // Of a text that ends within a bad line, the end is not a second fault.
+                    let cut_off = parser.position() >= text.len() && !text.ends_with(b"\n");
+                    if self.report.bad_lines >= BAD_LINES_MAX || parser.position() == before || cut_off {
                         break;
                     }
                 }
@@ -219,6 +250,10 @@ impl<'a> Run<'a> {
         self.report.duplicate += done.duplicate;
         self.report.too_old += done.too_old;
         self.report.ahead += done.too_new;
+        let lines = std::mem::take(&mut self.backfill_lines);
+        self.refuse_in(lines, done.too_old, TOO_OLD);
+        self.refuse_in(lines, done.too_new, AHEAD);
+        self.refuse_in(lines, done.duplicate, DUPLICATE);
         let counted = Appended {
             accepted: done.accepted,
             duplicate: done.duplicate,
@@ -236,10 +271,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn refuse(&mut self, message: String) {
+    fn refuse(&mut self, line: usize, message: String) {
         if self.report.errors.len() < BAD_LINES_TOLD_MAX {
-            self.report.errors.push(BadLine { line: 0, message });
+            self.report.errors.push(BadLine { line, message });
         }
+    }
+
+    /// Tells that `samples` of those in `lines` were refused.
+    fn refuse_in(&mut self, lines: Lines, samples: u64, why: &str) {
+        let Some((first, last)) = lines.0.filter(|_| samples > 0) else { return };
+        let message = match first == last {
+            true => why.to_owned(),
+            false => format!("{samples} of the samples in lines {first} to {last}: {why}"),
+        };
+        self.refuse(first, message);
     }
 
     fn event(&mut self, event: Event<'a>) -> Result<(), Failure> {
@@ -251,6 +296,7 @@ impl<'a> Run<'a> {
                 let at = TimestampMs(s.at.or(self.wishes.timestamp).unwrap_or(self.now.0));
                 if at > self.now.plus(AHEAD_MAX) {
                     self.report.ahead += 1;
+                    self.refuse(self.line, AHEAD.to_owned());
                 } else if at < self.now.minus(LIVE) && self.import.backfill.is_some() {
                     return self.old(s.series, at, s.value, s.start);
                 } else {
@@ -281,7 +327,7 @@ impl<'a> Run<'a> {
 
     fn old(&mut self, series: &'a str, at: TimestampMs, value: f64, start: Option<i64>) -> Result<(), Failure> {
         if !self.old.contains_key(series) {
-            let labels = self.labels(series).map_err(|reason| self.refuse(reason)).ok();
+            let labels = self.labels(series).map_err(|reason| self.refuse(self.line, reason)).ok();
             self.old.insert(series, labels);
         }
         let Some(Some(labels)) = self.old.get(series) else {
@@ -292,11 +338,12 @@ impl<'a> Run<'a> {
             self.backfill = self.import.backfill.as_ref().map(|begin| begin(self.now));
         }
         let Some(into) = &mut self.backfill else { return Ok(()) };
+        self.backfill_lines.add(self.line);
         let sample = Sample { at, value: Value::Float(value), start: start.map(TimestampMs) };
         match into.push(labels, sample) {
             Err(WriteError::BadLabels(reason)) => {
                 self.report.series_refused += 1;
-                self.refuse(reason);
+                self.refuse(self.line, reason);
                 Ok(())
             }
             other => other.map_err(unavailable),
@@ -315,7 +362,7 @@ impl<'a> Run<'a> {
             Some(known) => *known,
             None => {
                 let opened = self.labels(series).and_then(|labels| self.open(&labels));
-                let reference = opened.map_err(|reason| self.refuse(reason)).ok();
+                let reference = opened.map_err(|reason| self.refuse(self.line, reason)).ok();
                 self.live.insert(series, reference);
                 reference
             }
@@ -325,6 +372,7 @@ impl<'a> Run<'a> {
             return Ok(());
         };
         let n = self.batch.refs.len();
+        self.batch_lines.add(self.line);
         self.batch.refs.push(reference);
         self.batch.values.push(value);
         if let Times::Each(times) = &mut self.batch.times {
@@ -346,6 +394,7 @@ impl<'a> Run<'a> {
 
     fn flush(&mut self) -> Result<(), Failure> {
         let batch = std::mem::replace(&mut self.batch, empty(self.now));
+        let lines = std::mem::take(&mut self.batch_lines);
         if batch.refs.is_empty() {
             return Ok(());
         }
@@ -357,7 +406,12 @@ impl<'a> Run<'a> {
         self.report.written += done.accepted;
         self.report.too_old += done.too_old;
         self.report.duplicate += done.duplicate;
+        self.report.ahead += done.too_far_ahead;
         self.report.series_refused += done.unknown_series;
+        self.refuse_in(lines, done.too_old, TOO_OLD);
+        self.refuse_in(lines, done.duplicate, DUPLICATE);
+        self.refuse_in(lines, done.too_far_ahead, AHEAD);
+        self.refuse_in(lines, done.unknown_series, "their series was deleted meanwhile");
         Ok(())
     }
 }

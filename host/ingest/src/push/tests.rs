@@ -636,6 +636,42 @@ mod import {
         assert_eq!(report["series_refused"], 1);
     }
 
+    /// `line: message`, and how many lines were bad.
+    fn faults(report: &Json) -> (Vec<String>, u64) {
+        let told = report["errors"].as_array().unwrap().iter();
+        let told = told.map(|e| format!("{}: {}", e["line"], e["message"].as_str().unwrap())).collect();
+        (told, report["bad_lines"].as_u64().unwrap())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_refused_is_told_with_its_line() {
+        let (w, old) = (world(), Old::default());
+        let (ahead, long) = (NOW + 3_600_000, "x".repeat(PUSHED_VALUE_BYTES_MAX + 1));
+        let text = format!("# HELP a A.\n\nf{{x=\"{long}\"}} 1\na 1\nb 1\ne 1 {ahead}\na 2");
+        let (status, report) = send(&w, &old, &[], &[], text.into_bytes()).await;
+        let (told, bad) = faults(&report);
+        assert_eq!((status, bad, told.len()), (400, 0, 3), "{report}");
+        assert!(told[0].starts_with("3: ") && told[0].contains("\"x\""), "{told:?}");
+        assert_eq!(told[1], "6: too far ahead of the clock");
+        assert_eq!(told[2], "4: 1 of the samples in lines 4 to 7: another value stands at that time");
+        let (_, report) = send(&w, &old, &[], &[], b"c 1\n".to_vec()).await;
+        assert_eq!(faults(&report), (vec![], 0));
+        let (_, report) = send(&w, &old, &[], &[], b"\nc 2\n".to_vec()).await;
+        assert_eq!(faults(&report), (vec!["2: another value stands at that time".to_owned()], 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_missing_end_is_one_fault() {
+        let (w, old) = (world(), Old::default());
+        let openmetrics = [("content-type", "application/openmetrics-text")];
+        for (text, line) in [("a 1\n", 2), ("a 1", 1), ("b 1\na 1", 2)] {
+            let (_, report) = send(&w, &old, &[], &openmetrics, text.into()).await;
+            assert_eq!(faults(&report), (vec![format!("{line}: the text does not end with `# EOF`")], 1), "{text}");
+        }
+        let (_, report) = send(&w, &old, &[], &openmetrics, b"a 1\nb x\n".to_vec()).await;
+        assert_eq!(faults(&report).1, 2, "the end is missing beside what is bad");
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn gzip_is_taken_and_its_bombs_are_not() {
         use std::io::Write as _;

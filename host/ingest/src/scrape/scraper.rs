@@ -13,10 +13,10 @@ use belfry_model::{Batch, Exemplar, Labels, LabelsBuilder, METRIC_NAME, MetricKi
 
 use super::families::{Families, News};
 use super::lines::Lines;
-use super::slots::Slots;
+use super::slots::{LastExemplar, Slots};
 use super::{Job, ScrapeError, Target, number};
 use crate::exposition::{
-    Event, ExemplarText, HistogramSample, ProtobufParser, Sample, TextFormat, TextParser, series_labels,
+    Event, ExemplarText, HistogramSample, ProtobufParser, Sample, TextFormat, TextParser, series_labels, series_pairs,
 };
 use crate::labels::{METRIC_TYPE, METRIC_UNIT};
 use crate::relabel;
@@ -60,6 +60,16 @@ pub struct Outcome {
     pub added: u64,
     /// Series that were refused: over a limit of Belfry's, or with labels that cannot be stored.
     pub refused: u64,
+    /// What a limit of Belfry's left out; `up` is 1 all the same.
+    pub shed: Option<String>,
+}
+
+impl Outcome {
+    /// What the target's page says went wrong; empty when nothing did.
+    pub fn told(&self) -> String {
+        let error = self.error.as_ref().map(ScrapeError::to_string);
+        error.or_else(|| self.shed.clone()).unwrap_or_default()
+    }
 }
 
 /// The series that tell of the scrape itself, in the order of [`Reports::values`].
@@ -86,6 +96,8 @@ pub struct Scraper {
     key: String,
     /// Series of the job as it was before a reload, until the next answer says which go on.
     before_reload: Vec<SeriesRef>,
+    /// Those that told of its scrapes.
+    reports_before_reload: Vec<SeriesRef>,
     scrape: u32,
     samples_last: usize,
 }
@@ -100,6 +112,9 @@ struct Reading {
     kept: u64,
     added: u64,
     refused: u64,
+    /// Series that a limit kept out, and which.
+    shed: u64,
+    shed_by: Option<OpenError>,
     declared: Vec<Box<str>>,
     /// Lines that were there before may stand for other series now.
     retyped: bool,
@@ -119,9 +134,16 @@ impl Reading {
             kept: 0,
             added: 0,
             refused: 0,
+            shed: 0,
+            shed_by: None,
             declared: Vec::new(),
             retyped: false,
         }
+    }
+
+    fn shed(&mut self, series: u64, by: OpenError) {
+        self.shed += series;
+        self.shed_by.get_or_insert(by);
     }
 
     #[inline]
@@ -154,6 +176,7 @@ impl Scraper {
             families: Families::default(),
             key: String::new(),
             before_reload: Vec::new(),
+            reports_before_reload: Vec::new(),
             scrape: 0,
             samples_last: 0,
         }
@@ -162,7 +185,7 @@ impl Scraper {
     /// The target goes on under a changed job: what the next answer no longer brings ends then.
     pub fn reconfigure(&mut self, job: Arc<Job>, target: Arc<Target>) {
         self.before_reload.extend(self.slots.iter().filter_map(|s| s.series));
-        self.before_reload.append(&mut self.reports);
+        self.reports_before_reload.append(&mut self.reports);
         self.lines.forget();
         self.slots.clear();
         (self.job, self.target) = (job, target);
@@ -197,8 +220,10 @@ impl Scraper {
     /// The target is gone: its series end at `at`, and it is forgotten.
     pub async fn end(mut self, ingest: &Ingest, at: TimestampMs) -> Result<(), AppendError> {
         let mut reading = Reading::new(self.producer.clone(), at, self.scrape, self.slots.len());
+        let reports = std::mem::take(&mut self.reports);
         self.end_series(&mut reading, true);
-        for series in std::mem::take(&mut self.reports) {
+        self.end_before_reload(&mut reading);
+        for series in reports {
             reading.push(series, stale_nan(), None, None);
         }
         let written = match reading.batch.refs.is_empty() {
@@ -210,7 +235,8 @@ impl Scraper {
     }
 
     fn forget(&mut self, ingest: &Ingest) {
-        ingest.hand_back(&self.producer, (self.live() + self.reports.len()) as u64);
+        ingest.hand_back(&self.producer, self.live() as u64);
+        ingest.hand_back_report(&self.producer, self.reports.len() as u64);
         self.lines.forget();
         self.slots.clear();
         self.reports.clear();
@@ -230,6 +256,11 @@ impl Scraper {
     ) -> Result<(Outcome, u64), Outcome> {
         self.scrape = self.scrape.wrapping_add(1).max(1);
         let mut reading = Reading::new(self.producer.clone(), at, self.scrape, self.samples_last + REPORTS.len());
+        // What was there before a reload takes no place beside what goes on of it.
+        ingest.hand_back(&self.producer, self.before_reload.len() as u64);
+        ingest.hand_back_report(&self.producer, self.reports_before_reload.len() as u64);
+        // First: what the answer brings must not take the places of what says how it went.
+        self.open_reports(ingest, &mut reading);
         let body_bytes = answer.as_ref().map(|a| a.body.len()).unwrap_or(0);
         let read = answer.and_then(|answer| match answer.format {
             BodyFormat::Text(format) => self.read_text(ingest, &mut reading, answer.body, format),
@@ -239,20 +270,19 @@ impl Scraper {
         self.declare(ingest, &reading);
         if error.is_some() {
             // Nothing of a bad answer is kept.
-            let (scraped, kept, added, refused) = (reading.scraped, reading.kept, reading.added, reading.refused);
+            let (scraped, kept, refused) = (reading.scraped, reading.kept, reading.refused);
             reading = Reading::new(self.producer.clone(), at, self.scrape, self.slots.len());
-            (reading.scraped, reading.kept, reading.added, reading.refused) = (scraped, kept, added, refused);
+            (reading.scraped, reading.kept, reading.refused) = (scraped, kept, refused);
             let gone = self.live();
             self.end_series(&mut reading, false);
             self.lines.forget();
             self.slots.clear();
             ingest.hand_back(&self.producer, gone as u64);
+            self.end_before_reload(&mut reading);
         } else {
             self.samples_last = reading.batch.refs.len();
-            self.open_reports(ingest);
             self.end_vanished(ingest, &mut reading);
         }
-        self.open_reports(ingest);
         self.report(&mut reading, error.is_none(), took, body_bytes);
         ingest.refused(&self.producer, reading.refused);
         let mut batch = reading.batch;
@@ -266,6 +296,7 @@ impl Scraper {
             kept: reading.kept,
             added: reading.added,
             refused: reading.refused,
+            shed: reading.shed_by.map(|by| format!("{} series of the scrape were left out: {by}", reading.shed)),
         };
         match ingest.append_collected(batch, at).await {
             Ok(appended) => Ok((outcome, appended.unknown_series)),
@@ -346,7 +377,7 @@ impl Scraper {
         };
         self.take(reading, number, sample.value, sample.at, sample.start)?;
         if let Some(exemplar) = &sample.exemplar {
-            self.exemplar(reading, number, exemplar);
+            self.exemplar(reading, number, exemplar, sample.at);
         }
         Ok(slot)
     }
@@ -364,14 +395,23 @@ impl Scraper {
         self.count(reading)?;
         let at = own_time.map_or(reading.at, TimestampMs);
         reading.batch.histograms.push((series, at, sample.start.map(TimestampMs), sample.histogram.clone()));
-        sample.exemplars.iter().for_each(|e| self.exemplar(reading, number, e));
+        // One without a time cannot be told from its repetition: a histogram has several. Prometheus drops them too.
+        let timed = sample.exemplars.iter().filter(|e| e.at.is_some());
+        timed.for_each(|e| self.exemplar(reading, number, e, sample.at));
         Ok(())
     }
 
-    fn exemplar(&mut self, reading: &mut Reading, slot: u32, exemplar: &ExemplarText<'_>) {
-        let series = self.slots.get_mut(slot).and_then(|s| s.series);
-        if let (Some(series), Ok(labels)) = (series, series_labels(exemplar.labels)) {
-            let at = exemplar.at.map_or(reading.at, TimestampMs);
+    /// One that says no time has that of its sample, which is `sample_at` or the scrape's; unless it is the last one
+    /// again.
+    fn exemplar(&mut self, reading: &mut Reading, slot: u32, exemplar: &ExemplarText<'_>, sample_at: Option<i64>) {
+        let sample_at = sample_at.filter(|_| self.job.honor_timestamps);
+        let Some(slot) = self.slots.get_mut(slot) else { return };
+        if slot.exemplar.as_ref().is_some_and(|last| last.is(exemplar)) {
+            return;
+        }
+        if let (Some(series), Ok(labels)) = (slot.series, series_labels(exemplar.labels)) {
+            slot.exemplar = Some(Box::new(LastExemplar::new(exemplar)));
+            let at = exemplar.at.or(sample_at).map_or(reading.at, TimestampMs);
             reading.batch.exemplars.push((series, Exemplar { labels, value: exemplar.value, at }));
         }
     }
@@ -436,21 +476,25 @@ impl Scraper {
             return Ok(Some(slot));
         }
         let Some(labels) = self.labels(text)? else {
-            return Ok(Some(self.slots.add(key, None)));
+            return Ok(Some(self.slots.add(key, None, reading.scrape)));
         };
         if !storable(&labels) {
             reading.refused += 1;
-            return Ok(Some(self.slots.add(key, None)));
+            return Ok(Some(self.slots.add(key, None, reading.scrape)));
         }
         match ingest.open_as_is(&self.producer, &labels) {
             Ok(series) => {
                 reading.added += 1;
-                Ok(Some(self.slots.add(key, Some(series))))
+                Ok(Some(self.slots.add(key, Some(series), reading.scrape)))
             }
-            Err(OpenError::ProducerLimit { .. } | OpenError::TotalLimit { .. }) => Ok(None),
+            Err(e @ (OpenError::ProducerLimit { .. } | OpenError::TotalLimit { .. })) => {
+                reading.shed(1, e);
+                Ok(None)
+            }
             Err(e) => {
                 tracing::debug!(%labels, error = %e, "a scraped series was not opened");
                 reading.refused += 1;
+                reading.shed(1, e);
                 Ok(None)
             }
         }
@@ -463,10 +507,11 @@ impl Scraper {
         self.write_numbers_alike(&own, &mut labels);
         self.say_type_and_unit(&own, &mut labels);
         for label in &self.target.labels {
+            // An empty one says that there is to be none: a push gateway's `instance=""`.
+            if self.job.honor_labels && series_pairs(text).any(|(name, _)| *name == *label.name) {
+                continue;
+            }
             if own.get(&label.name).is_some() {
-                if self.job.honor_labels {
-                    continue;
-                }
                 self.rename_own(&own, &mut labels, &label.name);
             }
             labels.set(label.name.clone(), label.value.clone());
@@ -564,54 +609,58 @@ impl Scraper {
     fn end_vanished(&mut self, ingest: &Ingest, reading: &mut Reading) {
         let mut gone = 0;
         if reading.seen < self.slots.len() {
-            let track = self.job.track_timestamps_staleness;
+            let (track, reports) = (self.job.track_timestamps_staleness, &self.reports);
             self.slots.sweep(reading.scrape, |slot| {
                 let Some(series) = slot.series else { return };
                 gone += 1;
-                if track || !slot.own_time {
+                // The target may say `up` itself: ours goes on.
+                if (track || !slot.own_time) && !reports.contains(&series) {
                     reading.push(series, stale_nan(), None, None);
                 }
             });
         }
-        if !self.before_reload.is_empty() {
-            let mut there: Vec<SeriesRef> = self.slots.iter().filter_map(|s| s.series).collect();
-            there.extend(&self.reports);
-            there.sort_unstable();
-            let before = std::mem::take(&mut self.before_reload);
-            gone += before.len();
-            for series in before.into_iter().filter(|s| there.binary_search(s).is_err()) {
-                reading.push(series, stale_nan(), None, None);
-            }
-        }
         ingest.hand_back(&self.producer, gone as u64);
+        self.end_before_reload(reading);
     }
 
-    /// Stale markers for all; at the end of a target also for series whose times are their own.
-    fn end_series(&mut self, reading: &mut Reading, all: bool) {
-        let track = all || self.job.track_timestamps_staleness;
-        for slot in self.slots.iter() {
-            if let Some(series) = slot.series.filter(|_| track || !slot.own_time) {
-                reading.push(series, stale_nan(), None, None);
-            }
+    /// Stale markers for what the job had before a reload and has no more.
+    fn end_before_reload(&mut self, reading: &mut Reading) {
+        if self.before_reload.is_empty() && self.reports_before_reload.is_empty() {
+            return;
         }
-        for series in std::mem::take(&mut self.before_reload) {
+        let mut there: Vec<SeriesRef> = self.slots.iter().filter_map(|s| s.series).collect();
+        there.extend(&self.reports);
+        there.sort_unstable();
+        let mut before = std::mem::take(&mut self.before_reload);
+        before.append(&mut self.reports_before_reload);
+        for series in before.into_iter().filter(|s| there.binary_search(s).is_err()) {
             reading.push(series, stale_nan(), None, None);
         }
     }
 
-    fn open_reports(&mut self, ingest: &Ingest) {
-        if !self.reports.is_empty() {
-            return;
+    /// Stale markers for all that had a sample; at the end of a target also for series whose times are their own.
+    fn end_series(&self, reading: &mut Reading, all: bool) {
+        let track = all || self.job.track_timestamps_staleness;
+        for slot in self.slots.iter().filter(|slot| track || !slot.own_time) {
+            // What a bad answer alone brought was never written; and ours goes on, if the target says `up` itself.
+            let had_sample = all || slot.made != reading.scrape;
+            if let Some(series) = slot.series.filter(|s| had_sample && !self.reports.contains(s)) {
+                reading.push(series, stale_nan(), None, None);
+            }
         }
-        for name in REPORTS.iter().chain(EXTRA_REPORTS.iter().filter(|_| self.job.extra_metrics)) {
+    }
+
+    /// Those that are not open yet, `up` first.
+    fn open_reports(&mut self, ingest: &Ingest, reading: &mut Reading) {
+        let extra = EXTRA_REPORTS.iter().filter(|_| self.job.extra_metrics);
+        for name in REPORTS.iter().chain(extra).skip(self.reports.len()) {
             let mut labels = self.target.labels.to_builder();
             labels.set(METRIC_NAME, *name);
-            match ingest.open_as_is(&self.producer, &labels.build()) {
+            match ingest.open_report(&self.producer, &labels.build()) {
                 Ok(series) => self.reports.push(series),
                 Err(error) => {
-                    tracing::warn!(producer = &*self.producer, %error, "the series of the scrape itself were not opened");
-                    ingest.hand_back(&self.producer, self.reports.len() as u64);
-                    self.reports.clear();
+                    tracing::warn!(producer = &*self.producer, %error, "a series of the scrape itself was not opened");
+                    reading.shed(1, error);
                     return;
                 }
             }

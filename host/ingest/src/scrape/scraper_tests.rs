@@ -79,9 +79,13 @@ fn target(job: &Job) -> Arc<Target> {
 
 impl Bench {
     fn new(job: Job) -> Self {
+        Self::with_limits(job, None, IngestLimits::default())
+    }
+
+    fn with_limits(job: Job, series_max: Option<u64>, limits: IngestLimits) -> Self {
         let book = Arc::new(Book::default());
-        let ingest = Ingest::new(book.clone(), IngestLimits::default());
-        ingest.register("t", Labels::empty(), None);
+        let ingest = Ingest::new(book.clone(), limits);
+        ingest.register("t", Labels::empty(), series_max);
         let (target, job) = (target(&job), Arc::new(job));
         Self { book, ingest, scraper: Scraper::new(job, target, "t"), at: 0 }
     }
@@ -185,6 +189,51 @@ fn a_failed_scrape_ends_all_series_and_says_up_0() {
 }
 
 #[test]
+fn what_only_a_bad_answer_brought_never_ends() {
+    let mut bench = Bench::new(test_job());
+    bench.scrape("a 1\n");
+    let bad = Answer { body: b"up 0\na 2\nb 3\nc nonsense\n", format: BodyFormat::Text(TextFormat::Prometheus) };
+    let mut written = Vec::new();
+    for at in [2000, 3000] {
+        let scraped = bench.scraper.scraped(&bench.ingest, TimestampMs(at), Duration::ZERO, Ok(bad));
+        assert!(block_on(scraped).error.is_some());
+        written.extend(bench.written().into_iter().filter(|l| !l.contains("scrape_")));
+    }
+    assert_eq!(written, ["2000 a{..} = stale", "2000 up{..} = 0", "3000 up{..} = 0"]);
+    assert_eq!(bench.held(), 5);
+}
+
+#[test]
+fn up_goes_on_when_the_target_says_it_too_and_no_more() {
+    let mut bench = Bench::new(test_job());
+    for (at, answer) in [(1000, Ok("up 1\na 1\n")), (2000, Ok("a 1\n")), (3000, Ok("up 1\n")), (4000, Err(()))] {
+        let format = BodyFormat::Text(TextFormat::Prometheus);
+        let answer = answer.map(|text| Answer { body: text.as_bytes(), format }).map_err(|()| ScrapeError::Status(500));
+        block_on(bench.scraper.scraped(&bench.ingest, TimestampMs(at), Duration::ZERO, answer));
+    }
+    let up: Vec<String> = bench.written().into_iter().filter(|l| l.contains(" up{")).collect();
+    assert_eq!(
+        up,
+        [
+            "1000 up{..} = 1",
+            "1000 up{..} = 1",
+            "2000 up{..} = 1",
+            "3000 up{..} = 1",
+            "3000 up{..} = 1",
+            "4000 up{..} = 0"
+        ]
+    );
+}
+
+#[test]
+fn a_failed_scrape_adds_no_series() {
+    let mut bench = Bench::new(test_job());
+    let bad = Answer { body: b"a 2\nb nonsense\n", format: BodyFormat::Text(TextFormat::Prometheus) };
+    let outcomes = [bad, bad].map(|bad| bench.answer(Ok(bad)).0);
+    assert_eq!(outcomes.map(|o| (o.scraped, o.kept, o.added)), [(1, 1, 0), (1, 1, 0)]);
+}
+
+#[test]
 fn at_the_end_everything_ends() {
     let mut bench = Bench::new(test_job());
     bench.scrape("a 1\nb 2 500\n");
@@ -205,6 +254,14 @@ fn labels_of_the_target_win_unless_the_job_honors_its_own() {
     );
     let mut honest = Bench::new(Job { honor_labels: true, ..test_job() });
     assert_eq!(honest.scrape(text), [r#"1000 a{exported_job="y", instance="i", job="x", other="z"} = 1"#]);
+}
+
+#[test]
+fn an_empty_label_that_is_honored_keeps_ours_off() {
+    let text = "a{instance=\"\",job=\"backup\"} 1\n";
+    let mut honest = Bench::new(Job { honor_labels: true, ..test_job() });
+    assert_eq!(honest.scrape(text), [r#"1000 a{job="backup"} = 1"#]);
+    assert_eq!(Bench::new(test_job()).scrape(text), [r#"1000 a{exported_job="backup", ..} = 1"#]);
 }
 
 #[test]
@@ -284,18 +341,34 @@ fn openmetrics_brings_start_times_and_exemplars_and_metadata() {
     let text = "# HELP c Help.\n# TYPE c counter\nc_total 1 # {t=\"x\"} 1\nc_created 5\n# TYPE g gauge\ng 2\n# EOF\n";
     for at in [1000, 2000] {
         let answer = Answer { body: text.as_bytes(), format: BodyFormat::Text(TextFormat::OpenMetrics) };
-        assert_eq!(
-            bench.answer(Ok(answer)).1,
-            [
-                format!("{at} c_total{{..}} = 1 since 5000"),
-                format!("{at} g{{..}} = 2"),
-                format!("{at} c_total{{..}} # {{t=\"x\"}}")
-            ]
-        );
+        let mut expected = vec![format!("{at} c_total{{..}} = 1 since 5000"), format!("{at} g{{..}} = 2")];
+        expected.extend((at == 1000).then(|| format!("{at} c_total{{..}} # {{t=\"x\"}}")));
+        assert_eq!(bench.answer(Ok(answer)).1, expected);
     }
     let declared = bench.book.metadata.lock().unwrap();
     assert_eq!(declared.len(), 2, "what is known already is not told again");
     assert_eq!((declared[0].help.as_str(), declared[0].kind), ("Help.", MetricKind::Counter));
+}
+
+#[test]
+fn an_exemplar_is_news_when_its_labels_value_or_time_are() {
+    let mut bench = Bench::new(test_job());
+    let mut exemplars = |line: &str| {
+        let text = format!("# TYPE c counter\n{line}\n# EOF\n");
+        let answer = Answer { body: text.as_bytes(), format: BodyFormat::Text(TextFormat::OpenMetrics) };
+        bench.answer(Ok(answer)).1.into_iter().filter(|l| l.contains(" # ")).collect::<Vec<_>>()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(exemplars("c_total 1 # {t=\"x\",u=\"y\"} 1"), [r#"1000 c_total{..} # {t="x", u="y"}"#]);
+    assert_eq!(exemplars("c_total 2 # {t=\"x\",u=\"y\"} 1"), none);
+    assert_eq!(exemplars("c_total 2 # {u=\"y\",t=\"x\"} 1"), none);
+    assert_eq!(exemplars("c_total 2"), none);
+    assert_eq!(exemplars("c_total 2 # {t=\"x\",u=\"y\"} 1"), none);
+    assert_eq!(exemplars("c_total 3 # {t=\"x\",u=\"y\"} 2"), [r#"6000 c_total{..} # {t="x", u="y"}"#]);
+    assert_eq!(exemplars("c_total 3 # {t=\"x\"} 2"), [r#"7000 c_total{..} # {t="x"}"#]);
+    assert_eq!(exemplars("c_total 3 # {t=\"x\"} 2 7"), [r#"7000 c_total{..} # {t="x"}"#]);
+    assert_eq!(exemplars("c_total 3 # {t=\"x\"} 2 7"), none);
+    assert_eq!(exemplars("c_total 4 9.5 # {t=\"z\"} 2"), [r#"9500 c_total{..} # {t="z"}"#], "its sample's time");
 }
 
 #[test]
@@ -322,6 +395,62 @@ fn after_a_reload_only_what_changed_ends() {
     bench.scraper.reconfigure(Arc::new(job.clone()), target(&job));
     assert_eq!(bench.scrape("a 3\nb 4\n"), ["2000 a{..} = 3", "2000 b{..} = stale"]);
     assert_eq!(bench.held(), 6);
+}
+
+#[test]
+fn a_series_limit_leaves_the_scrapes_own_series_alone_and_is_told() {
+    let own = |limits, total| {
+        let mut bench =
+            Bench::with_limits(test_job(), limits, IngestLimits { series_total: total, ..IngestLimits::default() });
+        let answer = Answer { body: b"a 1\nb 2\nc 3\n", format: BodyFormat::Text(TextFormat::Prometheus) };
+        let outcome =
+            block_on(bench.scraper.scraped(&bench.ingest, TimestampMs(1000), Duration::from_secs(1), Ok(answer)));
+        (bench.written().join("; "), outcome.told(), bench)
+    };
+    let reports = "1000 up{..} = 1; 1000 scrape_duration_seconds{..} = 1; 1000 scrape_samples_scraped{..} = 3; \
+        1000 scrape_samples_post_metric_relabeling{..} = 2; 1000 scrape_series_added{..} = 2";
+    // The target's: what tells of the scrape is beside it.
+    let (written, told, mut bench) = own(Some(2), 1000);
+    assert_eq!(written, format!("1000 a{{..}} = 1; 1000 b{{..}} = 2; {reports}"));
+    let limit = "producer `t` has 2 series open, its limit; raise `limits.series` or drop labels";
+    assert_eq!((told, bench.held()), (format!("1 series of the scrape were left out: {limit}"), 7));
+    bench.ingest.register("t", Labels::empty(), Some(3));
+    bench.at = 1000;
+    let whole = Answer { body: b"a 1\nb 2\nc 3\n", format: BodyFormat::Text(TextFormat::Prometheus) };
+    let (outcome, written) = bench.answer(Ok(whole));
+    assert_eq!((outcome.told().as_str(), written.len()), ("", 3));
+    // That of all together: what tells of the scrape comes first.
+    let (written, told, _) = own(None, 7);
+    assert_eq!(written, format!("1000 a{{..}} = 1; 1000 b{{..}} = 2; {reports}"));
+    assert!(told.starts_with("1 series of the scrape were left out: 7 series are open, the limit of all"), "{told}");
+    let (written, told, bench) = own(None, 1);
+    assert_eq!((written.as_str(), bench.held()), ("1000 up{..} = 1", 1), "the first of them as long as there is room");
+    assert!(told.starts_with("4 series of the scrape were left out: 1 series are open"), "{told}");
+}
+
+#[test]
+fn a_failure_after_a_reload_ends_what_was_there_and_not_up() {
+    let mut bench = Bench::new(Job { extra_metrics: true, ..test_job() });
+    bench.scrape("a 1\n");
+    bench.scraper.reconfigure(Arc::new(test_job()), target(&test_job()));
+    block_on(bench.scraper.scraped(&bench.ingest, TimestampMs(2000), Duration::ZERO, Err(ScrapeError::Status(500))));
+    let written = bench.written();
+    let of = |metric: &str| -> Vec<&str> {
+        written.iter().map(String::as_str).filter(|l| l.contains(&format!(" {metric}{{"))).collect()
+    };
+    assert_eq!((of("a"), of("up")), (vec!["2000 a{..} = stale"], vec!["2000 up{..} = 0"]));
+    assert_eq!(of("scrape_timeout_seconds"), ["2000 scrape_timeout_seconds{..} = stale"]);
+    assert_eq!(bench.held(), 5);
+}
+
+#[test]
+fn a_reload_at_a_limit_leaves_nothing_out() {
+    let mut bench =
+        Bench::with_limits(test_job(), Some(2), IngestLimits { series_total: 7, ..IngestLimits::default() });
+    bench.scrape("a 1\nb 2\n");
+    bench.scraper.reconfigure(Arc::new(test_job()), target(&test_job()));
+    assert_eq!(bench.scrape("a 3\nb 4\n"), ["2000 a{..} = 3", "2000 b{..} = 4"]);
+    assert_eq!(bench.held(), 7);
 }
 
 /// Whatever lines come, go, move or repeat between scrapes, what is written is what a scraper without memory would

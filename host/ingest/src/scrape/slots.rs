@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use belfry_model::SeriesRef;
 
+use crate::exposition::{ExemplarText, series_labels};
+
 /// FNV over eight bytes at a time: texts come from targets that an operator chose, and are compared in full.
 #[derive(Default)]
 pub(super) struct TextHasher(u64);
@@ -31,13 +33,40 @@ impl std::hash::Hasher for TextHasher {
 pub(super) struct Slot {
     /// `None`: relabelling drops it, or it cannot be stored.
     pub series: Option<SeriesRef>,
+    /// Number of the scrape that made it.
+    pub made: u32,
     /// Number of the scrape that saw it last.
     pub seen: u32,
     /// Its line then.
     pub line: u32,
     /// It came with a time of its own: then its end is not ours to tell.
     pub own_time: bool,
+    /// The last one it brought, where it brings any.
+    pub exemplar: Option<Box<LastExemplar>>,
     text: Arc<str>,
+}
+
+/// An exemplar as it came, to tell whether the next one is news: targets repeat them until there is a new one.
+#[derive(Clone)]
+pub(super) struct LastExemplar {
+    /// As text.
+    labels: Box<str>,
+    value: f64,
+    /// Its own time.
+    at: Option<i64>,
+}
+
+impl LastExemplar {
+    pub fn new(exemplar: &ExemplarText<'_>) -> Self {
+        Self { labels: exemplar.labels.into(), value: exemplar.value, at: exemplar.at }
+    }
+
+    /// By labels, value and, where one has it, time; as Prometheus compares them.
+    pub fn is(&self, exemplar: &ExemplarText<'_>) -> bool {
+        self.value.to_bits() == exemplar.value.to_bits()
+            && self.at == exemplar.at
+            && (*self.labels == *exemplar.labels || series_labels(&self.labels) == series_labels(exemplar.labels))
+    }
 }
 
 /// By text.
@@ -53,9 +82,9 @@ impl Slots {
         self.by_text.get(text).copied()
     }
 
-    pub fn add(&mut self, text: &str, series: Option<SeriesRef>) -> u32 {
+    pub fn add(&mut self, text: &str, series: Option<SeriesRef>, made: u32) -> u32 {
         let text: Arc<str> = text.into();
-        let slot = Slot { series, seen: 0, line: u32::MAX, own_time: false, text: text.clone() };
+        let slot = Slot { series, made, seen: 0, line: u32::MAX, own_time: false, exemplar: None, text: text.clone() };
         let number = match self.free.pop() {
             Some(number) => number,
             None => {
@@ -96,6 +125,7 @@ impl Slots {
             if let Some(slot) = self.slots.get_mut(*number as usize) {
                 slot.text = Arc::from("");
                 slot.series = None;
+                slot.exemplar = None;
             }
         }
     }

@@ -29,7 +29,7 @@ pub struct ActiveTarget {
     pub scrape_url: String,
     /// By the last scrape.
     pub health: TargetHealth,
-    /// Why it is down; empty when it is not.
+    /// Why it is down, or what a limit leaves out although it is up; else empty.
     pub last_error: String,
     /// When the last scrape began.
     pub last_scrape: Option<TimestampMs>,
