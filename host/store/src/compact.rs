@@ -264,6 +264,9 @@ impl Shared {
 
     /// Deletes the files of blocks that could not be opened.
     pub(crate) fn remove_lost(&self, lost: &[Lost]) -> io::Result<()> {
+        if lost.is_empty() {
+            return Ok(());
+        }
         for l in lost {
             folder::remove_lost(&*self.disk, &self.blocks_dir, l)?;
             self.block_work.forget(&l.path);
