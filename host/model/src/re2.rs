@@ -114,13 +114,19 @@ pub fn whole(pattern: &str) -> Result<regex::Regex, Error> {
 
 /// Like [`whole`] where only whether it matches is asked, as of matchers: its groups are not captured.
 pub fn whole_match(pattern: &str) -> Result<regex::Regex, Error> {
-    compile(pattern, &format!("^(?s:{})$", Parser::new(pattern, true, false).read()?))
+    compile(pattern, &format!("^(?s:{})$", translated(pattern)?))
 }
 
 /// An expression that may match anywhere, `.` not the end of a line, and that captures: Go's `regexp.Compile`, as in
 /// templates.
 pub fn anywhere(pattern: &str) -> Result<regex::Regex, Error> {
     compile(pattern, &Parser::new(pattern, false, true).read()?)
+}
+
+/// An expression without its anchors in the syntax of `regex`, for those who look at its parts. `.` must match the end of a
+/// line where it is read (`dot_matches_new_line`); nothing is captured.
+pub fn translated(pattern: &str) -> Result<String, Error> {
+    Parser::new(pattern, true, false).read()
 }
 
 fn compile(pattern: &str, translated: &str) -> Result<regex::Regex, Error> {

@@ -113,6 +113,32 @@ fn as_many_alternatives_as_a_dashboard_has_are_looked_up() {
     }
 }
 
+#[test]
+fn what_lists_plain_texts_is_told_from_what_does_not() {
+    for (pattern, expected) in [
+        ("a|b|", Some(vec!["a", "b", ""])),
+        ("", Some(vec![""])),
+        (r"host-(1|22)\.lan:9100", Some(vec!["host-1.lan:9100", "host-22.lan:9100"])),
+        ("(?:a|b)", Some(vec!["a", "b"])),
+        (r"a\|b|c\_", Some(vec!["a|b", "c_"])),
+        ("(a)?", None),
+        ("(a|b)|c", None),
+        ("a|(b|c)", None),
+        ("(a)(b)", None),
+        ("(?i:a)", None),
+        ("(?P<n>a)", None),
+        (r"a\d", None),
+        (r"\101", None),
+        ("a|b.", None),
+        ("a)(b", None),
+        ("a{2}", None),
+    ] {
+        assert_eq!(literals(pattern), expected.map(|v| v.into_iter().map(str::to_owned).collect()), "{pattern}");
+    }
+    // Written out it would take the square of its length.
+    assert_eq!(literals(&format!("{}({})", "a".repeat(50_000), "b|".repeat(50_000))), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
