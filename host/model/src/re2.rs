@@ -103,8 +103,12 @@ pub(crate) fn shown(expression: &str) -> String {
 /// take more than [`COMPILED_BYTES_MAX`]. Alternatives of plain text have no limit, see [`literals()`].
 pub const PATTERN_BYTES_MAX: usize = 1 << 20;
 
-/// A compiled expression may not take more bytes than this: some 20,000 alternatives, and less than a second to compile.
+/// A compiled expression may not take more bytes than this: some 20,000 alternatives, and a second or two to compile.
 pub const COMPILED_BYTES_MAX: usize = 32 << 20;
+
+/// The classes of an expression may have this many ranges in all, some 1,500 of the size of `\pL`; with `(?i)` it is 240,
+/// or 30 like `[\W]`. Without a limit, a megabyte of them took minutes to read before their size was known.
+const CLASS_COST_MAX: usize = 1 << 22;
 
 /// An expression that must match the whole text, `.` the end of a line too, and that captures: of `label_replace` and of
 /// relabelling.
@@ -224,6 +228,7 @@ impl<'p> Parser<'p> {
             let before = self.rest;
             let repetition = self.repetition.take();
             self.rest = &before[c.len_utf8()..];
+            self.classes.fold = self.flags.fold_case;
             match c {
                 '(' if self.rest.starts_with('?') => self.perl_group(before)?,
                 '(' => self.open(if self.captures { "(" } else { "(?:" }),
@@ -239,6 +244,9 @@ impl<'p> Parser<'p> {
                 '{' => self.counted(before, repetition)?,
                 '\\' => self.escaped(before)?,
                 c => self.literal(c as u32),
+            }
+            if self.classes.cost > CLASS_COST_MAX {
+                return Err(error(Reason::Large, self.pattern));
             }
         }
         if !self.levels.is_empty() {

@@ -48,7 +48,23 @@ pub(super) enum Class {
     Item(String),
 }
 
+/// Ranges that a class of many may have, written out.
+const WIDE_RANGES: usize = 1_400;
+/// The engine's parser takes as long to look for the other cases of these as to hold one range.
+const FOLDED_CHARS: usize = 8;
+/// Letters that there are, about.
+const LETTERS: usize = 140_000;
+
 impl Class {
+    /// What it costs in brackets, see [`Classes::cost`].
+    fn cost(&self, fold: bool) -> usize {
+        match self {
+            Self::Ranges(_, false) => 4,
+            Self::Ranges(_, true) | Self::Item(_) if fold => (char::MAX as usize) / FOLDED_CHARS,
+            Self::Ranges(_, true) | Self::Item(_) => WIDE_RANGES,
+        }
+    }
+
     fn item(self) -> String {
         match self {
             Self::Ranges(ranges, false) => ranges.to_owned(),
@@ -81,6 +97,11 @@ pub(super) struct Classes {
     scripts: HashSet<String>,
     /// From here on no `:]` comes: not to be looked for at every `[:`.
     no_posix_end: bool,
+    /// Are other cases of letters meant too?
+    pub(super) fold: bool,
+    /// About how many ranges the engine's parser makes of what was written, however few signs it took; what else it does
+    /// is counted as ranges too.
+    pub(super) cost: usize,
 }
 
 impl Classes {
@@ -94,11 +115,13 @@ impl Classes {
         while first || !rest.starts_with(']') {
             first = false;
             if let Some((class, after)) = self.posix(rest)? {
+                self.cost += class.cost(self.fold);
                 items.push_str(&class.item());
                 rest = after;
                 continue;
             }
             if let Some((class, after)) = self.escaped(rest)? {
+                self.cost += class.cost(self.fold);
                 items.push_str(&class.item());
                 rest = after;
                 continue;
@@ -111,6 +134,8 @@ impl Classes {
             if high < low {
                 return Err(error(Reason::InvalidCharRange, &rest[..rest.len() - after.len()]));
             }
+            let wide = (high - low) as usize;
+            self.cost += 1 + if self.fold && high >= 0x80 { wide / FOLDED_CHARS } else { 0 };
             write_range(&mut items, low, high);
             rest = after;
         }
@@ -155,6 +180,7 @@ impl Classes {
             Some(inner) => inner.split_once('}').ok_or_else(|| error(Reason::InvalidCharRange, text))?,
             None => text[2..].split_at(text[2..].chars().next().map_or(0, char::len_utf8)),
         };
+        self.cost += if self.fold { LETTERS / FOLDED_CHARS } else { WIDE_RANGES };
         let plain = name.strip_prefix('^').unwrap_or(name);
         let negated = negated != (plain != name);
         let property = match plain {

@@ -85,6 +85,9 @@ fn what_is_too_large_or_too_deep_is_refused_and_said_in_short() {
     let reason = |pattern: &str| whole(pattern).map(|_| ()).map_err(|e| (e.reason, e.to_string().len() < 600));
     assert_eq!(reason(&"[a-z]".repeat(PATTERN_BYTES_MAX)), Err((Reason::Large, true)));
     assert_eq!(reason(&r"\pL{1000}".repeat(10)), Err((Reason::Large, true)));
+    assert_eq!(reason(&r"\pL".repeat(10_000)), Err((Reason::Large, true)));
+    assert_eq!(reason(&format!("(?i){}", r"[a-\x{1ffff}]".repeat(50_000))), Err((Reason::Large, true)));
+    assert_eq!(reason(&format!("(?i){}", r"[\W]".repeat(50_000))), Err((Reason::Large, true)));
     assert_eq!(reason(&format!("{}a{}", "(".repeat(5_000), ")".repeat(5_000))), Err((Reason::NestingDepth, true)));
     assert_eq!(reason(&format!("a{}", "*(?i)*(?-i)".repeat(600))), Err((Reason::NestingDepth, true)));
     assert_eq!(reason(&format!("{}a{}", "(".repeat(60), ")".repeat(60))), Ok(()));
