@@ -103,10 +103,10 @@ pub(crate) fn shown(expression: &str) -> String {
 /// take more than [`COMPILED_BYTES_MAX`]. Alternatives of plain text have no limit, see [`literals()`].
 pub const PATTERN_BYTES_MAX: usize = 1 << 20;
 
-/// A compiled expression may not take more bytes than this: some 20,000 alternatives, and a second or two to compile.
+/// A compiled expression may not take more bytes than this: some 20,000 alternatives, a second or two to compile.
 pub const COMPILED_BYTES_MAX: usize = 32 << 20;
 
-/// The classes of an expression may have this many ranges in all, some 1,500 of the size of `\pL`; with `(?i)` it is 240,
+/// The classes of an expression may have this many ranges in all: some 1,500 like `\pL`, with `(?i)` 240,
 /// or 30 like `[\W]`. Without a limit, a megabyte of them took minutes to read before their size was known.
 const CLASS_COST_MAX: usize = 1 << 22;
 
@@ -127,8 +127,8 @@ pub fn anywhere(pattern: &str) -> Result<regex::Regex, Error> {
     compile(pattern, &Parser::new(pattern, false, true).read()?)
 }
 
-/// An expression without its anchors in the syntax of `regex`, for those who look at its parts. `.` must match the end of a
-/// line where it is read (`dot_matches_new_line`); nothing is captured.
+/// An expression without its anchors in the syntax of `regex`, for those who look at its parts. `.` must match the end of
+/// a line where it is read (`dot_matches_new_line`); nothing is captured.
 pub fn translated(pattern: &str) -> Result<String, Error> {
     Parser::new(pattern, true, false).read()
 }
@@ -307,8 +307,8 @@ impl<'p> Parser<'p> {
         Ok(())
     }
 
-    /// A repetition that starts at `before`, of `copies` at most, and ends where the rest starts. `earlier`: another that
-    /// ends where it starts.
+    /// A repetition that starts at `before`, of `copies` at most, and ends where the rest starts. `earlier`: another
+    /// that ends where it starts.
     fn repeat(
         &mut self,
         before: &'p str,
