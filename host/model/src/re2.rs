@@ -106,7 +106,7 @@ pub const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// A compiled expression may not take more bytes than this: some 20,000 alternatives, a second or two to compile.
 pub const COMPILED_BYTES_MAX: usize = 32 << 20;
 
-/// The classes of an expression may have this many ranges in all: some 1,500 like `\pL`, with `(?i)` 240,
+/// The classes of an expression may have this many ranges in all: some 3,000 like `\pL`, with `(?i)` 240,
 /// or 30 like `[\W]`. Without a limit, a megabyte of them took minutes to read before their size was known.
 const CLASS_COST_MAX: usize = 1 << 22;
 
