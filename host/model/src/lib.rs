@@ -12,6 +12,7 @@ pub mod matcher;
 pub mod metric;
 pub mod organ;
 pub mod phase;
+pub mod re2;
 pub mod read;
 pub mod report;
 pub mod sample;

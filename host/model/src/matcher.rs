@@ -1,10 +1,13 @@
 //! Label matchers: `=`, `!=`, `=~`, `!~`.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use regex::Regex;
 
 use crate::labels::Labels;
+use crate::re2;
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,48 +34,69 @@ impl MatchOp {
     }
 }
 
-/// One condition on one label. Regular expressions are anchored at both ends and `.` matches newlines, as in
-/// Prometheus 3.
+/// One condition on one label. Regular expressions have the syntax of RE2 (see [`re2`]), are anchored at both ends, and
+/// `.` matches newlines, as in Prometheus 3.
 #[derive(Clone)]
 pub struct Matcher {
     name: String,
     op: MatchOp,
     value: String,
-    regex: Option<Regex>,
+    expression: Option<Expression>,
+}
+
+/// What an expression comes to.
+#[derive(Clone)]
+enum Expression {
+    /// The texts that it matches: a few, or as many as a dashboard's variable has. No engine takes tens of thousands.
+    Values(Arc<HashSet<String>>),
+    Regex(Regex),
+}
+
+impl Expression {
+    fn new(pattern: &str) -> Result<Self, re2::Error> {
+        Ok(match re2::literals(pattern) {
+            Some(values) => Self::Values(Arc::new(values.into_iter().collect())),
+            None => Self::Regex(re2::whole_match(pattern)?),
+        })
+    }
+
+    fn matches(&self, value: &str) -> bool {
+        match self {
+            Self::Values(values) => values.contains(value),
+            Self::Regex(regex) => regex.is_match(value),
+        }
+    }
 }
 
 /// The regular expression of a matcher does not compile.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("bad regular expression {pattern:?}: {reason}")]
+#[error("bad regular expression {:?}: {reason}", re2::shown(.pattern))]
 pub struct BadRegex {
     /// As it was written.
     pub pattern: String,
-    /// What is wrong with it.
+    /// What is wrong with it, in Go's words (see [`re2::Error`]).
     pub reason: String,
 }
 
 /// A compiled expression may not take more bytes than this.
-pub const REGEX_BYTES_MAX: usize = 2 << 20;
+pub use re2::COMPILED_BYTES_MAX as REGEX_BYTES_MAX;
 
 impl Matcher {
     /// Errors when `value` is not a regular expression and `op` needs one.
     pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, BadRegex> {
         let (name, value) = (name.into(), value.into());
-        let regex = match op {
+        let expression = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(
-                regex::RegexBuilder::new(&format!("^(?s:{value})$"))
-                    .size_limit(REGEX_BYTES_MAX)
-                    .build()
-                    .map_err(|e| BadRegex { pattern: value.clone(), reason: last_line(&e.to_string()) })?,
-            ),
+            MatchOp::Regex | MatchOp::NotRegex => {
+                Some(Expression::new(&value).map_err(|e| BadRegex { pattern: value.clone(), reason: e.to_string() })?)
+            }
         };
-        Ok(Self { name, op, value, regex })
+        Ok(Self { name, op, value, expression })
     }
 
     /// `name="value"`.
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), expression: None }
     }
 
     /// The label it looks at.
@@ -90,13 +114,22 @@ impl Matcher {
         &self.value
     }
 
+    /// The only values that its expression matches, where the expression lists them: `a|b`, `x(1|2)y`. Of `!~` these are
+    /// the values that it does not hold for.
+    pub fn values(&self) -> Option<&HashSet<String>> {
+        match &self.expression {
+            Some(Expression::Values(values)) => Some(values),
+            Some(Expression::Regex(_)) | None => None,
+        }
+    }
+
     /// Does a label of this value match? An absent label has the value `""`.
     pub fn matches(&self, value: &str) -> bool {
-        match (self.op, &self.regex) {
+        match (self.op, &self.expression) {
             (MatchOp::Equal, _) => value == self.value,
             (MatchOp::NotEqual, _) => value != self.value,
-            (MatchOp::Regex, Some(r)) => r.is_match(value),
-            (MatchOp::NotRegex, Some(r)) => !r.is_match(value),
+            (MatchOp::Regex, Some(e)) => e.matches(value),
+            (MatchOp::NotRegex, Some(e)) => !e.matches(value),
             (MatchOp::Regex | MatchOp::NotRegex, None) => false,
         }
     }
@@ -105,11 +138,6 @@ impl Matcher {
     pub fn matches_labels(&self, labels: &Labels) -> bool {
         self.matches(labels.get(&self.name).unwrap_or(""))
     }
-}
-
-fn last_line(s: &str) -> String {
-    let line = s.lines().rfind(|l| !l.trim().is_empty()).unwrap_or(s);
-    line.trim().trim_start_matches("error: ").to_owned()
 }
 
 impl PartialEq for Matcher {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use belfry_model::labels::Label;
 use belfry_model::{Labels, MatchOp, Matcher};
 use hashbrown::{DefaultHashBuilder, HashTable};
-use roaring::RoaringBitmap;
+use roaring::{MultiOps, RoaringBitmap};
 
 use crate::known::Known;
 use crate::lists::Lists;
@@ -69,14 +69,13 @@ fn with_label<P: Postings>(postings: &P, m: &Matcher, matching: bool) -> Result<
     if matches!(m.op(), MatchOp::Equal | MatchOp::NotEqual) && plain {
         return postings.of(name, m.value());
     }
-    match Pattern::of(m) {
-        Pattern::Values(values) if plain => {
-            let mut out = RoaringBitmap::new();
-            for v in &values {
-                out |= postings.of(name, v)?;
-            }
-            Ok(out)
+    if let Some(values) = m.values() {
+        if plain {
+            return values.iter().map(|v| postings.of(name, v)).union();
         }
+        return postings.of_any(name, &mut |v| m.matches(v) == matching);
+    }
+    match Pattern::of(m) {
         any if any.is_any() && !plain => Ok(RoaringBitmap::new()),
         pattern => postings
             .of_any(name, &mut |v| pattern.matches(v).map_or_else(|| m.matches(v) == matching, |hit| hit == plain)),

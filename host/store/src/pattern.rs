@@ -1,15 +1,14 @@
-//! Regular expressions that need no engine: a few whole values, or pieces of text at places.
+//! Regular expressions that need no engine: pieces of text at places.
 //!
 //! Invariant: a [`Pattern`] matches exactly what the expression matches, at both ends anchored.
-//! Not here: which series have a value (`index`).
+//! What it reads means the same in the syntax of RE2, which matchers have.
+//! Not here: which series have a value (`index`); expressions that list whole values (`Matcher::values`).
 
 use belfry_model::{MatchOp, Matcher};
 
 /// What a regular expression comes to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pattern {
-    /// One of these.
-    Values(Vec<String>),
     /// Begins so.
     Prefix(String),
     /// Begins so and goes on.
@@ -39,9 +38,6 @@ impl Pattern {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        if let Some(values) = values(text) {
-            return Some(Self::Values(values));
-        }
         let (open, text) = text.strip_prefix(".*").map_or((false, text), |rest| (true, rest));
         if let Some(middle) = text.strip_suffix(".*") {
             let middle = literal(middle)?;
@@ -61,7 +57,6 @@ impl Pattern {
     /// Does it match? `None`: ask the engine.
     pub fn matches(&self, value: &str) -> Option<bool> {
         Some(match self {
-            Self::Values(values) => values.iter().any(|v| v == value),
             Self::Prefix(start) => value.starts_with(start),
             Self::LongerThan(start) => value.len() > start.len() && value.starts_with(start),
             Self::Suffix(end) => value.ends_with(end),
@@ -172,38 +167,6 @@ fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<Class> 
     }
 }
 
-/// `a|b`, `x(a|b)y`.
-fn values(text: &str) -> Option<Vec<String>> {
-    let all = |text: &str| alternatives(text).into_iter().map(literal).collect::<Option<Vec<_>>>();
-    let Some(open) = unescaped(text, '(').next() else { return all(text) };
-    let close = unescaped(text, ')').last().filter(|close| *close > open)?;
-    let (start, end) = (literal(&text[..open])?, literal(&text[close + 1..])?);
-    let inner = &text[open + 1..close];
-    let inner = inner.strip_prefix("?:").unwrap_or(inner);
-    Some(all(inner)?.into_iter().map(|v| format!("{start}{v}{end}")).collect())
-}
-
-/// Where `wanted` stands without a backslash before it.
-fn unescaped(text: &str, wanted: char) -> impl Iterator<Item = usize> {
-    let mut escaped = false;
-    text.char_indices().filter_map(move |(at, c)| {
-        let plain = !escaped;
-        escaped = plain && c == '\\';
-        (plain && c == wanted).then_some(at)
-    })
-}
-
-fn alternatives(text: &str) -> Vec<&str> {
-    let mut from = 0;
-    let mut parts = Vec::new();
-    for at in unescaped(text, '|') {
-        parts.push(&text[from..at]);
-        from = at + 1;
-    }
-    parts.push(&text[from..]);
-    parts
-}
-
 /// The text that stands for itself alone.
 fn literal(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
@@ -227,11 +190,7 @@ mod tests {
     #[test]
     fn common_forms_need_no_engine() {
         let of = |text| Pattern::of(&Matcher::new("x", MatchOp::Regex, text).unwrap());
-        let values = |v: &[&str]| Pattern::Values(v.iter().map(|v| (*v).to_owned()).collect());
         for (text, expected) in [
-            ("a|b|", values(&["a", "b", ""])),
-            (r"host-(1|22)\.lan:9100", values(&["host-1.lan:9100", "host-22.lan:9100"])),
-            ("(?:a|b)", values(&["a", "b"])),
             ("/api/.*", Pattern::Prefix("/api/".into())),
             (".+", Pattern::LongerThan(String::new())),
             (".*5", Pattern::Suffix("5".into())),

@@ -25,9 +25,7 @@ impl<'a> Evaluator<'a> {
     pub(super) fn label_replace(&mut self, args: &[Plan], frame: Frame) -> Result<Vec<OutSeries>> {
         let [dst, replacement, src, pattern] =
             [self.string(&args[1])?, self.string(&args[2])?, self.string(&args[3])?, self.string(&args[4])?];
-        let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-            .size_limit(belfry_model::matcher::REGEX_BYTES_MAX)
-            .build()
+        let regex = belfry_model::re2::whole(&pattern)
             .map_err(|_| QueryError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
         check_name("destination", "label_replace", &dst)?;
         let mut series = self.vector(&args[0], frame)?;
