@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use belfry_model::read::{ReadError, SelectHints, SelectLimits, SeriesSet};
+use belfry_model::read::{ReadError, SelectHints, SelectLimits, SeriesSet, readable};
 use belfry_model::{Matcher, SampleBuf, TimeRange, TimestampMs};
 use belfry_prompb::read::{QueryResult, ReadRequest, ReadResponse, SAMPLES};
 use belfry_prompb::{Histogram, Sample, TimeSeries, labels_of};
@@ -72,7 +72,7 @@ fn answer(sets: &[(TimeRange, SeriesSet)]) -> Result<Vec<u8>, ReadError> {
         let mut timeseries = Vec::new();
         for series in &set.series {
             buf.clear();
-            series.samples.decode(*range, &mut buf)?;
+            readable(series.samples.decode(*range, &mut buf))?;
             samples += buf.len() as u64;
             if samples > SAMPLES_MAX {
                 return Err(ReadError::TooManySamples { limit: SAMPLES_MAX });

@@ -3,12 +3,9 @@
 //! Invariant: a rule that was built cannot fail; regular expressions are anchored at both ends and run in linear time.
 //! Not here: which labels a target or a sample has before (`scrape`).
 
-use belfry_model::LabelsBuilder;
+use belfry_model::{LabelsBuilder, re2};
 use md5::{Digest as _, Md5};
-use regex::{Regex, RegexBuilder};
-
-/// A compiled regular expression takes at most this: as much as Prometheus' would for a list of a few thousand names.
-pub const REGEX_BYTES_MAX: usize = 8 << 20;
+use regex::Regex;
 
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -196,12 +193,7 @@ impl Relabel {
 
 /// As Prometheus 3 compiles it: anchored, and `.` matches a line feed too.
 fn anchored(text: &str) -> Result<Regex, BadRule> {
-    let build = |pattern: &str| RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build();
-    // Alone first, so that a stray bracket cannot close ours.
-    build(text).and_then(|_| build(&format!("^(?s:{text})$"))).map_err(|e| BadRule::Regex {
-        regex: text.to_owned(),
-        reason: e.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
-    })
+    re2::whole(text).map_err(|e| BadRule::Regex { regex: text.to_owned(), reason: e.to_string() })
 }
 
 /// Applies rules in order; false when one of them drops the label set.

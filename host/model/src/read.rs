@@ -70,6 +70,12 @@ pub enum ReadError {
     Unavailable(String),
 }
 
+/// The outcome of a read for those who make do with what could be read: what is damaged is missing. (The store says so in its
+/// log and its health; who answers people says so in the answer.)
+pub fn readable(outcome: Result<(), ReadError>) -> Result<(), ReadError> {
+    if let Err(ReadError::Damaged(_)) = outcome { Ok(()) } else { outcome }
+}
+
 /// Samples in columns. `times` ascend strictly. Reuse one buffer for many series.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SampleBuf {

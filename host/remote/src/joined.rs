@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use belfry_model::read::ReadError;
+use belfry_model::read::{ReadError, readable};
 use belfry_model::{
     Clock, Exemplar, Labels, Matcher, MetricMetadata, SampleBuf, SampleSource, SelectHints, SelectLimits, Series,
     SeriesRead, SeriesSet, TimeRange, TimestampMs,
@@ -153,17 +153,18 @@ struct Both {
 impl SampleSource for Both {
     fn decode(&self, range: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError> {
         let (mut engine, mut local) = (SampleBuf::default(), SampleBuf::default());
-        self.local.decode(range, &mut local)?;
+        let outcome = self.local.decode(range, &mut local);
+        readable(outcome.clone())?;
         self.engine.decode(range, &mut engine)?;
         let (mut e, mut l) = (0, 0);
         loop {
             let next = match (engine.times.get(e), local.times.get(l)) {
-                (None, None) => return Ok(()),
+                (None, None) => return outcome,
                 (Some(a), Some(b)) if a < b => engine.get(e),
                 (Some(_), None) => engine.get(e),
                 (_, Some(_)) => local.get(l),
             };
-            let Some(next) = next else { return Ok(()) };
+            let Some(next) = next else { return outcome };
             into.push(&next);
             e += usize::from(engine.times.get(e) == Some(&next.at.0));
             l += usize::from(local.times.get(l) == Some(&next.at.0));

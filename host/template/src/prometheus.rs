@@ -259,11 +259,7 @@ fn title(s: &str) -> String {
 }
 
 fn regex(pattern: &str) -> Result<regex::Regex, String> {
-    regex::RegexBuilder::new(pattern).size_limit(belfry_model::matcher::REGEX_BYTES_MAX).build().map_err(|e| {
-        let text = e.to_string();
-        let why = text.lines().rfind(|l| !l.trim().is_empty()).unwrap_or_default().trim().trim_start_matches("error: ");
-        format!("error parsing regexp: {why}: `{pattern}`")
-    })
+    belfry_model::re2::anywhere(pattern).map_err(|e| format!("error parsing regexp: {e}"))
 }
 
 /// Go's `net.SplitHostPort`; `None` where that errs.

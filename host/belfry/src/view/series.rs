@@ -7,7 +7,7 @@ use belfry_dashboard::dto::{
     self, Aggregator, BucketedSeries, CurrentMetric, CurrentMetrics, CurrentValue, MetricsQuery, SourceMetrics,
     TimeSeries, TimeSeriesRequest,
 };
-use belfry_model::read::{ReadError, SelectLimits};
+use belfry_model::read::{ReadError, SelectLimits, readable};
 use belfry_model::sample::is_stale;
 use belfry_model::{
     METRIC_NAME, MatchOp, Matcher, MetricMetadata, SampleBuf, SelectHints, SeriesRead as _, TimeRange, TimestampMs,
@@ -62,11 +62,6 @@ pub async fn current(app: &App, query: MetricsQuery) -> Result<CurrentMetrics, B
         .into_iter()
         .map(|(source, metrics)| SourceMetrics { source, metrics: metrics.into_iter().map(describe).collect() });
     Ok(CurrentMetrics { now_ms: now, sources: sources.collect(), truncated })
-}
-
-/// What is damaged is missing; the store has said so.
-fn readable(outcome: Result<(), ReadError>) -> Result<(), ReadError> {
-    if let Err(ReadError::Damaged(_)) = outcome { Ok(()) } else { outcome }
 }
 
 /// Samples in buckets.

@@ -14,9 +14,6 @@ use crate::types::SecretText;
 use crate::types::scrape::*;
 use crate::view::View;
 
-/// A compiled expression takes at most this; the scraper has the same bound.
-const REGEX_BYTES_MAX: usize = 8 << 20;
-
 pub(super) fn scrapes(views: &[View<'_>], all: Option<&Collection>, context: &mut Context<'_>) -> Vec<Scrape> {
     let mut seen: BTreeMap<&str, Origin> = BTreeMap::new();
     for view in views {
@@ -362,8 +359,7 @@ fn rules(view: View<'_>, key: &str, context: &mut Context<'_>) -> Vec<RelabelRul
 
 /// Why it is no regular expression, if it is none.
 pub(crate) fn regex_fault(regex: &str) -> Option<String> {
-    let e = regex::RegexBuilder::new(regex).size_limit(REGEX_BYTES_MAX).build().err()?.to_string();
-    Some(e.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
+    belfry_model::re2::whole(regex).err().map(|e| e.to_string())
 }
 
 /// Has the action a use for `target_label`? Then it must be there.

@@ -111,7 +111,8 @@ enum Alternatives {
 
 /// Ours are not InfluxDB's expressions (what is a digit, for one), so none is passed on: only what it comes down to.
 fn alternatives(pattern: &str) -> Option<Alternatives> {
-    let hir = regex_syntax::ParserBuilder::new().dot_matches_new_line(true).build().parse(pattern).ok()?;
+    let translated = belfry_model::re2::translated(pattern).ok()?;
+    let hir = regex_syntax::ParserBuilder::new().dot_matches_new_line(true).build().parse(&translated).ok()?;
     if !hir.properties().look_set().is_empty() {
         return None;
     }
