@@ -7,6 +7,7 @@
 //! The parser is `gotmpl`'s; the walk over its tree is ours, because templates see Go's types (a missing key of
 //! `map[string]string` is the empty string, a sample has fields, a time has methods) and errors name their place.
 
+mod balance;
 mod check;
 mod exec;
 mod functions;
@@ -175,14 +176,16 @@ impl Template {
         if text.len() > SOURCE_BYTES_MAX {
             return Err(at(Pos::new(0, 1), format!("a template has at most {SOURCE_BYTES_MAX} bytes")));
         }
-        let parsed = Parser::new(&source, "{{", "}}").and_then(Parser::parse);
-        let (body, defines) = parsed.map_err(|e| match e {
+        let refused = |e| match e {
             TemplateError::Parse { line, col, message, .. } | TemplateError::Lex { line, col, message, .. } => {
                 let column = if line == 1 { col.saturating_sub(prelude.len()) } else { col };
                 ParseError { name: name.to_owned(), line: line.max(1), column, message }
             }
             other => at(Pos::new(0, 1), other.to_string()),
-        })?;
+        };
+        let parser = Parser::new(&source, "{{", "}}").map_err(refused)?;
+        balance::check(&source).map_err(|(pos, message)| at(pos, message))?;
+        let (body, defines) = parser.parse().map_err(refused)?;
         let defines = merge(defines).map_err(|(pos, message)| at(pos, message))?;
 
         let mut checker = Checker::new(TABLES);

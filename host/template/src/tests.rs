@@ -102,6 +102,54 @@ fn errors_have_prometheus_words_and_places() {
     );
 }
 
+/// As promtool 3.5 refuses them; `gotmpl` takes each and loses what follows.
+#[test]
+fn what_closes_nothing_or_is_never_closed_is_refused_in_go_s_words() {
+    for (text, why) in [
+        ("a {{ end }} b", "unexpected {{end}}"),
+        ("a {{- end -}} b", "unexpected {{end}}"),
+        ("{{ if true }} x", "unexpected EOF"),
+        ("{{ if true }}{{ if true }}{{ end }}", "unexpected EOF"),
+        ("{{ if true }}yes{{ else }}no", "unexpected EOF"),
+        ("{{ define \"x\" }} b", "unexpected EOF"),
+        ("{{ block \"x\" . }} b", "unexpected EOF"),
+        ("b {{ else }} c", "unexpected {{else}}"),
+        ("{{ else if true }}{{ end }}", "unexpected {{else}}"),
+        ("{{ if true }}{{ else }}{{ else }}{{ end }}", "expected end; found {{else}}"),
+        ("{{ if true }}{{ else }}{{ else if true }}{{ end }}", "expected end; found {{else}}"),
+        ("{{ define \"x\" }}{{ else }}{{ end }}", "unexpected {{else}} in define clause"),
+        ("{{ block \"x\" . }} b {{ else }}{{ end }}", "unexpected {{else}} in block clause"),
+        ("{{ with 1 }}{{ else if 2 }}{{ end }}", "unexpected <if> in input"),
+        ("{{ if 1 }}{{ else with 2 }}{{ end }}{{ end }}", "unexpected <with> in input"),
+        ("{{ range args }}{{ else if 2 }}{{ end }}", "unexpected <if> in input"),
+        ("{{ if true }}{{ define \"x\" }}y{{ end }}{{ end }}", "unexpected <define> in command"),
+        ("d {{ break }}", "{{break}} outside {{range}}"),
+        ("{{ if true }}{{ continue }}{{ end }}", "{{continue}} outside {{range}}"),
+        ("{{ range args }}{{ else }}{{ break }}{{ end }}", "{{break}} outside {{range}}"),
+        ("{{ range args }}{{ end }}{{ break }}", "{{break}} outside {{range}}"),
+        ("{{ range args }}{{ block \"b\" . }}{{ break }}{{ end }}{{ end }}", "{{break}} outside {{range}}"),
+        ("{{ \"}}\" }}{{ `}}` }}{{/* }} {{ if 1 }} */}}{{ '}' }}{{ end }}", "unexpected {{end}}"),
+    ] {
+        fails(text, &format!("error parsing template test: template: test:1: {why}"));
+    }
+    let e = Template::parse("one\ntwo {{ if true }}x{{ end }}{{ end }}").unwrap_err();
+    assert_eq!((e.line, e.column, e.message.as_str()), (2, 28, "unexpected {{end}}"));
+}
+
+#[test]
+fn keywords_in_comments_strings_and_chains_open_and_close_nothing() {
+    gives("{{ \"{{ end }}\" }}{{ `{{ end }}` }}{{/* {{ end }} */}}{{- /* {{ if }} */ -}}", "{{ end }}{{ end }}");
+    gives("{{ \"\\\"}}{{ end }}\" }}{{ '\\'' }}", "\"}}{{ end }}39");
+    gives("{{ if false }}a{{ else if false }}b{{ else if true }}c{{ else }}d{{ end }}", "c");
+    gives("{{ with \"\" }}a{{ else with \"x\" }}{{ . }}{{ else }}d{{ end }}!", "x!");
+    gives("{{ range query \"m\" }}{{ with 1 }}{{ continue }}{{ end }}x{{ else }}none{{ end }}.", ".");
+    gives("{{- if true -}} y {{- end -}} .", "y.");
+    gives(
+        "{{ block \"x\" 1 }}{{ . }}{{ end }}{{ define \"y\" }}{{ if true }}z{{ end }}{{ end }}{{ template \"y\" }}",
+        "1z",
+    );
+}
+
 #[test]
 fn verbs_that_do_not_fit_and_literals_of_the_wrong_type_are_told_as_go_tells_them() {
     gives("{{ printf \"%d|%s|%5d|%t|%%\" 1.5 2 \"x\" 1 }}", "%!d(float64=1.5)|%!s(int=2)|%!d(string=x)|%!t(int=1)|%");
