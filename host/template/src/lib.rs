@@ -17,7 +17,7 @@ mod print;
 mod prometheus;
 mod value;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use belfry_model::{Labels, TimestampMs};
@@ -236,15 +236,15 @@ impl Template {
     pub fn expand(&self, data: &Data, query: &dyn QueryFunc, now: TimestampMs) -> Result<String, ExpandError> {
         let value = match &data.value {
             DataValue::Number(v) => Value::Float(*v),
-            DataValue::Histogram(text) => Value::string(text.as_str()),
+            DataValue::Histogram(text) => Value::Histogram(text.as_str().into()),
         };
         let root = Value::Struct(
-            BTreeMap::from([
+            [
                 ("Labels", Value::Labels(data.labels.clone())),
                 ("ExternalLabels", Value::Labels(data.external_labels.clone())),
                 ("ExternalURL", Value::string(data.external_url.as_str())),
                 ("Value", value),
-            ])
+            ]
             .into(),
             "struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value interface {} }",
         );

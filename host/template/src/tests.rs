@@ -242,6 +242,73 @@ fn strings_hosts_and_links() {
     }
 }
 
+/// What promtool 3.5 prints.
+#[test]
+fn times_are_calculated_with_as_in_go() {
+    let at =
+        |text: &str, expected: &str| gives(&format!("{{{{ $t := toTime 1700000000.5 }}}}{{{{ {text} }}}}"), expected);
+    at("$t.Weekday", "Tuesday");
+    at("eq $t.Weekday 2", "true");
+    at("gt $t.Month 10", "true");
+    at("printf \"%d %s %v\" $t.Month $t.Month $t.Month", "11 November November");
+    at("$t.Month.String", "November");
+    at("printf \"%T\" $t.Month", "time.Month");
+    at("$t.Add 60000000000", "2023-11-14 22:14:20.5 +0000 UTC");
+    at("$t.AddDate 0 1 20", "2024-01-03 22:13:20.5 +0000 UTC");
+    at("$t.AddDate 0 -9 0", "2023-02-14 22:13:20.5 +0000 UTC");
+    at("(toTime 1706659200).AddDate 0 1 0", "2024-03-02 00:00:00 +0000 UTC");
+    at("$t.Truncate 3600000000000", "2023-11-14 22:00:00 +0000 UTC");
+    at("$t.Round 3600000000000", "2023-11-14 22:00:00 +0000 UTC");
+    at("$t.Truncate 604800000000000", "2023-11-13 00:00:00 +0000 UTC");
+    at("$t.Truncate 0", "2023-11-14 22:13:20.5 +0000 UTC");
+    at("$t.Compare $t", "0");
+    at("$t.UnixMicro", "1700000000500000");
+    at("$t.Location", "UTC");
+    let d = "{{ $d := (toTime 1700000090.5).Sub (toTime 1700000000) }}";
+    gives(&format!("{d}{{{{ printf \"%d %s\" $d $d }}}} {{{{ gt $d 1000 }}}}"), "90500000000 1m30.5s true");
+}
+
+/// What promtool 3.5 prints.
+#[test]
+fn texts_and_verbs_are_those_of_go() {
+    gives("{{ title \"it's\" }}", "It's");
+    gives("{{ title \"foo_bar 3rd a-b foo.bar x:y abc'\" }}", "Foo_bar 3Rd A-B Foo.bar X:y Abc'");
+    gives("{{ title \"'quoted' a.b. 1.a élan don’t ''a a''b\" }}", "'Quoted' A.b. 1.A Élan Don’t ''A A''B");
+    gives("{{ title \"HTTP ok\" }}", "HTTP Ok");
+    gives("{{ toUpper \"ßaé\" }}", "ßAÉ");
+    gives("{{ toLower \"İΣ\" }}", "iσ");
+    gives(
+        "{{ printf \"%.3v|%8.3v|%F|%.2F|%x|%X\" 2.5 2.5 2.5 2.5 2.5 2.5 }}",
+        "2.5|     2.5|2.500000|2.50|0x1.4p+01|0X1.4P+01",
+    );
+    gives("{{ printf \"%x %x %x\" 0.0 -1.0 5e-324 }}", "0x0p+00 -0x1p+00 0x1p-1074");
+    gives("{{ printf \"% x|%x|%+q|%#v\" \"hé\" \"hé\" \"hé\" \"hé\" }}", "68 c3 a9|68c3a9|\"h\\u00e9\"|\"hé\"");
+    gives("{{ printf \"%#v %#v %#v\" 1 1.5 true }}", "1 1.5 true");
+    gives("{{ define \"y\" }}{{ . }}|{{ .x }}{{ end }}{{ template \"y\" }}", "<no value>|<no value>");
+    let one = "{map[__name__:metric instance:a] 11}";
+    gives("{{ index (query \"m\") 0 }}|{{ query \"m\" | first }}", &format!("{one}|{one}"));
+    gives("{{ print (query \"m\" | first) }}|{{ printf \"%v\" (query \"m\" | first) }}", &format!("&{one}|&{one}"));
+    assert_eq!(alert("{{ eq $labels nil }} {{ ne nil $labels }} {{ eq nil nil }}"), "false true true");
+    assert_eq!(alert("{{ printf \"%s\" $labels }}"), alert("{{ $labels }}"));
+    assert!(alert("{{ . }}").starts_with("{map["), "labels come first, as they are declared");
+}
+
+#[test]
+fn a_histogram_is_printed_and_no_number() {
+    let text = "{count:5, sum:10, (0.5,1]:1}";
+    let data = Data { value: DataValue::Histogram(text.to_owned()), ..data() };
+    let expand = |template: &str| match Template::named("test", template) {
+        Ok(t) => t.expand(&data, &NoQueries, NOW).map_err(|e| e.to_string()),
+        Err(e) => Err(e.to_string()),
+    };
+    assert_eq!(
+        expand("{{ $value }}|{{ printf \"%v %T\" $value $value }}"),
+        Ok(format!("{text}|{text} *histogram.FloatHistogram"))
+    );
+    let why = expand("{{ humanize $value }}").unwrap_err();
+    assert!(why.ends_with("can't convert *histogram.FloatHistogram to float"), "{why}");
+}
+
 #[test]
 fn go_functions() {
     gives("{{ if and true (gt 2 1) }}y{{ else }}n{{ end }}", "y");

@@ -43,8 +43,12 @@ pub(crate) enum Value {
     Time(i64),
     /// Nanoseconds.
     Duration(i64),
-    /// A struct with these exported fields, and its Go type.
-    Struct(Arc<BTreeMap<&'static str, Value>>, &'static str),
+    /// An integer with a name, like `time.Month`: compared as the one, printed as the other; and its Go type.
+    Named(i64, &'static str, &'static str),
+    /// A native histogram, as it is printed.
+    Histogram(Arc<str>),
+    /// A struct with these exported fields in Go's order, and its Go type.
+    Struct(Arc<[(&'static str, Value)]>, &'static str),
 }
 
 impl Value {
@@ -57,14 +61,14 @@ impl Value {
         match self {
             Self::Nil | Self::Missing => false,
             Self::Bool(b) => *b,
-            Self::Int(n) | Self::Duration(n) => *n != 0,
+            Self::Int(n) | Self::Duration(n) | Self::Named(n, ..) => *n != 0,
             Self::Float(v) => *v != 0.0,
             Self::String(s) => !s.is_empty(),
             Self::Labels(l) => !l.is_empty(),
             Self::Map(m) => !m.is_empty(),
             Self::List(l) => !l.is_empty(),
             Self::Samples(s) => !s.is_empty(),
-            Self::Sample(_) | Self::Time(_) | Self::Struct(..) => true,
+            Self::Sample(_) | Self::Time(_) | Self::Histogram(_) | Self::Struct(..) => true,
         }
     }
 
@@ -83,7 +87,8 @@ impl Value {
             Self::Sample(_) => "*template.sample",
             Self::Time(_) => "*time.Time",
             Self::Duration(_) => "*time.Duration",
-            Self::Struct(_, t) => t,
+            Self::Histogram(_) => "*histogram.FloatHistogram",
+            Self::Named(_, _, t) | Self::Struct(_, t) => t,
         }
     }
 }
