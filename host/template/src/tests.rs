@@ -371,6 +371,37 @@ fn an_alert_s_variables() {
 }
 
 #[test]
+fn labels_are_seen_by_whatever_way_they_are_named() {
+    let uses = |text: &str| -> Vec<String> {
+        let template = Template::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        template.label_uses().iter().map(|u| format!("{}{}", if u.external { "external " } else { "" }, u.name)).collect()
+    };
+    for text in [
+        "{{ $labels.a }}",
+        "{{ .Labels.a }}",
+        "{{ $.Labels.a }}",
+        "{{ index $labels \"a\" }}",
+        "{{ index .Labels \"a\" | toUpper }}",
+        "{{ $x := $labels }}{{ $x.a }}",
+        "{{ with $labels }}{{ .a }}{{ end }}",
+        "{{ if true }}{{ .Labels.a }}{{ end }}",
+    ] {
+        assert_eq!(uses(text), ["a"], "{text}");
+    }
+    assert_eq!(uses("{{ .ExternalLabels.a }}"), ["external a"]);
+    for text in [
+        "{{ range query \"m\" }}{{ .Labels.a }}{{ end }}",
+        "{{ with query \"m\" }}{{ with . | first }}{{ .Labels.a }}{{ end }}{{ end }}",
+        "{{ define \"t\" }}{{ .Labels.a }}{{ end }}{{ template \"t\" . }}",
+        "{{ $x := $labels }}{{ $x = args }}{{ $x.a }}",
+        "{{ $labels := args }}{{ $labels.a }}",
+        "{{ (query \"m\" | first).Labels.a }}",
+    ] {
+        assert_eq!(uses(text), [] as [&str; 0], "{text}");
+    }
+}
+
+#[test]
 fn a_place_is_counted_in_the_user_s_text() {
     let e = Template::parse("fine\n  {{ nosuch }}").expect_err("no such function");
     assert_eq!((e.line, e.column), (2, 6));
