@@ -165,6 +165,12 @@ fn labels_of_templates_are_those_of_the_series() {
     assert!(lint("x > 1", "{{ $labels.anything }}").is_empty());
     assert!(lint("sum by (job) (x) > 1", "{{ $labels.instance }}")[0].starts_with("label-never-there keep `instance`"));
     assert!(lint("sum by (job) (x) > 1", "{{ $labels.severity }}")[0].contains("without the rule's own `severity`"));
+    for other_way in
+        ["{{ .Labels.instance }}", "{{ index $labels \"instance\" }}", "{{ $x := $labels }}{{ $x.instance }}"]
+    {
+        let found = lint("sum by (job) (x) > 1", other_way);
+        assert!(found[0].starts_with("label-never-there keep `instance`"), "{other_way}: {found:?}");
+    }
     assert!(lint("x > 1", "{{ query \"up ==\" | first | value }}")[0].starts_with("bad-template-query"));
 }
 
