@@ -69,6 +69,11 @@ impl<F: Fn(&str, TimestampMs) -> Result<Vec<QuerySample>, String>> QueryFunc for
     }
 }
 
+/// A float as Go's `%v` prints it: `1e+06`, `+Inf`.
+pub fn go_float(v: f64) -> String {
+    gofmt::float(v)
+}
+
 /// The value of an alert.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DataValue {

@@ -374,7 +374,11 @@ fn an_alert_s_variables() {
 fn labels_are_seen_by_whatever_way_they_are_named() {
     let uses = |text: &str| -> Vec<String> {
         let template = Template::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
-        template.label_uses().iter().map(|u| format!("{}{}", if u.external { "external " } else { "" }, u.name)).collect()
+        template
+            .label_uses()
+            .iter()
+            .map(|u| format!("{}{}", if u.external { "external " } else { "" }, u.name))
+            .collect()
     };
     for text in [
         "{{ $labels.a }}",
