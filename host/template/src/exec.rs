@@ -458,7 +458,7 @@ impl<'a> Executor<'a> {
             Value::Struct(fields, _) => fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone()),
             Value::Sample(s) => match name {
                 "Labels" => Some(Value::Labels(s.labels.clone())),
-                "Value" => Some(Value::Float(s.value)),
+                "Value" => Some(Value::from(&s.value)),
                 _ => None,
             },
             // With no data at all, a field is not there rather than wrong.

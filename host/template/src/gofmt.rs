@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use gotmpl::Value as Go;
 
 use crate::gotime;
-use crate::value::{QuerySample, Value};
+use crate::value::{Sample, Value};
 
 /// Arguments of one `printf`, its format included.
 const ARGUMENTS_MAX: usize = 64;
@@ -28,8 +28,8 @@ pub(crate) fn printed(v: &Value) -> String {
     }
 }
 
-fn sample(s: &QuerySample) -> String {
-    format!("{{{} {}}}", plain(&Value::Labels(s.labels.clone())), float(s.value))
+fn sample(s: &Sample) -> String {
+    format!("{{{} {}}}", plain(&Value::Labels(s.labels.clone())), display(&Value::from(&s.value)))
 }
 
 /// As `%v` prints it.

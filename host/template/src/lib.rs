@@ -51,21 +51,26 @@ const TABLES: &[Table] = &[PROMETHEUS, GO];
 /// Answers `query` inside a template.
 pub trait QueryFunc {
     /// The samples of `expression` at `at`, or why there are none.
-    fn query(&self, expression: &str, at: TimestampMs) -> Result<Vec<QuerySample>, String>;
+    fn query(&self, expression: &str, at: TimestampMs) -> Result<Vec<QuerySample<DataValue>>, String>;
 }
 
 /// For templates that must not ask.
 pub struct NoQueries;
 
 impl QueryFunc for NoQueries {
-    fn query(&self, _: &str, _: TimestampMs) -> Result<Vec<QuerySample>, String> {
+    fn query(&self, _: &str, _: TimestampMs) -> Result<Vec<QuerySample<DataValue>>, String> {
         Err("queries are not answered here".to_owned())
     }
 }
 
-impl<F: Fn(&str, TimestampMs) -> Result<Vec<QuerySample>, String>> QueryFunc for F {
-    fn query(&self, expression: &str, at: TimestampMs) -> Result<Vec<QuerySample>, String> {
-        self(expression, at)
+impl<V, F> QueryFunc for F
+where
+    V: Into<DataValue>,
+    F: Fn(&str, TimestampMs) -> Result<Vec<QuerySample<V>>, String>,
+{
+    fn query(&self, expression: &str, at: TimestampMs) -> Result<Vec<QuerySample<DataValue>>, String> {
+        let samples = self(expression, at)?;
+        Ok(samples.into_iter().map(|s| QuerySample { labels: s.labels, value: s.value.into() }).collect())
     }
 }
 
@@ -239,10 +244,7 @@ impl Template {
 
     /// Expands.
     pub fn expand(&self, data: &Data, query: &dyn QueryFunc, now: TimestampMs) -> Result<String, ExpandError> {
-        let value = match &data.value {
-            DataValue::Number(v) => Value::Float(*v),
-            DataValue::Histogram(text) => Value::Histogram(text.as_str().into()),
-        };
+        let value = Value::from(&data.value);
         let root = Value::Struct(
             [
                 ("Labels", Value::Labels(data.labels.clone())),

@@ -9,7 +9,7 @@ use belfry_model::duration::parse_duration;
 use crate::functions::{Context, Table, arity, wrong_type};
 use crate::gofmt::{float, four_digits};
 use crate::gotime;
-use crate::value::{QuerySample, Value};
+use crate::value::{Sample, Value};
 
 /// A query's answer inside a template may not have more elements than this.
 pub const QUERY_SAMPLES_MAX: usize = 100_000;
@@ -21,7 +21,7 @@ pub(crate) const PROMETHEUS: Table = &[
         None => Err("first() called on vector with no elements".to_owned()),
     }),
     ("label", |_, a| Ok(label(sample(a, 1, 2)?, text(a, 0, 2)?))),
-    ("value", |_, a| Ok(Value::Float(sample(a, 0, 1)?.value))),
+    ("value", |_, a| Ok(Value::from(&sample(a, 0, 1)?.value))),
     ("strvalue", |_, a| Ok(label(sample(a, 0, 1)?, "__value__"))),
     ("sortByLabel", |_, a| {
         let (by, mut all) = (text(a, 0, 2)?, samples(a, 1, 2)?.to_vec());
@@ -106,7 +106,7 @@ fn text(args: &[Value], i: usize, want: usize) -> Result<&str, String> {
     }
 }
 
-fn samples(args: &[Value], i: usize, want: usize) -> Result<&[Arc<QuerySample>], String> {
+fn samples(args: &[Value], i: usize, want: usize) -> Result<&[Arc<Sample>], String> {
     arity(args, want)?;
     match &args[i] {
         Value::Samples(s) => Ok(s),
@@ -115,7 +115,7 @@ fn samples(args: &[Value], i: usize, want: usize) -> Result<&[Arc<QuerySample>],
     }
 }
 
-fn sample(args: &[Value], i: usize, want: usize) -> Result<&QuerySample, String> {
+fn sample(args: &[Value], i: usize, want: usize) -> Result<&Sample, String> {
     arity(args, want)?;
     match &args[i] {
         Value::Sample(s) => Ok(s),
@@ -123,7 +123,7 @@ fn sample(args: &[Value], i: usize, want: usize) -> Result<&QuerySample, String>
     }
 }
 
-fn label(s: &QuerySample, name: &str) -> Value {
+fn label(s: &Sample, name: &str) -> Value {
     Value::string(s.labels.get(name).unwrap_or(""))
 }
 

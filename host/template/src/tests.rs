@@ -305,6 +305,16 @@ fn a_histogram_is_printed_and_no_number() {
         expand("{{ $value }}|{{ printf \"%v %T\" $value $value }}"),
         Ok(format!("{text}|{text} *histogram.FloatHistogram"))
     );
+    let answer =
+        QuerySample { labels: Labels::from_pairs([("__name__", "h")]), value: DataValue::Histogram(text.to_owned()) };
+    let query = |_: &str, _: TimestampMs| Ok(vec![answer.clone()]);
+    let template = Template::parse(
+        "{{ query \"h\" | first | value }}|{{ index (query \"h\") 0 }}|{{ (query \"h\" | first).Value }}",
+    );
+    assert_eq!(
+        template.unwrap().expand(&data, &query, NOW).as_deref(),
+        Ok(format!("{text}|{{map[__name__:h] {text}}}|{text}").as_str())
+    );
     let why = expand("{{ humanize $value }}").unwrap_err();
     assert!(why.ends_with("can't convert *histogram.FloatHistogram to float"), "{why}");
 }

@@ -8,14 +8,19 @@ use std::sync::Arc;
 
 use belfry_model::Labels;
 
-/// One element of a query's answer, as templates see it: `.Labels` and `.Value`.
+use crate::DataValue;
+
+/// One element of a query's answer, as templates see it: `.Labels` and `.Value`. Where histograms may be among them, its
+/// value is a [`DataValue`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct QuerySample {
+pub struct QuerySample<V = f64> {
     /// Metric name included.
     pub labels: Labels,
     /// Its value.
-    pub value: f64,
+    pub value: V,
 }
+
+pub(crate) type Sample = QuerySample<DataValue>;
 
 /// A value inside a template.
 #[derive(Clone, Debug)]
@@ -36,9 +41,9 @@ pub(crate) enum Value {
     #[cfg_attr(not(test), expect(dead_code, reason = "for the data of notification templates"))]
     List(Arc<[Value]>),
     /// A query's answer.
-    Samples(Arc<[Arc<QuerySample>]>),
+    Samples(Arc<[Arc<Sample>]>),
     /// One element of it.
-    Sample(Arc<QuerySample>),
+    Sample(Arc<Sample>),
     /// Nanoseconds since the epoch, in UTC.
     Time(i64),
     /// Nanoseconds.
@@ -49,6 +54,15 @@ pub(crate) enum Value {
     Histogram(Arc<str>),
     /// A struct with these exported fields in Go's order, and its Go type.
     Struct(Arc<[(&'static str, Value)]>, &'static str),
+}
+
+impl From<&DataValue> for Value {
+    fn from(v: &DataValue) -> Self {
+        match v {
+            DataValue::Number(v) => Self::Float(*v),
+            DataValue::Histogram(text) => Self::Histogram(text.as_str().into()),
+        }
+    }
 }
 
 impl Value {

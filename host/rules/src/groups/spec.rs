@@ -218,10 +218,7 @@ impl RuleSpec {
             labels: point.labels,
             external_labels: self.around.0.clone(),
             external_url: self.around.1.clone(),
-            value: match &point.value {
-                PointValue::Float(v) => DataValue::Number(*v),
-                PointValue::Histogram(h) => DataValue::Histogram(histogram_text(h)),
-            },
+            value: template_value(&point.value),
         };
         let mut b = data.labels.to_builder();
         b.remove(METRIC_NAME);
@@ -234,6 +231,14 @@ impl RuleSpec {
             annotations.set(name.clone(), template.of(&data, query, at));
         }
         Row { labels: b.build(), annotations: annotations.build(), value: point.value }
+    }
+}
+
+/// A point's value as templates see it, in `$value` and in the answer of `query`.
+pub fn template_value(value: &PointValue) -> DataValue {
+    match value {
+        PointValue::Float(v) => DataValue::Number(*v),
+        PointValue::Histogram(h) => DataValue::Histogram(histogram_text(h)),
     }
 }
 

@@ -10,13 +10,14 @@ use belfry_model::duration::format_duration;
 use belfry_model::read::Cancel;
 use belfry_model::{Alert, Labels, TimestampMs, Value};
 use belfry_promql::{Expr, PointValue, Query, QueryLimits, QueryTime, QueryValue, VectorPoint};
-use belfry_template::QuerySample;
+use belfry_template::{DataValue, QuerySample};
 
 use super::file::{AlertCase, AlertExpected, ExprCase, ExprExpected, TestFile, TestGroup};
 use super::histogram::written;
 use super::machine::{RuleRun, rules_of};
 use super::memory::Memory;
 use crate::file::{Group, Place, Rule, RuleFile, RuleKind};
+use crate::groups::template_value;
 
 /// Evaluations of one test; a longer one is a mistake in `eval_time` or `evaluation_interval`.
 pub const EVALUATIONS_MAX: u64 = 1_000_000;
@@ -290,19 +291,10 @@ fn template_query(
     text: &str,
     at: TimestampMs,
     limits: &QueryLimits,
-) -> Result<Vec<QuerySample>, String> {
+) -> Result<Vec<QuerySample<DataValue>>, String> {
     let query = Query::parse(text, QueryTime::Instant(at), limits.clone()).map_err(|e| e.to_string())?;
     let all = vector(answer_now(&query, memory)?)?;
-    Ok(all
-        .into_iter()
-        .map(|p| QuerySample {
-            labels: p.labels,
-            value: match p.value {
-                PointValue::Float(v) => v,
-                PointValue::Histogram(h) => h.sum,
-            },
-        })
-        .collect())
+    Ok(all.into_iter().map(|p| QuerySample { value: template_value(&p.value), labels: p.labels }).collect())
 }
 
 /// Memory never waits: one poll is enough.

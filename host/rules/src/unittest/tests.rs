@@ -241,12 +241,12 @@ fn empty_annotations_and_labels_are_compared_as_promtool_does() {
 #[test]
 fn a_native_histogram_is_printed_with_its_buckets() {
     passes(
-        r#"groups: [{name: g, rules: [{alert: H, expr: h, annotations: {v: '{{ $value }}'}}]}]"#,
+        r#"groups: [{name: g, rules: [{alert: H, expr: h, annotations: {v: '{{ $value }}', q: '{{ query "h" | first | value }}'}}]}]"#,
         r#"
 tests:
   - input_series: [{series: h, values: "{{schema:0 count:5 sum:10 buckets:[1 2 2]}}x3"}]
     alert_rule_test:
-      - {eval_time: 1m, alertname: H, exp_alerts: [{exp_annotations: {v: "{count:5, sum:10, (0.5,1]:1, (1,2]:2, (2,4]:2}"}}]}
+      - {eval_time: 1m, alertname: H, exp_alerts: [{exp_annotations: {v: "{count:5, sum:10, (0.5,1]:1, (1,2]:2, (2,4]:2}", q: "{count:5, sum:10, (0.5,1]:1, (1,2]:2, (2,4]:2}"}}]}
 "#,
     );
 }
