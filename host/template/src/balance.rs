@@ -42,7 +42,9 @@ fn step(open: &mut Vec<Open>, action: &Action<'_>) -> Result<(), String> {
         ["block", _] => open.push(opened("block")),
         ["define", _] if !open.is_empty() => return Err("unexpected <define> in command".to_owned()),
         ["define", _] => open.push(opened("define")),
-        ["end", _] => drop(open.pop().ok_or("unexpected {{end}}")?),
+        ["end", _] => {
+            open.pop().ok_or("unexpected {{end}}")?;
+        }
         ["else", second] => {
             let within = open.last_mut().ok_or("unexpected {{else}}")?;
             match second {

@@ -27,7 +27,7 @@ enum Known {
 
 impl Known {
     /// After these fields, and the label among them.
-    fn after<'f>(mut self, fields: &'f [SmolStr]) -> (Self, Option<(&'f SmolStr, bool)>) {
+    fn after(mut self, fields: &[SmolStr]) -> (Self, Option<(&SmolStr, bool)>) {
         for field in fields {
             self = match (self, field.as_str()) {
                 (Self::Data, "Labels") => Self::Labels,
