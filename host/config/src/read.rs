@@ -193,7 +193,7 @@ pub(crate) fn config(root: &Table, context: &mut Context<'_>) -> Option<Config> 
     let route = rules::route(root, context);
     let (rule_files, rule_settings) = rule_files::files(root.table("rules"), context);
     let rules = rules::rules(&rules, collection.as_ref(), context);
-    let slos = slo::slos(&slos, storage.as_ref(), context);
+    let slos = slo::slos(&slos, storage.as_ref(), collection.as_ref(), context);
     let reports = component::reports(&reports, context);
     if route.is_none() && !rules.is_empty() && context.channels.is_empty() {
         let first = root.place("rule");

@@ -15,10 +15,36 @@ pub struct LabelUse {
     pub external: bool,
 }
 
+/// What a variable or dot is known to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Known {
+    /// The data itself, with its `.Labels`.
+    Data,
+    Labels,
+    ExternalLabels,
+    Nothing,
+}
+
+impl Known {
+    /// After these fields, and the label among them.
+    fn after(mut self, fields: &[SmolStr]) -> (Self, Option<(&SmolStr, bool)>) {
+        for field in fields {
+            self = match (self, field.as_str()) {
+                (Self::Data, "Labels") => Self::Labels,
+                (Self::Data, "ExternalLabels") => Self::ExternalLabels,
+                (Self::Labels, _) => return (Self::Nothing, Some((field, false))),
+                (Self::ExternalLabels, _) => return (Self::Nothing, Some((field, true))),
+                _ => Self::Nothing,
+            };
+        }
+        (self, None)
+    }
+}
+
 pub(crate) struct Checker<'a> {
     tables: &'a [Table],
-    vars: Vec<SmolStr>,
-    inside_define: bool,
+    vars: Vec<(SmolStr, Known)>,
+    dot: Known,
     pub labels: Vec<(String, usize, bool)>,
     pub queries: bool,
     /// Text of constant queries and where they stand.
@@ -31,8 +57,8 @@ impl<'a> Checker<'a> {
     pub fn new(tables: &'a [Table]) -> Self {
         Self {
             tables,
-            vars: vec!["$".into()],
-            inside_define: false,
+            vars: vec![("$".into(), Known::Data)],
+            dot: Known::Data,
             labels: Vec::new(),
             queries: false,
             expressions: Vec::new(),
@@ -40,11 +66,11 @@ impl<'a> Checker<'a> {
     }
 
     pub fn define(&mut self, body: &ListNode) -> Result<(), Problem> {
-        let vars = std::mem::replace(&mut self.vars, vec!["$".into()]);
-        let inside = std::mem::replace(&mut self.inside_define, true);
+        let vars = std::mem::replace(&mut self.vars, vec![("$".into(), Known::Nothing)]);
+        let dot = std::mem::replace(&mut self.dot, Known::Nothing);
         let answer = self.list(body);
         self.vars = vars;
-        self.inside_define = inside;
+        self.dot = dot;
         answer
     }
 
@@ -52,7 +78,9 @@ impl<'a> Checker<'a> {
         for node in &list.nodes {
             match node {
                 Node::Action(a) => self.pipe(&a.pipe)?,
-                Node::If(b) | Node::With(b) | Node::Range(b) => self.branch(b)?,
+                Node::If(b) => self.branch(b, self.dot)?,
+                Node::With(b) => self.branch(b, self.known(&b.pipe))?,
+                Node::Range(b) => self.branch(b, Known::Nothing)?,
                 Node::Template(t) => t.pipe.as_ref().map_or(Ok(()), |p| self.pipe(p))?,
                 Node::List(l) => self.list(l)?,
                 Node::Text(_) | Node::Define(_) | Node::Break(_) | Node::Continue(_) => {}
@@ -61,10 +89,12 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
-    fn branch(&mut self, b: &BranchNode) -> Result<(), Problem> {
+    fn branch(&mut self, b: &BranchNode, inside: Known) -> Result<(), Problem> {
         let mark = self.vars.len();
         self.pipe(&b.pipe)?;
+        let dot = std::mem::replace(&mut self.dot, inside);
         self.list(&b.body)?;
+        self.dot = dot;
         if let Some(other) = &b.else_body {
             self.list(other)?;
         }
@@ -83,13 +113,51 @@ impl<'a> Checker<'a> {
                 self.expressions.push((text.to_string(), pos.offset));
             }
         }
-        for name in &p.decl {
-            if p.is_assign && !self.vars.contains(name) {
-                return Err((p.pos, format!("undefined variable {:?}", name.as_str())));
+        for c in &p.commands {
+            if let [Expr::Identifier(_, name), of, Expr::String(pos, label), ..] = c.args.as_slice()
+                && name == "index"
+            {
+                match self.known_expr(of) {
+                    Known::Labels => self.labels.push((label.to_string(), pos.offset, false)),
+                    Known::ExternalLabels => self.labels.push((label.to_string(), pos.offset, true)),
+                    Known::Data | Known::Nothing => {}
+                }
             }
-            self.vars.push(name.clone());
+        }
+        let known = if p.decl.len() == 1 { self.known(p) } else { Known::Nothing };
+        for name in &p.decl {
+            if !p.is_assign {
+                self.vars.push((name.clone(), known));
+                continue;
+            }
+            // Whether it is assigned may depend: nothing is known of it any more.
+            match self.vars.iter_mut().rev().find(|(n, _)| n == name) {
+                Some((_, was)) => *was = Known::Nothing,
+                None => return Err((p.pos, format!("undefined variable {:?}", name.as_str()))),
+            }
         }
         Ok(())
+    }
+
+    fn known(&self, p: &PipeNode) -> Known {
+        match p.commands.as_slice() {
+            [c] if c.args.len() == 1 => self.known_expr(&c.args[0]),
+            _ => Known::Nothing,
+        }
+    }
+
+    fn known_expr(&self, e: &Expr) -> Known {
+        match e {
+            Expr::Dot(_) => self.dot,
+            Expr::Field(_, fields) => self.dot.after(fields).0,
+            Expr::Variable(_, name, fields) => self.variable(name).unwrap_or(Known::Nothing).after(fields).0,
+            Expr::Pipe(_, p) => self.known(p),
+            _ => Known::Nothing,
+        }
+    }
+
+    fn variable(&self, name: &SmolStr) -> Option<Known> {
+        self.vars.iter().rev().find(|(n, _)| n == name).map(|(_, known)| *known)
     }
 
     fn expr(&mut self, e: &Expr) -> Result<(), Problem> {
@@ -101,19 +169,22 @@ impl<'a> Checker<'a> {
                 self.queries |= name == "query";
             }
             Expr::Variable(pos, name, fields) => {
-                if !self.vars.contains(name) {
+                let Some(known) = self.variable(name) else {
                     return Err((*pos, format!("undefined variable {:?}", name.as_str())));
-                }
-                match (name.as_str(), fields.as_slice()) {
-                    ("$labels", [label, ..]) => self.labels.push((label.to_string(), pos.offset, false)),
-                    ("$externalLabels", [label, ..]) => self.labels.push((label.to_string(), pos.offset, true)),
-                    _ => {}
-                }
+                };
+                self.used(known, fields, *pos);
             }
+            Expr::Field(pos, fields) => self.used(self.dot, fields, *pos),
             Expr::Pipe(_, p) => self.pipe(p)?,
             Expr::Chain(_, inner, _) => self.expr(inner)?,
             _ => {}
         }
         Ok(())
+    }
+
+    fn used(&mut self, of: Known, fields: &[SmolStr], pos: Pos) {
+        if let (_, Some((label, external))) = of.after(fields) {
+            self.labels.push((label.to_string(), pos.offset, external));
+        }
     }
 }

@@ -133,7 +133,7 @@ impl<'a> Executor<'a> {
                 Node::Action(a) => {
                     let value = self.pipe(&a.pipe, dot)?;
                     if a.pipe.decl.is_empty() {
-                        self.write(&gofmt::display(&value))?;
+                        self.write(&gofmt::printed(&value))?;
                     }
                 }
                 Node::If(b) => self.scoped(|e| e.branch(b, dot, false))?,
@@ -219,7 +219,7 @@ impl<'a> Executor<'a> {
         };
         let dot = match &t.pipe {
             Some(p) => self.pipe(p, dot)?,
-            None => Value::Nil,
+            None => Value::Missing,
         };
         let vars = std::mem::replace(&mut self.vars, vec![("$".into(), dot.clone())]);
         let outer = std::mem::replace(&mut self.name, name.as_str());
@@ -446,6 +446,7 @@ impl<'a> Executor<'a> {
         let method = match value {
             Value::Time(t) => gotime::time_method(*t, name, args),
             Value::Duration(d) => gotime::duration_method(*d, name, args),
+            Value::Named(_, text, _) if name == "String" && args.is_empty() => Some(Ok(Value::string(*text))),
             _ => None,
         };
         if let Some(answer) = method {
@@ -454,10 +455,10 @@ impl<'a> Executor<'a> {
         let found = match value {
             Value::Labels(l) => Some(Value::string(l.get(name).unwrap_or(""))),
             Value::Map(m) => Some(m.get(name).cloned().unwrap_or(Value::Missing)),
-            Value::Struct(fields, _) => fields.get(name).cloned(),
+            Value::Struct(fields, _) => fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone()),
             Value::Sample(s) => match name {
                 "Labels" => Some(Value::Labels(s.labels.clone())),
-                "Value" => Some(Value::Float(s.value)),
+                "Value" => Some(Value::from(&s.value)),
                 _ => None,
             },
             // With no data at all, a field is not there rather than wrong.

@@ -93,7 +93,7 @@ const BAD_PAIR: &str = "incompatible types for comparison";
 fn kind(v: &Value) -> Result<Kind, String> {
     Ok(match v {
         Value::Bool(_) => Kind::Bool,
-        Value::Int(_) | Value::Duration(_) => Kind::Int,
+        Value::Int(_) | Value::Duration(_) | Value::Named(..) => Kind::Int,
         Value::Float(_) => Kind::Float,
         Value::String(_) => Kind::String,
         Value::Nil | Value::Missing => Kind::Nil,
@@ -114,6 +114,11 @@ fn eq(args: &[Value]) -> Result<Value, String> {
 }
 
 fn equal(a: &Value, b: &Value) -> Result<bool, String> {
+    let nil = |v: &Value| matches!(v, Value::Nil | Value::Missing);
+    if nil(a) || nil(b) {
+        // Anything can be compared with nil, maps too; nothing that templates see is a nil of a type.
+        return Ok(nil(a) && nil(b));
+    }
     Ok(match (a, b) {
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::Float(a), Value::Float(b)) => a == b,
@@ -122,10 +127,10 @@ fn equal(a: &Value, b: &Value) -> Result<bool, String> {
             (Some(a), Some(b)) => a == b,
             _ => {
                 let (ka, kb) = (kind(a)?, kind(b)?);
-                if ka != kb && ka != Kind::Nil && kb != Kind::Nil {
+                if ka != kb {
                     return Err(BAD_PAIR.to_owned());
                 }
-                ka == Kind::Nil && kb == Kind::Nil
+                false
             }
         },
     })
@@ -133,7 +138,7 @@ fn equal(a: &Value, b: &Value) -> Result<bool, String> {
 
 fn integer(v: &Value) -> Option<i128> {
     match v {
-        Value::Int(n) | Value::Duration(n) => Some(i128::from(*n)),
+        Value::Int(n) | Value::Duration(n) | Value::Named(n, ..) => Some(i128::from(*n)),
         _ => None,
     }
 }

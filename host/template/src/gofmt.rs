@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use gotmpl::Value as Go;
 
 use crate::gotime;
-use crate::value::Value;
+use crate::value::{Sample, Value};
 
 /// Arguments of one `printf`, its format included.
 const ARGUMENTS_MAX: usize = 64;
@@ -20,7 +20,19 @@ const EXPONENT_FROM: i32 = 6;
 /// Widths and precisions with more digits than this would print what nobody reads.
 const WIDTH_DIGITS_MAX: usize = 3;
 
-/// As `{{ value }}` and `%v` print it.
+/// As an action prints it: what a pointer points to.
+pub(crate) fn printed(v: &Value) -> String {
+    match v {
+        Value::Sample(s) => sample(s),
+        v => display(v),
+    }
+}
+
+fn sample(s: &Sample) -> String {
+    format!("{{{} {}}}", plain(&Value::Labels(s.labels.clone())), display(&Value::from(&s.value)))
+}
+
+/// As `%v` prints it.
 pub(crate) fn display(v: &Value) -> String {
     match v {
         Value::Missing => "<no value>".to_owned(),
@@ -92,12 +104,40 @@ fn float_directives(format: &str, args: &[Value], plain_args: &mut [Go]) -> Resu
         // Explicit indexes and widths from arguments are too rare to be worth following.
         let simple = !spec.contains(['*', '[']);
         next += spec.matches('*').count();
+        let mut verb = verb;
         let text = match (verb, args.get(next)) {
-            (Some(verb), Some(arg)) if simple && !fits(verb, arg) => {
+            _ if !simple => None,
+            (Some('T'), Some(arg)) => Some(arg.go_type().to_owned()),
+            (Some(verb), Some(arg)) if !fits(verb, arg) => {
                 Some(format!("%!{verb}({}={})", arg.go_type(), display(arg)))
             }
-            (Some('v'), Some(Value::Float(v))) if simple && !spec.contains('#') => Some(float(*v)),
-            (Some(_), Some(Value::Float(v))) if simple && !v.is_finite() => Some(float(*v)),
+            (Some(_), Some(Value::Float(v))) if !v.is_finite() => Some(float(*v)),
+            (Some('v'), Some(Value::Float(_))) if spec.contains('.') => {
+                verb = Some('g');
+                None
+            }
+            (Some('v'), Some(Value::Float(v))) => Some(float(*v)),
+            (Some('F'), Some(Value::Float(_))) => {
+                verb = Some('f');
+                None
+            }
+            (Some('x'), Some(Value::Float(v))) if !spec.contains('.') => Some(hexadecimal(*v)),
+            (Some('X'), Some(Value::Float(v))) if !spec.contains('.') => Some(hexadecimal(*v).to_uppercase()),
+            (Some('x'), Some(Value::String(s))) if spec == " " => Some(spaced(s, |b| format!("{b:02x}"))),
+            (Some('X'), Some(Value::String(s))) if spec == " " => Some(spaced(s, |b| format!("{b:02X}"))),
+            (Some('q'), Some(Value::String(s))) if spec == "+" => Some(ascii_quoted(s)),
+            (Some('v'), Some(Value::String(_))) if spec == "#" => {
+                spec.clear();
+                verb = Some('q');
+                None
+            }
+            (Some('s'), Some(arg @ (Value::Labels(_) | Value::Map(_)))) => Some(display(arg)),
+            (Some('b' | 'c' | 'd' | 'o' | 'x' | 'X'), Some(Value::Duration(n) | Value::Named(n, ..))) => {
+                if let Some(slot) = plain_args.get_mut(next) {
+                    *slot = Go::Int(*n);
+                }
+                None
+            }
             _ => None,
         };
         match (text, plain_args.get_mut(next)) {
@@ -105,7 +145,7 @@ fn float_directives(format: &str, args: &[Value], plain_args: &mut [Go]) -> Resu
                 // A wrong verb is printed without its width.
                 let width = if text.starts_with("%!") { "" } else { spec.split('.').next().unwrap_or("") };
                 *slot = Go::String(text.into());
-                out.push_str(width.trim_start_matches(['0', '+', ' ']));
+                out.push_str(width.trim_start_matches(['0', '+', ' ', '#']));
                 out.push('s');
             }
             _ => {
@@ -118,6 +158,55 @@ fn float_directives(format: &str, args: &[Value], plain_args: &mut [Go]) -> Resu
         }
     }
     Ok(out)
+}
+
+/// `%x` of a float: `0x1.4p+01`.
+fn hexadecimal(v: f64) -> String {
+    const FRACTION_BITS: i32 = 52;
+    let sign = if v.is_sign_negative() { "-" } else { "" };
+    if v == 0.0 {
+        return format!("{sign}0x0p+00");
+    }
+    let bits = v.abs().to_bits();
+    let (fraction, biased) = (bits & ((1 << FRACTION_BITS) - 1), (bits >> FRACTION_BITS) as i32);
+    let (fraction, exponent) = if biased == 0 {
+        // A subnormal begins at its first bit.
+        let shift = fraction.leading_zeros() as i32 - (63 - FRACTION_BITS);
+        ((fraction << shift) & ((1 << FRACTION_BITS) - 1), -1022 - shift)
+    } else {
+        (fraction, biased - 1023)
+    };
+    let digits = format!("{fraction:013x}");
+    let digits = digits.trim_end_matches('0');
+    let point = if digits.is_empty() { "" } else { "." };
+    let exponent_sign = if exponent < 0 { '-' } else { '+' };
+    format!("{sign}0x1{point}{digits}p{exponent_sign}{:02}", exponent.abs())
+}
+
+fn spaced(s: &str, byte: fn(u8) -> String) -> String {
+    s.bytes().map(byte).collect::<Vec<_>>().join(" ")
+}
+
+/// `%+q`
+fn ascii_quoted(s: &str) -> String {
+    let mut out = String::from("\"");
+    for c in s.chars() {
+        let _ = match c {
+            '"' | '\\' => write!(out, "\\{c}"),
+            '\x07' => write!(out, "\\a"),
+            '\x08' => write!(out, "\\b"),
+            '\x0c' => write!(out, "\\f"),
+            '\n' => write!(out, "\\n"),
+            '\r' => write!(out, "\\r"),
+            '\t' => write!(out, "\\t"),
+            '\x0b' => write!(out, "\\v"),
+            ' '..='~' => write!(out, "{c}"),
+            '\0'..='\x7f' => write!(out, "\\x{:02x}", u32::from(c)),
+            '\u{80}'..='\u{ffff}' => write!(out, "\\u{:04x}", u32::from(c)),
+            _ => write!(out, "\\U{:08x}", u32::from(c)),
+        };
+    }
+    out + "\""
 }
 
 /// Does Go print such a value with this verb?
@@ -193,13 +282,13 @@ fn plain(v: &Value) -> Go {
         Value::Map(m) => map(m.iter().map(|(k, v)| (k.clone(), inside(v))).collect()),
         Value::List(l) => Go::List(l.iter().map(inside).collect()),
         Value::Samples(s) => Go::List(s.iter().map(|s| plain(&Value::Sample(s.clone()))).collect()),
-        Value::Sample(s) => {
-            Go::String(format!("&{{{} {}}}", plain(&Value::Labels(s.labels.clone())), float(s.value)).into())
-        }
+        Value::Sample(s) => Go::String(format!("&{}", sample(s)).into()),
+        Value::Histogram(text) => Go::String(text.clone()),
+        Value::Named(_, text, _) => Go::String((*text).into()),
         Value::Time(t) => Go::String(gotime::time(*t).into()),
         Value::Duration(d) => Go::String(gotime::duration(*d).into()),
         Value::Struct(fields, _) => {
-            let all: Vec<String> = fields.values().map(operand).collect();
+            let all: Vec<String> = fields.iter().map(|(_, v)| operand(v)).collect();
             Go::String(format!("{{{}}}", all.join(" ")).into())
         }
     }

@@ -5,9 +5,29 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::functions::wrong_type;
 use crate::value::Value;
 
 const SECOND: i64 = 1_000_000_000;
+
+/// Go rounds times from the beginning of the year 1.
+const YEAR_ONE_S: i64 = -62_135_596_800;
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// `time.Time.String`: `2015-06-23 13:19:44.128 +0000 UTC`.
 pub(crate) fn time(ns: i64) -> String {
@@ -167,15 +187,27 @@ pub(crate) fn time_method(ns: i64, name: &str, args: &[Value]) -> Option<Result<
         ("UnixMilli", []) => Value::Int(ns.div_euclid(1_000_000)),
         ("UnixNano", []) => Value::Int(ns),
         ("Year", []) => Value::Int(t.year().into()),
-        ("Month", []) => Value::string(format(ns, "January")),
-        ("Weekday", []) => Value::string(format(ns, "Monday")),
+        ("UnixMicro", []) => Value::Int(ns.div_euclid(1_000)),
+        ("Location", []) => Value::string("UTC"),
+        ("IsDST", []) => Value::Bool(false),
+        ("Month", []) => named(t.month().into(), 1, &MONTHS, "time.Month"),
+        ("Weekday", []) => named(t.weekday().to_sunday_zero_offset().into(), 0, &WEEKDAYS, "time.Weekday"),
         ("Day", []) => Value::Int(t.day().into()),
         ("YearDay", []) => Value::Int(t.day_of_year().into()),
         ("Hour", []) => Value::Int(t.hour().into()),
         ("Minute", []) => Value::Int(t.minute().into()),
         ("Second", []) => Value::Int(t.second().into()),
         ("Nanosecond", []) => Value::Int(t.subsec_nanosecond().into()),
-        ("Add", [Value::Duration(d)]) => Value::Time(ns.saturating_add(*d)),
+        // A number that is written out is a duration in nanoseconds.
+        ("Add", [Value::Duration(d) | Value::Int(d)]) => Value::Time(ns.saturating_add(*d)),
+        ("Truncate", [Value::Duration(d) | Value::Int(d)]) => Value::Time(rounded(ns, *d, false)),
+        ("Round", [Value::Duration(d) | Value::Int(d)]) => Value::Time(rounded(ns, *d, true)),
+        ("Add" | "Truncate" | "Round", [other]) => return Some(Err(wrong_type("time.Duration", other))),
+        ("AddDate", [Value::Int(y), Value::Int(m), Value::Int(d)]) => match add_date(ns, *y, *m, *d) {
+            Some(ns) => Value::Time(ns),
+            None => return Some(Err("the time is out of range".to_owned())),
+        },
+        ("Compare", [Value::Time(other)]) => Value::Int(ns.cmp(other) as i64),
         ("Sub", [Value::Time(other)]) => Value::Duration(ns.saturating_sub(*other)),
         ("After", [Value::Time(other)]) => Value::Bool(ns > *other),
         ("Before", [Value::Time(other)]) => Value::Bool(ns < *other),
@@ -183,6 +215,35 @@ pub(crate) fn time_method(ns: i64, name: &str, args: &[Value]) -> Option<Result<
         ("IsZero", []) => Value::Bool(false),
         _ => return None,
     }))
+}
+
+fn named(n: i64, first: i64, names: &[&'static str], go_type: &'static str) -> Value {
+    let name = usize::try_from(n - first).ok().and_then(|i| names.get(i)).copied();
+    Value::Named(n, name.unwrap_or_default(), go_type)
+}
+
+/// `Truncate`, or `Round` with halves up; a step that is not positive changes nothing.
+fn rounded(ns: i64, step: i64, nearest: bool) -> i64 {
+    if step <= 0 {
+        return ns;
+    }
+    let step = i128::from(step);
+    let beyond = (i128::from(ns) - i128::from(YEAR_ONE_S) * i128::from(SECOND)).rem_euclid(step);
+    let up = nearest && beyond * 2 >= step;
+    let rounded = i128::from(ns) - beyond + if up { step } else { 0 };
+    i64::try_from(rounded).unwrap_or(ns)
+}
+
+/// Months and days beyond their end go on into the next, as Go has it: 31 January and a month is 3 March.
+fn add_date(ns: i64, years: i64, months: i64, days: i64) -> Option<i64> {
+    let t = Timestamp::from_nanosecond(i128::from(ns)).ok()?.to_zoned(TimeZone::UTC);
+    let month = years.checked_mul(12)?.checked_add(months)?.checked_add(i64::from(t.month()) - 1)?;
+    let year = i16::try_from(i64::from(t.year()).checked_add(month.div_euclid(12))?).ok()?;
+    let first = jiff::civil::Date::new(year, i8::try_from(month.rem_euclid(12) + 1).ok()?, 1).ok()?;
+    let day = days.checked_add(i64::from(t.day()) - 1)?;
+    let date = first.checked_add(jiff::Span::new().try_days(day).ok()?).ok()?;
+    let moved = date.to_datetime(t.time()).to_zoned(TimeZone::UTC).ok()?;
+    i64::try_from(moved.timestamp().as_nanosecond()).ok()
 }
 
 /// A method of `*time.Duration`; `None` when there is none of that name.

@@ -7,6 +7,7 @@
 //! The parser is `gotmpl`'s; the walk over its tree is ours, because templates see Go's types (a missing key of
 //! `map[string]string` is the empty string, a sample has fields, a time has methods) and errors name their place.
 
+mod balance;
 mod check;
 mod exec;
 mod functions;
@@ -16,7 +17,7 @@ mod print;
 mod prometheus;
 mod value;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use belfry_model::{Labels, TimestampMs};
@@ -50,22 +51,32 @@ const TABLES: &[Table] = &[PROMETHEUS, GO];
 /// Answers `query` inside a template.
 pub trait QueryFunc {
     /// The samples of `expression` at `at`, or why there are none.
-    fn query(&self, expression: &str, at: TimestampMs) -> Result<Vec<QuerySample>, String>;
+    fn query(&self, expression: &str, at: TimestampMs) -> Result<Vec<QuerySample<DataValue>>, String>;
 }
 
 /// For templates that must not ask.
 pub struct NoQueries;
 
 impl QueryFunc for NoQueries {
-    fn query(&self, _: &str, _: TimestampMs) -> Result<Vec<QuerySample>, String> {
+    fn query(&self, _: &str, _: TimestampMs) -> Result<Vec<QuerySample<DataValue>>, String> {
         Err("queries are not answered here".to_owned())
     }
 }
 
-impl<F: Fn(&str, TimestampMs) -> Result<Vec<QuerySample>, String>> QueryFunc for F {
-    fn query(&self, expression: &str, at: TimestampMs) -> Result<Vec<QuerySample>, String> {
-        self(expression, at)
+impl<V, F> QueryFunc for F
+where
+    V: Into<DataValue>,
+    F: Fn(&str, TimestampMs) -> Result<Vec<QuerySample<V>>, String>,
+{
+    fn query(&self, expression: &str, at: TimestampMs) -> Result<Vec<QuerySample<DataValue>>, String> {
+        let samples = self(expression, at)?;
+        Ok(samples.into_iter().map(|s| QuerySample { labels: s.labels, value: s.value.into() }).collect())
     }
+}
+
+/// A float as Go's `%v` prints it: `1e+06`, `+Inf`.
+pub fn go_float(v: f64) -> String {
+    gofmt::float(v)
 }
 
 /// The value of an alert.
@@ -175,14 +186,16 @@ impl Template {
         if text.len() > SOURCE_BYTES_MAX {
             return Err(at(Pos::new(0, 1), format!("a template has at most {SOURCE_BYTES_MAX} bytes")));
         }
-        let parsed = Parser::new(&source, "{{", "}}").and_then(Parser::parse);
-        let (body, defines) = parsed.map_err(|e| match e {
+        let refused = |e| match e {
             TemplateError::Parse { line, col, message, .. } | TemplateError::Lex { line, col, message, .. } => {
                 let column = if line == 1 { col.saturating_sub(prelude.len()) } else { col };
                 ParseError { name: name.to_owned(), line: line.max(1), column, message }
             }
             other => at(Pos::new(0, 1), other.to_string()),
-        })?;
+        };
+        let parser = Parser::new(&source, "{{", "}}").map_err(refused)?;
+        balance::check(&source).map_err(|(pos, message)| at(pos, message))?;
+        let (body, defines) = parser.parse().map_err(refused)?;
         let defines = merge(defines).map_err(|(pos, message)| at(pos, message))?;
 
         let mut checker = Checker::new(TABLES);
@@ -231,17 +244,14 @@ impl Template {
 
     /// Expands.
     pub fn expand(&self, data: &Data, query: &dyn QueryFunc, now: TimestampMs) -> Result<String, ExpandError> {
-        let value = match &data.value {
-            DataValue::Number(v) => Value::Float(*v),
-            DataValue::Histogram(text) => Value::string(text.as_str()),
-        };
+        let value = Value::from(&data.value);
         let root = Value::Struct(
-            BTreeMap::from([
+            [
                 ("Labels", Value::Labels(data.labels.clone())),
                 ("ExternalLabels", Value::Labels(data.external_labels.clone())),
                 ("ExternalURL", Value::string(data.external_url.as_str())),
                 ("Value", value),
-            ])
+            ]
             .into(),
             "struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value interface {} }",
         );

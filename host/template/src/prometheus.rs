@@ -9,7 +9,7 @@ use belfry_model::duration::parse_duration;
 use crate::functions::{Context, Table, arity, wrong_type};
 use crate::gofmt::{float, four_digits};
 use crate::gotime;
-use crate::value::{QuerySample, Value};
+use crate::value::{Sample, Value};
 
 /// A query's answer inside a template may not have more elements than this.
 pub const QUERY_SAMPLES_MAX: usize = 100_000;
@@ -21,7 +21,7 @@ pub(crate) const PROMETHEUS: Table = &[
         None => Err("first() called on vector with no elements".to_owned()),
     }),
     ("label", |_, a| Ok(label(sample(a, 1, 2)?, text(a, 0, 2)?))),
-    ("value", |_, a| Ok(Value::Float(sample(a, 0, 1)?.value))),
+    ("value", |_, a| Ok(Value::from(&sample(a, 0, 1)?.value))),
     ("strvalue", |_, a| Ok(label(sample(a, 0, 1)?, "__value__"))),
     ("sortByLabel", |_, a| {
         let (by, mut all) = (text(a, 0, 2)?, samples(a, 1, 2)?.to_vec());
@@ -73,8 +73,8 @@ pub(crate) const PROMETHEUS: Table = &[
     }),
     ("now", |c, a| arity(a, 0).map(|()| Value::Float(c.now.as_secs_f64()))),
     ("title", |_, a| Ok(Value::string(title(text(a, 0, 1)?)))),
-    ("toUpper", |_, a| Ok(Value::string(text(a, 0, 1)?.to_uppercase()))),
-    ("toLower", |_, a| Ok(Value::string(text(a, 0, 1)?.to_lowercase()))),
+    ("toUpper", |_, a| Ok(Value::string(one_by_one(text(a, 0, 1)?, char::to_uppercase)))),
+    ("toLower", |_, a| Ok(Value::string(one_by_one(text(a, 0, 1)?, char::to_lowercase)))),
     ("match", |_, a| {
         let (pattern, subject) = (text(a, 0, 2)?, text(a, 1, 2)?);
         Ok(Value::Bool(regex(pattern)?.is_match(subject)))
@@ -106,7 +106,7 @@ fn text(args: &[Value], i: usize, want: usize) -> Result<&str, String> {
     }
 }
 
-fn samples(args: &[Value], i: usize, want: usize) -> Result<&[Arc<QuerySample>], String> {
+fn samples(args: &[Value], i: usize, want: usize) -> Result<&[Arc<Sample>], String> {
     arity(args, want)?;
     match &args[i] {
         Value::Samples(s) => Ok(s),
@@ -115,7 +115,7 @@ fn samples(args: &[Value], i: usize, want: usize) -> Result<&[Arc<QuerySample>],
     }
 }
 
-fn sample(args: &[Value], i: usize, want: usize) -> Result<&QuerySample, String> {
+fn sample(args: &[Value], i: usize, want: usize) -> Result<&Sample, String> {
     arity(args, want)?;
     match &args[i] {
         Value::Sample(s) => Ok(s),
@@ -123,7 +123,7 @@ fn sample(args: &[Value], i: usize, want: usize) -> Result<&QuerySample, String>
     }
 }
 
-fn label(s: &QuerySample, name: &str) -> Value {
+fn label(s: &Sample, name: &str) -> Value {
     Value::string(s.labels.get(name).unwrap_or(""))
 }
 
@@ -239,23 +239,42 @@ fn humanize_duration(v: f64) -> String {
     }
 }
 
-/// Go's `strings.Title`: letters that follow what is neither letter, digit nor underscore become title case.
+/// `cases.Title` with `NoLower`: the first letter of each word becomes a capital. A word goes on over a single apostrophe,
+/// full stop or colon between letters.
 fn title(s: &str) -> String {
     let mut out = String::with_capacity(s.len());
-    let mut before = ' ';
-    for c in s.chars() {
-        let separates = match before {
-            b if b.is_ascii() => !(b.is_ascii_alphanumeric() || b == '_'),
-            b => !b.is_alphanumeric() && b.is_whitespace(),
-        };
-        if separates {
-            out.extend(c.to_uppercase())
+    let mut chars = s.chars().peekable();
+    let (mut in_word, mut before) = (false, ' ');
+    while let Some(c) = chars.next() {
+        let cased = c.is_lowercase() || c.is_uppercase();
+        if cased && !in_word {
+            let mut upper = c.to_uppercase();
+            out.extend(upper.next());
+            out.extend(upper.flat_map(char::to_lowercase));
         } else {
-            out.push(c)
+            out.push(c);
         }
+        let joins = matches!(c, '\'' | '.' | ':' | '·' | '’' | '‘' | '․')
+            && before.is_alphabetic()
+            && chars.peek().is_some_and(|c| c.is_alphabetic());
+        in_word = cased || (in_word && (joins || c.is_alphanumeric() || c == '_'));
         before = c;
     }
     out
+}
+
+/// Go maps letter by letter: one whose capital is several stays, like `ß`.
+fn one_by_one<I: Iterator<Item = char>>(s: &str, map: fn(char) -> I) -> String {
+    let one = |c: char| {
+        let mut mapped = map(c);
+        match (mapped.next(), mapped.next()) {
+            (Some(one), None) => one,
+            // Of the dotted capital I, Go leaves the dot away.
+            _ if c == 'İ' => 'i',
+            _ => c,
+        }
+    };
+    s.chars().map(one).collect()
 }
 
 fn regex(pattern: &str) -> Result<regex::Regex, String> {

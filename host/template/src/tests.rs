@@ -102,6 +102,54 @@ fn errors_have_prometheus_words_and_places() {
     );
 }
 
+/// As promtool 3.5 refuses them; `gotmpl` takes each and loses what follows.
+#[test]
+fn what_closes_nothing_or_is_never_closed_is_refused_in_go_s_words() {
+    for (text, why) in [
+        ("a {{ end }} b", "unexpected {{end}}"),
+        ("a {{- end -}} b", "unexpected {{end}}"),
+        ("{{ if true }} x", "unexpected EOF"),
+        ("{{ if true }}{{ if true }}{{ end }}", "unexpected EOF"),
+        ("{{ if true }}yes{{ else }}no", "unexpected EOF"),
+        ("{{ define \"x\" }} b", "unexpected EOF"),
+        ("{{ block \"x\" . }} b", "unexpected EOF"),
+        ("b {{ else }} c", "unexpected {{else}}"),
+        ("{{ else if true }}{{ end }}", "unexpected {{else}}"),
+        ("{{ if true }}{{ else }}{{ else }}{{ end }}", "expected end; found {{else}}"),
+        ("{{ if true }}{{ else }}{{ else if true }}{{ end }}", "expected end; found {{else}}"),
+        ("{{ define \"x\" }}{{ else }}{{ end }}", "unexpected {{else}} in define clause"),
+        ("{{ block \"x\" . }} b {{ else }}{{ end }}", "unexpected {{else}} in block clause"),
+        ("{{ with 1 }}{{ else if 2 }}{{ end }}", "unexpected <if> in input"),
+        ("{{ if 1 }}{{ else with 2 }}{{ end }}{{ end }}", "unexpected <with> in input"),
+        ("{{ range args }}{{ else if 2 }}{{ end }}", "unexpected <if> in input"),
+        ("{{ if true }}{{ define \"x\" }}y{{ end }}{{ end }}", "unexpected <define> in command"),
+        ("d {{ break }}", "{{break}} outside {{range}}"),
+        ("{{ if true }}{{ continue }}{{ end }}", "{{continue}} outside {{range}}"),
+        ("{{ range args }}{{ else }}{{ break }}{{ end }}", "{{break}} outside {{range}}"),
+        ("{{ range args }}{{ end }}{{ break }}", "{{break}} outside {{range}}"),
+        ("{{ range args }}{{ block \"b\" . }}{{ break }}{{ end }}{{ end }}", "{{break}} outside {{range}}"),
+        ("{{ \"}}\" }}{{ `}}` }}{{/* }} {{ if 1 }} */}}{{ '}' }}{{ end }}", "unexpected {{end}}"),
+    ] {
+        fails(text, &format!("error parsing template test: template: test:1: {why}"));
+    }
+    let e = Template::parse("one\ntwo {{ if true }}x{{ end }}{{ end }}").unwrap_err();
+    assert_eq!((e.line, e.column, e.message.as_str()), (2, 28, "unexpected {{end}}"));
+}
+
+#[test]
+fn keywords_in_comments_strings_and_chains_open_and_close_nothing() {
+    gives("{{ \"{{ end }}\" }}{{ `{{ end }}` }}{{/* {{ end }} */}}{{- /* {{ if }} */ -}}", "{{ end }}{{ end }}");
+    gives("{{ \"\\\"}}{{ end }}\" }}{{ '\\'' }}", "\"}}{{ end }}39");
+    gives("{{ if false }}a{{ else if false }}b{{ else if true }}c{{ else }}d{{ end }}", "c");
+    gives("{{ with \"\" }}a{{ else with \"x\" }}{{ . }}{{ else }}d{{ end }}!", "x!");
+    gives("{{ range query \"m\" }}{{ with 1 }}{{ continue }}{{ end }}x{{ else }}none{{ end }}.", ".");
+    gives("{{- if true -}} y {{- end -}} .", "y.");
+    gives(
+        "{{ block \"x\" 1 }}{{ . }}{{ end }}{{ define \"y\" }}{{ if true }}z{{ end }}{{ end }}{{ template \"y\" }}",
+        "1z",
+    );
+}
+
 #[test]
 fn verbs_that_do_not_fit_and_literals_of_the_wrong_type_are_told_as_go_tells_them() {
     gives("{{ printf \"%d|%s|%5d|%t|%%\" 1.5 2 \"x\" 1 }}", "%!d(float64=1.5)|%!s(int=2)|%!d(string=x)|%!t(int=1)|%");
@@ -194,6 +242,83 @@ fn strings_hosts_and_links() {
     }
 }
 
+/// What promtool 3.5 prints.
+#[test]
+fn times_are_calculated_with_as_in_go() {
+    let at =
+        |text: &str, expected: &str| gives(&format!("{{{{ $t := toTime 1700000000.5 }}}}{{{{ {text} }}}}"), expected);
+    at("$t.Weekday", "Tuesday");
+    at("eq $t.Weekday 2", "true");
+    at("gt $t.Month 10", "true");
+    at("printf \"%d %s %v\" $t.Month $t.Month $t.Month", "11 November November");
+    at("$t.Month.String", "November");
+    at("printf \"%T\" $t.Month", "time.Month");
+    at("$t.Add 60000000000", "2023-11-14 22:14:20.5 +0000 UTC");
+    at("$t.AddDate 0 1 20", "2024-01-03 22:13:20.5 +0000 UTC");
+    at("$t.AddDate 0 -9 0", "2023-02-14 22:13:20.5 +0000 UTC");
+    at("(toTime 1706659200).AddDate 0 1 0", "2024-03-02 00:00:00 +0000 UTC");
+    at("$t.Truncate 3600000000000", "2023-11-14 22:00:00 +0000 UTC");
+    at("$t.Round 3600000000000", "2023-11-14 22:00:00 +0000 UTC");
+    at("$t.Truncate 604800000000000", "2023-11-13 00:00:00 +0000 UTC");
+    at("$t.Truncate 0", "2023-11-14 22:13:20.5 +0000 UTC");
+    at("$t.Compare $t", "0");
+    at("$t.UnixMicro", "1700000000500000");
+    at("$t.Location", "UTC");
+    let d = "{{ $d := (toTime 1700000090.5).Sub (toTime 1700000000) }}";
+    gives(&format!("{d}{{{{ printf \"%d %s\" $d $d }}}} {{{{ gt $d 1000 }}}}"), "90500000000 1m30.5s true");
+}
+
+/// What promtool 3.5 prints.
+#[test]
+fn texts_and_verbs_are_those_of_go() {
+    gives("{{ title \"it's\" }}", "It's");
+    gives("{{ title \"foo_bar 3rd a-b foo.bar x:y abc'\" }}", "Foo_bar 3Rd A-B Foo.bar X:y Abc'");
+    gives("{{ title \"'quoted' a.b. 1.a élan don’t ''a a''b\" }}", "'Quoted' A.b. 1.A Élan Don’t ''A A''B");
+    gives("{{ title \"HTTP ok\" }}", "HTTP Ok");
+    gives("{{ toUpper \"ßaé\" }}", "ßAÉ");
+    gives("{{ toLower \"İΣ\" }}", "iσ");
+    gives(
+        "{{ printf \"%.3v|%8.3v|%F|%.2F|%x|%X\" 2.5 2.5 2.5 2.5 2.5 2.5 }}",
+        "2.5|     2.5|2.500000|2.50|0x1.4p+01|0X1.4P+01",
+    );
+    gives("{{ printf \"%x %x %x\" 0.0 -1.0 5e-324 }}", "0x0p+00 -0x1p+00 0x1p-1074");
+    gives("{{ printf \"% x|%x|%+q|%#v\" \"hé\" \"hé\" \"hé\" \"hé\" }}", "68 c3 a9|68c3a9|\"h\\u00e9\"|\"hé\"");
+    gives("{{ printf \"%#v %#v %#v\" 1 1.5 true }}", "1 1.5 true");
+    gives("{{ define \"y\" }}{{ . }}|{{ .x }}{{ end }}{{ template \"y\" }}", "<no value>|<no value>");
+    let one = "{map[__name__:metric instance:a] 11}";
+    gives("{{ index (query \"m\") 0 }}|{{ query \"m\" | first }}", &format!("{one}|{one}"));
+    gives("{{ print (query \"m\" | first) }}|{{ printf \"%v\" (query \"m\" | first) }}", &format!("&{one}|&{one}"));
+    assert_eq!(alert("{{ eq $labels nil }} {{ ne nil $labels }} {{ eq nil nil }}"), "false true true");
+    assert_eq!(alert("{{ printf \"%s\" $labels }}"), alert("{{ $labels }}"));
+    assert!(alert("{{ . }}").starts_with("{map["), "labels come first, as they are declared");
+}
+
+#[test]
+fn a_histogram_is_printed_and_no_number() {
+    let text = "{count:5, sum:10, (0.5,1]:1}";
+    let data = Data { value: DataValue::Histogram(text.to_owned()), ..data() };
+    let expand = |template: &str| match Template::named("test", template) {
+        Ok(t) => t.expand(&data, &NoQueries, NOW).map_err(|e| e.to_string()),
+        Err(e) => Err(e.to_string()),
+    };
+    assert_eq!(
+        expand("{{ $value }}|{{ printf \"%v %T\" $value $value }}"),
+        Ok(format!("{text}|{text} *histogram.FloatHistogram"))
+    );
+    let answer =
+        QuerySample { labels: Labels::from_pairs([("__name__", "h")]), value: DataValue::Histogram(text.to_owned()) };
+    let query = |_: &str, _: TimestampMs| Ok(vec![answer.clone()]);
+    let template = Template::parse(
+        "{{ query \"h\" | first | value }}|{{ index (query \"h\") 0 }}|{{ (query \"h\" | first).Value }}",
+    );
+    assert_eq!(
+        template.unwrap().expand(&data, &query, NOW).as_deref(),
+        Ok(format!("{text}|{{map[__name__:h] {text}}}|{text}").as_str())
+    );
+    let why = expand("{{ humanize $value }}").unwrap_err();
+    assert!(why.ends_with("can't convert *histogram.FloatHistogram to float"), "{why}");
+}
+
 #[test]
 fn go_functions() {
     gives("{{ if and true (gt 2 1) }}y{{ else }}n{{ end }}", "y");
@@ -253,6 +378,41 @@ fn an_alert_s_variables() {
         [("a", 3, false), ("b", 19, true)]
     );
     assert_eq!((t.queries(), t.expressions()), (true, [("up".to_owned(), 49)].as_slice()));
+}
+
+#[test]
+fn labels_are_seen_by_whatever_way_they_are_named() {
+    let uses = |text: &str| -> Vec<String> {
+        let template = Template::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        template
+            .label_uses()
+            .iter()
+            .map(|u| format!("{}{}", if u.external { "external " } else { "" }, u.name))
+            .collect()
+    };
+    for text in [
+        "{{ $labels.a }}",
+        "{{ .Labels.a }}",
+        "{{ $.Labels.a }}",
+        "{{ index $labels \"a\" }}",
+        "{{ index .Labels \"a\" | toUpper }}",
+        "{{ $x := $labels }}{{ $x.a }}",
+        "{{ with $labels }}{{ .a }}{{ end }}",
+        "{{ if true }}{{ .Labels.a }}{{ end }}",
+    ] {
+        assert_eq!(uses(text), ["a"], "{text}");
+    }
+    assert_eq!(uses("{{ .ExternalLabels.a }}"), ["external a"]);
+    for text in [
+        "{{ range query \"m\" }}{{ .Labels.a }}{{ end }}",
+        "{{ with query \"m\" }}{{ with . | first }}{{ .Labels.a }}{{ end }}{{ end }}",
+        "{{ define \"t\" }}{{ .Labels.a }}{{ end }}{{ template \"t\" . }}",
+        "{{ $x := $labels }}{{ $x = args }}{{ $x.a }}",
+        "{{ $labels := args }}{{ $labels.a }}",
+        "{{ (query \"m\" | first).Labels.a }}",
+    ] {
+        assert_eq!(uses(text), [] as [&str; 0], "{text}");
+    }
 }
 
 #[test]

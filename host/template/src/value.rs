@@ -8,14 +8,19 @@ use std::sync::Arc;
 
 use belfry_model::Labels;
 
-/// One element of a query's answer, as templates see it: `.Labels` and `.Value`.
+use crate::DataValue;
+
+/// One element of a query's answer, as templates see it: `.Labels` and `.Value`. Where histograms may be among them, its
+/// value is a [`DataValue`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct QuerySample {
+pub struct QuerySample<V = f64> {
     /// Metric name included.
     pub labels: Labels,
     /// Its value.
-    pub value: f64,
+    pub value: V,
 }
+
+pub(crate) type Sample = QuerySample<DataValue>;
 
 /// A value inside a template.
 #[derive(Clone, Debug)]
@@ -36,15 +41,28 @@ pub(crate) enum Value {
     #[cfg_attr(not(test), expect(dead_code, reason = "for the data of notification templates"))]
     List(Arc<[Value]>),
     /// A query's answer.
-    Samples(Arc<[Arc<QuerySample>]>),
+    Samples(Arc<[Arc<Sample>]>),
     /// One element of it.
-    Sample(Arc<QuerySample>),
+    Sample(Arc<Sample>),
     /// Nanoseconds since the epoch, in UTC.
     Time(i64),
     /// Nanoseconds.
     Duration(i64),
-    /// A struct with these exported fields, and its Go type.
-    Struct(Arc<BTreeMap<&'static str, Value>>, &'static str),
+    /// An integer with a name, like `time.Month`: compared as the one, printed as the other; and its Go type.
+    Named(i64, &'static str, &'static str),
+    /// A native histogram, as it is printed.
+    Histogram(Arc<str>),
+    /// A struct with these exported fields in Go's order, and its Go type.
+    Struct(Arc<[(&'static str, Value)]>, &'static str),
+}
+
+impl From<&DataValue> for Value {
+    fn from(v: &DataValue) -> Self {
+        match v {
+            DataValue::Number(v) => Self::Float(*v),
+            DataValue::Histogram(text) => Self::Histogram(text.as_str().into()),
+        }
+    }
 }
 
 impl Value {
@@ -57,14 +75,14 @@ impl Value {
         match self {
             Self::Nil | Self::Missing => false,
             Self::Bool(b) => *b,
-            Self::Int(n) | Self::Duration(n) => *n != 0,
+            Self::Int(n) | Self::Duration(n) | Self::Named(n, ..) => *n != 0,
             Self::Float(v) => *v != 0.0,
             Self::String(s) => !s.is_empty(),
             Self::Labels(l) => !l.is_empty(),
             Self::Map(m) => !m.is_empty(),
             Self::List(l) => !l.is_empty(),
             Self::Samples(s) => !s.is_empty(),
-            Self::Sample(_) | Self::Time(_) | Self::Struct(..) => true,
+            Self::Sample(_) | Self::Time(_) | Self::Histogram(_) | Self::Struct(..) => true,
         }
     }
 
@@ -83,7 +101,8 @@ impl Value {
             Self::Sample(_) => "*template.sample",
             Self::Time(_) => "*time.Time",
             Self::Duration(_) => "*time.Duration",
-            Self::Struct(_, t) => t,
+            Self::Histogram(_) => "*histogram.FloatHistogram",
+            Self::Named(_, _, t) | Self::Struct(_, t) => t,
         }
     }
 }

@@ -10,8 +10,8 @@ use belfry_promql::{Expr, ExprKind, ValueType};
 
 use super::Context;
 use super::rules::condition;
-use crate::types::Storage;
 use crate::types::slo::{Indicator, Slo};
+use crate::types::{Collection, Storage};
 use crate::view::View;
 
 const PLACEHOLDER: &str = "$window";
@@ -22,6 +22,8 @@ const ANY_WINDOW: &str = "5m";
 const SHORTEST_PART: u32 = 8640;
 /// With a shorter window the shortest one of an alert would be less than a second.
 const WINDOW_MIN: Duration = Duration::from_secs(SHORTEST_PART as u64);
+/// Samples that a rate needs at least. With one the answer is empty, and an alert over it never fires.
+const SAMPLES_MIN: u32 = 2;
 const WINDOW_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// Beyond this the error budget is too small a number to count with.
@@ -34,11 +36,21 @@ const SUMS: [AggregateOp; 5] =
 /// Labels that its series and alerts have anyway.
 const OWN_LABELS: [&str; 4] = ["alertname", "severity", "slo", "window"];
 
-pub(super) fn slos(views: &[View<'_>], storage: Option<&Storage>, context: &mut Context<'_>) -> Vec<Slo> {
-    views.iter().filter_map(|v| slo(*v, storage, context)).collect()
+pub(super) fn slos(
+    views: &[View<'_>],
+    storage: Option<&Storage>,
+    collection: Option<&Collection>,
+    context: &mut Context<'_>,
+) -> Vec<Slo> {
+    views.iter().filter_map(|v| slo(*v, storage, collection, context)).collect()
 }
 
-fn slo(view: View<'_>, storage: Option<&Storage>, context: &mut Context<'_>) -> Option<Slo> {
+fn slo(
+    view: View<'_>,
+    storage: Option<&Storage>,
+    collection: Option<&Collection>,
+    context: &mut Context<'_>,
+) -> Option<Slo> {
     if let Some(objective) = view.number("objective")
         && !(objective > 0.0 && objective <= OBJECTIVE_MAX)
     {
@@ -57,6 +69,9 @@ fn slo(view: View<'_>, storage: Option<&Storage>, context: &mut Context<'_>) -> 
         }
     }
     let indicator = indicator(view, context);
+    if let (Some(Indicator::Ratio { .. }), Some(collection)) = (&indicator, collection) {
+        samples(view, collection.interval, context);
+    }
     if !view.bool("enabled") {
         return None;
     }
@@ -103,6 +118,31 @@ fn window(view: View<'_>, storage: Option<&Storage>, context: &mut Context<'_>) 
         let message = format!("`interval` is too long: an alert of this SLO looks at the last {shortest}");
         context.error(at, message, "use at most half of that, or leave it out");
     }
+}
+
+/// Are there samples enough in the shortest window? A warning, no error: what the indicator selects may be collected more
+/// often than `[collection]` says, and a window made longer in silence would no longer be the one that is documented. A
+/// threshold is asked at instants, and sees the last sample in a window without any.
+fn samples(view: View<'_>, collected: Duration, context: &mut Context<'_>) {
+    let Some(window) = view.duration("window").filter(|w| (WINDOW_MIN..=WINDOW_MAX).contains(w)) else { return };
+    let shortest = window / SHORTEST_PART;
+    let needed = collected.saturating_mul(SAMPLES_MIN);
+    if shortest >= needed {
+        return;
+    }
+    let whole_ms = |d: Duration| Duration::from_millis(u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+    let message = format!(
+        "an alert of this SLO looks at the last {}, and samples come every {}: it finds no rate there and never fires",
+        format_duration(whole_ms(shortest)),
+        format_duration(collected)
+    );
+    let (every, long_enough) = (whole_ms(shortest / SAMPLES_MIN), needed.saturating_mul(SHORTEST_PART));
+    let lower = format!("collect every {} or more often ([collection] interval)", format_duration(every));
+    let help = match long_enough <= WINDOW_MAX {
+        true => format!("use a `window` of {} or longer, or {lower}", format_duration(long_enough)),
+        false => lower,
+    };
+    context.warning(view.place("window"), message, help);
 }
 
 const FORMS: &str = "give `good` and `total`, or `query`, `condition` and `threshold`";

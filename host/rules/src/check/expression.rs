@@ -2,7 +2,7 @@
 
 use belfry_model::{MatchOp, Matcher};
 use belfry_promql::format_expr;
-use belfry_promql::syntax::ast::{Binary, BinaryOp, Expr, ExprKind, VectorSelector};
+use belfry_promql::syntax::ast::{AggregateOp, Binary, BinaryOp, Expr, ExprKind, Grouping, VectorSelector};
 use belfry_promql::syntax::functions::Function as F;
 
 use super::bounds::{self, Bounds};
@@ -49,8 +49,8 @@ fn comparison(s: &Subject<'_>, e: &Expr, b: &Binary, out: &mut Vec<Finding>) {
 /// `a > 5 and a < 3`
 fn both(s: &Subject<'_>, e: &Expr, b: &Binary, out: &mut Vec<Finding>) {
     let (Some((left, l)), Some((right, r))) = (with_constant(&b.lhs), with_constant(&b.rhs)) else { return };
-    // Only one series can meet itself: with `on` or `ignoring`, others may.
-    let itself = b.matching.as_ref().is_none_or(|m| !m.on && m.labels.is_empty());
+    // Only one series can meet itself: with `on` or `ignoring`, others may, and metrics of several names always.
+    let itself = b.matching.as_ref().is_none_or(|m| !m.on && m.labels.is_empty()) && is_of_one_name(left);
     if itself && format_expr(left) == format_expr(right) && !l.is_empty() && !r.is_empty() && l.meet(r).is_empty() {
         out.push(Finding::new(
             s.place(b.op_span),
@@ -58,6 +58,41 @@ fn both(s: &Subject<'_>, e: &Expr, b: &Binary, out: &mut Vec<Finding>) {
             format!("`{}` never holds: `{}` would have to be {l} and {r}", s.source(e.span), s.source(left.span)),
             "write `or`, or turn one comparison around",
         ));
+    }
+}
+
+/// Do two series of the answer differ in more than their metric's name, which `and` does not look at? Where the name is
+/// dropped they do: two alike are an error.
+fn is_of_one_name(e: &Expr) -> bool {
+    let pinned = |v: &VectorSelector| {
+        v.all_matchers().iter().any(|m| m.name() == belfry_model::METRIC_NAME && m.op() == MatchOp::Equal)
+    };
+    match &e.kind {
+        ExprKind::Vector(v) => pinned(v),
+        ExprKind::Matrix(m) => pinned(&m.selector),
+        ExprKind::Subquery(s) => is_of_one_name(&s.expr),
+        ExprKind::Paren(inner) => is_of_one_name(inner),
+        ExprKind::Binary(b) => match b.op {
+            BinaryOp::Or => false,
+            BinaryOp::And | BinaryOp::Unless => is_of_one_name(&b.lhs),
+            op if op.is_comparison() && !b.return_bool => is_of_one_name(&b.lhs) && is_of_one_name(&b.rhs),
+            _ => true,
+        },
+        ExprKind::Aggregate(a) => match (a.op, &a.grouping) {
+            (AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio, _) => {
+                is_of_one_name(&a.expr)
+            }
+            (_, Grouping::By(labels)) => !labels.iter().any(|l| l == belfry_model::METRIC_NAME),
+            _ => true,
+        },
+        ExprKind::Call(c) => match c.function {
+            F::LastOverTime | F::FirstOverTime | F::Sort | F::SortDesc | F::SortByLabel | F::SortByLabelDesc => {
+                c.args.first().is_some_and(is_of_one_name)
+            }
+            F::LabelReplace | F::LabelJoin | F::Info => false,
+            _ => true,
+        },
+        _ => true,
     }
 }
 
@@ -138,16 +173,7 @@ fn missing_for(s: &Subject<'_>, root: &Expr, out: &mut Vec<Finding>) {
     if s.rule.hold.is_some() {
         return;
     }
-    let ExprKind::Binary(b) = &root.unwrap_parens().kind else { return };
-    let mut instant = false;
-    let mut patient = false;
-    root.walk(&mut |e| match &e.kind {
-        ExprKind::Vector(_) => instant = true,
-        ExprKind::Matrix(_) | ExprKind::Subquery(_) => patient = true,
-        ExprKind::Call(c) => patient |= matches!(c.function, F::Absent | F::Time | F::Timestamp),
-        _ => {}
-    });
-    if b.op.is_comparison() && instant && !patient {
+    if fires_at_once(root) {
         out.push(Finding::new(
             s.rule.at,
             "missing-for",
@@ -155,4 +181,41 @@ fn missing_for(s: &Subject<'_>, root: &Expr, out: &mut Vec<Finding>) {
             "add `for: 5m`, or look over a range",
         ));
     }
+}
+
+fn fires_at_once(root: &Expr) -> bool {
+    match &root.unwrap_parens().kind {
+        // Either side alone is enough.
+        ExprKind::Binary(b) if b.op == BinaryOp::Or => fires_at_once(&b.lhs) || fires_at_once(&b.rhs),
+        // Burn rates are compared two windows at a time: their patience is in what was recorded.
+        ExprKind::Binary(b) if !b.op.is_comparison() && root.selectors().iter().any(|v| is_recorded(v)) => false,
+        _ => compares(root) && !is_patient(root),
+    }
+}
+
+/// By the convention of names, `level:metric:operations`.
+fn is_recorded(v: &VectorSelector) -> bool {
+    v.name.as_deref().is_some_and(|n| n.contains(':'))
+}
+
+/// Is the answer what a comparison leaves?
+fn compares(e: &Expr) -> bool {
+    let ExprKind::Binary(b) = &e.unwrap_parens().kind else { return false };
+    match b.op {
+        BinaryOp::And | BinaryOp::Or => compares(&b.lhs) || compares(&b.rhs),
+        BinaryOp::Unless => compares(&b.lhs),
+        op => op.is_comparison(),
+    }
+}
+
+/// Does it look at more than single samples?
+fn is_patient(e: &Expr) -> bool {
+    let (mut instant, mut patient) = (false, false);
+    e.walk(&mut |e| match &e.kind {
+        ExprKind::Vector(_) => instant = true,
+        ExprKind::Matrix(_) | ExprKind::Subquery(_) => patient = true,
+        ExprKind::Call(c) => patient |= matches!(c.function, F::Absent | F::Time | F::Timestamp),
+        _ => {}
+    });
+    patient || !instant
 }

@@ -38,6 +38,10 @@ fn comparisons_that_cannot_hold_are_found() {
         "up{job=\"a\", job!~\"a|b\"}",
         "(x > bool 3) == 2",
         "vector(1) > 2",
+        "sum by (job) (x) > 5 and sum by (job) (x) < 3",
+        "x + y > 5 and x + y < 3",
+        "rate({__name__=~\"a|b\"}[10m]) > 5 and rate({__name__=~\"a|b\"}[10m]) < 3",
+        "last_over_time(x[10m]) > 5 and last_over_time(x[10m]) < 3",
     ] {
         assert_eq!(of_expr(expr), ["never-true"], "{expr}");
     }
@@ -61,6 +65,12 @@ fn what_may_hold_is_left_alone() {
         "x >= 5 and x <= 5",
         "x > 5 and on(job) x < 3",
         "x > 5 unless x < 3",
+        // `and` does not look at the metric's name: `a` meets `b`.
+        "{__name__=~\"a|b\"} > 5 and {__name__=~\"a|b\"} < 3",
+        "(a or b) > 5 and (a or b) < 3",
+        "last_over_time({__name__=~\"a|b\"}[10m]) > 5 and last_over_time({__name__=~\"a|b\"}[10m]) < 3",
+        "topk(3, {job=\"a\"}) > 5 and topk(3, {job=\"a\"}) < 3",
+        "max by (__name__, job) ({job=\"a\"}) > 5 and max by (__name__, job) ({job=\"a\"}) < 3",
         "x > y",
         "x > x offset 5m",
         "-up < 0",
@@ -99,6 +109,37 @@ fn what_may_hold_is_left_alone() {
 }
 
 #[test]
+fn an_alert_without_for_is_found_behind_and_or_and_unless() {
+    let lint = |expr: &str| {
+        let found = findings(&format!("{{alert: A, expr: {expr:?}}}"), &Facts::default());
+        found.iter().map(|f| f.lint).collect::<Vec<_>>()
+    };
+    for expr in [
+        "up == 0",
+        "up == 0 and on (instance) x > 5",
+        "(up == 0) unless on () maintenance",
+        "up == 0 or x > 5",
+        "rate(x[10m]) > 5 or up == 0",
+        "x and on (job) y > 5",
+        "((up == 0 and on () y) unless on () z)",
+    ] {
+        assert_eq!(lint(expr), ["missing-for"], "{expr}");
+    }
+    for expr in [
+        "rate(x[10m]) > 5",
+        "rate(x[10m]) > 5 or changes(y[10m]) > 3",
+        "up == 0 and on (instance) rate(x[10m]) > 5",
+        "up == 0 and on (instance) time() - start > 300",
+        "up unless on () maintenance == 1",
+        "absent(up)",
+        "absent(up) or absent(x)",
+        "job:errors:ratio_rate1h > 0.01 and job:errors:ratio_rate5m > 0.01",
+    ] {
+        assert_eq!(lint(expr), [] as [&str; 0], "{expr}");
+    }
+}
+
+#[test]
 fn labels_that_cannot_be_there_are_found() {
     for expr in [
         "sum by (a) (sum by (b) (x)) > 1",
@@ -124,6 +165,12 @@ fn labels_of_templates_are_those_of_the_series() {
     assert!(lint("x > 1", "{{ $labels.anything }}").is_empty());
     assert!(lint("sum by (job) (x) > 1", "{{ $labels.instance }}")[0].starts_with("label-never-there keep `instance`"));
     assert!(lint("sum by (job) (x) > 1", "{{ $labels.severity }}")[0].contains("without the rule's own `severity`"));
+    for other_way in
+        ["{{ .Labels.instance }}", "{{ index $labels \"instance\" }}", "{{ $x := $labels }}{{ $x.instance }}"]
+    {
+        let found = lint("sum by (job) (x) > 1", other_way);
+        assert!(found[0].starts_with("label-never-there keep `instance`"), "{other_way}: {found:?}");
+    }
     assert!(lint("x > 1", "{{ query \"up ==\" | first | value }}")[0].starts_with("bad-template-query"));
 }
 
@@ -141,6 +188,10 @@ fn windows_are_measured_against_what_is_known() {
     assert_eq!(lint("increase(x[1m])", &Facts::default()), ["short-window"]);
     assert_eq!(lint("increase(x[2m])", &Facts::default()), [] as [&str; 0]);
     assert_eq!(lint("max_over_time(x[10s])", &scraped), [] as [&str; 0]);
+    // A window with samples enough, but no longer than the group's interval of a minute.
+    let often = Facts { scrape_interval: Some(Duration::from_secs(5)), ..Facts::default() };
+    assert_eq!(lint("rate(x[1m])", &often), ["short-window"]);
+    assert_eq!(lint("rate(x[61s])", &often), [] as [&str; 0]);
 }
 
 #[test]

@@ -37,7 +37,6 @@ pub(crate) fn check(s: &Subject<'_>, out: &mut Vec<Finding>) {
             return;
         }
         if let Some(interval) = s.interval()
-            && s.facts.scrape_interval.is_none()
             && window <= interval
             && !matches!(c.function, F::Irate | F::Idelta)
         {

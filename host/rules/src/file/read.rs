@@ -289,10 +289,16 @@ impl Reader {
         match belfry_promql::parse(text) {
             Ok(expr) => Some(Arc::new(expr)),
             Err(errors) => {
+                let mut told: Vec<Problem> = Vec::with_capacity(errors.0.len());
                 for error in errors.0 {
                     let at = text.place(error.span.start as usize);
-                    self.problems.push(Problem::plain(at, format!("could not parse expression: {}", error.message)));
+                    let problem = Problem::plain(at, format!("could not parse expression: {}", error.message));
+                    // The parser recovers at the place of an error, and may meet the same one again.
+                    if !told.contains(&problem) {
+                        told.push(problem);
+                    }
                 }
+                self.problems.extend(told);
                 None
             }
         }

@@ -124,11 +124,33 @@ fn an_error_in_an_expression_is_shown_where_it_stands_in_the_file() {
 }
 
 #[test]
+fn an_error_in_an_expression_is_told_once() {
+    refused(
+        "groups:\n- name: a\n  rules:\n  - record: r\n    expr: sw === 1\n",
+        &["5:16 could not parse expression: unexpected \"=\""],
+    );
+}
+
+#[test]
 fn a_template_that_does_not_parse_is_shown_where_it_stands() {
     let text = "groups:\n- name: a\n  rules:\n  - alert: A\n    expr: up\n    labels:\n      l: '{{ $value'\n    annotations:\n      a: |\n        fine\n        {{ $nope }}\n";
     let problems = parse(text, "test.yml").expect_err("refused");
     let lines: Vec<(u32, bool)> = problems.iter().map(|p| (p.line, p.message.contains("__alert_A"))).collect();
     assert_eq!(lines, [(7, true), (11, true)], "{}", shown(&problems));
+}
+
+/// What it cuts off would be lost without a word.
+#[test]
+fn a_template_that_closes_nothing_or_is_never_closed_is_refused_at_load() {
+    let text = "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: x\n    annotations:\n      \
+                a: 'before {{ end }} after'\n      b: 'x {{ range query \"x\" }}{{ .Value }}'\n";
+    refused(
+        text,
+        &[
+            "7:18 annotation \"a\": template: __alert_A:1: unexpected {{end}}",
+            "8:11 annotation \"b\": template: __alert_A:1: unexpected EOF",
+        ],
+    );
 }
 
 #[test]

@@ -11,9 +11,9 @@ mod spec;
 mod state;
 
 /// What templates ask and see.
-pub use belfry_template::{NoQueries, QueryFunc, QuerySample};
+pub use belfry_template::{DataValue, NoQueries, QueryFunc, QuerySample};
 pub use organ::{GroupSnapshot, Groups, GroupsEffect, GroupsInput, Health, Job, RuleView};
-pub use spec::{Defaults, GroupSpec, Row, RuleSpec, Words, severity_of};
+pub use spec::{Defaults, GroupSpec, Row, RuleSpec, Words, severity_of, template_value};
 pub use state::{ALERTS_PER_FILE_RULE_MAX, Active, StoredAlert};
 // Tests and backtests of rules move their alerts with these.
 pub(crate) use state::{Changes, RuleState};

@@ -366,6 +366,33 @@ fn a_limit_fails_the_rule_and_ends_its_alerts() {
     assert!(world.rows.is_empty() && rules[0].alerts.is_empty(), "as Prometheus does");
 }
 
+/// Prometheus (`AlertingRule.Eval`) forgets a rule's alerts over its limit and sends none of them; what was firing before
+/// ends at its Alertmanager for want of news, here it is resolved, once.
+#[test]
+fn alerts_over_a_limit_are_never_told_of_and_those_from_before_end_once() {
+    let yaml = "groups:\n- name: g\n  limit: 2\n  rules:\n  - {alert: Hot, expr: load > 0}\n  \
+                - {alert: Waits, expr: load > 0, for: 2m}\n";
+    let three = [("0", 1.0), ("1", 1.0), ("2", 1.0)];
+    let mut world = World::new(yaml);
+    for _ in 0..4 {
+        world.minute(&three);
+    }
+    assert_eq!((world.events.as_slice(), world.resent, world.rows.len()), (&[][..], 0, 0), "none of them ever was");
+
+    let mut world = World::new(yaml);
+    world.minute(&three[..2]);
+    world.events.clear();
+    for _ in 0..4 {
+        world.minute(&three);
+    }
+    let mut told = std::mem::take(&mut world.events);
+    told.sort_unstable();
+    let ended = [(2, "firing", "resolved"), (2, "firing", "resolved")];
+    assert_eq!(told, [ended, [(2, "pending", "inactive"); 2]].concat());
+    world.minute(&[("0", 1.0), ("1", 0.0), ("2", 0.0)]);
+    assert_eq!(world.told(6), ".....p", "under the limit again, both rules begin anew");
+}
+
 #[test]
 fn one_label_set_twice_is_an_error_and_changes_nothing() {
     let mut world = World::new(&alert("    labels: {core: all}\n"));

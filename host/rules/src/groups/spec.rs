@@ -4,14 +4,15 @@
 //! Not here: state, schedules.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_model::labels::LabelsBuilder;
 use belfry_model::sample::is_stale;
-use belfry_model::{Labels, METRIC_NAME, Severity, TimestampMs};
+use belfry_model::{Histogram, Labels, METRIC_NAME, Severity, TimestampMs};
 use belfry_promql::{PointValue, VectorPoint};
-use belfry_template::{Data, DataValue, QueryFunc, Template};
+use belfry_template::{Data, DataValue, QueryFunc, Template, go_float};
 
 use crate::file::{Group, Pair, Rule, RuleFile, RuleKind};
 
@@ -217,10 +218,7 @@ impl RuleSpec {
             labels: point.labels,
             external_labels: self.around.0.clone(),
             external_url: self.around.1.clone(),
-            value: match &point.value {
-                PointValue::Float(v) => DataValue::Number(*v),
-                PointValue::Histogram(h) => DataValue::Histogram(format!("{{count:{}, sum:{}}}", h.count, h.sum)),
-            },
+            value: template_value(&point.value),
         };
         let mut b = data.labels.to_builder();
         b.remove(METRIC_NAME);
@@ -234,6 +232,26 @@ impl RuleSpec {
         }
         Row { labels: b.build(), annotations: annotations.build(), value: point.value }
     }
+}
+
+/// A point's value as templates see it, in `$value` and in the answer of `query`.
+pub fn template_value(value: &PointValue) -> DataValue {
+    match value {
+        PointValue::Float(v) => DataValue::Number(*v),
+        PointValue::Histogram(h) => DataValue::Histogram(histogram_text(h)),
+    }
+}
+
+/// As Prometheus prints a native histogram: `{count:5, sum:10, (0.5,1]:1}`.
+fn histogram_text(h: &Histogram) -> String {
+    let mut text = format!("{{count:{}, sum:{}", go_float(h.count), go_float(h.sum));
+    for b in belfry_promql::histogram_buckets(h) {
+        let open = if b.lower_inclusive { '[' } else { '(' };
+        let close = if b.upper_inclusive { ']' } else { ')' };
+        let [lower, upper, count] = [b.lower, b.upper, b.count].map(go_float);
+        let _ = write!(text, ", {open}{lower},{upper}{close}:{count}");
+    }
+    text + "}"
 }
 
 /// The value of a label or annotation.

@@ -56,6 +56,25 @@ pub(crate) struct Changes {
     pub resend: Vec<Alert>,
 }
 
+/// How much [`Changes`] held.
+struct Mark {
+    events: usize,
+    put: usize,
+    remove: usize,
+}
+
+impl Changes {
+    fn mark(&self) -> Mark {
+        Mark { events: self.events.len(), put: self.put.len(), remove: self.remove.len() }
+    }
+
+    fn rewind(&mut self, to: Mark) {
+        self.events.truncate(to.events);
+        self.put.truncate(to.put);
+        self.remove.truncate(to.remove);
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct RuleState {
     pub spec: Arc<RuleSpec>,
@@ -121,6 +140,12 @@ impl RuleState {
             return Err(format!("exceeded limit of {ALERTS_PER_FILE_RULE_MAX} with {} alerts", rows.len()));
         }
         let returned_at = *self.returned_at.get_or_insert(at);
+        // At most `limit` of them: an answer that left more has ended them all.
+        let before = limit.map(|_| {
+            let active = self.alerts.iter().filter(|(_, a)| is_active(&a.alert));
+            active.map(|(f, a)| (*f, a.clone())).collect::<BTreeMap<_, _>>()
+        });
+        let mark = out.mark();
         let mut breached = HashSet::with_capacity(rows.len());
         for row in rows {
             let fingerprint = Fingerprint::of(&row.labels);
@@ -145,6 +170,9 @@ impl RuleState {
         let standing = || self.alerts.values().filter(|a| is_active(&a.alert));
         let count = standing().count();
         if let Some(limit) = limit.filter(|l| count > *l) {
+            // What this answer would have begun never was: nobody hears of it, at this evaluation and at each after it.
+            out.rewind(mark);
+            self.alerts = before.unwrap_or_default();
             self.end(at, out);
             return Err(format!("exceeded limit of {limit} with {count} alerts"));
         }

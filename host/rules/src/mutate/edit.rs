@@ -2,7 +2,7 @@
 
 use belfry_model::{MatchOp, Matcher};
 use belfry_promql::format_expr;
-use belfry_promql::syntax::ast::{BinaryOp, Expr, ExprKind, VectorSelector};
+use belfry_promql::syntax::ast::{BinaryOp, Expr, ExprKind, UnaryOp, VectorSelector};
 use belfry_promql::syntax::span::Span;
 
 /// One change of one node.
@@ -51,12 +51,12 @@ fn of_node(e: &Expr, node: usize, all: &mut Vec<Edit>) {
             }
             if let Some(n) = constant(&b.lhs) {
                 for other in other_thresholds(n) {
-                    push(b.lhs.span, "threshold", n.to_string(), other.to_string(), What::Left(other));
+                    push(b.lhs.span, "threshold", written(&b.lhs, n), other.to_string(), What::Left(other));
                 }
             }
             if let Some(n) = constant(&b.rhs) {
                 for other in other_thresholds(n) {
-                    push(b.rhs.span, "threshold", n.to_string(), other.to_string(), What::Right(other));
+                    push(b.rhs.span, "threshold", written(&b.rhs, n), other.to_string(), What::Right(other));
                 }
             }
         }
@@ -79,11 +79,33 @@ fn other_comparators(op: BinaryOp) -> &'static [BinaryOp] {
     }
 }
 
+/// A threshold: a number, or arithmetic of numbers like `14.4 * 0.001`.
 fn constant(e: &Expr) -> Option<f64> {
+    let value = match &e.unwrap_parens().kind {
+        ExprKind::Number(n) => n.value,
+        ExprKind::Unary(UnaryOp::Minus, inner) => -constant(inner)?,
+        ExprKind::Unary(UnaryOp::Plus, inner) => constant(inner)?,
+        ExprKind::Binary(b) => {
+            let calculate: fn(f64, f64) -> f64 = match b.op {
+                BinaryOp::Add => |l, r| l + r,
+                BinaryOp::Sub => |l, r| l - r,
+                BinaryOp::Mul => |l, r| l * r,
+                BinaryOp::Div => |l, r| l / r,
+                BinaryOp::Mod => |l, r| l % r,
+                BinaryOp::Pow => f64::powf,
+                _ => return None,
+            };
+            calculate(constant(&b.lhs)?, constant(&b.rhs)?)
+        }
+        _ => return None,
+    };
+    value.is_finite().then_some(value)
+}
+
+fn written(e: &Expr, value: f64) -> String {
     match &e.unwrap_parens().kind {
-        ExprKind::Number(n) if n.value.is_finite() => Some(n.value),
-        ExprKind::Unary(belfry_promql::syntax::ast::UnaryOp::Minus, inner) => constant(inner).map(|v| -v),
-        _ => None,
+        ExprKind::Binary(_) => format_expr(e.unwrap_parens()),
+        _ => value.to_string(),
     }
 }
 

@@ -37,6 +37,19 @@ fn comparators_thresholds_hold_times_and_matchers_are_changed() {
 }
 
 #[test]
+fn a_threshold_that_is_calculated_is_changed_too() {
+    let thresholds = |expr: &str| -> Vec<String> {
+        let all = edit::edits(&belfry_promql::parse(expr).expect("PromQL"));
+        all.iter().filter(|e| e.kind == "threshold").map(|e| format!("{} → {}", e.before, e.after)).collect()
+    };
+    assert_eq!(thresholds("x > 14.4 * 0.001"), ["14.4 * 0.001 → 0.01584", "14.4 * 0.001 → 0.01296"]);
+    assert_eq!(thresholds("x > (14.4 * (1 - 0.999))").len(), 2);
+    assert_eq!(thresholds("-2 ^ 2 < x"), ["-4 → -3.6", "-4 → -4.4"]);
+    assert_eq!(thresholds("x > 1 / 0"), [] as [&str; 0], "a tenth more than infinity is infinity");
+    assert_eq!(thresholds("x > y * 2"), [] as [&str; 0]);
+}
+
+#[test]
 fn what_no_test_notices_is_named() {
     // The boundary of `for` is tested on one side only, and no other job is there.
     let tests = "tests:\n- input_series: [{series: 'up{job=\"a\"}', values: 0x20}]\n  alert_rule_test:\n  - {eval_time: 4m, alertname: Down, exp_alerts: []}\n  - {eval_time: 20m, alertname: Down, exp_alerts: [{exp_labels: {job: a}}]}\n";

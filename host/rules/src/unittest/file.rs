@@ -84,10 +84,10 @@ pub struct AlertCase {
 /// An expected alert.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AlertExpected {
-    /// `alertname` included.
-    pub labels: Labels,
-    /// As expanded.
-    pub annotations: Labels,
+    /// `alertname` included. One that is expected to be empty is no label that is not there: promtool's words.
+    pub labels: BTreeMap<String, String>,
+    /// As expanded; empty ones too.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// `promql_expr_test`
@@ -211,20 +211,24 @@ impl Reader {
     }
 
     fn labels(&mut self, entries: Entries<'_>, name: &str) -> Labels {
-        let Some(node) = get(entries, name) else { return Labels::empty() };
+        Labels::from_pairs(self.pairs(entries, name))
+    }
+
+    fn pairs(&mut self, entries: Entries<'_>, name: &str) -> Vec<(String, String)> {
+        let Some(node) = get(entries, name) else { return Vec::new() };
         let NodeKind::Map(pairs) = &node.kind else {
             self.problem(
                 node.at,
                 format!("`{name}` is {}, not a mapping", node.what()),
                 "write one `name: value` a line",
             );
-            return Labels::empty();
+            return Vec::new();
         };
         let mut all = Vec::with_capacity(pairs.len());
         for (key, value) in pairs {
             match &value.kind {
                 NodeKind::Scalar(text) => all.push((key.as_str().to_owned(), text.as_str().to_owned())),
-                NodeKind::Null => {}
+                NodeKind::Null => all.push((key.as_str().to_owned(), String::new())),
                 _ => self.problem(
                     value.at,
                     format!("`{}` is {}, not a single value", key.as_str(), value.what()),
@@ -232,7 +236,7 @@ impl Reader {
                 ),
             }
         }
-        Labels::from_pairs(all)
+        all
     }
 
     fn file(&mut self, root: &Node, name: &str) -> TestFile {
@@ -369,8 +373,10 @@ impl Reader {
         for n in self.list(f, "exp_alerts") {
             let e = self.entries(n, "an expected alert", &["exp_labels", "exp_annotations"]);
             // Prometheus adds it, so that people need not.
-            let labels = self.labels(e, "exp_labels").to_builder().set("alertname", alertname.as_str()).build();
-            expected.push(AlertExpected { labels, annotations: self.labels(e, "exp_annotations") });
+            let mut labels: BTreeMap<String, String> = self.pairs(e, "exp_labels").into_iter().collect();
+            labels.insert("alertname".to_owned(), alertname.clone());
+            let annotations = self.pairs(e, "exp_annotations").into_iter().collect();
+            expected.push(AlertExpected { labels, annotations });
         }
         expected.sort();
         Some(AlertCase { at: node.at, eval_time, alertname, expected })

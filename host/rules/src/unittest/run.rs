@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use belfry_model::duration::format_duration;
 use belfry_model::read::Cancel;
-use belfry_model::{Labels, TimestampMs, Value};
+use belfry_model::{Alert, Labels, TimestampMs, Value};
 use belfry_promql::{Expr, PointValue, Query, QueryLimits, QueryTime, QueryValue, VectorPoint};
-use belfry_template::QuerySample;
+use belfry_template::{DataValue, QuerySample};
 
 use super::file::{AlertCase, AlertExpected, ExprCase, ExprExpected, TestFile, TestGroup};
 use super::histogram::written;
 use super::machine::{RuleRun, rules_of};
 use super::memory::Memory;
 use crate::file::{Group, Place, Rule, RuleFile, RuleKind};
+use crate::groups::template_value;
 
 /// Evaluations of one test; a longer one is a mistake in `eval_time` or `evaluation_interval`.
 pub const EVALUATIONS_MAX: u64 = 1_000_000;
@@ -244,10 +245,7 @@ impl<'a> Test<'a> {
     fn alert_case(&self, case: &AlertCase) -> Option<Failure> {
         let firing =
             self.rules.iter().filter(|r| r.rule.kind == RuleKind::Alert && r.rule.name.as_str() == case.alertname);
-        let mut got: Vec<AlertExpected> = firing
-            .flat_map(|r| r.run.firing())
-            .map(|a| AlertExpected { labels: a.labels.clone(), annotations: a.annotations.clone() })
-            .collect();
+        let mut got: Vec<AlertExpected> = firing.flat_map(|r| r.run.firing().map(|a| came(r.rule, a))).collect();
         got.sort();
         if got == case.expected {
             return None;
@@ -293,19 +291,10 @@ fn template_query(
     text: &str,
     at: TimestampMs,
     limits: &QueryLimits,
-) -> Result<Vec<QuerySample>, String> {
+) -> Result<Vec<QuerySample<DataValue>>, String> {
     let query = Query::parse(text, QueryTime::Instant(at), limits.clone()).map_err(|e| e.to_string())?;
     let all = vector(answer_now(&query, memory)?)?;
-    Ok(all
-        .into_iter()
-        .map(|p| QuerySample {
-            labels: p.labels,
-            value: match p.value {
-                PointValue::Float(v) => v,
-                PointValue::Histogram(h) => h.sum,
-            },
-        })
-        .collect())
+    Ok(all.into_iter().map(|p| QuerySample { value: template_value(&p.value), labels: p.labels }).collect())
 }
 
 /// Memory never waits: one poll is enough.
@@ -364,9 +353,19 @@ fn expected_value(e: &ExprExpected) -> String {
     }
 }
 
+/// An alert as promtool compares it. An annotation that became empty is none of the alert's, but one of its rule's.
+fn came(rule: &Rule, alert: &Alert) -> AlertExpected {
+    let annotation = |name: &str| (name.to_owned(), alert.annotations.get(name).unwrap_or_default().to_owned());
+    AlertExpected {
+        labels: alert.labels.iter().map(|l| (l.name.to_string(), l.value.to_string())).collect(),
+        annotations: rule.annotations.iter().map(|pair| annotation(pair.name.as_str())).collect(),
+    }
+}
+
 fn alert_lines(alert: &AlertExpected) -> Vec<String> {
-    let annotations = alert.annotations.iter().map(|a| format!("    {}: {}", &*a.name, &*a.value));
-    std::iter::once(alert.labels.to_string()).chain(annotations).collect()
+    let labels: Vec<String> = alert.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    let annotations = alert.annotations.iter().map(|(name, value)| format!("    {name}: {value}"));
+    std::iter::once(format!("{{{}}}", labels.join(", "))).chain(annotations).collect()
 }
 
 /// Longer lists are shown one after the other.

@@ -218,6 +218,39 @@ tests:
     );
 }
 
+/// As promtool 3.5 compares: an empty annotation is one, an empty label is none.
+#[test]
+fn empty_annotations_and_labels_are_compared_as_promtool_does() {
+    const RULES: &str = r#"groups: [{name: g, rules: [{alert: A, expr: up, annotations: {n: "", q: '{{ with query "none" }}x{{ end }}'}, labels: {sev: ""}}, {alert: B, expr: up}]}]"#;
+    let test = |alert: &str, expected: &str| {
+        format!(
+            "tests: [{{input_series: [{{series: up, values: 1x3}}], alert_rule_test: [{{eval_time: 1m, alertname: {alert}, exp_alerts: [{expected}]}}]}}]"
+        )
+    };
+    passes(RULES, &test("A", r#"{exp_annotations: {n: "", q: ""}}"#));
+    passes(RULES, &test("A", "{exp_annotations: {n: , q: }}"));
+    passes(RULES, &test("B", "{}"));
+    assert!(fails(RULES, &test("A", "{}")).contains("+     n: "));
+    assert!(fails(RULES, &test("B", r#"{exp_annotations: {n: ""}}"#)).contains("-     n: "));
+    assert!(fails(RULES, &test("B", r#"{exp_labels: {sev: ""}}"#)).contains(r#"- {alertname="B", sev=""}"#));
+    let both = test("A", r#"{exp_labels: {sev: ""}, exp_annotations: {n: "", q: ""}}"#);
+    assert!(fails(RULES, &both).contains(r#"- {alertname="A", sev=""}"#));
+}
+
+/// As promtool 3.5 prints it.
+#[test]
+fn a_native_histogram_is_printed_with_its_buckets() {
+    passes(
+        r#"groups: [{name: g, rules: [{alert: H, expr: h, annotations: {v: '{{ $value }}', q: '{{ query "h" | first | value }}'}}]}]"#,
+        r#"
+tests:
+  - input_series: [{series: h, values: "{{schema:0 count:5 sum:10 buckets:[1 2 2]}}x3"}]
+    alert_rule_test:
+      - {eval_time: 1m, alertname: H, exp_alerts: [{exp_annotations: {v: "{count:5, sum:10, (0.5,1]:1, (1,2]:2, (2,4]:2}", q: "{count:5, sum:10, (0.5,1]:1, (1,2]:2, (2,4]:2}"}}]}
+"#,
+    );
+}
+
 #[test]
 fn coverage_names_what_no_test_makes_true() {
     let files = [rules(RULES)];
