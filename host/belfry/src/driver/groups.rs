@@ -7,7 +7,9 @@ use belfry_ingest::Ingest;
 use belfry_model::{Clock, JournalEntry, Labels, TimestampMs};
 use belfry_notify::NotifyInput;
 use belfry_promql::{PointValue, QueryTime, QueryValue, VectorPoint};
-use belfry_rules::groups::{GroupsEffect, GroupsInput, Job, NoQueries, QuerySample, Row, StoredAlert};
+use belfry_rules::groups::{
+    DataValue, GroupsEffect, GroupsInput, Job, NoQueries, QuerySample, Row, StoredAlert, template_value,
+};
 use belfry_state::State;
 use tokio::sync::Semaphore;
 
@@ -148,11 +150,11 @@ async fn evaluate(queries: &Arc<Queries>, job: &Job) -> Result<Vec<Row>, String>
     let (rule, at, queries) = (job.rule.clone(), job.at, queries.clone());
     let runtime = tokio::runtime::Handle::current();
     let rows = tokio::task::spawn_blocking(move || {
-        let ask = |expression: &str, at: TimestampMs| -> Result<Vec<QuerySample>, String> {
+        let ask = |expression: &str, at: TimestampMs| -> Result<Vec<QuerySample<DataValue>>, String> {
             let answer = runtime.block_on(queries.evaluate(expression, QueryTime::Instant(at)));
             match answer.map_err(|e| e.to_string())?.value {
-                QueryValue::Vector(points) => Ok(points.into_iter().filter_map(sample).collect()),
-                QueryValue::Scalar(_, value) => Ok(vec![QuerySample { labels: Labels::empty(), value }]),
+                QueryValue::Vector(points) => Ok(points.into_iter().map(sample).collect()),
+                QueryValue::Scalar(_, value) => Ok(vec![QuerySample { labels: Labels::empty(), value: value.into() }]),
                 _ => Err("query result is not a vector or scalar".to_owned()),
             }
         };
@@ -161,9 +163,6 @@ async fn evaluate(queries: &Arc<Queries>, job: &Job) -> Result<Vec<Row>, String>
     rows.await.map_err(|e| format!("templates could not be expanded: {e}"))?
 }
 
-fn sample(point: VectorPoint) -> Option<QuerySample> {
-    match point.value {
-        PointValue::Float(value) => Some(QuerySample { labels: point.labels, value }),
-        PointValue::Histogram(_) => None,
-    }
+fn sample(point: VectorPoint) -> QuerySample<DataValue> {
+    QuerySample { value: template_value(&point.value), labels: point.labels }
 }
