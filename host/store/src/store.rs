@@ -164,10 +164,11 @@ pub struct Store {
 impl Store {
     /// Opens the store, bringing back what was acknowledged. With [`Backend::Memory`] the `disk` is not touched.
     pub fn open(
-        config: StoreConfig,
+        mut config: StoreConfig,
         disk: Arc<dyn Disk>,
         now: TimestampMs,
     ) -> Result<(Arc<Self>, Recovery), OpenError> {
+        config.retention_bytes = config.retention_bytes.filter(|max| *max > 0);
         let mut recovery = Recovery::default();
         let mut state = State::default();
         let (disk, root) = match &config.backend {

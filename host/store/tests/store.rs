@@ -116,6 +116,19 @@ fn a_sample_far_ahead_of_the_clock_is_refused_and_does_not_make_right_ones_too_o
 }
 
 #[test]
+fn a_size_of_0_bounds_nothing() {
+    let config = StoreConfig { retention_bytes: Some(0), ..config() };
+    let (store, _) = Store::open(config, Arc::new(SimDisk::default()), TimestampMs(T0)).unwrap();
+    for i in 0..8 {
+        put(&store, "a", T0 + i, 1.0).unwrap();
+        store.flush().unwrap();
+        store.maintain(TimestampMs(T0 + i)).unwrap();
+    }
+    assert_eq!(points(&store, "a").len(), 8);
+    assert!(store.stats().compactions > 0, "nor does it what is merged");
+}
+
+#[test]
 fn without_a_bound_on_age_any_time_from_1970_on_is_taken() {
     let disk = SimDisk::default();
     let config = StoreConfig { retention: None, ..config() };

@@ -76,7 +76,7 @@ pub(super) fn storage(view: View<'_>, context: &mut Context<'_>) -> Option<Stora
         backend: if view.text("backend")? == "memory" { Backend::Memory } else { Backend::Disk },
         remote,
         retention,
-        retention_bytes: view.bytes("retention_size").filter(|_| !is_remote),
+        retention_bytes: view.bytes("retention_size").filter(|bytes| !is_remote && *bytes > 0),
         fsync,
         downsample,
         out_of_order_window,
