@@ -55,7 +55,7 @@ impl Store {
     /// Begins an import at `now`. Each [`Backfill::push`] and [`Backfill::finish`] may write blocks: call them from a
     /// thread that may block. Appends and reads go on; a block's samples are seen once it is whole.
     pub fn backfill(self: &Arc<Self>, now: TimestampMs) -> Backfill {
-        let oldest = self.shared.config.retention.map_or(0, |r| now.minus(r).0.max(0));
+        let oldest = self.shared.earliest(Some(now));
         let done = Backfilled::default();
         Backfill { store: self.clone(), now: now.0, oldest, series: HashMap::new(), held: 0, done }
     }

@@ -242,3 +242,71 @@ fn lies_over(a: &Block, b: &Block) -> bool {
     let (shorter, longer) = (span(a).min(span(b)).saturating_add(1), span(a).max(span(b)).saturating_add(1));
     shared > 0 && shared.saturating_mul(2) >= shorter && longer / ALIKE_SPANS <= shorter
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use belfry_model::{Batch, Labels, Writer};
+
+    use crate::config::StoreConfig;
+    use crate::store::Store;
+
+    const T0: i64 = 1_700_000_000_000;
+    const SPAN_MS: i64 = 1_800_000;
+
+    fn put(store: &Store, name: &str, at: i64) {
+        let series = store.open(&Labels::from_pairs([("__name__", name)])).unwrap();
+        let mut batch = Batch::at("test", TimestampMs(at));
+        batch.refs.push(series);
+        batch.values.push(1.0);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(runtime.block_on(store.append(batch)).unwrap().accepted, 1);
+    }
+
+    /// Of all blocks. `outlier` is the time of a sample of a new series in each round.
+    fn spans_after(rounds: i64, outlier: impl Fn(i64) -> Option<i64>) -> Vec<(i64, i64)> {
+        let config = StoreConfig { retention: None, ..StoreConfig::memory() };
+        assert_eq!(config.block_span, Duration::from_millis(SPAN_MS as u64));
+        let (store, _) = Store::open(config, Arc::new(crate::disk::SimDisk::default()), TimestampMs(T0)).unwrap();
+        for round in 0..rounds {
+            for i in 0..10 {
+                put(&store, "right", T0 + round * SPAN_MS + i * SPAN_MS / 10);
+            }
+            if let Some(at) = outlier(round) {
+                put(&store, &format!("wrong{round}"), at);
+            }
+            store.flush().unwrap();
+            store.compact().unwrap();
+        }
+        let state = store.shared.state.read();
+        assert_eq!(
+            state.blocks.iter().map(|b| b.meta().samples).sum::<u64>() as i64 / 10,
+            rounds + i64::from(outlier(0).is_some()) * rounds / 10
+        );
+        state.blocks.iter().map(|b| (b.meta().min, b.meta().max)).collect()
+    }
+
+    #[test]
+    fn a_producer_whose_clock_is_wrong_makes_no_block_of_others_longer() {
+        let right = |spans: Vec<(i64, i64)>| {
+            let mut right: Vec<_> = spans.into_iter().filter(|(_, max)| *max >= T0).collect();
+            right.sort_unstable();
+            right
+        };
+        let alone = right(spans_after(100, |_| None));
+        assert!(alone.len() < 12, "{alone:?}");
+        // Of a clock that starts in 1970, of one that is anywhere, of two at once.
+        let anywhere = |round: i64| (round * 7_919 % 1_000) * (T0 / 1_000);
+        let two = |round: i64| if round % 2 == 0 { 100_000 + round } else { T0 - 86_400_000 + round };
+        for outlier in [&(|round: i64| 100_000 + round * 1_000) as &dyn Fn(i64) -> i64, &anywhere, &two] {
+            let spans = spans_after(100, |round| Some(outlier(round)));
+            let others = spans.len();
+            // Yesterday's may be with today's, as in blocks of three days all is.
+            let longest = right(spans).into_iter().map(|(min, max)| max - min).max();
+            assert!(longest < Some(3 * 86_400_000), "{longest:?} ms");
+            assert!(others < 120, "{others} blocks");
+        }
+    }
+}

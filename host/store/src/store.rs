@@ -237,8 +237,8 @@ impl Store {
     }
 
     /// From now on samples more than [`crate::config::AHEAD_MAX`] ahead of `clock` are refused and counted: one from next
-    /// year would make all right ones of its series too old until then. Without a clock every time is taken. The first
-    /// clock stays.
+    /// year would make all right ones of its series too old until then. So are those that are older than the retention,
+    /// as imports refuse them. Without a clock every time from 1970 on is taken. The first clock stays.
     pub fn refuse_ahead_of(&self, clock: Arc<dyn Clock>) {
         let _ = self.shared.clock.set(clock);
     }
