@@ -414,7 +414,7 @@ mod tests {
     fn a_sector_that_was_never_written_is_a_torn_tail_and_one_that_went_bad_is_damage() {
         let records: Vec<Vec<u8>> = (0..40).map(|i| vec![i + 1; 88]).collect();
         let bytes = HEADER_BYTES + 40 * 100;
-        let of = |zero: &[std::ops::Range<usize>], is_last: bool| {
+        let of = |zero: &[(usize, usize)], is_last: bool| {
             let disk = SimDisk::default();
             let file = written(&disk, &records.iter().map(Vec::as_slice).collect::<Vec<_>>());
             if !is_last {
@@ -422,7 +422,7 @@ mod tests {
                 next.push(b"behind");
                 next.write().unwrap();
             }
-            disk.tamper(&file, |b| zero.iter().for_each(|s| b[s.clone()].fill(0)));
+            disk.tamper(&file, |b| zero.iter().for_each(|(from, to)| b[*from..*to].fill(0)));
             let (found, replayed) = read(&disk);
             let again = read(&disk);
             assert_eq!((&again.0, again.1.torn_bytes), (&found, 0), "what was cut stays cut");
@@ -430,13 +430,17 @@ mod tests {
         };
         let torn = |left: usize| (left, bytes - HEADER_BYTES - left * 100, 0);
         assert_eq!(of(&[], true), torn(40));
-        assert_eq!(of(&[1024..1536, 2048..2560], true), torn(10));
-        assert_eq!(of(&[HEADER_BYTES + 2700..3072], true), torn(27), "the end of a sector whose beginning was synced");
-        assert_eq!(of(&[0..512], true), (0, bytes, 0));
+        assert_eq!(of(&[(1024, 1536), (2048, 2560)], true), torn(10));
+        assert_eq!(
+            of(&[(HEADER_BYTES + 2700, 3072)], true),
+            torn(27),
+            "the end of a sector whose beginning was synced"
+        );
+        assert_eq!(of(&[(0, 512)], true), (0, bytes, 0));
         // A sync ended the segment before the next one began.
-        assert_eq!(of(&[1024..1536], false), (40 - 6 + 1, 0, 1));
+        assert_eq!(of(&[(1024, 1536)], false), (40 - 6 + 1, 0, 1));
         // Not until the end of a sector, and not from the beginning of a record or a sector on.
-        assert_eq!(of(&[1100..1500], true), (40 - 5, 0, 1));
+        assert_eq!(of(&[(1100, 1500)], true), (40 - 5, 0, 1));
     }
 
     #[test]
