@@ -193,7 +193,9 @@ impl SampleBuf {
 
 /// The samples of one selected series, not yet decoded.
 pub trait SampleSource: Send + Sync {
-    /// Appends the samples within `range` to `into`, in order of time. Stale markers are kept bit for bit.
+    /// Appends the samples within `range` to `into`, in order of time. Stale markers are kept bit for bit. On
+    /// [`ReadError::Damaged`] what could be read is in `into`, in order: whoever goes on with it must say that samples are
+    /// missing. After any other error what is in `into` is of no use.
     fn decode(&self, range: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError>;
     /// About how many samples there are: for limits before decoding.
     fn estimate(&self) -> u64;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -14,13 +15,14 @@ use belfry_model::read::ReadError;
 use belfry_model::{SampleBuf, TimeRange, TimestampMs};
 use parking_lot::Mutex;
 
-use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter, Carried, Gone, Sealed, Walk, folder};
-use crate::config::Recovery;
+use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter, Carried, Gone, Lost, Sealed, Walk, folder};
+use crate::config::{Damage, Recovery};
 use crate::downsample::{Want, downsample, merge_coarse};
 use crate::heap;
 use crate::plan::Plan;
+use crate::read::and_more;
 use crate::series::merge;
-use crate::store::{Shared, State, Store};
+use crate::store::{MERGE, Shared, State, Store};
 use crate::values::Effort;
 
 /// An index that nobody asked for in this time is given back.
@@ -35,8 +37,8 @@ pub(crate) struct BlockWork {
     pub changes: Mutex<()>,
     /// When indexes were last given back.
     rested: Mutex<Option<TimestampMs>>,
-    /// What opening found damaged.
-    damage: Option<String>,
+    /// What opening found damaged, and is still there.
+    damage: Mutex<Vec<Damage>>,
     /// A merge that runs ends where it is.
     stopping: AtomicBool,
     /// What the last upkeep said the time was; by that blocks are judged old. 0 before the first one: none is.
@@ -46,7 +48,13 @@ pub(crate) struct BlockWork {
 impl BlockWork {
     /// Of a store whose opening found this.
     pub fn new(found: &Recovery) -> Self {
-        Self { damage: found.damage.first().map(ToString::to_string), ..Self::default() }
+        Self { damage: Mutex::new(found.damage.clone()), ..Self::default() }
+    }
+
+    /// With a block goes the damage that opening found in it, and in what was deleted from it.
+    fn forget(&self, block: &Path) {
+        let stem = |file: &Path| file.with_extension("").with_extension("");
+        self.damage.lock().retain(|d| stem(&d.file) != stem(block));
     }
 }
 
@@ -83,7 +91,7 @@ impl Store {
         if outcome.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::Interrupted) {
             return Ok(merges);
         }
-        shared.note("a merged block", &outcome);
+        shared.note(MERGE, &outcome);
         outcome.map(|()| merges)
     }
 
@@ -156,14 +164,34 @@ impl Shared {
     pub(crate) fn remove(&self, blocks: &[Arc<Block>]) -> io::Result<()> {
         for b in blocks {
             folder::remove(&*self.disk, &self.blocks_dir, b)?;
+            self.block_work.forget(b.path());
         }
         self.disk.sync_dir(&self.blocks_dir)
     }
 
-    /// The first damage that was found, on opening or since.
+    /// Deletes the files of blocks that could not be opened.
+    pub(crate) fn remove_lost(&self, lost: &[Lost]) -> io::Result<()> {
+        if lost.is_empty() {
+            return Ok(());
+        }
+        for l in lost {
+            folder::remove_lost(&*self.disk, &self.blocks_dir, l)?;
+            self.block_work.forget(&l.path);
+        }
+        self.disk.sync_dir(&self.blocks_dir)
+    }
+
+    /// The first damage that was found, on opening or since, and how much more there is.
     pub(crate) fn damage(&self) -> Option<String> {
-        let found = || self.state.read().blocks.iter().find_map(|b| b.noticed().map(str::to_owned));
-        self.block_work.damage.clone().or_else(found)
+        let (mut first, mut places) = {
+            let found = self.block_work.damage.lock();
+            (found.first().map(ToString::to_string), found.len())
+        };
+        for b in &self.state.read().blocks {
+            places += b.damaged_parts();
+            first = first.or_else(|| b.noticed().map(str::to_owned));
+        }
+        Some(and_more(first?, places.saturating_sub(1)))
     }
 
     /// Gives back the memory of indexes that nobody needs.

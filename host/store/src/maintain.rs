@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use belfry_model::{SampleBuf, TimestampMs};
 
 use crate::append::introduce;
-use crate::block::{Block, BlockMeta, Sealed};
+use crate::block::{BlockMeta, Sealed};
 use crate::compact::seal;
 use crate::frozen::InOrder;
 use crate::head::HEAD_BYTES_MAX;
@@ -242,35 +242,43 @@ impl Shared {
         }
     }
 
-    /// Deletes blocks that are older than the retention, then the oldest while everything is too large.
+    /// Deletes blocks that are older than the retention, then the oldest while everything is too large. A block that could
+    /// not be opened takes room like any other, but is deleted only where its times are known.
     fn expire(&self, now: TimestampMs) -> io::Result<u64> {
         let wal_bytes = self.commit.lock().wal.as_ref().map_or(0, |w| w.bytes());
-        let mut gone = Vec::new();
+        let (mut gone, mut lost) = (Vec::new(), Vec::new());
         {
             let state = self.state.read();
-            let mut by_age: Vec<&Arc<Block>> = state.blocks.iter().collect();
-            by_age.sort_by_key(|b| b.meta().max);
-            let mut bytes = wal_bytes + by_age.iter().map(|b| b.bytes()).sum::<u64>();
+            let blocks = state.blocks.iter().map(|b| (Some(b.meta().max), b.bytes(), b.id()));
+            let unopened = state.lost.iter().map(|l| (l.span.map(|s| s.1), l.bytes, l.id));
+            let all: Vec<_> = blocks.chain(unopened).collect();
+            let mut bytes = wal_bytes + all.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
+            let mut by_age: Vec<_> = all.into_iter().filter_map(|(max, bytes, id)| Some((max?, bytes, id))).collect();
+            by_age.sort_by_key(|(max, ..)| *max);
             let oldest = self.config.retention.map_or(i64::MIN, |r| now.minus(r).0);
-            for b in by_age {
-                if b.meta().max < oldest || self.config.retention_bytes.is_some_and(|max| bytes > max) {
-                    bytes -= b.bytes();
-                    gone.push(b.clone());
+            for (max, of_block, id) in by_age {
+                if max < oldest || self.config.retention_bytes.is_some_and(|max| bytes > max) {
+                    bytes -= of_block;
+                    gone.extend(state.blocks.iter().find(|b| b.id() == id).cloned());
+                    lost.extend(state.lost.iter().find(|l| l.id == id).cloned());
                 }
             }
         }
-        if gone.is_empty() {
+        if gone.is_empty() && lost.is_empty() {
             return Ok(0);
         }
         let _changes = self.block_work.changes.lock();
         {
             let mut state = self.state.write();
             state.blocks.retain(|b| !gone.iter().any(|g| g.id() == b.id()));
+            state.lost.retain(|l| !lost.iter().any(|g| g.id == l.id));
             state.add_block(None);
         }
-        self.counters.blocks_expired.fetch_add(gone.len() as u64, Ordering::Relaxed);
+        let expired = (gone.len() + lost.len()) as u64;
+        self.counters.blocks_expired.fetch_add(expired, Ordering::Relaxed);
         self.remove(&gone)?;
-        Ok(gone.len() as u64)
+        self.remove_lost(&lost)?;
+        Ok(expired)
     }
 
     fn forget(&self, now: TimestampMs) -> u64 {

@@ -70,19 +70,24 @@ impl Shared {
         limits: SelectLimits,
     ) -> Result<Option<Newest>, ReadError> {
         let wanted = Wanted { matchers, range, limit: limits.series_max, samples: true };
-        let (sets, mut found, blocks) = {
+        let (sets, mut found, blocks, warnings) = {
             let state = self.state.read();
             let (sets, found) = look(&state.head, &wanted)?;
             let blocks: Vec<_> = state.blocks.iter().filter(|b| b.overlaps(range)).cloned().collect();
-            (sets, found, blocks)
+            (sets, found, blocks, state.missing(range))
         };
         // A block that cannot be read is told of by whoever selects.
         if blocks.iter().any(|b| resolve(&**b, matchers).map_or(true, |ids| !ids.is_empty())) {
             return Ok(None);
         }
-        let histograms = found.decode_others(range)?;
+        let histograms = match found.decode_others(range) {
+            // So is this: what stands before the damage is not the newest.
+            Err(ReadError::Damaged(_)) => return Ok(None),
+            outcome => outcome?,
+        };
         let ordered = sets.in_order();
-        found.in_order(&ordered, &histograms, limits).map(Some)
+        let newest = found.in_order(&ordered, &histograms, limits)?;
+        Ok(Some(Newest { warnings, ..newest }))
     }
 }
 

@@ -18,6 +18,7 @@ use belfry_model::{
 use roaring::RoaringBitmap;
 
 use crate::block::{Block, ChunkPlace, ScanError};
+use crate::chunk::or_nothing;
 use crate::codec::Corrupt;
 use crate::downsample::{Want, merge_coarse};
 use crate::frozen::Frozen;
@@ -29,7 +30,7 @@ use crate::own::Own;
 use crate::rows::Columns;
 use crate::series::{estimate, merge};
 use crate::slab::Slab;
-use crate::store::{Shared, Store};
+use crate::store::{Shared, State, Store};
 
 /// What the series of one answer share. Each has the places of its samples in here.
 #[derive(Default)]
@@ -102,19 +103,53 @@ impl Part<'_> {
         }
     }
 
-    fn decode(&self, want: Want, range: TimeRange, into: &mut SampleBuf) -> Result<(), ReadError> {
+    /// Appends what can be read; what cannot is noted.
+    fn decode(&self, want: Want, range: TimeRange, into: &mut SampleBuf, unread: &mut Unread) -> Result<(), ReadError> {
         match self {
             Self::Block(block, places) => {
                 let wanted = |c: &&ChunkPlace| c.min < range.end().0 && c.max >= range.start().0;
-                places.iter().filter(wanted).try_for_each(|c| block.decode_for(want, c, range, into))
+                places.iter().filter(wanted).try_for_each(|c| unread.note(block.decode_for(want, c, range, into)))
             }
-            Self::Head(own, _) => own.decode(range, into).map_err(in_memory),
+            Self::Head(own, _) => unread.note(or_nothing(into, |into| own.decode(range, into)).map_err(in_memory)),
             Self::Sealed(slabs, column) => {
-                slabs.iter().try_for_each(|s| s.decode(*column, range, into)).map_err(in_memory)
+                slabs.iter().try_for_each(|s| unread.note(s.decode(*column, range, into).map_err(in_memory)))
             }
-            Self::Rows(columns, column) => columns.decode(*column, range, into).map_err(in_memory),
+            Self::Rows(columns, column) => unread.note(columns.decode(*column, range, into).map_err(in_memory)),
         }
     }
+}
+
+/// What was left out of a series because it is damaged.
+#[derive(Default)]
+struct Unread {
+    first: Option<String>,
+    more: usize,
+}
+
+impl Unread {
+    /// Damage is kept for later; any other error ends the read.
+    fn note(&mut self, outcome: Result<(), ReadError>) -> Result<(), ReadError> {
+        match outcome {
+            Err(ReadError::Damaged(what)) => {
+                self.more += usize::from(self.first.is_some());
+                self.first.get_or_insert(what);
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn told(self) -> Result<(), ReadError> {
+        match self.first {
+            None => Ok(()),
+            Some(what) => Err(ReadError::Damaged(and_more(what, self.more))),
+        }
+    }
+}
+
+/// The first of several, with how many there are beside it.
+pub(crate) fn and_more(first: String, more: usize) -> String {
+    if more == 0 { first } else { format!("{first} (and {more} more)") }
 }
 
 fn in_memory(e: Corrupt) -> ReadError {
@@ -151,21 +186,23 @@ impl SampleSource for Source {
         let Some(range) = TimeRange::new(start, end) else { return Ok(()) };
         let mut last = None;
         let ascends = |span: (i64, i64)| last.replace(span.1).is_none_or(|last| last < span.0);
+        let mut unread = Unread::default();
         if self.all().filter_map(|p| p.span()).all(ascends) {
-            return self.all().try_for_each(|p| p.decode(self.want, range, into));
+            self.all().try_for_each(|p| p.decode(self.want, range, into, &mut unread))?;
+            return unread.told();
         }
         // Late samples: parts overlap.
         let mut decoded = Vec::new();
         for part in self.all() {
             let mut buf = SampleBuf::default();
-            part.decode(self.want, range, &mut buf)?;
+            part.decode(self.want, range, &mut buf, &mut unread)?;
             decoded.push(buf);
         }
         match decoded.iter().all(|b| b.coarse.rows.is_empty()) {
             true => merge(&decoded, into),
             false => merge_coarse(&decoded, into),
         }
-        Ok(())
+        unread.told()
     }
 
     fn estimate(&self) -> u64 {
@@ -199,17 +236,15 @@ impl Shared {
             let state = self.state.read();
             let head = gather_head(&state.head, wanted, &mut found.snapshot)?;
             let blocks: Vec<_> = state.blocks.iter().filter(|b| b.overlaps(wanted.range)).cloned().collect();
+            found.warnings = state.missing(wanted.range);
             (head, blocks)
         };
         found.series = head.in_order();
         for block in blocks {
             match found.add_block(block, wanted) {
                 Ok(()) => {}
-                // The rest stays readable; whoever asks is told what is missing.
-                Err(ReadError::Damaged(what)) => {
-                    tracing::error!("a block was left out of an answer: {what}");
-                    found.warnings.push(format!("samples are missing from this answer: {what}"));
-                }
+                // The rest stays readable; whoever asks is told what is missing. The block has logged it, once.
+                Err(ReadError::Damaged(what)) => found.warnings.push(missing(&what)),
                 Err(e) => return Err(e),
             }
         }
@@ -237,6 +272,23 @@ impl Shared {
     fn label_sets(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Labels>, ReadError> {
         let wanted = Wanted { matchers, range, limit: usize::MAX, samples: false };
         Ok(self.gather(&wanted)?.series.into_iter().map(|(labels, _)| labels).collect())
+    }
+}
+
+/// The warning that goes with an answer.
+fn missing(what: &str) -> String {
+    format!("samples are missing from this answer: {what}")
+}
+
+impl State {
+    /// What answers over `range` lack whatever they ask for, and what they may have too much.
+    pub(crate) fn missing(&self, range: TimeRange) -> Vec<String> {
+        let lost = self.lost.iter().filter(|l| l.may_overlap(range)).map(|l| missing(&l.to_string()));
+        let back = self.blocks.iter().filter(|b| b.overlaps(range)).filter_map(|b| {
+            let why = b.lost_deletions()?;
+            Some(format!("what was deleted may be back in this answer: block {}: {why}", b.id()))
+        });
+        lost.chain(back).collect()
     }
 }
 
@@ -409,6 +461,17 @@ pub(crate) fn over(series: usize, limit: usize) -> Result<(), ReadError> {
 }
 
 impl Store {
+    /// Warnings that belong to every answer over `range`: blocks that cannot be read, deletions that may be back. Those
+    /// of [`SeriesRead::select`] and [`SeriesRead::newest`] have them already; lists of series and labels cannot carry
+    /// them.
+    pub fn missing(&self, range: TimeRange) -> Vec<String> {
+        let state = self.shared.state.read();
+        let mut warnings = state.missing(range);
+        let unreadable = state.blocks.iter().filter(|b| b.overlaps(range)).filter_map(|b| b.lost_index());
+        warnings.extend(unreadable.map(missing));
+        warnings
+    }
+
     /// Runs a read on a thread that may block: it walks indexes, and files that may have to come from the disk first.
     async fn aside<T: Send + 'static>(
         &self,

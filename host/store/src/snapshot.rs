@@ -8,10 +8,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::block::{Block, GONE, file_name};
+use crate::block::{Block, GONE, GONE_DAMAGED, file_name};
 use crate::config::Backend;
-use crate::disk::DiskRead;
+use crate::disk::{DiskRead, read_around};
 use crate::store::{BLOCKS_DIR, Shared, Store, WAL_DIR};
+use crate::wal::is_segment;
 
 /// The log is copied in pieces of this size.
 const COPY_BYTES: u64 = 1 << 20;
@@ -60,6 +61,11 @@ impl Store {
                 file.append(&gone.to_bytes())?;
                 file.sync()?;
             }
+            if b.lost_deletions().is_some() {
+                // Whoever starts from the copy must be told, too.
+                let name = file_name(b.id(), GONE_DAMAGED);
+                disk.link(&shared.blocks_dir.join(&name), &blocks.join(&name))?;
+            }
             let name = b.path().file_name().ok_or(io::ErrorKind::InvalidInput)?;
             disk.link(b.path(), &blocks.join(name))?;
             done.blocks += 1;
@@ -90,7 +96,7 @@ impl Shared {
             let len = file.size();
             Ok((name, file, len))
         };
-        self.disk.list(dir)?.into_iter().map(open).collect()
+        self.disk.list(dir)?.into_iter().filter(|name| is_segment(name)).map(open).collect()
     }
 
     fn copy(&self, from: &dyn DiskRead, len: u64, to: &Path) -> io::Result<()> {
@@ -99,7 +105,8 @@ impl Shared {
         let mut at = 0;
         while at < len {
             bytes.resize(COPY_BYTES.min(len - at) as usize, 0);
-            from.read_at(at, &mut bytes)?;
+            // What the disk does not give must not keep the rest from being copied.
+            read_around(from, at, &mut bytes)?;
             file.append(&bytes)?;
             at += bytes.len() as u64;
         }

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
 use crate::append::{self, Commit, Job};
-use crate::block::{Block, Held, Room, folder};
+use crate::block::{Block, Held, Lost, Room, folder};
 use crate::compact::BlockWork;
 use crate::config::{Backend, FsyncPolicy, OpenError, Recovery, StoreConfig};
 use crate::disk::{Disk, Lock, SimDisk};
@@ -29,6 +29,14 @@ use crate::wal::Wal;
 pub(crate) const WAL_DIR: &str = "wal";
 /// What [`Shared::note`] calls a write of [`Store::backfill`].
 pub(crate) const IMPORT: &str = "an import";
+/// What [`Shared::note`] calls a write of [`Store::compact`].
+pub(crate) const MERGE: &str = "a merged block";
+/// What cannot be done while samples are written all the same, by what [`Shared::note`] calls it.
+const BESIDE: [(&str, &str); 3] = [
+    (MERGE, "blocks cannot be merged"),
+    (IMPORT, "an import cannot be written"),
+    ("a deletion", "a deletion cannot be written down"),
+];
 pub(crate) const BLOCKS_DIR: &str = "blocks";
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
@@ -38,6 +46,8 @@ pub enum Health {
     /// All is well.
     #[default]
     Ok,
+    /// Samples are written, but upkeep or an import is not: says what, and why.
+    Degraded(String),
     /// Writes are refused until there is room; everything acknowledged is kept and can be read.
     DiskFull(String),
     /// The disk refuses; says what and where.
@@ -71,7 +81,7 @@ pub struct Stats {
     pub wal_segments: u64,
     /// Blocks.
     pub blocks: u64,
-    /// Bytes of the blocks.
+    /// Bytes of the blocks, and of those that could not be opened.
     pub block_bytes: u64,
     /// Samples in blocks.
     pub block_samples: u64,
@@ -125,6 +135,8 @@ pub(crate) struct State {
     pub head: Head,
     /// In the order of their ranks.
     pub blocks: Vec<Arc<Block>>,
+    /// Blocks that could not be opened.
+    pub lost: Vec<Lost>,
     /// Of the blocks' indexes.
     pub room: Arc<Room<Held>>,
 }
@@ -185,8 +197,8 @@ impl Store {
             Lock::InUse { pid } => return Err(OpenError::InUse { path: root, pid }),
         };
         disk.sync_dir(&root).map_err(not_writable)?;
-        let next_block;
-        (state.blocks, next_block) = folder::open_all(&*disk, &blocks_dir, &mut recovery)?;
+        let found = folder::open_all(&*disk, &blocks_dir, &mut recovery)?;
+        (state.blocks, state.lost) = (found.blocks, found.lost);
         state.blocks.iter().for_each(|b| b.share(&state.room));
         state.head.set_blocks(&state.blocks);
         let mut wal = None;
@@ -217,7 +229,7 @@ impl Store {
             unwritten: AtomicBool::new(false),
             owes_sync: AtomicBool::new(false),
             syncer: OnceLock::new(),
-            next_block: AtomicU64::new(next_block),
+            next_block: AtomicU64::new(found.next),
             maintenance: Mutex::new(Pending::new(now)),
             block_work: BlockWork::new(&recovery),
             _lock: Some(lock),
@@ -243,13 +255,15 @@ impl Store {
         let _ = self.shared.clock.set(clock);
     }
 
-    /// Can it take samples?
+    /// Can it take samples? Of several troubles the one that keeps it from that.
     pub fn health(&self) -> Health {
-        self.shared.health.lock().values().next().cloned().unwrap_or_default()
+        let health = self.shared.health.lock();
+        let worst = health.values().find(|h| !matches!(h, Health::Degraded(_))).or(health.values().next());
+        worst.cloned().unwrap_or_default()
     }
 
-    /// What on the disk is not what was written, found on opening or met since: names the file. Samples are taken and
-    /// the rest can be read all the same.
+    /// What on the disk is not what was written, found on opening or met since: names the first file, and says how many
+    /// more places there are. Samples are taken and the rest can be read all the same.
     pub fn damage(&self) -> Option<String> {
         self.shared.damage()
     }
@@ -303,7 +317,8 @@ impl Store {
         let c = &self.shared.counters;
         let get = |a: &AtomicU64| a.load(Ordering::Relaxed);
         let (wal_bytes, wal_segments) = (get(&c.wal_bytes), get(&c.wal_segments));
-        let block_bytes = state.blocks.iter().map(|b| b.bytes()).sum();
+        let lost_bytes: u64 = state.lost.iter().map(|l| l.bytes).sum();
+        let block_bytes = lost_bytes + state.blocks.iter().map(|b| b.bytes()).sum::<u64>();
         Stats {
             series: state.head.len() as u64,
             symbols: state.head.index.symbols() as u64,
@@ -349,9 +364,12 @@ impl Shared {
             }
             return;
         };
-        let now = match is_full(e) {
-            true => Health::DiskFull(format!("{what}: {e}")),
-            false => Health::Failing(format!("{what}: {e}")),
+        let beside = BESIDE.iter().find(|(of, _)| *of == what).map(|(_, cannot)| cannot);
+        let now = match (beside, is_full(e)) {
+            (Some(cannot), true) => Health::Degraded(format!("{cannot}: no room ({e})")),
+            (Some(cannot), false) => Health::Degraded(format!("{cannot}: {e}")),
+            (None, true) => Health::DiskFull(format!("{what}: {e}")),
+            (None, false) => Health::Failing(format!("{what}: {e}")),
         };
         if health.get(what) != Some(&now) {
             tracing::error!("cannot write {what}: {e}");

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::codec::Corrupt;
 use crate::config::Damage;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, Holes, is_of_medium, read_around};
 
 /// A segment is ended when it has grown to this.
 pub const SEGMENT_BYTES_MAX: u64 = 32 << 20;
@@ -23,6 +23,8 @@ pub const RECORD_BYTES_MAX: usize = 256 << 20;
 /// The format that this program writes, and the highest that it reads.
 pub const VERSION: u32 = 2;
 
+/// Of a segment that could not be read whole, when everything that could be is in blocks.
+const UNREADABLE: &str = "wal.unreadable";
 const MAGIC: &[u8; 8] = b"BELFWAL\n";
 const HEADER_BYTES: usize = 16;
 /// Opens each record, so that reading can go on behind damage.
@@ -45,6 +47,8 @@ pub struct Segment {
     pub path: PathBuf,
     /// Its length.
     pub bytes: u64,
+    /// The disk did not give all of it: it is never deleted, somebody may yet read what is in it.
+    pub unreadable: bool,
 }
 
 /// The log as it is written. One thread uses it.
@@ -141,7 +145,7 @@ impl Wal {
     pub fn remove_before(&mut self, generation: u64) -> io::Result<()> {
         let mut removed = false;
         while let Some(s) = self.segments.first().filter(|s| s.generation < generation) {
-            match self.disk.remove(&s.path) {
+            match discard(&*self.disk, s) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
@@ -164,7 +168,7 @@ impl Wal {
             return Err(e);
         }
         let (generation, number) = (self.generation, self.next_number - 1);
-        self.segments.push(Segment { generation, number, path, bytes: HEADER_BYTES as u64 });
+        self.segments.push(Segment { generation, number, path, bytes: HEADER_BYTES as u64, unreadable: false });
         self.file = Some(file.clone());
         Ok(file)
     }
@@ -211,7 +215,7 @@ pub enum ReplayError {
 }
 
 /// Hands every record of `dir` to `on_record` with its generation, in order. Segments of generations up to `covered` are
-/// in blocks: they are deleted unread. A torn tail is cut from its file, durably, before this returns. A record whose
+/// in blocks: they are deleted. A torn tail is cut from its file, durably, before this returns. A record whose
 /// checksum is right but that `on_record` cannot read is damage too.
 pub fn replay(
     disk: &dyn Disk,
@@ -223,22 +227,48 @@ pub fn replay(
         let file = file.to_owned();
         move |source| ReplayError::Io { file, source }
     };
+    let mut out = Replayed::default();
     let mut found = Vec::new();
     for name in disk.list(dir).map_err(io_error(dir))? {
         if let Some((generation, number)) = parse_name(&name) {
-            found.push(Segment { generation, number, path: dir.join(&name), bytes: 0 });
+            found.push(Segment { generation, number, path: dir.join(&name), bytes: 0, unreadable: false });
+        } else if name.ends_with(UNREADABLE) {
+            let what = "the disk did not give all of it when it was read; remove it when nobody needs it".to_owned();
+            out.damage.push(Damage { file: dir.join(&name), offset: 0, what });
         }
     }
     found.sort_by_key(|s| (s.generation, s.number));
-    let mut out = Replayed::default();
     let done = found.partition_point(|s| s.generation <= covered);
-    for segment in found.drain(..done) {
-        disk.remove(&segment.path).map_err(io_error(&segment.path))?;
+    for mut segment in found.drain(..done) {
+        // What could be read of it is in a block; a crash came before it got its other name.
+        segment.unreadable = disk.read(&segment.path).is_err_and(|e| is_of_medium(&e));
+        if segment.unreadable {
+            let what = "the disk does not give all of it".to_owned();
+            out.damage.push(Damage { file: segment.path.clone(), offset: 0, what });
+        }
+        discard(disk, &segment).map_err(io_error(&segment.path))?;
     }
     let last = found.len().saturating_sub(1);
     for (i, mut segment) in found.into_iter().enumerate() {
-        let bytes = disk.read(&segment.path).map_err(io_error(&segment.path))?;
-        let read = read_segment(&bytes, i == last, |record| on_record(segment.generation, record));
+        let bytes = match disk.read(&segment.path) {
+            Err(e) if is_of_medium(&e) => {
+                let (bytes, holes) = read_rest(disk, &segment.path).map_err(io_error(&segment.path))?;
+                let first = holes.as_ref().map_or(0, |h| h.first);
+                let what = match holes {
+                    Some(h) => Some(format!("{} of its {} bytes cannot be read: {}", h.bytes, bytes.len(), h.why)),
+                    None if bytes.is_empty() => Some(format!("it cannot be read: {e}")),
+                    // Another try was all it took.
+                    None => None,
+                };
+                segment.unreadable = what.is_some();
+                out.damage.extend(what.map(|what| Damage { file: segment.path.clone(), offset: first, what }));
+                Arc::new(bytes)
+            }
+            outcome => outcome.map_err(io_error(&segment.path))?,
+        };
+        // What the disk did not give is no torn tail.
+        let is_tail = i == last && !segment.unreadable;
+        let read = read_segment(&bytes, is_tail, |record| on_record(segment.generation, record));
         if let Some(found) = read.newer_version {
             return Err(ReplayError::Version { file: segment.path, found });
         }
@@ -248,7 +278,7 @@ pub fn replay(
         segment.bytes = bytes.len() as u64;
         if read.good < segment.bytes {
             let torn = segment.bytes - read.good;
-            if i == last {
+            if is_tail {
                 drop(bytes);
                 cut(disk, dir, &segment.path, read.good).map_err(io_error(&segment.path))?;
                 out.torn_bytes = torn;
@@ -266,6 +296,26 @@ pub fn replay(
     Ok(out)
 }
 
+/// What the disk gives of a segment that it does not give as a whole, with zeros for the rest.
+fn read_rest(disk: &dyn Disk, file: &Path) -> io::Result<(Vec<u8>, Option<Holes>)> {
+    let open = match disk.open_read(file) {
+        Ok(open) => open,
+        Err(e) if is_of_medium(&e) => return Ok((Vec::new(), None)),
+        Err(e) => return Err(e),
+    };
+    let mut bytes = vec![0; open.size() as usize];
+    let holes = read_around(&*open, 0, &mut bytes)?;
+    Ok((bytes, holes))
+}
+
+/// Removes a segment that is in blocks; one that could not be read gets another name.
+fn discard(disk: &dyn Disk, segment: &Segment) -> io::Result<()> {
+    if segment.unreadable {
+        return disk.rename(&segment.path, &segment.path.with_extension(UNREADABLE));
+    }
+    disk.remove(&segment.path)
+}
+
 fn cut(disk: &dyn Disk, dir: &Path, file: &Path, len: u64) -> io::Result<()> {
     if len == 0 {
         disk.remove(file)?;
@@ -274,6 +324,11 @@ fn cut(disk: &dyn Disk, dir: &Path, file: &Path, len: u64) -> io::Result<()> {
     let f = disk.open_append(file)?;
     f.truncate(len)?;
     f.sync()
+}
+
+/// Is it the name of a segment?
+pub fn is_segment(name: &str) -> bool {
+    parse_name(name).is_some()
 }
 
 fn parse_name(name: &str) -> Option<(u64, u64)> {

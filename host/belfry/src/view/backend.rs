@@ -236,10 +236,12 @@ async fn readiness(app: &App) -> Readiness {
     let mut checks = Vec::new();
     let (status, message) = match app.store.health() {
         Health::Ok => (CheckStatus::Ok, "samples are written".to_owned()),
+        Health::Degraded(why) => (CheckStatus::Degraded, format!("samples are written, but {why}")),
         Health::DiskFull(why) => (CheckStatus::Failed, format!("the disk is full: {why}")),
         Health::Failing(why) => (CheckStatus::Failed, why),
     };
-    checks.push(check("storage", status, true, message, 0.0));
+    // While samples are taken Belfry is ready.
+    checks.push(check("storage", status, status != CheckStatus::Degraded, message, 0.0));
     if let Some(why) = app.store.damage() {
         // The rest is read and written: not ready would take that away too.
         let message = format!("some of the data cannot be read: {why}");

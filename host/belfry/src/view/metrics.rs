@@ -120,7 +120,7 @@ fn of_store(app: &App, own: &mut OwnMetrics) {
         .set(&[], s.downsample_failed as f64);
     own.gauge("belfry_store_maintain_seconds", "How long the last upkeep took.")
         .set(&[], s.last_maintain_micros as f64 / 1e6);
-    let ok = app.store.health() == belfry_store::Health::Ok;
+    let ok = matches!(app.store.health(), belfry_store::Health::Ok | belfry_store::Health::Degraded(_));
     own.gauge("belfry_store_healthy", "1 when samples can be written.").set(&[], f64::from(u8::from(ok)));
 }
 

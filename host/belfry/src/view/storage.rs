@@ -35,6 +35,13 @@ impl Looked {
                     was acknowledged is lost";
         match health {
             Health::Ok => {}
+            Health::Degraded(why) => troubles.push((
+                "storage_degraded",
+                "Samples are kept, but work on what is stored cannot be done",
+                why,
+                "make room in the data folder or look at the disk; merging goes on by itself, an import or a deletion is to \
+                 be made again",
+            )),
             Health::DiskFull(why) => troubles.push(("disk_full", "The disk is full: samples are not kept", why, room)),
             Health::Failing(why) => troubles.push((
                 "disk_failing",
@@ -51,7 +58,7 @@ impl Looked {
         since.retain(|code, _| troubles.iter().any(|t| t.0 == *code));
         let notice = |(code, title, text, help): (&'static str, &str, String, &str)| Notice {
             code: code.to_owned(),
-            level: NoticeLevel::Error,
+            level: if code == "storage_degraded" { NoticeLevel::Warning } else { NoticeLevel::Error },
             title: title.to_owned(),
             text,
             help: Some(help.to_owned()),
@@ -98,5 +105,11 @@ mod tests {
         assert_eq!(codes(full(), Some("block 7"), 3), [("disk_full".to_owned(), 2), ("data_damaged".to_owned(), 3)]);
         assert_eq!(codes(Health::Failing("read-only".into()), Some("block 7"), 4)[0], ("disk_failing".to_owned(), 4));
         assert_eq!(codes(full(), None, 5), [("disk_full".to_owned(), 5)]);
+    }
+
+    #[test]
+    fn what_keeps_no_sample_away_is_a_warning() {
+        let told = Looked::default().told(Health::Degraded("blocks cannot be merged".into()), None, TimestampMs(1));
+        assert_eq!((told.len(), told[0].code.as_str(), told[0].level), (1, "storage_degraded", NoticeLevel::Warning));
     }
 }

@@ -4,65 +4,145 @@
 //! without its block.
 //! Not here: the write-ahead log.
 
-use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fmt, io};
 
-use super::{Block, BlockError, EXTENSION, GONE, UNFINISHED, VERSION, file_name, parse_name};
+use belfry_model::TimeRange;
+
+use super::{Block, BlockError, EXTENSION, GONE, GONE_DAMAGED, Gone, UNFINISHED, VERSION, file_name, parse_name};
 use crate::config::{Damage, OpenError, Recovery};
 use crate::disk::Disk;
 
-/// Opens the blocks, in the order of their ranks, and clears away what a crash left; yields the next free number too.
-pub fn open_all(disk: &dyn Disk, dir: &Path, recovery: &mut Recovery) -> Result<(Vec<Arc<Block>>, u64), OpenError> {
+/// What is in the folder.
+#[derive(Default)]
+pub struct Opened {
+    /// In the order of their ranks.
+    pub blocks: Vec<Arc<Block>>,
+    /// Those that cannot be opened.
+    pub lost: Vec<Lost>,
+    /// The next free number.
+    pub next: u64,
+}
+
+/// A block that cannot be opened. It takes room, and answers lack what is in it.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// Its number.
+    pub id: u64,
+    /// Its file.
+    pub path: PathBuf,
+    /// Length of the file.
+    pub bytes: u64,
+    /// First and last time, where that can be told.
+    pub span: Option<(i64, i64)>,
+    /// Why it cannot be opened.
+    pub why: String,
+}
+
+impl Lost {
+    fn new(disk: &dyn Disk, path: &Path, id: u64, why: &BlockError) -> Self {
+        let bytes = disk.open_read(path).map_or(0, |f| f.size());
+        Self { id, path: path.to_owned(), bytes, span: Block::span_of_damaged(disk, path, id), why: why.to_string() }
+    }
+
+    /// May it have samples of this range? One whose times nobody knows may have samples of any.
+    pub fn may_overlap(&self, range: TimeRange) -> bool {
+        self.span.is_none_or(|(min, max)| min < range.end().0 && max >= range.start().0)
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "block {}: {}: {}", self.id, self.path.display(), self.why)
+    }
+}
+
+/// Opens the blocks, and clears away what a crash left.
+pub fn open_all(disk: &dyn Disk, dir: &Path, recovery: &mut Recovery) -> Result<Opened, OpenError> {
     let failed = |file: &Path| {
         let file = file.to_owned();
         move |source| OpenError::Io { file, source }
     };
     let names = disk.list(dir).map_err(failed(dir))?;
-    let mut next = 1;
-    let mut blocks = Vec::new();
+    let mut found = Opened { next: 1, ..Opened::default() };
     for name in &names {
         let path = dir.join(name);
         let Some(id) = parse_name(name) else {
-            let block_is_gone = name.strip_suffix(GONE).is_some_and(|n| !names.contains(&format!("{n}{EXTENSION}")));
+            let of_block = name.strip_suffix(GONE).or(name.strip_suffix(GONE_DAMAGED));
+            let block_is_gone = of_block.is_some_and(|n| !names.contains(&format!("{n}{EXTENSION}")));
             if name.ends_with(UNFINISHED) || block_is_gone {
                 disk.remove(&path).map_err(failed(&path))?;
             }
             continue;
         };
-        next = next.max(id + 1);
+        found.next = found.next.max(id + 1);
         match Block::open(disk, &path, id) {
-            Ok(b) => blocks.push(Arc::new(b)),
+            Ok(b) => found.blocks.push(Arc::new(b)),
             Err(BlockError::Version(found)) => {
                 return Err(OpenError::Version { file: path, found, known: VERSION });
             }
             // One bad sector must not keep the rest from being read.
-            Err(e @ (BlockError::Damaged(_) | BlockError::Io(_))) => {
-                recovery.damage.push(Damage { file: path, offset: 0, what: e.to_string() });
-            }
+            Err(e @ (BlockError::Damaged(_) | BlockError::Io(_))) => found.lost.push(Lost::new(disk, &path, id, &e)),
         }
     }
     // A crash between the birth of a merged block and the end of its parts leaves both.
-    let replaced: Vec<u64> = blocks.iter().flat_map(|b| b.meta().replaces.clone()).collect();
-    let (over, mut blocks): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|b| replaced.contains(&b.id()));
+    let replaced: Vec<u64> = found.blocks.iter().flat_map(|b| b.meta().replaces.clone()).collect();
+    let over: Vec<_> = found.blocks.extract_if(.., |b| replaced.contains(&b.id())).collect();
     for b in over {
         remove(disk, dir, &b).map_err(failed(b.path()))?;
     }
-    blocks.sort_by_key(|b| (b.meta().rank, b.id()));
-    recovery.blocks = blocks.len() as u64;
-    Ok((blocks, next))
+    for l in found.lost.extract_if(.., |l| replaced.contains(&l.id)) {
+        remove_lost(disk, dir, &l).map_err(failed(&l.path))?;
+    }
+    for l in &found.lost {
+        recovery.damage.push(Damage { file: l.path.clone(), offset: 0, what: l.why.clone() });
+    }
+    for b in found.blocks.iter().filter(|b| b.lost_deletions().is_some()) {
+        let file = set_aside(disk, dir, b, &names).map_err(failed(b.path()))?;
+        let what = format!("what was deleted from block {} may be back in answers", b.id());
+        recovery.damage.push(Damage { file, offset: 0, what });
+    }
+    found.blocks.sort_by_key(|b| (b.meta().rank, b.id()));
+    recovery.blocks = found.blocks.len() as u64;
+    Ok(found)
 }
 
-/// Removes a block, then the note of what was deleted from it: the other way round a crash in between would bring that
+/// Gives the file of deletions that cannot be read a name under which the next deletion does not write over it: as long
+/// as it is there, nobody forgets that something is not deleted any more.
+fn set_aside(disk: &dyn Disk, dir: &Path, block: &Block, names: &[String]) -> io::Result<PathBuf> {
+    let (name, aside) = (file_name(block.id(), GONE), file_name(block.id(), GONE_DAMAGED));
+    let aside_path = dir.join(&aside);
+    // With both there it is not known which of them is damaged; a readable one stays where it is.
+    let file = dir.join(&name);
+    let is_damaged = names.contains(&name) && disk.read(&file).map_or(true, |b| Gone::from_bytes(&b).is_err());
+    if is_damaged {
+        disk.rename(&file, &aside_path)?;
+        disk.sync_dir(dir)?;
+    }
+    Ok(aside_path)
+}
+
+/// Removes a block, then the notes of what was deleted from it: the other way round a crash in between would bring that
 /// back.
 pub fn remove(disk: &dyn Disk, dir: &Path, block: &Block) -> io::Result<()> {
-    let file = |extension| dir.join(file_name(block.id(), extension));
-    absent(disk.remove(&file(EXTENSION)))?;
-    if !block.gone().is_empty() {
-        disk.sync_dir(dir)?;
-        absent(disk.remove(&file(GONE)))?;
+    absent(disk.remove(&dir.join(file_name(block.id(), EXTENSION))))?;
+    if !block.gone().is_empty() || block.lost_deletions().is_some() {
+        remove_notes(disk, dir, block.id())?;
     }
     Ok(())
+}
+
+/// [`remove`] for a block that cannot be opened.
+pub fn remove_lost(disk: &dyn Disk, dir: &Path, lost: &Lost) -> io::Result<()> {
+    absent(disk.remove(&lost.path))?;
+    remove_notes(disk, dir, lost.id)
+}
+
+fn remove_notes(disk: &dyn Disk, dir: &Path, id: u64) -> io::Result<()> {
+    disk.sync_dir(dir)?;
+    absent(disk.remove(&dir.join(file_name(id, GONE))))?;
+    absent(disk.remove(&dir.join(file_name(id, GONE_DAMAGED))))
 }
 
 /// That it is not there is what was wanted.

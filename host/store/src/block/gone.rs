@@ -42,6 +42,15 @@ impl Gone {
         true
     }
 
+    /// Deletes what the other one does, too.
+    pub fn join(&mut self, other: Self) {
+        for (series, spans) in other.0 {
+            for (first, last) in spans {
+                self.add(series, first, last);
+            }
+        }
+    }
+
     /// Was anything of a series deleted?
     pub fn touches(&self, series: u32) -> bool {
         self.0.contains_key(&series)

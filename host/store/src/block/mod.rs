@@ -19,6 +19,7 @@ mod write_index;
 
 use crate::codec::{Corrupt, Reader};
 
+pub use folder::Lost;
 pub use gone::Gone;
 pub use index::Index;
 pub use read::{Block, BlockError, BlockSeries, Carried, Held, ScanError, Times};
@@ -30,6 +31,8 @@ pub use write::{BlockWriter, Sealed};
 pub const EXTENSION: &str = "block";
 /// Of what was deleted from a block.
 pub const GONE: &str = "gone";
+/// Of such a file that could not be read.
+pub const GONE_DAMAGED: &str = "gone.damaged";
 /// Of blocks that are being written.
 pub const UNFINISHED: &str = "unfinished";
 /// The highest format that this program reads, and the one of downsampled blocks.

@@ -2,6 +2,7 @@
 //! given back when nobody has asked for a while.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -17,16 +18,18 @@ use super::room::{Place, Room};
 use super::scan::Scan;
 use super::walk::{self, Walk};
 use super::{
-    BlockMeta, CHUNK_CARRIED_MIN, ChunkPlace, Footer, GONE, HEADER_BYTES, MAGIC, Section, TAIL_BYTES, VERSION,
-    VERSION_COARSE, VERSION_SHARED_TIMES, coarse,
+    BlockMeta, CHUNK_CARRIED_MIN, ChunkPlace, Footer, GONE, GONE_DAMAGED, HEADER_BYTES, MAGIC, Section, TAIL_BYTES,
+    VERSION, VERSION_COARSE, VERSION_SHARED_TIMES, coarse,
 };
 use crate::chunk::{self, or_nothing, read_beside, read_deltas, trim};
 use crate::codec::{Corrupt, Reader};
-use crate::disk::{Disk, DiskRead};
+use crate::disk::{Disk, DiskRead, is_of_medium};
 use crate::downsample::Want;
 use crate::index::Postings;
 use crate::values::ValueDecoder;
 
+/// So many damaged places are remembered; further ones are neither logged nor counted.
+const DAMAGED_MAX: usize = 1 << 10;
 /// Decoded columns of times that an open block keeps: a scan in order of labels comes back to those of the other targets
 /// before it is done with one. About 1 MB.
 const TIMES_KEPT: usize = 128;
@@ -46,8 +49,22 @@ pub struct Block {
     /// Has the index been asked for since [`Block::rest`]?
     used: AtomicBool,
     gone: RwLock<Arc<Gone>>,
-    /// The first damage that reading met.
+    /// Why deletions may be undone: their file cannot be read.
+    lost_deletions: Option<String>,
+    /// The first damage that was met.
     damage: OnceLock<String>,
+    /// What is wrong with the index.
+    lost_index: OnceLock<String>,
+    /// Where damage was met: each place is logged once.
+    damaged: Mutex<BTreeSet<Damaged>>,
+}
+
+/// A damaged part.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Damaged {
+    Index,
+    /// Where it begins.
+    Chunk(u64),
 }
 
 /// What is kept in memory while the block is read.
@@ -167,11 +184,12 @@ impl Block {
             return Err(Corrupt("the footer's checksum does not match").into());
         }
         let footer = Footer::read(&footer, version, id)?;
-        let gone = match disk.read(&path.with_extension(GONE)) {
-            Ok(bytes) => Gone::from_bytes(&bytes)?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Gone::default(),
-            Err(e) => return Err(e.into()),
-        };
+        let (gone, lost_deletions) = deletions(disk, path)?;
+        let damage = OnceLock::new();
+        if let Some(why) = &lost_deletions {
+            // A merge would write for good what was deleted.
+            let _ = damage.set(why.clone());
+        }
         Ok(Self {
             id,
             path: path.to_owned(),
@@ -184,8 +202,32 @@ impl Block {
             times: RwLock::new(None),
             used: AtomicBool::new(false),
             gone: RwLock::new(Arc::new(gone)),
-            damage: OnceLock::new(),
+            lost_deletions,
+            damage,
+            lost_index: OnceLock::new(),
+            damaged: Mutex::default(),
         })
+    }
+
+    /// First and last time of a block that cannot be opened, where its footer is whole: its header is damaged, or the
+    /// last bytes are.
+    pub fn span_of_damaged(disk: &dyn Disk, path: &Path, id: u64) -> Option<(i64, i64)> {
+        let file = disk.open_read(path).ok()?;
+        let end = file.size().checked_sub(TAIL_BYTES as u64)?;
+        let mut tail = [0; TAIL_BYTES];
+        file.read_at(end, &mut tail).ok()?;
+        let mut tail = Reader::new(&tail);
+        let (len, crc) = (u64::from(tail.u32().ok()?), tail.u32().ok()?);
+        let start = end.checked_sub(len)?;
+        let mut footer = vec![0; len as usize];
+        file.read_at(start, &mut footer).ok()?;
+        if crc32fast::hash(&footer) != crc {
+            return None;
+        }
+        // Version 1 does not say it here; in its place stands where the symbols begin, behind the header.
+        let version = Reader::new(&footer).u32().ok().filter(|v| (VERSION_SHARED_TIMES..=VERSION).contains(v));
+        let meta = Footer::read(&footer, version.unwrap_or(1), id).ok()?.meta;
+        (meta.min <= meta.max).then_some((meta.min, meta.max))
     }
 
     /// Shares `room` for indexes with others from now on.
@@ -230,7 +272,7 @@ impl Block {
             let f = &self.footer;
             let mut sections = [f.symbols, f.series, f.postings, f.times].into_iter();
             if let Err(e) = sections.try_for_each(|s| walk::check(&*self.file, s, |_| {})) {
-                self.note(format!("{}: {e}", self.path.display()));
+                self.index_damaged(&e);
             }
         }
         self.noticed()
@@ -239,6 +281,21 @@ impl Block {
     /// The first damage that was met so far.
     pub fn noticed(&self) -> Option<&str> {
         self.damage.get().map(String::as_str)
+    }
+
+    /// How many parts were found damaged since it was opened.
+    pub fn damaged_parts(&self) -> usize {
+        self.damaged.lock().len()
+    }
+
+    /// Why deletions may be undone, if they may.
+    pub fn lost_deletions(&self) -> Option<&str> {
+        self.lost_deletions.as_deref()
+    }
+
+    /// What is wrong with the index, if that was met: none of its series can be found.
+    pub fn lost_index(&self) -> Option<&str> {
+        self.lost_index.get().map(String::as_str)
     }
 
     /// What was deleted from it.
@@ -337,7 +394,7 @@ impl Block {
                 _ => self.decode_2(place, range, scratch, into),
             })
         });
-        outcome.map_err(|e| self.note(format!("{} at byte {}: {e}", self.path.display(), place.offset)))?;
+        outcome.map_err(|e| self.chunk_damaged(place, &e))?;
         let gone = self.gone.read();
         if !gone.is_empty() {
             gone.apply(place.series, start, into);
@@ -367,7 +424,7 @@ impl Block {
             Ok(chunk)
         };
         let chunk = SCRATCH.with_borrow_mut(read);
-        let chunk = chunk.map_err(|e| self.note(format!("{} at byte {}: {e}", self.path.display(), place.offset)))?;
+        let chunk = chunk.map_err(|e| self.chunk_damaged(place, &e))?;
         coarse::select(&chunk, &self.gone.read(), place.series, want, range, into);
         Ok(())
     }
@@ -415,7 +472,7 @@ impl Block {
             let chunk = self.checked(place.offset, place.len, &mut bytes)?.to_vec();
             Ok(Some((times, chunk)))
         };
-        read().map_err(|e| self.note(format!("{} at byte {}: {e}", self.path.display(), place.offset)))
+        read().map_err(|e| self.chunk_damaged(place, &e))
     }
 
     /// The form of a chunk's values.
@@ -532,17 +589,54 @@ impl Block {
     }
 
     fn damaged(&self, e: Corrupt) -> ReadError {
-        self.note(format!("{}: {e}", self.path.display()))
+        self.index_damaged(&e)
     }
 
     pub(super) fn failed(&self, e: &PartError) -> ReadError {
-        self.note(format!("{}: {e}", self.path.display()))
+        self.index_damaged(e)
     }
 
-    fn note(&self, what: String) -> ReadError {
+    fn index_damaged(&self, e: &impl std::fmt::Display) -> ReadError {
+        let what = format!("{}: {e}", self.path.display());
+        self.lost_index.get_or_init(|| what.clone());
+        self.note(Damaged::Index, what)
+    }
+
+    fn chunk_damaged(&self, place: &ChunkPlace, e: &PartError) -> ReadError {
+        let what = format!("{} at byte {}: {e}", self.path.display(), place.offset);
+        self.note(Damaged::Chunk(place.offset), what)
+    }
+
+    fn note(&self, place: Damaged, what: String) -> ReadError {
+        let mut damaged = self.damaged.lock();
+        if damaged.len() < DAMAGED_MAX && damaged.insert(place) {
+            tracing::error!("damaged data, the rest is readable: {what}");
+        }
+        drop(damaged);
         self.damage.get_or_init(|| what.clone());
         ReadError::Damaged(what)
     }
+}
+
+/// What is known to be deleted from the block at `path`, and why that may not be all. A file of deletions that cannot be
+/// read was set aside under [`GONE_DAMAGED`] ([`super::folder`]): should it become readable, because somebody put a copy
+/// there or runs the newer Belfry that wrote it, it counts again.
+fn deletions(disk: &dyn Disk, path: &Path) -> Result<(Gone, Option<String>), BlockError> {
+    let (mut gone, mut lost) = (Gone::default(), None);
+    for extension in [GONE, GONE_DAMAGED] {
+        let file = path.with_extension(extension);
+        let read = match disk.read(&file) {
+            Ok(bytes) => Gone::from_bytes(&bytes).map_err(|e| e.to_string()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) if is_of_medium(&e) => Err(e.to_string()),
+            Err(e) => return Err(e.into()),
+        };
+        match read {
+            Ok(more) => gone.join(more),
+            Err(why) => lost = Some(format!("{}: {why}", file.display())),
+        }
+    }
+    Ok((gone, lost))
 }
 
 impl Postings for Block {

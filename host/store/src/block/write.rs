@@ -172,7 +172,17 @@ impl BlockWriter {
 
     /// Writes index and footer and makes everything durable. Of `meta` the times and the sample count are filled in
     /// here, and the rank when it is 0.
-    pub fn seal(mut self, meta: BlockMeta) -> io::Result<Sealed> {
+    pub fn seal(self, meta: BlockMeta) -> io::Result<Sealed> {
+        let (disk, unfinished) = (self.disk.clone(), self.dir.join(file_name(self.id, UNFINISHED)));
+        let outcome = self.finish(meta);
+        if outcome.is_err() {
+            // Where there was no room for all of it, the log needs what the rest takes.
+            let _ = disk.remove(&unfinished);
+        }
+        outcome
+    }
+
+    fn finish(mut self, meta: BlockMeta) -> io::Result<Sealed> {
         let sections = self.series.write(&mut self.out)?;
         let mut times = self.out.section();
         times.put_u32(self.times.count)?;

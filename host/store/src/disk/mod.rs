@@ -49,6 +49,60 @@ pub trait DiskRead: Send + Sync {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
 }
 
+/// Is it the medium that does not give back what was written? Trying again does not help then, whereas want of memory or
+/// of a permission may pass.
+pub(crate) fn is_of_medium(e: &io::Error) -> bool {
+    use rustix::io::Errno;
+    match Errno::from_io_error(e) {
+        Some(Errno::IO | Errno::BADMSG) => true,
+        // File systems with checksums of their own.
+        #[cfg(target_os = "linux")]
+        Some(Errno::UCLEAN) => true,
+        _ => false,
+    }
+}
+
+/// Sectors are read one by one where many at once cannot be.
+const SECTOR_BYTES: usize = 4096;
+/// After so many sectors that cannot be read the rest is given up: each may take the disk seconds.
+const BAD_SECTORS_MAX: usize = 64;
+
+/// What could not be read of a file.
+#[derive(Debug)]
+pub(crate) struct Holes {
+    /// Where the first one begins.
+    pub first: u64,
+    /// How many bytes in all.
+    pub bytes: u64,
+    /// What the system said.
+    pub why: io::Error,
+}
+
+/// Fills `into` with the bytes from `offset` on, with zeros where the medium does not give them.
+pub(crate) fn read_around(file: &dyn DiskRead, offset: u64, into: &mut [u8]) -> io::Result<Option<Holes>> {
+    match file.read_at(offset, into) {
+        Ok(()) => return Ok(None),
+        Err(e) if is_of_medium(&e) => {}
+        Err(e) => return Err(e),
+    }
+    let mut holes: Option<Holes> = None;
+    let mut bad = 0;
+    let mut at = offset;
+    for sector in into.chunks_mut(SECTOR_BYTES) {
+        let outcome = if bad < BAD_SECTORS_MAX { file.read_at(at, sector) } else { Err(rustix::io::Errno::IO.into()) };
+        if let Err(why) = outcome {
+            if !is_of_medium(&why) {
+                return Err(why);
+            }
+            sector.fill(0);
+            bad += 1;
+            holes.get_or_insert(Holes { first: at, bytes: 0, why }).bytes += sector.len() as u64;
+        }
+        at += sector.len() as u64;
+    }
+    Ok(holes)
+}
+
 /// Folders and files.
 pub trait Disk: Send + Sync {
     /// Makes the folder and those above it.

@@ -1,0 +1,494 @@
+//! Damage as a query over many series meets it: what is damaged is left out alone, and the answer says that it is.
+
+mod common;
+
+use std::cell::Cell;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use belfry_model::read::ReadError;
+use belfry_model::{Matcher, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Writer};
+use belfry_store::disk::{Disk, DiskFile, DiskRead, FileBytes, Lock, SimDisk};
+use belfry_store::{Health, Recovery, Store, StoreConfig};
+use common::*;
+
+const SERIES: [&str; 5] = ["a", "b", "c", "d", "e"];
+/// Three chunks of a block and a bit.
+const SAMPLES: i64 = 1500;
+const STEP_MS: i64 = 10;
+
+/// What one query over all series gives.
+struct Answer {
+    warnings: Vec<String>,
+    /// In order of labels: the samples that could be read, and whether that is said to be all.
+    series: Vec<(SampleBuf, Result<(), ReadError>)>,
+}
+
+impl Answer {
+    fn lens(&self) -> Vec<usize> {
+        self.series.iter().map(|(buf, _)| buf.len()).collect()
+    }
+
+    fn damaged(&self) -> Vec<bool> {
+        self.series.iter().map(|(_, outcome)| matches!(outcome, Err(ReadError::Damaged(_)))).collect()
+    }
+}
+
+fn query_in(store: &Store, range: TimeRange) -> Answer {
+    let all = [Matcher::equal("job", "test")];
+    let set = block_on(store.select(&all, range, &SelectHints::default(), SelectLimits::default()));
+    let set = set.expect("damage fails no query");
+    let decode = |s: &belfry_model::Series| {
+        let mut buf = SampleBuf::default();
+        let outcome = s.samples.decode(range, &mut buf);
+        assert!(matches!(outcome, Ok(()) | Err(ReadError::Damaged(_))), "{outcome:?}");
+        assert!(buf.times.is_sorted_by(|a, b| a < b), "{}: times ascend", s.labels);
+        assert_eq!(buf.times.len(), buf.floats.len());
+        for (t, v) in buf.times.iter().zip(&buf.floats) {
+            assert_eq!(*v, value(*t), "{}: nothing is made up", s.labels);
+        }
+        (buf, outcome)
+    };
+    Answer { series: set.series.iter().map(decode).collect(), warnings: set.warnings }
+}
+
+fn query(store: &Store) -> Answer {
+    query_in(store, TimeRange::ALL)
+}
+
+fn value(at: i64) -> f64 {
+    ((at - T0) as f64).sqrt()
+}
+
+fn put_all(store: &Store, times: impl Iterator<Item = i64> + Clone) {
+    for name in SERIES {
+        let series = store.open(&labels(name)).unwrap();
+        let points: Vec<_> = times.clone().map(|t| (series, T0 + t, value(T0 + t))).collect();
+        append(store, &points).unwrap();
+    }
+}
+
+/// All series in one block for each start time.
+fn filled(starts: &[i64]) -> SimDisk {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    for start in starts {
+        put_all(&store, (0..SAMPLES).map(|i| start + i * STEP_MS));
+        store.flush().unwrap();
+    }
+    drop(store);
+    disk.killed()
+}
+
+fn files(disk: &dyn Disk, dir: &str, extension: &str) -> Vec<PathBuf> {
+    let names = disk.list(Path::new(dir)).unwrap();
+    let of_kind = names.iter().filter(|n| n.ends_with(extension));
+    of_kind.map(|n| Path::new(dir).join(n)).collect()
+}
+
+fn blocks(disk: &SimDisk) -> Vec<PathBuf> {
+    files(disk, "/data/blocks", ".block")
+}
+
+fn flip(disk: &SimDisk, file: &Path, at: usize) {
+    disk.tamper(file, |b| b[at] ^= 4);
+}
+
+/// Where the index of a block begins; its last chunk ends there.
+fn index_of(disk: &SimDisk, file: &Path) -> usize {
+    let bytes = disk.read(file).unwrap();
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let footer = bytes.len() - 16 - word(bytes.len() - 16);
+    word(footer + 4)
+}
+
+fn flip_last_chunk(disk: &SimDisk, file: &Path) {
+    flip(disk, file, index_of(disk, file) - 4);
+}
+
+fn flip_footer(disk: &SimDisk, file: &Path) {
+    let len = disk.read(file).unwrap().len();
+    flip(disk, file, len - 40);
+}
+
+fn seconds(from: i64, to: i64) -> TimeRange {
+    TimeRange::new(TimestampMs(T0 + from * 1000), TimestampMs(T0 + to * 1000)).unwrap()
+}
+
+#[test]
+fn a_damaged_chunk_is_missed_alone_and_its_series_says_so() {
+    let disk = filled(&[0]);
+    flip_last_chunk(&disk, &blocks(&disk)[0]);
+    let (store, _) = open(&disk);
+    let answer = query(&store);
+    assert_eq!(answer.damaged(), [false, false, false, false, true]);
+    assert_eq!(answer.lens()[..4], [SAMPLES as usize; 4]);
+    let rest = &answer.series[4].0;
+    assert!((SAMPLES as usize / 3..SAMPLES as usize).contains(&rest.len()), "{} samples", rest.len());
+    assert_eq!(rest.times[0], T0, "it is the last chunk that is gone");
+    // Where the chunk is not needed nothing is missed.
+    assert_eq!(query_in(&store, seconds(0, 1)).damaged(), [false; 5]);
+}
+
+#[test]
+fn whatever_byte_of_the_data_changes_every_series_keeps_what_is_whole() {
+    let disk = filled(&[0]);
+    let file = blocks(&disk)[0].clone();
+    for at in (12..index_of(&disk, &file)).step_by(977) {
+        let disk = disk.killed();
+        flip(&disk, &file, at);
+        let answer = query(&open(&disk).0);
+        assert!(answer.damaged().contains(&true), "byte {at} went unnoticed");
+        for (len, damaged) in answer.lens().into_iter().zip(answer.damaged()) {
+            assert!(if damaged { len >= SAMPLES as usize / 3 } else { len == SAMPLES as usize }, "byte {at}: {len}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_chunk_is_missed_alone_where_late_samples_lie_over_it() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    for odd in [0, 1] {
+        put_all(&store, (0..SAMPLES).map(|i| (2 * i + odd) * STEP_MS / 2));
+        store.flush().unwrap();
+    }
+    drop(store);
+    let disk = disk.killed();
+    flip_last_chunk(&disk, &blocks(&disk)[0]);
+    let answer = query(&open(&disk).0);
+    assert_eq!(answer.damaged(), [false, false, false, false, true]);
+    let rest = &answer.series[4].0;
+    let of = |odd: i64| rest.times.iter().filter(|t| (**t - T0) / (STEP_MS / 2) % 2 == odd).count();
+    assert_eq!(of(1), SAMPLES as usize, "all of the other block");
+    assert!((SAMPLES as usize / 3..SAMPLES as usize).contains(&of(0)), "{} of the damaged one", of(0));
+}
+
+thread_local! {
+    static ERRORS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts errors in the log, of each thread on its own: other tests meet damage too.
+struct Errors;
+
+impl tracing::Subscriber for Errors {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let is_error = *event.metadata().level() == tracing::Level::ERROR;
+        ERRORS.set(ERRORS.get() + usize::from(is_error));
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_damaged_chunk_is_logged_once_and_counted_beside_others() {
+    let disk = filled(&[0, 20_000, 40_000]);
+    let files = blocks(&disk);
+    files[..2].iter().for_each(|f| flip_last_chunk(&disk, f));
+    flip_footer(&disk, &files[2]);
+    let (store, _) = open(&disk);
+    let told = store.damage().unwrap();
+    assert!(told.contains("0000000003.block") && !told.contains("more"), "{told}");
+    // For the whole process: one for a thread alone comes too late where another thread logged from the same place.
+    tracing::subscriber::set_global_default(Errors).unwrap();
+    let before = ERRORS.get();
+    (0..3).for_each(|_| drop(query(&store)));
+    assert_eq!(ERRORS.get() - before, 2, "one for each chunk, whoever asks again");
+    let told = store.damage().unwrap();
+    assert!(told.contains("0000000003.block") && told.ends_with("(and 2 more)"), "{told}");
+}
+
+#[test]
+fn a_block_that_cannot_be_opened_is_told_of_where_it_may_be_missed() {
+    // Where the footer is whole it tells the times; else the block may be missed anywhere.
+    let whole = |warnings: &[String]| warnings.is_empty();
+    let missed = |warnings: &[String]| {
+        warnings.len() == 1
+            && warnings[0].starts_with("samples are missing from this answer: block 1: /data/blocks/0000000001.block: ")
+    };
+    for (part, times_are_known) in [("header", true), ("footer", false)] {
+        let disk = filled(&[0, 20_000]);
+        match part {
+            "header" => flip(&disk, &blocks(&disk)[0], 3),
+            _ => flip_footer(&disk, &blocks(&disk)[0]),
+        }
+        let (store, recovery) = open(&disk);
+        assert_eq!(recovery.damage.len(), 1, "{part}");
+        let answer = query(&store);
+        assert!(missed(&answer.warnings), "{part}: {:?}", answer.warnings);
+        assert_eq!(answer.lens(), [SAMPLES as usize; 5], "{part}: the other block is read");
+        assert!(missed(&query_in(&store, seconds(0, 5)).warnings), "{part}");
+        assert!(missed(&store.missing(seconds(0, 5))), "{part}");
+        // Beside it.
+        let beside = |warnings: &[String]| if times_are_known { whole(warnings) } else { missed(warnings) };
+        assert!(beside(&query_in(&store, seconds(20, 40)).warnings), "{part}");
+        assert!(beside(&store.missing(seconds(20, 40))), "{part}");
+        // The newest samples, which are in no block.
+        put_all(&store, [60_000].into_iter());
+        let newest = |range| {
+            let all = [Matcher::equal("job", "test")];
+            let newest = block_on(store.newest(&all, range, SelectLimits::default())).unwrap();
+            newest.map(|n| (n.len(), n.warnings))
+        };
+        let (found, warnings) = newest(seconds(50, 70)).expect("in memory alone");
+        assert!(found == 5 && beside(&warnings), "{part}: {warnings:?}");
+    }
+}
+
+#[test]
+fn a_damaged_index_is_told_of_for_lists_too() {
+    let disk = filled(&[0]);
+    let file = blocks(&disk)[0].clone();
+    flip(&disk, &file, index_of(&disk, &file) + 2);
+    let (store, _) = open(&disk);
+    let found = block_on(store.series(&[Matcher::equal("job", "test")], TimeRange::ALL, 0)).unwrap();
+    assert_eq!(found.len(), 0);
+    assert_eq!(store.missing(TimeRange::ALL).len(), 1);
+}
+
+#[test]
+fn deletions_that_cannot_be_read_are_told_of_and_their_block_is_read() {
+    let disk = filled(&[0, 20_000]);
+    let (store, _) = open(&disk);
+    store.delete(&[Matcher::equal("__name__", "b")], seconds(0, 100)).unwrap();
+    assert_eq!(query(&store).series.len(), 4);
+    drop(store);
+    let disk = disk.killed();
+    let notes = files(&disk, "/data/blocks", ".gone");
+    let good = disk.read(&notes[0]).unwrap();
+    let last = good.len() - 1;
+    flip(&disk, &notes[0], last);
+
+    let told = |warnings: &[String]| {
+        warnings.len() == 1 && warnings[0].starts_with("what was deleted may be back in this answer: block 1: ")
+    };
+    let (store, recovery) = open(&disk);
+    assert_eq!(recovery.damage.len(), 1);
+    assert!(store.damage().unwrap().contains("0000000001.gone"));
+    let answer = query(&store);
+    assert!(told(&answer.warnings), "{:?}", answer.warnings);
+    let n = SAMPLES as usize;
+    assert_eq!(answer.lens(), [2 * n, n, 2 * n, 2 * n, 2 * n], "the other block's deletions hold");
+    assert_eq!(query_in(&store, seconds(20, 40)).warnings, Vec::<String>::new());
+
+    // Neither a merge nor a further deletion makes Belfry forget; nor does a copy.
+    store.delete(&[Matcher::equal("__name__", "c")], seconds(0, 100)).unwrap();
+    store.maintain(TimestampMs(T0 + 50_000)).unwrap();
+    store.snapshot(Path::new("/copy")).unwrap();
+    drop(store);
+    for root in ["/data", "/copy"] {
+        let config = StoreConfig { backend: belfry_store::Backend::Folder(root.into()), ..config() };
+        let (store, _) = Store::open(config, Arc::new(disk.killed()), TimestampMs(T0)).unwrap();
+        let answer = query(&store);
+        assert!(told(&answer.warnings), "{root}: {:?}", answer.warnings);
+        assert_eq!(answer.lens(), [2 * n, n, 2 * n, 2 * n], "{root}: what was deleted since is gone");
+    }
+
+    // A copy of the file, put in its place, is all that is needed; a merge is made again.
+    disk.tamper(Path::new("/data/blocks/0000000001.gone.damaged"), |b| *b = good.to_vec());
+    let (store, recovery) = open(&disk);
+    assert_eq!((recovery.damage, store.damage()), (vec![], None));
+    let answer = query(&store);
+    assert_eq!((answer.warnings.len(), answer.lens()), (0, vec![2 * n; 3]));
+    store.compact().unwrap();
+    assert_eq!(query(&store).lens(), [2 * n; 3]);
+    assert_eq!(files(&disk, "/data/blocks", ".damaged"), Vec::<PathBuf>::new());
+}
+
+/// A disk with a bad place in one file.
+struct BadSector {
+    disk: SimDisk,
+    file: PathBuf,
+    bad: std::ops::Range<u64>,
+}
+
+struct BadRead(Arc<dyn DiskRead>, std::ops::Range<u64>);
+
+/// `EIO`.
+fn refused() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+impl DiskRead for BadRead {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        match offset < self.1.end && offset + into.len() as u64 > self.1.start {
+            true => Err(refused()),
+            false => self.0.read_at(offset, into),
+        }
+    }
+}
+
+impl Disk for BadSector {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+    fn create(&self, file: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.create(file)
+    }
+    fn open_append(&self, file: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open_append(file)
+    }
+    fn read(&self, file: &Path) -> io::Result<FileBytes> {
+        if file == self.file { Err(refused()) } else { self.disk.read(file) }
+    }
+    fn open_read(&self, file: &Path) -> io::Result<Arc<dyn DiskRead>> {
+        let open = self.disk.open_read(file)?;
+        Ok(if file == self.file { Arc::new(BadRead(open, self.bad.clone())) } else { open })
+    }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.link(from, to)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, file: &Path) -> io::Result<()> {
+        assert_ne!(file, self.file, "what cannot be read is never deleted");
+        self.disk.remove(file)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+    fn lock(&self, file: &Path) -> io::Result<Lock> {
+        self.disk.lock(file)
+    }
+}
+
+/// Opens the store on a disk that does not give these bytes of its only segment.
+fn open_bad(disk: &SimDisk, bad: std::ops::Range<u64>) -> (Arc<Store>, Recovery) {
+    let file = files(disk, "/data/wal", ".wal").pop().unwrap();
+    let disk = BadSector { disk: disk.clone(), file, bad };
+    Store::open(config(), Arc::new(disk), TimestampMs(T0)).expect("the start goes on")
+}
+
+#[test]
+fn a_bad_place_in_the_log_takes_what_stands_there_and_the_file_is_kept() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    for round in 0..20 {
+        put_all(&store, (0..50).map(|i| round * 1000 + i * STEP_MS));
+    }
+    drop(store);
+    let disk = disk.killed();
+    let file = files(&disk, "/data/wal", ".wal").pop().unwrap();
+    let len = disk.read(&file).unwrap().len() as u64;
+    assert!(len > 20_000, "{len}");
+    let name = file.to_str().unwrap();
+
+    // In the middle, at the end (no torn tail: it is not cut), and all of it.
+    for (bad, left) in [(9_000..9_001, 3000..5000), (len - 1..len, 3000..5000), (0..len, 0..1)] {
+        let disk = disk.killed();
+        let (store, recovery) = open_bad(&disk, bad.clone());
+        assert!(recovery.damage[0].to_string().starts_with(name), "{bad:?}: {:?}", recovery.damage);
+        assert_eq!(recovery.torn_bytes, 0, "{bad:?}");
+        let read: usize = query(&store).lens().into_iter().sum();
+        assert!(left.contains(&read), "{bad:?}: {read} samples");
+        assert_eq!(disk.read(&file).unwrap().len() as u64, len, "{bad:?}");
+        put_all(&store, [30_000].into_iter());
+        // The log is released, that file is kept under another name, and no later start is silent.
+        store.flush().unwrap();
+        store.snapshot(Path::new("/copy")).unwrap();
+        drop(store);
+        let kept = files(&disk, "/data/wal", ".wal.unreadable");
+        assert_eq!(kept.iter().map(|f| disk.read(f).unwrap().len() as u64).collect::<Vec<_>>(), [len], "{bad:?}");
+        let (store, recovery) = open(&disk.killed());
+        assert_eq!(recovery.damage.iter().map(|d| &d.file).collect::<Vec<_>>(), [&kept[0]], "{bad:?}");
+        assert_eq!(query(&store).lens().into_iter().sum::<usize>(), read + SERIES.len(), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_bad_segment_that_is_in_blocks_already_is_kept_too() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    put_all(&store, (0..50).map(|i| i * STEP_MS));
+    let segment = files(&disk, "/data/wal", ".wal").pop().unwrap();
+    let bytes = disk.read(&segment).unwrap();
+    store.flush().unwrap();
+    drop(store);
+    // As if the crash had come between the block and the end of its log.
+    let disk = disk.killed();
+    disk.create(&segment).unwrap().append(&bytes).unwrap();
+    let bad = BadSector { disk: disk.clone(), file: segment.clone(), bad: 0..1 };
+    let (store, recovery) = Store::open(config(), Arc::new(bad), TimestampMs(T0)).unwrap();
+    assert_eq!((recovery.damage.len(), &recovery.damage[0].file), (1, &segment));
+    assert_eq!(query(&store).lens(), [50; 5]);
+    assert_eq!(files(&disk, "/data/wal", ".wal.unreadable").len(), 1);
+}
+
+#[test]
+fn a_block_that_cannot_be_opened_takes_room_and_expires_where_its_times_are_known() {
+    for (part, expires) in [("header", true), ("footer", false)] {
+        let disk = filled(&[0, 20_000]);
+        let bytes = |disk: &SimDisk| blocks(disk).iter().map(|f| disk.read(f).unwrap().len() as u64).sum::<u64>();
+        match part {
+            "header" => flip(&disk, &blocks(&disk)[0], 3),
+            _ => flip_footer(&disk, &blocks(&disk)[0]),
+        }
+        let (store, _) = open(&disk);
+        assert_eq!(store.stats().block_bytes, bytes(&disk), "{part}");
+        drop(store);
+
+        // By age.
+        let aged = disk.killed();
+        let retention = Some(Duration::from_secs(100));
+        let config_of_age = StoreConfig { retention, ..config() };
+        let (store, _) = Store::open(config_of_age, Arc::new(aged.clone()), TimestampMs(T0)).unwrap();
+        let before = blocks(&aged).len();
+        store.upkeep(TimestampMs(T0 + 116_000)).unwrap();
+        assert_eq!(blocks(&aged).len(), before - usize::from(expires), "{part}");
+        assert_eq!((query(&store).warnings.is_empty(), store.damage().is_none()), (expires, expires), "{part}");
+        assert_eq!(query(&store).lens(), [SAMPLES as usize; 5], "{part}");
+
+        // By size: one byte less than both need. The oldest goes, and where nobody knows which that is, one that is known.
+        let retention_bytes = Some(bytes(&disk) - 1);
+        let config_of_size = StoreConfig { retention: None, retention_bytes, ..config() };
+        let (store, _) = Store::open(config_of_size, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+        assert_eq!(store.upkeep(TimestampMs(T0 + 50_000)).unwrap().expired, 1, "{part}");
+        assert_eq!(query(&store).series.len(), if expires { 5 } else { 0 }, "{part}");
+    }
+}
+
+#[test]
+fn a_merge_without_room_is_told_apart_from_samples_that_are_not_kept() {
+    let disk = filled(&[0, 20_000, 40_000, 60_000]);
+    let (store, _) = open(&disk);
+    disk.set_capacity(Some(disk.used() + 3_000));
+    assert!(store.compact().is_err());
+    let told = match store.health() {
+        Health::Degraded(why) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(told.starts_with("blocks cannot be merged: no room"), "{told}");
+    put(&store, "a", T0 + 80_000, value(T0 + 80_000)).expect("samples are taken");
+    // When they are not, that is what is told.
+    let full = (1..).find(|i| put(&store, "a", T0 + 80_000 + i, value(T0 + 80_000 + i)).is_err());
+    assert!(full.is_some() && matches!(store.health(), Health::DiskFull(_)), "{:?}", store.health());
+    disk.set_capacity(None);
+    store.sync().unwrap();
+    put(&store, "b", T0 + 90_000, value(T0 + 90_000)).unwrap();
+    assert_eq!(store.compact().unwrap(), 1);
+    assert_eq!(store.health(), Health::Ok);
+}
