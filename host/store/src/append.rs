@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use belfry_model::write::{SeriesRef, Times};
-use belfry_model::{Appended, Batch, Labels, MetricMetadata, WriteError, Writer};
+use belfry_model::{Appended, Batch, Labels, MetricMetadata, TimestampMs, WriteError, Writer};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{AHEAD_MAX, FsyncPolicy};
@@ -149,9 +149,10 @@ fn apply(shared: &Shared, commit: &mut Commit, state: &mut State, batch: &Batch)
         commit.builder.metadata(&m);
     }
     let window = i64::try_from(shared.config.out_of_order_window.as_millis()).unwrap_or(i64::MAX);
-    let latest = shared.clock.get().map_or(i64::MAX, |c| c.now().plus(AHEAD_MAX).0);
-    let bounds = Bounds { window, latest };
-    let as_row = take_row(state, commit, batch, latest);
+    let now = shared.clock.get().map(|c| c.now());
+    let latest = now.map_or(i64::MAX, |now| now.plus(AHEAD_MAX).0);
+    let bounds = Bounds { window, earliest: shared.earliest(now), latest };
+    let as_row = take_row(state, commit, batch, &bounds);
     if as_row {
         out.accepted += batch.refs.len() as u64;
     }
@@ -194,7 +195,7 @@ fn apply(shared: &Shared, commit: &mut Commit, state: &mut State, batch: &Batch)
 
 /// Takes the floats of a batch as a row, if they are one: series that came together before, at one time that is the
 /// newest for all of them.
-fn take_row(state: &mut State, commit: &mut Commit, batch: &Batch, latest: i64) -> bool {
+fn take_row(state: &mut State, commit: &mut Commit, batch: &Batch, bounds: &Bounds) -> bool {
     let at = match &batch.times {
         Times::One(at) => at.0,
         Times::Each(times) => match times.first() {
@@ -202,7 +203,11 @@ fn take_row(state: &mut State, commit: &mut Commit, batch: &Batch, latest: i64) 
             _ => return false,
         },
     };
-    if at > latest || batch.refs.len() != batch.values.len() || batch.starts.iter().any(|s| *s != 0) {
+    if at < bounds.earliest
+        || at > bounds.latest
+        || batch.refs.len() != batch.values.len()
+        || batch.starts.iter().any(|s| *s != 0)
+    {
         return false;
     }
     let Some(number) = state.head.group_of(&batch.refs) else { return false };
@@ -222,10 +227,20 @@ fn take_row(state: &mut State, commit: &mut Commit, batch: &Batch, latest: i64) 
     true
 }
 
+impl Shared {
+    /// The first time that is taken, live and by imports: what the retention would delete at once is not, nor is what is
+    /// from before 1970. Without a `now` no retention is judged.
+    pub(crate) fn earliest(&self, now: Option<TimestampMs>) -> i64 {
+        now.zip(self.config.retention).map_or(0, |(now, r)| now.minus(r).0.max(0))
+    }
+}
+
 /// What times are taken.
 struct Bounds {
     /// Behind a series' newest sample, in milliseconds.
     window: i64,
+    /// Older ones the retention would delete at once.
+    earliest: i64,
     /// Later ones are too far ahead.
     latest: i64,
 }
@@ -233,6 +248,10 @@ struct Bounds {
 fn take(state: &mut State, commit: &mut Commit, bounds: &Bounds, of: SeriesRef, p: &Point<'_>, out: &mut Appended) {
     if p.at > bounds.latest {
         out.too_far_ahead += 1;
+        return;
+    }
+    if p.at < bounds.earliest {
+        out.too_old += 1;
         return;
     }
     let Some(id) = state.head.resolve(of) else {

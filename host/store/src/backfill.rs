@@ -15,7 +15,8 @@ use belfry_model::{Labels, Sample, SampleBuf, TimeRange, TimestampMs, WriteError
 use crate::append::check;
 use crate::block::{BlockMeta, Sealed};
 use crate::codec::same_histogram;
-use crate::compact::{MERGE_BLOCKS, seal};
+use crate::compact::seal;
+use crate::plan::{BLOCKS_MAX, MERGE_BLOCKS};
 use crate::store::{IMPORT, Shared, Store, is_full};
 use crate::values::Effort;
 
@@ -25,8 +26,6 @@ pub const BACKFILL_SAMPLES_MAX: usize = 1 << 20;
 const SERIES_WEIGHT: usize = 8;
 /// Blocks written at a time. Where that is too few for blocks of three days they span more.
 const BLOCKS_AT_A_TIME: i64 = 64;
-/// With so many blocks an import merges some before it goes on.
-const BLOCKS_MAX: usize = 512;
 
 /// What became of the samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +55,7 @@ impl Store {
     /// Begins an import at `now`. Each [`Backfill::push`] and [`Backfill::finish`] may write blocks: call them from a
     /// thread that may block. Appends and reads go on; a block's samples are seen once it is whole.
     pub fn backfill(self: &Arc<Self>, now: TimestampMs) -> Backfill {
-        let oldest = self.shared.config.retention.map_or(0, |r| now.minus(r).0.max(0));
+        let oldest = self.shared.earliest(Some(now));
         let done = Backfilled::default();
         Backfill { store: self.clone(), now: now.0, oldest, series: HashMap::new(), held: 0, done }
     }
@@ -111,7 +110,7 @@ impl Backfill {
             false => WriteError::Io(e.to_string()),
         })?;
         if shared.state.read().blocks.len() > BLOCKS_MAX {
-            // Whatever hinders it is in the health; the samples are written.
+            // With more than that an import merges some before it goes on. Whatever hinders it is in the health; the samples are written.
             let _ = self.store.compact();
         }
         Ok(())
@@ -167,8 +166,7 @@ impl Shared {
             }
             Ok(())
         });
-        let level = (0..MERGE_BLOCKS.len()).rev().find(|l| max.saturating_sub(min) > self.level_span(l + 1) / 2);
-        let level = level.map_or(0, |l| l as u32 + 1);
+        let level = self.level_of(max.saturating_sub(min));
         let sealed = seal(writer, outcome, BlockMeta { level, ..BlockMeta::default() })?;
         {
             let _changes = self.block_work.changes.lock();
@@ -182,12 +180,6 @@ impl Shared {
             *at = part(*at, samples);
         }
         Ok(())
-    }
-
-    /// What blocks of a level span, about.
-    fn level_span(&self, level: usize) -> i64 {
-        let factor: usize = MERGE_BLOCKS[..level].iter().product();
-        (self.config.block_span.as_millis() as i64).max(1).saturating_mul(factor as i64).min(1 << 40)
     }
 }
 

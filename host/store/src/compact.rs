@@ -3,9 +3,9 @@
 //! Invariant: at every moment a sample that is not deleted is in exactly one of the blocks that reads see; a merged block
 //! is durable before its parts go. Nothing here holds a lock that appends or reads wait for, but to put one list of
 //! blocks in the place of another.
-//! Not here: the head (`maintain`), a clock, a loop.
+//! Not here: which blocks are merged (`plan`), the head (`maintain`), a clock, a loop.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,31 +16,15 @@ use belfry_model::{SampleBuf, TimeRange, TimestampMs};
 use parking_lot::Mutex;
 
 use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter, Carried, Gone, Lost, Sealed, Walk, folder};
-use crate::config::{Damage, Downsample, Recovery};
+use crate::config::{Damage, Recovery};
 use crate::downsample::{Want, downsample, merge_coarse};
 use crate::heap;
+use crate::plan::Plan;
 use crate::read::and_more;
 use crate::series::merge;
 use crate::store::{MERGE, Shared, State, Store};
 use crate::values::Effort;
 
-/// So many blocks of a level make one of the next: half-hour blocks become 2 h, 12 h, 3 d.
-pub(crate) const MERGE_BLOCKS: [usize; 3] = [4, 6, 6];
-/// Blocks of this level are merged only where they overlap.
-pub const LEVEL_MAX: u32 = MERGE_BLOCKS.len() as u32;
-/// No merge yields a block that spans more than this part of the retention: retention deletes whole blocks.
-const RETENTION_PART: u32 = 5;
-/// No merge yields a block of more than this part of the allowed bytes.
-const BYTES_PART: u64 = 4;
-/// No merge of blocks with more bytes in all, so that a merge needs little room and ends in minutes.
-const MERGED_BYTES_MAX: u64 = 4 << 30;
-/// So many blocks that were downsampled as far as the policy goes make one: three days of hourly samples are too few for
-/// a chunk.
-const MERGE_COARSE_BLOCKS: usize = 8;
-/// No merge of blocks that span more than 31 days, whatever the retention.
-const SPAN_MS_MAX: i64 = 31 * 86_400_000;
-/// So many blocks that lie over each other are merged at a time.
-const OVERLAPPING_MAX: usize = 16;
 /// An index that nobody asked for in this time is given back.
 const INDEX_REST_MS: i64 = 60_000;
 
@@ -72,14 +56,6 @@ impl BlockWork {
         let stem = |file: &Path| file.with_extension("").with_extension("");
         self.damage.lock().retain(|d| stem(&d.file) != stem(block));
     }
-}
-
-/// Blocks to be merged, the one with the lowest rank first, and the level of the result.
-struct Plan {
-    parts: Vec<Arc<Block>>,
-    level: u32,
-    /// Of the result: see [`BlockMeta::resolution`].
-    resolution: i64,
 }
 
 impl Store {
@@ -127,65 +103,6 @@ impl Store {
 }
 
 impl Shared {
-    /// What to merge next. Damaged blocks are left alone.
-    fn plan(&self) -> Option<Plan> {
-        loop {
-            let plan = self.plan_unseen()?;
-            // Only now are indexes read; one that is damaged is left out of the next plan.
-            if plan.parts.iter().all(|b| b.damage().is_none()) {
-                return Some(plan);
-            }
-        }
-    }
-
-    fn plan_unseen(&self) -> Option<Plan> {
-        let mut blocks: Vec<Arc<Block>> = self.state.read().blocks.clone();
-        blocks.retain(|b| b.noticed().is_none());
-        if let Some(b) = blocks.iter().find(|b| !b.gone().is_empty()) {
-            return Some(Plan::new(std::slice::from_ref(b), b.meta().level));
-        }
-        blocks.sort_by_key(|b| (b.meta().min, b.id()));
-        let fits = |parts: &[Arc<Block>]| {
-            let min = parts.iter().map(|b| b.meta().min).min().unwrap_or(0);
-            let max = parts.iter().map(|b| b.meta().max).max().unwrap_or(0);
-            let bytes: u64 = parts.iter().map(|b| b.bytes()).sum();
-            max.saturating_sub(min) <= self.span_max() && bytes <= self.merged_bytes_max()
-        };
-        let resolutions: BTreeSet<i64> = blocks.iter().map(|b| b.meta().resolution).collect();
-        let coarsest = self.config.downsample.iter().map(Downsample::resolution_ms).max();
-        for resolution in resolutions {
-            let alike: Vec<_> = blocks.iter().filter(|b| b.meta().resolution == resolution).cloned().collect();
-            let levels =
-                MERGE_BLOCKS.iter().copied().chain((Some(resolution) == coarsest).then_some(MERGE_COARSE_BLOCKS));
-            for (level, count) in levels.enumerate() {
-                let of_level: Vec<_> = alike.iter().filter(|b| b.meta().level == level as u32).cloned().collect();
-                if let Some(parts) = of_level.windows(count).find(|w| fits(w)) {
-                    return Some(Plan::new(parts, level as u32 + 1));
-                }
-            }
-            let top: Vec<_> = alike.into_iter().filter(|b| b.meta().level >= LEVEL_MAX).collect();
-            let over = top.iter().enumerate().find_map(|(i, b)| {
-                let over: Vec<_> = top[i..].iter().filter(|o| lies_over(b, o)).take(OVERLAPPING_MAX).cloned().collect();
-                (over.len() > 1 && fits(&over)).then_some(over)
-            });
-            if let Some(parts) = over {
-                let level = parts.iter().map(|b| b.meta().level).max().unwrap_or(LEVEL_MAX);
-                return Some(Plan::new(&parts, level));
-            }
-        }
-        blocks.iter().find_map(|b| {
-            let resolution = self.due(b)?;
-            Some(Plan { resolution, ..Plan::new(std::slice::from_ref(b), b.meta().level) })
-        })
-    }
-
-    /// The resolution that a block is old enough for and does not have.
-    fn due(&self, b: &Block) -> Option<i64> {
-        let now = TimestampMs(self.block_work.now.load(Ordering::Relaxed));
-        let old = self.config.downsample.iter().filter(|d| b.meta().max < now.minus(d.after).0);
-        old.map(Downsample::resolution_ms).max().filter(|r| *r > b.meta().resolution)
-    }
-
     /// How many blocks there are at each resolution, in milliseconds; 0 for those that have every sample.
     pub(crate) fn resolutions(&self) -> BTreeMap<i64, u64> {
         let mut counts = BTreeMap::new();
@@ -193,16 +110,6 @@ impl Shared {
             *counts.entry(b.meta().resolution).or_default() += 1;
         }
         counts
-    }
-
-    /// What the blocks of the highest level may span.
-    fn span_max(&self) -> i64 {
-        let part = self.config.retention.map_or(i64::MAX, |r| (r / RETENTION_PART).as_millis() as i64);
-        part.min(SPAN_MS_MAX)
-    }
-
-    fn merged_bytes_max(&self) -> u64 {
-        self.config.retention_bytes.map_or(MERGED_BYTES_MAX, |b| (b / BYTES_PART).min(MERGED_BYTES_MAX))
     }
 
     /// `false` when something was deleted or found damaged meanwhile, and the work was for nothing.
@@ -302,20 +209,6 @@ impl Shared {
     }
 }
 
-impl Plan {
-    /// Does the result have fewer samples than its parts?
-    fn is_downsampling(&self) -> bool {
-        self.parts.iter().any(|b| b.meta().resolution < self.resolution)
-    }
-
-    fn new(parts: &[Arc<Block>], level: u32) -> Self {
-        let mut parts = parts.to_vec();
-        parts.sort_by_key(|b| (b.meta().rank, b.id()));
-        let resolution = parts.iter().map(|b| b.meta().resolution).max().unwrap_or(0);
-        Self { parts, level, resolution }
-    }
-}
-
 impl State {
     /// Puts a block where its rank has it.
     pub(crate) fn add_block(&mut self, block: Option<Arc<Block>>) {
@@ -324,15 +217,6 @@ impl State {
         self.blocks.sort_by_key(|b| (b.meta().rank, b.id()));
         self.head.set_blocks(&self.blocks);
     }
-}
-
-/// Do they share half of the shorter one's span? Blocks written one after the other share the out-of-order window at
-/// most.
-fn lies_over(a: &Block, b: &Block) -> bool {
-    let (a, b) = (a.meta(), b.meta());
-    let shared = a.max.min(b.max).saturating_sub(a.min.max(b.min)).saturating_add(1);
-    let shorter = a.max.saturating_sub(a.min).min(b.max.saturating_sub(b.min)).saturating_add(1);
-    shared > 0 && shared.saturating_mul(2) >= shorter
 }
 
 /// Makes a block durable, under its first name; nothing where it would be empty or the work failed.

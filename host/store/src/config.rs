@@ -53,7 +53,7 @@ pub struct StoreConfig {
     pub fsync: FsyncPolicy,
     /// Samples older than this may be deleted; `None` keeps all.
     pub retention: Option<Duration>,
-    /// The oldest blocks are deleted while everything together is larger; `None` for no bound.
+    /// The oldest blocks are deleted while everything together is larger; `None` and 0 for no bound.
     pub retention_bytes: Option<u64>,
     /// How far behind its series' newest sample a sample may come.
     pub out_of_order_window: Duration,

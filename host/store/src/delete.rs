@@ -1,7 +1,8 @@
 //! Deletion by matcher and range.
 //!
 //! Invariant: what was in the store when [`Store::delete`] was called, and is deleted, is in no read that begins after it
-//! returned, whatever happens to the process; what comes later stays. The bytes go with the next [`Store::compact`].
+//! returned, whatever happens to the process; what comes later stays, and is judged by what is left. The bytes go with the
+//! next [`Store::compact`].
 //! Not here: deletion by age or size (`maintain`); exemplars and metadata, which are no samples.
 
 use std::io;
@@ -41,25 +42,10 @@ impl Store {
         self.flush()?;
         let shared = &*self.shared;
         let _changes = shared.block_work.changes.lock();
-        let blocks: Vec<Arc<Block>> = self.shared.state.read().blocks.clone();
-        let (mut done, mut damaged) = (Deleted::default(), None);
-        for b in blocks.iter().filter(|b| b.overlaps(range)) {
-            let before = b.gone();
-            let mut gone = (*before).clone();
-            match mark(b, matchers, range, &mut gone) {
-                Ok(0) => {}
-                Ok(series) => {
-                    let outcome = shared.write_gone(b, &gone);
-                    shared.note("a deletion", &outcome);
-                    outcome?;
-                    b.set_gone(gone);
-                    done.blocks += 1;
-                    done.series += series;
-                }
-                Err(e) => damaged = Some(e),
-            }
-        }
-        damaged.map_or(Ok(done), |e| Err(DeleteError::Damaged(e)))
+        let outcome = shared.delete_from_blocks(matchers, range);
+        // Also when only a part could be deleted.
+        shared.state.write().head.forget_newest(matchers, range);
+        outcome
     }
 }
 
@@ -83,6 +69,28 @@ fn mark(block: &Block, matchers: &[Matcher], range: TimeRange, gone: &mut Gone) 
 }
 
 impl Shared {
+    fn delete_from_blocks(&self, matchers: &[Matcher], range: TimeRange) -> Result<Deleted, DeleteError> {
+        let blocks: Vec<Arc<Block>> = self.state.read().blocks.clone();
+        let (mut done, mut damaged) = (Deleted::default(), None);
+        for b in blocks.iter().filter(|b| b.overlaps(range)) {
+            let before = b.gone();
+            let mut gone = (*before).clone();
+            match mark(b, matchers, range, &mut gone) {
+                Ok(0) => {}
+                Ok(series) => {
+                    let outcome = self.write_gone(b, &gone);
+                    self.note("a deletion", &outcome);
+                    outcome?;
+                    b.set_gone(gone);
+                    done.blocks += 1;
+                    done.series += series;
+                }
+                Err(e) => damaged = Some(e),
+            }
+        }
+        damaged.map_or(Ok(done), |e| Err(DeleteError::Damaged(e)))
+    }
+
     fn write_gone(&self, block: &Block, gone: &Gone) -> io::Result<()> {
         let dir = &self.blocks_dir;
         let unfinished = dir.join(file_name(block.id(), &format!("{GONE}.{UNFINISHED}")));

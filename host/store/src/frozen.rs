@@ -250,6 +250,11 @@ impl InOrder<'_> {
         self.order.is_empty()
     }
 
+    /// Times of its first and its last sample.
+    pub fn span(&self) -> Option<(i64, i64)> {
+        self.frozen.spans().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
     /// Hands each series with its samples to `f`, until that fails.
     pub fn try_for_each<E: From<Corrupt>>(
         &self,

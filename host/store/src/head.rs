@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use belfry_model::read::ReadError;
 use belfry_model::write::SeriesRef;
-use belfry_model::{Exemplar, Labels, MetricMetadata, SampleBuf, TimeRange};
+use belfry_model::{Exemplar, Labels, Matcher, MetricMetadata, SampleBuf, TimeRange, TimestampMs};
 
 use crate::block::Block;
 use crate::chunk::Encoder;
@@ -17,7 +17,7 @@ use crate::index::MemIndex;
 use crate::own::Own;
 use crate::rows::{ALONE, Groups};
 use crate::series::{Point, Standing};
-use crate::slab::Sealer;
+use crate::slab::{Sealer, Slab};
 
 /// Exemplars kept in all; the oldest go first. About 10 MB.
 pub const EXEMPLARS_MAX: usize = 50_000;
@@ -169,6 +169,46 @@ impl Head {
     pub fn doubt_blocks(&mut self) {
         self.slots.iter_mut().for_each(|s| s.knows_blocks = false);
         self.groups.doubt_blocks();
+    }
+
+    /// Samples of the series that satisfy `matchers` were deleted from blocks: where one within `range` was the newest,
+    /// what is the newest now is looked up again. Else a series whose samples from a wrong clock were deleted would
+    /// refuse right ones until that time comes.
+    pub fn forget_newest(&mut self, matchers: &[Matcher], range: TimeRange) {
+        let mut groups = BTreeSet::new();
+        for id in self.index.matching(matchers).iter() {
+            let Some(s) = self.slots.get(id as usize) else { continue };
+            let row = self.groups.get(s.group).and_then(|g| g.rows.last()).map_or(i64::MIN, |r| r.at);
+            if !range.contains(TimestampMs(s.newest.max(row))) {
+                continue;
+            }
+            let in_memory = self.newest_in_memory(id).max(row);
+            if let Some(s) = self.slots.get_mut(id as usize) {
+                s.newest = in_memory;
+                s.knows_blocks = self.blocks_max == i64::MIN;
+                groups.insert(s.group);
+            }
+        }
+        for number in groups {
+            let Some(g) = self.groups.get_mut(number) else { continue };
+            let slots = &self.slots;
+            let of_series = g.ids().filter_map(|id| slots.get(id as usize)).map(|s| s.newest);
+            g.newest = of_series.chain(g.rows.last().map(|r| r.at)).max().unwrap_or(i64::MIN);
+            g.knows_blocks = false;
+        }
+    }
+
+    /// Time of a series' newest sample in the head, but for open rows.
+    fn newest_in_memory(&self, id: u32) -> i64 {
+        let own = self.own(id).and_then(Own::max);
+        let of = |slabs: &[Arc<Slab>]| slabs.last().and_then(|s| s.span()).map(|(_, max)| max);
+        let in_rows = self.slot(id).and_then(|s| self.groups.get(s.group)).and_then(|g| of(&g.slabs));
+        let frozen = self.frozen.as_ref();
+        let frozen = [
+            frozen.and_then(|f| f.own(id)).and_then(Own::max),
+            frozen.and_then(|f| f.column(id)).and_then(|(slabs, _)| of(slabs)),
+        ];
+        [own, in_rows].into_iter().chain(frozen).flatten().max().unwrap_or(i64::MIN)
     }
 
     /// Takes a sample unless it is too old or contradicts another. A block that cannot be read contradicts nothing.
@@ -412,7 +452,19 @@ fn standing_in(block: &Block, labels: &Labels, p: &Point<'_>, range: TimeRange) 
 fn newest_in(block: &Block, labels: &Labels) -> i64 {
     let newest = || -> Result<i64, ReadError> {
         let Some(i) = block.find(labels)? else { return Ok(i64::MIN) };
-        Ok(block.series(i)?.chunks.last().map_or(i64::MIN, |c| c.max))
+        let chunks = block.series(i)?.chunks;
+        if !block.gone().touches(i) {
+            return Ok(chunks.last().map_or(i64::MIN, |c| c.max));
+        }
+        // What was deleted was the newest, as often as not.
+        let mut buf = SampleBuf::default();
+        for c in chunks.iter().rev() {
+            block.decode(c, TimeRange::ALL, &mut buf)?;
+            if let Some(newest) = buf.times.last() {
+                return Ok(*newest);
+            }
+        }
+        Ok(i64::MIN)
     };
     newest().unwrap_or(i64::MIN)
 }

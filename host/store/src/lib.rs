@@ -60,6 +60,7 @@ mod order;
 mod own;
 mod pack;
 mod pattern;
+mod plan;
 mod read;
 mod record;
 mod replay;

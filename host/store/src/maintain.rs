@@ -8,13 +8,15 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use belfry_model::TimestampMs;
+use belfry_model::{SampleBuf, TimestampMs};
 
 use crate::append::introduce;
 use crate::block::{BlockMeta, Sealed};
 use crate::compact::seal;
+use crate::frozen::InOrder;
 use crate::head::HEAD_BYTES_MAX;
 use crate::heap;
+use crate::series::append;
 use crate::store::{Shared, Store};
 use crate::values::Effort;
 
@@ -49,6 +51,9 @@ pub struct Maintained {
     /// Series that were forgotten because nothing came for them.
     pub forgotten: u64,
 }
+
+/// Samples that are older than the newest by more than blocks of this level span get a block of their own: half a day.
+const LATE_LEVEL: usize = 2;
 
 impl Store {
     /// One round of upkeep at `now`: call it every few seconds from a thread that may block. It does little when
@@ -159,19 +164,28 @@ impl Shared {
         // The new generation's first record (metadata, exemplars) must be on the disk before the old ones go.
         self.commit.lock().write()?;
         let frozen = self.frozen_in_order();
-        let mut block = None;
+        let (mut late, mut block) = (None, None);
         if let Some(frozen) = frozen.filter(|f| !f.is_empty()) {
-            let mut writer = self.begin_block(Effort::Quick)?;
-            let outcome = frozen.try_for_each(|labels, samples| writer.add(labels, samples));
-            block = seal(writer, outcome, BlockMeta { wal_generation: generation, ..BlockMeta::default() })?;
+            (late, block) = self.seal_frozen(&frozen, generation)?;
         }
         let bytes;
         let released = {
             let _changes = self.block_work.changes.lock();
-            let block = block.map(Sealed::publish).transpose()?.map(Arc::new);
-            bytes = block.as_ref().map_or(0, |b| b.bytes());
+            // Only the last one says that it has the log's generation: until then all is in the log. A crash in between
+            // leaves what came late in the log and in a block, which are read as one.
+            let late = late.map(Sealed::publish).transpose()?.map(Arc::new);
+            let block = match block.map(Sealed::publish).transpose() {
+                Ok(block) => block.map(Arc::new),
+                Err(e) => {
+                    // It is written again with the rest; if it stays, the samples stand in two blocks until they merge.
+                    let _ = late.map(|b| self.remove(&[b]));
+                    return Err(e);
+                }
+            };
+            bytes = [&late, &block].into_iter().flatten().map(|b| b.bytes()).sum();
             let mut state = self.state.write();
             let released = state.head.release_frozen();
+            state.add_block(late);
             state.add_block(block);
             released
         };
@@ -184,6 +198,48 @@ impl Shared {
         let removed = commit.wal.as_mut().map_or(Ok(()), |wal| wal.remove_before(generation + 1));
         self.note_wal(&commit);
         removed
+    }
+
+    /// Writes what was set aside: first what is so much older than the rest that its block would span days and lie over
+    /// all others (from a producer whose clock is wrong, as a rule), then the rest.
+    fn seal_frozen(&self, frozen: &InOrder<'_>, generation: u64) -> io::Result<(Option<Sealed>, Option<Sealed>)> {
+        let meta = BlockMeta { wal_generation: generation, ..BlockMeta::default() };
+        let (first, last) = frozen.span().unwrap_or((0, 0));
+        let from = last.saturating_sub(self.level_span(LATE_LEVEL));
+        let mut writer = self.begin_block(Effort::Quick)?;
+        if first >= from {
+            let outcome = frozen.try_for_each(|labels, samples| writer.add(labels, samples));
+            return Ok((None, seal(writer, outcome, meta)?));
+        }
+        let mut late = self.begin_block(Effort::Quick)?;
+        let (mut part, mut end) = (SampleBuf::default(), i64::MIN);
+        let outcome = frozen.try_for_each(|labels, samples| {
+            let at = samples.times.partition_point(|t| *t < from);
+            if at == 0 {
+                return writer.add(labels, samples);
+            }
+            part.clear();
+            append(&mut part, samples, 0, at);
+            end = end.max(part.times.last().copied().unwrap_or(end));
+            late.add(labels, &part)?;
+            part.clear();
+            append(&mut part, samples, at, samples.len());
+            writer.add(labels, &part)
+        });
+        if let Err(e) = outcome {
+            // The cause matters more than files that the next start removes anyway.
+            let _ = (late.abort(), writer.abort());
+            return Err(e);
+        }
+        let level = self.level_of(end.saturating_sub(first));
+        let late = seal(late, Ok(()), BlockMeta { level, ..BlockMeta::default() })?;
+        match seal(writer, Ok(()), meta) {
+            Ok(block) => Ok((late, block)),
+            Err(e) => {
+                let _ = late.map(Sealed::discard);
+                Err(e)
+            }
+        }
     }
 
     /// Deletes blocks that are older than the retention, then the oldest while everything is too large. A block that could

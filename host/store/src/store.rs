@@ -176,10 +176,11 @@ pub struct Store {
 impl Store {
     /// Opens the store, bringing back what was acknowledged. With [`Backend::Memory`] the `disk` is not touched.
     pub fn open(
-        config: StoreConfig,
+        mut config: StoreConfig,
         disk: Arc<dyn Disk>,
         now: TimestampMs,
     ) -> Result<(Arc<Self>, Recovery), OpenError> {
+        config.retention_bytes = config.retention_bytes.filter(|max| *max > 0);
         let mut recovery = Recovery::default();
         let mut state = State::default();
         let (disk, root) = match &config.backend {
@@ -248,8 +249,8 @@ impl Store {
     }
 
     /// From now on samples more than [`crate::config::AHEAD_MAX`] ahead of `clock` are refused and counted: one from next
-    /// year would make all right ones of its series too old until then. Without a clock every time is taken. The first
-    /// clock stays.
+    /// year would make all right ones of its series too old until then. So are those that are older than the retention,
+    /// as imports refuse them. Without a clock every time from 1970 on is taken. The first clock stays.
     pub fn refuse_ahead_of(&self, clock: Arc<dyn Clock>) {
         let _ = self.shared.clock.set(clock);
     }

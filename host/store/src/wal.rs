@@ -1,7 +1,8 @@
 //! Write-ahead log: makes an append durable before it is acknowledged.
 //!
-//! Invariant: replay yields every acknowledged record, in order, and never part of a record. A torn tail is cut off;
-//! damage before it is reported with the file's name, and what follows it is still read.
+//! Invariant: replay yields every acknowledged record, in order, and never part of a record. A torn tail is cut off, also
+//! one in which pages were written behind others that were not; damage before it is reported with the file's name, and
+//! what follows it is still read.
 //! Not here: what a record says (`record`), queries, retention.
 //!
 //! Segments are named by generation and number. A generation begins when the process starts and whenever the head is
@@ -29,6 +30,11 @@ const HEADER_BYTES: usize = 16;
 /// Opens each record, so that reading can go on behind damage.
 const MARK: [u8; 4] = [0xbe, 0x1f, 0x0a, 0x17];
 const FRAME_BYTES: usize = 12;
+/// What reaches the platter whole or not at all: pages are multiples of it.
+const SECTOR_BYTES: usize = 512;
+/// A torn tail is no longer, where records follow what was not written: twice what a fast second takes. A sync comes each
+/// second at the latest, and what is before it is no tail.
+const TORN_BYTES_MAX: usize = 8 << 20;
 
 /// One file of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -260,7 +266,9 @@ pub fn replay(
             }
             outcome => outcome.map_err(io_error(&segment.path))?,
         };
-        let read = read_segment(&bytes, |record| on_record(segment.generation, record));
+        // What the disk did not give is no torn tail.
+        let is_tail = i == last && !segment.unreadable;
+        let read = read_segment(&bytes, is_tail, |record| on_record(segment.generation, record));
         if let Some(found) = read.newer_version {
             return Err(ReplayError::Version { file: segment.path, found });
         }
@@ -270,8 +278,7 @@ pub fn replay(
         segment.bytes = bytes.len() as u64;
         if read.good < segment.bytes {
             let torn = segment.bytes - read.good;
-            // What the disk did not give is no torn tail.
-            if i == last && !segment.unreadable {
+            if is_tail {
                 drop(bytes);
                 cut(disk, dir, &segment.path, read.good).map_err(io_error(&segment.path))?;
                 out.torn_bytes = torn;
@@ -336,7 +343,7 @@ struct SegmentRead {
     newer_version: Option<u32>,
 }
 
-fn read_segment(bytes: &[u8], mut on_record: impl FnMut(&[u8]) -> Result<(), Corrupt>) -> SegmentRead {
+fn read_segment(bytes: &[u8], is_last: bool, mut on_record: impl FnMut(&[u8]) -> Result<(), Corrupt>) -> SegmentRead {
     let mut out = SegmentRead { good: 0, damage: Vec::new(), newer_version: None };
     let header_is_good =
         bytes.len() >= HEADER_BYTES && bytes[..8] == *MAGIC && crc32fast::hash(&bytes[..12]) == le_u32(&bytes[12..]);
@@ -359,11 +366,22 @@ fn read_segment(bytes: &[u8], mut on_record: impl FnMut(&[u8]) -> Result<(), Cor
             continue;
         }
         let Some(next) = (at + 1..bytes.len()).find(|p| record_at(bytes, *p).is_some()) else { break };
+        if is_last && bytes.len() - at <= TORN_BYTES_MAX && is_hole(bytes, at, next) {
+            break;
+        }
         let what = if at == 0 { "the segment's header is wrong" } else { "a record's checksum does not match" };
         out.damage.push((at as u64, what));
         at = next;
     }
     out
+}
+
+/// Is there a sector between `at`, where no record begins, and `to` that was never written? A power loss leaves such ones
+/// in what was not synced, as pages reach the platter in any order: then nothing behind it was synced either. What goes
+/// bad later is not zero to the end of a sector.
+fn is_hole(bytes: &[u8], at: usize, to: usize) -> bool {
+    let ends = (at / SECTOR_BYTES + 1..=to / SECTOR_BYTES).map(|n| n * SECTOR_BYTES);
+    ends.map(|end| at.max(end - SECTOR_BYTES)..end).any(|sector| bytes[sector].iter().all(|b| *b == 0))
 }
 
 fn record_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
@@ -445,6 +463,39 @@ mod tests {
             let (again, replayed) = read(&disk);
             assert_eq!((again.len(), replayed.torn_bytes), (2, 0), "the cut is durable");
         }
+    }
+
+    #[test]
+    fn a_sector_that_was_never_written_is_a_torn_tail_and_one_that_went_bad_is_damage() {
+        let records: Vec<Vec<u8>> = (0..40).map(|i| vec![i + 1; 88]).collect();
+        let bytes = HEADER_BYTES + 40 * 100;
+        let of = |zero: &[(usize, usize)], is_last: bool| {
+            let disk = SimDisk::default();
+            let file = written(&disk, &records.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            if !is_last {
+                let mut next = Wal::new(Arc::new(disk.clone()), dir(), Vec::new(), 2, true);
+                next.push(b"behind");
+                next.write().unwrap();
+            }
+            disk.tamper(&file, |b| zero.iter().for_each(|(from, to)| b[*from..*to].fill(0)));
+            let (found, replayed) = read(&disk);
+            let again = read(&disk);
+            assert_eq!((&again.0, again.1.torn_bytes), (&found, 0), "what was cut stays cut");
+            (found.len(), replayed.torn_bytes as usize, replayed.damage.len())
+        };
+        let torn = |left: usize| (left, bytes - HEADER_BYTES - left * 100, 0);
+        assert_eq!(of(&[], true), torn(40));
+        assert_eq!(of(&[(1024, 1536), (2048, 2560)], true), torn(10));
+        assert_eq!(
+            of(&[(HEADER_BYTES + 2700, 3072)], true),
+            torn(27),
+            "the end of a sector whose beginning was synced"
+        );
+        assert_eq!(of(&[(0, 512)], true), (0, bytes, 0));
+        // A sync ended the segment before the next one began.
+        assert_eq!(of(&[(1024, 1536)], false), (40 - 6 + 1, 0, 1));
+        // Not until the end of a sector, and not from the beginning of a record or a sector on.
+        assert_eq!(of(&[(1100, 1500)], true), (40 - 5, 0, 1));
     }
 
     #[test]

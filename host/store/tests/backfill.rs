@@ -73,11 +73,10 @@ fn the_value_that_was_there_first_stays_and_the_other_is_counted() {
 fn imports_over_one_another_become_one_block() {
     let disk = SimDisk::default();
     let store = forever(&disk);
-    let day = 86_400_000;
     for k in 0..6i64 {
         let mut fill = store.backfill(TimestampMs(T0));
         for i in 0..500 {
-            fill.push(&labels("a"), float(T0 - 3 * day + i * 500_000 + k, k as f64)).unwrap();
+            fill.push(&labels("a"), float(T0 - 3 * DAY + i * 500_000 + k, k as f64)).unwrap();
         }
         fill.finish().unwrap();
     }
@@ -144,4 +143,60 @@ fn an_import_that_failed_is_over_when_none_fails_for_a_round_of_upkeep() {
     // Nobody tries again.
     store.upkeep(TimestampMs(T0 + 3)).unwrap();
     assert_eq!(store.health(), Health::Ok);
+}
+
+const DAY: i64 = 86_400_000;
+
+#[test]
+fn sparse_samples_of_years_end_in_few_blocks_however_often_they_are_imported() {
+    let disk = SimDisk::default();
+    let store = forever(&disk);
+    let at = |j: i64| T0 - 8 * 365 * DAY + j * DAY / 2;
+    let samples = 8 * 365 * 2 - 2;
+    for k in 0..15i64 {
+        let mut fill = store.backfill(TimestampMs(T0));
+        for j in 0..samples {
+            fill.push(&labels(&format!("m{k}")), float(at(j), (j * 31 % 1000) as f64)).unwrap();
+        }
+        assert_eq!(fill.finish().unwrap().accepted, samples as u64);
+        assert!(store.stats().blocks <= 512 + 64, "an import merges before there are too many");
+    }
+    store.compact().unwrap();
+    assert!(store.stats().blocks <= 24, "{} blocks", store.stats().blocks);
+    for k in 0..15 {
+        let expected: Vec<_> = (0..samples).map(|j| (at(j), ((j * 31 % 1000) as f64).to_bits())).collect();
+        assert_eq!(points(&store, &format!("m{k}")), expected, "series {k}");
+    }
+}
+
+#[test]
+fn the_number_of_blocks_is_bounded_however_far_apart_they_lie() {
+    let disk = SimDisk::default();
+    let store = forever(&disk);
+    for i in 0..530 {
+        let mut fill = store.backfill(TimestampMs(T0));
+        fill.push(&labels("a"), float(T0 - i * 30 * DAY, i as f64)).unwrap();
+        fill.finish().unwrap();
+    }
+    store.compact().unwrap();
+    assert!(store.stats().blocks <= 512, "{} blocks", store.stats().blocks);
+    assert_eq!(points(&store, "a").len(), 530);
+}
+
+#[test]
+fn merged_blocks_are_short_beside_the_retention_that_deletes_them_whole() {
+    let disk = SimDisk::default();
+    let retention = Duration::from_secs(100 * 86_400);
+    let config = StoreConfig { retention: Some(retention), block_span: Duration::from_secs(1800), ..config() };
+    let (store, _) = Store::open(config, Arc::new(disk), TimestampMs(T0)).unwrap();
+    for k in 0..3 {
+        let mut fill = store.backfill(TimestampMs(T0));
+        (0..99 * 4).for_each(|i| fill.push(&labels("a"), float(T0 - i * DAY / 4 - k, 1.0)).unwrap());
+        fill.finish().unwrap();
+    }
+    store.compact().unwrap();
+    assert!(store.stats().blocks < 40, "{} blocks", store.stats().blocks);
+    store.upkeep(TimestampMs(T0 + 50 * DAY)).unwrap();
+    let age = (T0 - points(&store, "a")[0].0) / DAY;
+    assert!((49..50 + 31).contains(&age), "{age} days");
 }

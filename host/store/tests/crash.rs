@@ -138,6 +138,42 @@ fn what_was_synced_survives_a_power_loss_under_the_interval_policy() {
 }
 
 #[test]
+fn of_what_was_not_synced_a_power_loss_leaves_the_first_and_no_damage_whatever_pages_it_takes() {
+    let config = config_with(FsyncPolicy::Interval);
+    let disk = SimDisk::default();
+    let (store, _) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    // Of a row the log has the difference to the row before: without one of them the rest says nothing.
+    let value = |i: i64| move |k: usize| 1.0 / (i * 8 + k as i64 + 1) as f64;
+    for i in 0..30 {
+        put_row(&store, T0 + i, value(i)).unwrap();
+        put(&store, "a", T0 + i, value(i)(0)).unwrap();
+        if i == 9 {
+            store.sync().unwrap();
+        }
+    }
+    let open = |disk: &SimDisk| Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    let mut lengths = std::collections::BTreeSet::new();
+    for seed in 0..300 {
+        let mut disk = disk.power_loss(seed);
+        let mut before = None;
+        // What was cut stays cut: a later start finds the same.
+        for start in 0..2 {
+            let (store, recovery) = open(&disk);
+            assert_eq!(recovery.damage, [], "seed {seed}, start {start}");
+            let found = points(&store, "r3");
+            assert!(found.len() >= 10, "seed {seed}: {} of what was synced", found.len());
+            let expected: Vec<_> = (0..found.len() as i64).map(|i| (T0 + i, value(i)(3).to_bits())).collect();
+            assert_eq!(found, expected, "seed {seed}, start {start}: the first, without a gap");
+            lengths.insert(found.len());
+            assert_eq!(*before.get_or_insert(found.len()), found.len(), "seed {seed}");
+            put(&store, "later", T0 + start, 1.0).unwrap();
+            disk = disk.killed();
+        }
+    }
+    assert!(lengths.len() > 4 && lengths.contains(&30), "{lengths:?}");
+}
+
+#[test]
 fn appends_go_on_while_blocks_are_written_and_a_kill_at_any_moment_loses_none() {
     let disk = SimDisk::default();
     let config = StoreConfig { retention: None, ..config_with(FsyncPolicy::Never) };

@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_model::{Matcher, SeriesRead, TimeRange, TimestampMs};
+use belfry_model::{Batch, Matcher, SeriesRead, TimeRange, TimestampMs, Writer};
 use belfry_store::disk::SimDisk;
 use belfry_store::{Deleted, FsyncPolicy, Store, StoreConfig};
 use common::*;
@@ -67,6 +67,51 @@ fn a_deleted_time_can_be_written_again() {
     store.flush().unwrap();
     store.compact().unwrap();
     assert_eq!(points(&store, "a").last(), Some(&(T0 + 1500, 7f64.to_bits())));
+}
+
+#[test]
+fn a_series_is_judged_by_what_is_left_when_samples_that_were_ahead_are_deleted() {
+    for (flushed, restarted) in [(false, false), (true, false), (true, true)] {
+        let disk = SimDisk::default();
+        let mut store = open(&disk).0;
+        let year = 365 * 86_400_000;
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        // Together, so that they are known as a group.
+        let row = |store: &Store, at: i64| {
+            let mut batch = Batch::at("rows", TimestampMs(T0 + at));
+            for name in names {
+                batch.refs.push(store.open(&labels(name)).unwrap());
+                batch.values.push(at as f64);
+            }
+            let done = block_on(store.append(batch)).unwrap();
+            (done.accepted, done.too_old)
+        };
+        for at in [0, 100, 200] {
+            assert_eq!(row(&store, at), (10, 0));
+        }
+        if flushed {
+            store.flush().unwrap();
+        }
+        for at in [year, year + 100] {
+            assert_eq!(row(&store, at), (10, 0));
+        }
+        if restarted {
+            store = open(&disk.killed()).0;
+        }
+        assert_eq!(row(&store, 300), (0, 10), "the clock is right again, and all are behind");
+        store.delete(&[], range(50_000, 2 * year)).unwrap();
+        for at in [300, 400, 500] {
+            assert_eq!(row(&store, at), (10, 0), "{flushed} {restarted} {at}");
+        }
+        let late = |at: i64| put(&store, "a", T0 + at, 0.0).unwrap();
+        assert_eq!(
+            (late(500 - 30_000).accepted, late(500 - 30_001).too_old),
+            (1, 1),
+            "the window counts from what is left"
+        );
+        assert_eq!(late(200).duplicate, 1, "what a block has stands");
+        assert_eq!(points(&store, "b").len(), 6);
+    }
 }
 
 #[test]

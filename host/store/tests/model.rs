@@ -68,7 +68,11 @@ fn value() -> impl proptest::strategy::Strategy<Value = V> {
 fn op() -> impl proptest::strategy::Strategy<Value = Op> {
     let series = prop_oneof![4 => 0..ALONE, 1 => ALONE..SERIES];
     let row = (prop_oneof![8 => Just(ALONE), 1 => Just(ALONE + 1)], prop_oneof![8 => 0i64..2_000, 1 => -30_000i64..0]);
-    let sample = (series, prop_oneof![3 => 0i64..2_000, 1 => -30_000i64..2_000], value());
+    // A clock that was never set says 1970, or a time before that.
+    let offset = prop_oneof![60 => 0i64..2_000, 20 => -30_000i64..2_000, 1 => -T0 - 300_000..-T0 + 300_000];
+    let sample = (series, offset, value());
+    let deleted =
+        prop_oneof![3 => (-60_000i64..2_000, 1i64..40_000), 1 => (-30_000i64..0, Just(T0)), 1 => Just((-T0, T0))];
     prop_oneof![
         12 => proptest::collection::vec(sample, 1..40).prop_map(Op::Append),
         16 => (row, 0u32..4).prop_map(|((from, at), seed)| Op::Row(from, at, seed)),
@@ -77,7 +81,7 @@ fn op() -> impl proptest::strategy::Strategy<Value = Op> {
         2 => Just(Op::Flush),
         3 => Just(Op::Maintain),
         1 => proptest::collection::vec((0..SERIES, -200_000i64..0, value()), 1..60).prop_map(Op::Backfill),
-        1 => (0..SERIES, -60_000i64..2_000, 1i64..40_000).prop_map(|(s, from, len)| Op::Delete(s, from, len)),
+        1 => (0..SERIES, deleted).prop_map(|(s, (from, len))| Op::Delete(s, from, len)),
         1 => Just(Op::Snapshot),
         1 => proptest::option::of(any::<u64>()).prop_map(Op::Restart),
         2 => (-100_000i64..10_000, 1i64..100_000).prop_map(|(from, len)| Op::Read(from, len)),
@@ -100,7 +104,7 @@ impl Oracle {
         for (s, at, v) in samples {
             let series = &mut self.series[*s];
             let newest = series.last_key_value().map_or(i64::MIN, |(t, _)| *t);
-            if *at < newest.saturating_sub(WINDOW_MS) {
+            if *at < 0 || *at < newest.saturating_sub(WINDOW_MS) {
                 out.too_old += 1;
             } else {
                 match series.get(at) {
@@ -258,10 +262,6 @@ proptest! {
                 }
                 Op::Delete(s, from, len) => {
                     let (from, to) = (run.now + from, run.now + from + len);
-                    // Which samples are too old is judged by the newest: it stays.
-                    if oracle.series[s].last_key_value().is_some_and(|(newest, _)| *newest < to) {
-                        continue;
-                    }
                     let range = TimeRange::new(TimestampMs(from), TimestampMs(to)).unwrap();
                     run.store.delete(&[Matcher::equal("__name__", format!("m{s}"))], range).unwrap();
                     oracle.series[s].retain(|t, _| !(from..to).contains(t));

@@ -116,6 +116,79 @@ fn a_sample_far_ahead_of_the_clock_is_refused_and_does_not_make_right_ones_too_o
 }
 
 #[test]
+fn a_sample_that_retention_would_delete_at_once_is_refused_and_counted_as_too_old() {
+    let too_old = |n| Ok(Appended { too_old: n, ..Appended::default() });
+    let config = StoreConfig { retention: Some(Duration::from_secs(3600)), ..config() };
+    let (store, _) = Store::open(config, Arc::new(SimDisk::default()), TimestampMs(T0)).unwrap();
+    store.refuse_ahead_of(Arc::new(Fixed(T0.into())));
+    assert_eq!(put(&store, "a", T0 - 3_600_001, 1.0), too_old(1));
+    assert_eq!(put(&store, "a", T0 - 3_600_000, 1.0), accepted(1));
+    assert_eq!(store.stats().rejected_too_old, 1);
+    // As rows, too; and without retention what is from before 1970.
+    let config = StoreConfig { retention: None, ..common::config() };
+    let (store, _) = Store::open(config, Arc::new(SimDisk::default()), TimestampMs(T0)).unwrap();
+    let refs: Vec<_> = (0..10).map(|i| store.open(&labels(&format!("r{i}"))).unwrap()).collect();
+    for at in [i64::MIN, -3, -2, -1] {
+        let mut batch = Batch::at("target", TimestampMs(at));
+        (batch.refs, batch.values) = (refs.clone(), vec![1.0; 10]);
+        assert_eq!(block_on(store.append(batch)), too_old(10), "at {at}");
+    }
+}
+
+#[test]
+fn a_size_of_0_bounds_nothing() {
+    let config = StoreConfig { retention_bytes: Some(0), ..config() };
+    let (store, _) = Store::open(config, Arc::new(SimDisk::default()), TimestampMs(T0)).unwrap();
+    for i in 0..8 {
+        put(&store, "a", T0 + i, 1.0).unwrap();
+        store.flush().unwrap();
+        store.maintain(TimestampMs(T0 + i)).unwrap();
+    }
+    assert_eq!(points(&store, "a").len(), 8);
+    assert!(store.stats().compactions > 0, "nor does it what is merged");
+}
+
+#[test]
+fn what_came_much_later_than_the_rest_survives_a_crash_while_it_gets_a_block_of_its_own() {
+    let config = StoreConfig { retention: None, ..config() };
+    let open = |disk: SimDisk| Store::open(config.clone(), Arc::new(disk), TimestampMs(T0));
+    let times = |store: &Store, name: &str| points(store, name).iter().map(|p| p.0).collect::<Vec<_>>();
+    for operation in 0.. {
+        let disk = SimDisk::crash_at(operation);
+        let mut acknowledged = Vec::new();
+        if let Ok((store, _)) = open(disk.clone()) {
+            for (name, at) in [("a", 100), ("b", 200), ("a", T0), ("c", T0)] {
+                if put(&store, name, at, 1.0).is_ok() {
+                    acknowledged.push((name, at));
+                }
+            }
+            let flushed = store.flush();
+            assert!(flushed.is_err() || store.stats().blocks == 2, "one of 1970, one of now");
+            let _ = store.flush();
+        }
+        for (disk, how) in [(disk.killed(), "kill"), (disk.power_loss(operation), "power loss")] {
+            let (store, recovery) = open(disk).unwrap();
+            assert_eq!(recovery.damage, [], "{how} at {operation}");
+            let check = |when: &str| {
+                for (name, at) in &acknowledged {
+                    let times = times(&store, name);
+                    assert!(times.contains(at), "{how} at {operation} {when}: {name} at {at} in {times:?}");
+                    assert!(times.is_sorted_by(|a, b| a < b), "{how} at {operation} {when}: none twice");
+                }
+            };
+            check("at once");
+            store.flush().unwrap();
+            store.compact().unwrap();
+            check("in blocks");
+        }
+        if !disk.crashed() {
+            assert_eq!(acknowledged.len(), 4);
+            break;
+        }
+    }
+}
+
+#[test]
 fn without_a_bound_on_age_any_time_from_1970_on_is_taken() {
     let disk = SimDisk::default();
     let config = StoreConfig { retention: None, ..config() };

@@ -2,7 +2,8 @@
 //! the memory backend.
 //!
 //! Invariant: what [`DiskFile::sync`] and [`Disk::sync_dir`] returned for survives [`SimDisk::power_loss`]; what
-//! `append` returned for survives [`SimDisk::killed`].
+//! `append` returned for survives [`SimDisk::killed`]. Beyond that a power loss spares what it likes: any of the unsynced
+//! pages and any of the unsynced names, a later one also where an earlier one is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -21,6 +22,8 @@ pub struct SimDisk(Arc<Mutex<Inner>>);
 struct Inner {
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
+    /// What came since, in order.
+    unsynced_names: Vec<NameChange>,
     files: Vec<Content>,
     dirs: BTreeSet<PathBuf>,
     locked: BTreeSet<PathBuf>,
@@ -29,6 +32,47 @@ struct Inner {
     crashed: bool,
     capacity: Option<u64>,
     fail_sync: bool,
+}
+
+/// One entry of a directory that was made, taken away, or both at once: a rename.
+#[derive(Clone)]
+struct NameChange {
+    removed: Option<PathBuf>,
+    added: Option<(PathBuf, usize)>,
+}
+
+impl NameChange {
+    fn apply(self, names: &mut BTreeMap<PathBuf, usize>) {
+        if let Some(removed) = self.removed {
+            names.remove(&removed);
+        }
+        names.extend(self.added);
+    }
+
+    fn is_in(&self, dir: &Path) -> bool {
+        let mut paths = self.removed.iter().chain(self.added.iter().map(|(path, _)| path));
+        paths.all(|p| p.parent() == Some(dir))
+    }
+}
+
+/// So many bytes are written whole or not at all, counted from the file's beginning: a sector. Pages are larger, and so
+/// few that short files have none.
+const PAGE_BYTES: usize = 512;
+
+/// Numbers that follow from a seed (splitmix64): neighbouring seeds have nothing in common.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
 }
 
 #[derive(Clone, Default)]
@@ -90,38 +134,52 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(Inner {
             names: inner.names.clone(),
             durable_names: inner.durable_names.clone(),
+            unsynced_names: inner.unsynced_names.clone(),
             files: inner.files.clone(),
             dirs: inner.dirs.clone(),
             ..Inner::default()
         })))
     }
 
-    /// The disk after a power loss: unsynced names are gone, unsynced bytes are cut somewhere or partly zero, as `seed`
-    /// has it.
+    /// The disk after a power loss, as `seed` has it.
+    ///
+    /// Bytes: a file keeps what was synced. Behind that it ends somewhere, and each page up to there is what was written,
+    /// or zero where only the length reached the platter, one whatever became of the others.
+    ///
+    /// Names: a directory keeps what was synced. Of the changes since each one is there or not, whatever became of the
+    /// others; a rename is whole. A journaling file system keeps the order of the changes to a directory, as a rule, and
+    /// promises it to nobody: who needs an order has to sync the directory.
     pub fn power_loss(&self, seed: u64) -> Self {
         let inner = self.0.lock();
-        let mut rng = seed;
+        let mut random = Random(seed);
         let mut files = inner.files.clone();
         for f in &mut files {
-            rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let synced = f.synced.len();
             let unsynced = f.data.len().saturating_sub(synced);
             let mut data = f.synced.as_ref().clone();
             if unsynced > 0 {
-                let kept = (rng >> 33) as usize % (unsynced + 1);
-                data.extend_from_slice(&f.data[synced..synced + kept]);
-                // Pages reach the platter in any order: an earlier one may still be zero.
-                if rng & 1 == 1 {
-                    let hole = synced + (rng >> 13) as usize % (kept + 1);
-                    data[hole..].fill(0);
+                // A third loses no page, a third some, a third many.
+                let lost_in_8 = [0, 2, 6][random.below(3) as usize];
+                let kept = if random.below(2) == 0 { unsynced } else { random.below(unsynced as u64 + 1) as usize };
+                while data.len() < synced + kept {
+                    let page = &f.data[data.len()..(synced + kept).min((data.len() / PAGE_BYTES + 1) * PAGE_BYTES)];
+                    let lost = random.below(8) < lost_in_8;
+                    data.extend(page.iter().map(|byte| if lost { 0 } else { *byte }));
                 }
             }
             f.data = Arc::new(data);
             f.synced = f.data.clone();
         }
+        let mut names = inner.durable_names.clone();
+        let lost_in_8 = [0, 4, 8][random.below(3) as usize];
+        for change in &inner.unsynced_names {
+            if random.below(8) >= lost_in_8 {
+                change.clone().apply(&mut names);
+            }
+        }
         Self(Arc::new(Mutex::new(Inner {
-            names: inner.durable_names.clone(),
-            durable_names: inner.durable_names.clone(),
+            names: names.clone(),
+            durable_names: names,
             files,
             dirs: inner.dirs.clone(),
             ..Inner::default()
@@ -151,9 +209,18 @@ impl Inner {
         self.names.values().map(|id| self.files[*id].data.len() as u64).sum()
     }
 
+    fn change_name(&mut self, removed: Option<&Path>, added: Option<(&Path, usize)>) {
+        let added = added.map(|(path, id)| (path.to_owned(), id));
+        let change = NameChange { removed: removed.map(Path::to_owned), added };
+        change.clone().apply(&mut self.names);
+        self.unsynced_names.push(change);
+    }
+
     /// Gives back the memory of files that have no name any more.
     fn free_unnamed(&mut self) {
-        let named: BTreeSet<usize> = self.names.values().chain(self.durable_names.values()).copied().collect();
+        let unsynced = self.unsynced_names.iter().filter_map(|c| c.added.as_ref().map(|(_, id)| id));
+        let named: BTreeSet<usize> =
+            self.names.values().chain(self.durable_names.values()).chain(unsynced).copied().collect();
         for (id, content) in self.files.iter_mut().enumerate() {
             if !named.contains(&id) && !content.data.is_empty() {
                 *content = Content::default();
@@ -249,7 +316,7 @@ impl Disk for SimDisk {
         let half = inner.change()?;
         inner.files.push(Content::default());
         let id = inner.files.len() - 1;
-        inner.names.insert(file.to_owned(), id);
+        inner.change_name(None, Some((file, id)));
         if half { Err(crash()) } else { Ok(Arc::new(SimFile { disk: self.clone(), id })) }
     }
 
@@ -276,7 +343,7 @@ impl Disk for SimDisk {
         if inner.names.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        inner.names.insert(to.to_owned(), id);
+        inner.change_name(None, Some((to, id)));
         Ok(())
     }
 
@@ -286,8 +353,7 @@ impl Disk for SimDisk {
             return Err(crash());
         }
         let id = inner.id(from)?;
-        inner.names.remove(from);
-        inner.names.insert(to.to_owned(), id);
+        inner.change_name(Some(from), Some((to, id)));
         Ok(())
     }
 
@@ -296,9 +362,10 @@ impl Disk for SimDisk {
         if inner.change()? {
             return Err(crash());
         }
-        let removed = inner.names.remove(file);
+        inner.id(file)?;
+        inner.change_name(Some(file), None);
         inner.free_unnamed();
-        removed.map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -310,6 +377,7 @@ impl Disk for SimDisk {
         let now: Vec<_> =
             inner.names.iter().filter(|(p, _)| p.parent() == Some(dir)).map(|(p, id)| (p.clone(), *id)).collect();
         inner.durable_names.extend(now);
+        inner.unsynced_names.retain(|change| !change.is_in(dir));
         inner.free_unnamed();
         Ok(())
     }
@@ -333,5 +401,64 @@ impl Drop for SimLock {
         if let Some(disk) = self.disk.upgrade() {
             disk.lock().locked.remove(&self.file);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(disk: &SimDisk, name: &str, bytes: usize) -> Arc<dyn DiskFile> {
+        let file = disk.create(Path::new(name)).unwrap();
+        file.append(&vec![1; bytes]).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_power_loss_spares_any_page_and_no_synced_byte_is_lost() {
+        let disk = SimDisk::default();
+        let file = written(&disk, "/d/f", 100);
+        file.sync().unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        file.append(&[1; 3 * PAGE_BYTES - 100]).unwrap();
+        let mut seen = BTreeSet::new();
+        for seed in 0..500 {
+            let found = disk.power_loss(seed).read(Path::new("/d/f")).unwrap();
+            assert!(found[..100].iter().all(|b| *b == 1), "seed {seed}");
+            seen.insert(found.chunks(PAGE_BYTES).filter_map(|page| page.get(100).copied()).collect::<Vec<_>>());
+        }
+        for pages in [&[1, 1, 1][..], &[0, 1, 1], &[1, 0, 1], &[0, 0, 1], &[0, 0, 0], &[1, 0]] {
+            assert!(seen.contains(pages), "{pages:?}");
+        }
+    }
+
+    #[test]
+    fn a_power_loss_spares_any_name_and_none_that_was_synced_is_lost() {
+        let disk = SimDisk::default();
+        for name in ["/d/old", "/d/kept"] {
+            drop(written(&disk, name, 1));
+        }
+        disk.sync_dir(Path::new("/d")).unwrap();
+        drop(written(&disk, "/d/unfinished", 1));
+        disk.rename(Path::new("/d/unfinished"), Path::new("/d/new")).unwrap();
+        disk.remove(Path::new("/d/old")).unwrap();
+        let mut seen = BTreeSet::new();
+        for seed in 0..500 {
+            let names = disk.power_loss(seed).list(Path::new("/d")).unwrap();
+            assert!(names.contains(&"kept".to_owned()) && names.len() <= 3, "seed {seed}: {names:?}");
+            seen.insert(names);
+        }
+        let all = [
+            &["kept", "old"][..],
+            &["kept"],
+            &["kept", "new"],
+            &["kept", "new", "old"],
+            &["kept", "unfinished"],
+            &["kept", "old", "unfinished"],
+        ];
+        let all = all.map(|names| names.iter().map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(seen, BTreeSet::from(all));
+        disk.sync_dir(Path::new("/d")).unwrap();
+        assert!((0..100).all(|seed| disk.power_loss(seed).list(Path::new("/d")).unwrap() == ["kept", "new"]));
     }
 }
