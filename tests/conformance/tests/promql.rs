@@ -21,7 +21,7 @@ const FLOOR: &[(&str, usize)] = &[
 #[test]
 fn prometheus_scripts_pass_at_least_as_far_as_before() {
     let Some(data) = belfry_conformance::data() else {
-        println!("skipped: BELFRY_CONFORMANCE_DATA is not set");
+        belfry_conformance::skipped("BELFRY_CONFORMANCE_DATA is not set");
         return;
     };
     let verbose = std::env::var_os("BELFRY_CONFORMANCE_VERBOSE").is_some();

@@ -49,7 +49,7 @@ fn evaluate(runtime: &tokio::runtime::Runtime, series: &MemorySeries, job: &Job)
 #[test]
 fn all_rule_files_load_and_their_expressions_evaluate() {
     let Some(data) = belfry_conformance::data() else {
-        println!("skipped: BELFRY_CONFORMANCE_DATA is not set");
+        belfry_conformance::skipped("BELFRY_CONFORMANCE_DATA is not set");
         return;
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

@@ -25,7 +25,9 @@ const WITHIN: Duration = Duration::from_secs(60);
 pub fn peer(name: &str) -> Option<PathBuf> {
     let found = std::env::var_os("BELFRY_PEERS").map(|f| PathBuf::from(f).join(name)).filter(|p| p.is_file());
     if found.is_none() {
-        println!("SKIPPED: BELFRY_PEERS names no folder with {name}");
+        // Past the test runner, which shows what passing tests print to nobody.
+        let said = format!("SKIPPED: BELFRY_PEERS names no folder with {name}\n");
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes());
     }
     found
 }

@@ -82,8 +82,12 @@ pub async fn backup(app: &Arc<App>, folder: PathBuf) -> Result<Accepted, Backend
         _ => failed(&error),
     })?;
     app.state.backup(folder.join(STATE_FILE)).await.map_err(|e| failed(&e))?;
-    let message =
+    let mut message =
         format!("{} blocks and {} bytes of the log are in {}", copied.blocks, copied.wal_bytes, folder.display());
+    for missing in app.store.missing(TimeRange::ALL) {
+        message.push_str("\nwarning: the copy is as damaged as what was copied: ");
+        message.push_str(&missing);
+    }
     Ok(Accepted { message })
 }
 
