@@ -95,5 +95,5 @@ fn a_rule_that_cannot_work_is_refused() {
     let hashmod = RelabelSpec { action: Action::HashMod, target_label: "a".to_owned(), ..spec() };
     assert_eq!(said(hashmod), "the action needs `modulus`");
     let open = RelabelSpec { action: Action::Keep, regex: "a)(b".to_owned(), ..spec() };
-    assert_eq!(said(open), "`a)(b` is no regular expression: unopened group");
+    assert_eq!(said(open), "`a)(b` is no regular expression: unexpected ): `a)(b`");
 }
