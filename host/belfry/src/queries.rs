@@ -305,14 +305,10 @@ impl Drop for Waiting<'_> {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use async_trait::async_trait;
     use belfry_model::read::ReadError;
-    use belfry_model::{
-        Exemplar, Labels, Matcher, MetricMetadata, SampleBuf, SampleSource, SelectHints, SelectLimits, Series,
-        SeriesSet, TimeRange,
-    };
-
+    use belfry_model::{Labels, Matcher, SampleBuf, SampleSource, Series, SeriesSet, TimeRange};
     use belfry_promql::QueryValue;
+    use belfry_testkit::SelectOnly;
 
     use super::*;
     use crate::clock::SystemClock;
@@ -346,48 +342,19 @@ mod tests {
     }
 
     /// A reader of so many slow series: a hundred thousand take 20 s.
-    struct Reader(Arc<Endless>, u32);
-
-    #[async_trait]
-    impl SeriesRead for Reader {
-        async fn select(
-            &self,
-            _: &[Matcher],
-            _: TimeRange,
-            _: &SelectHints,
-            _: SelectLimits,
-        ) -> Result<SeriesSet, ReadError> {
-            let samples: Arc<dyn SampleSource> = Arc::new(Slow(self.0.clone()));
+    fn reader(endless: Arc<Endless>, count: u32) -> impl SeriesRead + 'static {
+        SelectOnly(move |_: &[Matcher]| {
+            let samples: Arc<dyn SampleSource> = Arc::new(Slow(endless.clone()));
             let labels = |i: u32| Labels::from_pairs([("i", i.to_string())]);
-            let series = (0..self.1).map(|i| Series { labels: labels(i), samples: samples.clone() }).collect();
-            Ok(SeriesSet { series, warnings: Vec::new() })
-        }
-
-        async fn series(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<Labels>, ReadError> {
-            Ok(Vec::new())
-        }
-
-        async fn label_names(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<String>, ReadError> {
-            Ok(Vec::new())
-        }
-
-        async fn label_values(&self, _: &str, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<String>, ReadError> {
-            Ok(Vec::new())
-        }
-
-        async fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, ReadError> {
-            Ok(Vec::new())
-        }
-
-        async fn metadata(&self, _: Option<&str>) -> Result<Vec<MetricMetadata>, ReadError> {
-            Ok(Vec::new())
-        }
+            let series = (0..count).map(|i| Series { labels: labels(i), samples: samples.clone() }).collect();
+            SeriesSet { series, warnings: Vec::new() }
+        })
     }
 
     /// As many as may wait in these tests.
     const WAITING: u32 = 7;
 
-    fn over(reader: Reader) -> Queries {
+    fn over(reader: impl SeriesRead + 'static) -> Queries {
         let config = belfry_config::types::queries::Queries {
             lookback: Duration::from_secs(300),
             timeout: Duration::from_secs(120),
@@ -403,7 +370,7 @@ mod tests {
 
     fn slow() -> (Queries, Arc<Endless>) {
         let endless = Arc::new(Endless::default());
-        (over(Reader(endless.clone(), 100_000)), endless)
+        (over(reader(endless.clone(), 100_000)), endless)
     }
 
     async fn until(mut condition: impl FnMut() -> bool) {
@@ -418,7 +385,7 @@ mod tests {
     /// The only sample is 400 s old at the first step.
     #[tokio::test]
     async fn an_answer_depends_on_the_lookback_also_where_answers_are_kept() {
-        let queries = over(Reader(Arc::default(), 1));
+        let queries = over(reader(Arc::default(), 1));
         let (start, end) = (TimestampMs(400_000), TimestampMs(460_000));
         let time = QueryTime::Range { start, end, step: Duration::from_secs(60) };
         let points = async |lookback| {

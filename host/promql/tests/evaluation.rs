@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use belfry_model::read::{Cancel, ReadError};
 use belfry_model::{
-    Exemplar, Labels, METRIC_NAME, Matcher, MetricMetadata, SampleBuf, SampleSource, SelectHints, SelectLimits, Series,
-    SeriesRead, SeriesSet, TimeRange, TimestampMs,
+    Labels, METRIC_NAME, Matcher, SampleBuf, SampleSource, Series, SeriesRead, SeriesSet, TimeRange, TimestampMs,
 };
 use belfry_promql::syntax::functions::Function;
 use belfry_promql::{Answer, PointValue, Query, QueryError, QueryLimits, QueryTime, QueryValue, ValueType};
-use belfry_testkit::MemorySeries;
+use belfry_testkit::{MemorySeries, SelectOnly};
 use proptest::prelude::*;
 
 fn series(name: &str, pairs: &[(&str, &str)]) -> Labels {
@@ -128,43 +127,14 @@ impl SampleSource for Odd {
 }
 
 /// A reader of these series.
-struct Odds(Vec<Arc<Odd>>);
-
-#[async_trait::async_trait]
-impl SeriesRead for Odds {
-    async fn select(
-        &self,
-        _: &[Matcher],
-        _: TimeRange,
-        _: &SelectHints,
-        _: SelectLimits,
-    ) -> Result<SeriesSet, ReadError> {
+fn odds(all: Vec<Arc<Odd>>) -> impl SeriesRead {
+    SelectOnly(move |_: &[Matcher]| {
         let of = |(i, odd): (usize, &Arc<Odd>)| Series {
             labels: series("m", &[("i", &i.to_string())]),
             samples: odd.clone() as Arc<dyn SampleSource>,
         };
-        Ok(SeriesSet { series: self.0.iter().enumerate().map(of).collect(), warnings: Vec::new() })
-    }
-
-    async fn series(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<Labels>, ReadError> {
-        Ok(Vec::new())
-    }
-
-    async fn label_names(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<String>, ReadError> {
-        Ok(Vec::new())
-    }
-
-    async fn label_values(&self, _: &str, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<String>, ReadError> {
-        Ok(Vec::new())
-    }
-
-    async fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, ReadError> {
-        Ok(Vec::new())
-    }
-
-    async fn metadata(&self, _: Option<&str>) -> Result<Vec<MetricMetadata>, ReadError> {
-        Ok(Vec::new())
-    }
+        SeriesSet { series: all.iter().enumerate().map(of).collect(), warnings: Vec::new() }
+    })
 }
 
 /// A sample a second.
@@ -183,7 +153,7 @@ async fn a_query_stops_within_the_windows_of_one_series() {
         let Ok(query) = Query::parse(&format!("{f}({argument}m[10m])"), time, QueryLimits::default()) else { panic!() };
         let left = Cancel::default();
         let odd = Odd { buf: seconds(900), damaged: false, left: left.clone() };
-        let Ok(fetched) = query.fetch(&Odds(vec![Arc::new(odd)])).await else { panic!() };
+        let Ok(fetched) = query.fetch(&odds(vec![Arc::new(odd)])).await else { panic!() };
         assert_eq!(fetched.evaluate(&left), Err(QueryError::Cancelled), "{f}");
     }
 }
@@ -191,7 +161,7 @@ async fn a_query_stops_within_the_windows_of_one_series() {
 #[tokio::test]
 async fn an_answer_is_made_of_what_can_be_read_and_says_what_is_missing() {
     let odd = |damaged| Arc::new(Odd { buf: seconds(10), damaged, left: Cancel::default() });
-    let reader = Odds(vec![odd(false), odd(true), odd(true)]);
+    let reader = odds(vec![odd(false), odd(true), odd(true)]);
     for (text, expected) in [("count(m)", 3.0), ("sum(count_over_time(m[1m]))", 30.0), ("count(timestamp(m))", 3.0)] {
         let Ok(query) = Query::parse(text, at(10), QueryLimits::default()) else { panic!() };
         let Ok(fetched) = query.fetch(&reader).await else { panic!() };

@@ -1,4 +1,4 @@
-//! What tests share: a simulated clock and an in-memory [`belfry_model::SeriesRead`].
+//! What tests share: a simulated clock and [`belfry_model::SeriesRead`]s without a store.
 //!
 //! Not here: anything a running Belfry needs; this crate is only ever a dev-dependency.
 
@@ -6,4 +6,4 @@ pub mod clock;
 pub mod series;
 
 pub use clock::SimClock;
-pub use series::MemorySeries;
+pub use series::{MemorySeries, SelectOnly};

@@ -7,6 +7,44 @@ use async_trait::async_trait;
 use belfry_model::read::{ReadError, SampleSource, SelectHints, SelectLimits, Series, SeriesRead, SeriesSet};
 use belfry_model::{Exemplar, Labels, Matcher, MetricMetadata, Newest, Sample, SampleBuf, TimeRange, TimestampMs};
 
+/// A reader of which nothing but selections is asked: it answers with what the function makes of the matchers, whatever the
+/// range. It knows no names, exemplars or metadata.
+#[derive(Debug)]
+pub struct SelectOnly<F>(pub F);
+
+#[async_trait]
+impl<F: Fn(&[Matcher]) -> SeriesSet + Send + Sync> SeriesRead for SelectOnly<F> {
+    async fn select(
+        &self,
+        matchers: &[Matcher],
+        _: TimeRange,
+        _: &SelectHints,
+        _: SelectLimits,
+    ) -> Result<SeriesSet, ReadError> {
+        Ok(self.0(matchers))
+    }
+
+    async fn series(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<Labels>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn label_names(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<String>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn label_values(&self, _: &str, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<String>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn metadata(&self, _: Option<&str>) -> Result<Vec<MetricMetadata>, ReadError> {
+        Ok(Vec::new())
+    }
+}
+
 /// Holds what it is given; a second sample at one time replaces the first.
 #[derive(Clone, Debug, Default)]
 pub struct MemorySeries {

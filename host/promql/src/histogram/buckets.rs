@@ -159,11 +159,10 @@ mod tests {
     use super::*;
 
     /// As a Prometheus server prints them.
-    #[allow(clippy::approx_constant, reason = "one digit less than the constant is what this is about")]
     #[test]
     fn bounds_are_those_of_clients_to_the_last_bit() {
         for (schema, index, upper) in [
-            (1, 1, 1.414213562373095),
+            (1, 1, 2.0 * 0.7071067811865475),
             (1, -1, 0.7071067811865475),
             (1, 3, 2.82842712474619),
             (1, 5, 5.65685424949238),

@@ -172,46 +172,9 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use belfry_model::TimestampMs;
+    use belfry_testkit::SelectOnly;
 
     use super::*;
-
-    /// Counts how often it was asked.
-    #[derive(Default)]
-    struct Counting(AtomicUsize);
-
-    #[async_trait]
-    impl SeriesRead for Counting {
-        async fn select(
-            &self,
-            _: &[Matcher],
-            _: TimeRange,
-            _: &SelectHints,
-            _: SelectLimits,
-        ) -> Result<SeriesSet, ReadError> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            Ok(SeriesSet::default())
-        }
-
-        async fn series(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<Labels>, ReadError> {
-            Ok(Vec::new())
-        }
-
-        async fn label_names(&self, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<String>, ReadError> {
-            Ok(Vec::new())
-        }
-
-        async fn label_values(&self, _: &str, _: &[Matcher], _: TimeRange, _: usize) -> Result<Vec<String>, ReadError> {
-            Ok(Vec::new())
-        }
-
-        async fn exemplars(&self, _: &[Matcher], _: TimeRange) -> Result<Vec<(Labels, Vec<Exemplar>)>, ReadError> {
-            Ok(Vec::new())
-        }
-
-        async fn metadata(&self, _: Option<&str>) -> Result<Vec<MetricMetadata>, ReadError> {
-            Ok(Vec::new())
-        }
-    }
 
     fn range(minutes: i64) -> TimeRange {
         TimeRange::new(TimestampMs(0), TimestampMs(minutes * 60_000)).expect("a range")
@@ -222,38 +185,42 @@ mod tests {
     }
 
     /// Each asks for a metric, or for any of a job, over so many minutes; the answer is how often the store was asked.
-    fn asked(shared: &Shared, reader: &Counting, questions: &[(&str, i64)]) -> usize {
-        let before = reader.0.load(Ordering::Relaxed);
+    fn asked(shared: &Shared, questions: &[(&str, i64)]) -> usize {
+        let count = AtomicUsize::new(0);
+        let reader = SelectOnly(|_: &[Matcher]| {
+            count.fetch_add(1, Ordering::Relaxed);
+            SeriesSet::default()
+        });
         for (name, minutes) in questions {
             let matchers = match *name {
                 "" => vec![Matcher::new("job", MatchOp::Equal, "a").expect("a matcher")],
                 name => named(name),
             };
-            let reads = shared.over(reader);
+            let reads = shared.over(&reader);
             let hints = SelectHints::default();
             let mut select = std::pin::pin!(reads.select(&matchers, range(*minutes), &hints, SelectLimits::default()));
             let answer = select.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             assert!(matches!(answer, Poll::Ready(Ok(_))));
         }
-        reader.0.load(Ordering::Relaxed) - before
+        count.load(Ordering::Relaxed)
     }
 
     #[test]
     fn the_same_is_read_once_and_again_when_a_rule_wrote_it() {
-        let (shared, reader) = (Shared::default(), Counting::default());
-        assert_eq!(asked(&shared, &reader, &[("a", 5), ("a", 5), ("a", 6), ("b", 5), ("", 5), ("", 5)]), 4);
+        let shared = Shared::default();
+        assert_eq!(asked(&shared, &[("a", 5), ("a", 5), ("a", 6), ("b", 5), ("", 5), ("", 5)]), 4);
         let written = Labels::from_pairs([(METRIC_NAME, "a")]);
         shared.recorded([&written].into_iter());
-        assert_eq!(asked(&shared, &reader, &[("b", 5)]), 0, "nobody wrote it");
-        assert_eq!(asked(&shared, &reader, &[("a", 5), ("a", 6), ("", 5)]), 3, "a selector without a name may read it");
+        assert_eq!(asked(&shared, &[("b", 5)]), 0, "nobody wrote it");
+        assert_eq!(asked(&shared, &[("a", 5), ("a", 6), ("", 5)]), 3, "a selector without a name may read it");
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let (shared, reader) = (Shared::default(), Counting::default());
+        let shared = Shared::default();
         let minutes: Vec<i64> = (1..=SELECTIONS_KEPT_MAX as i64 + 10).collect();
         let questions: Vec<(&str, i64)> = minutes.iter().map(|m| ("a", *m)).collect();
-        asked(&shared, &reader, &questions);
-        assert_eq!(asked(&shared, &reader, &questions), 10);
+        asked(&shared, &questions);
+        assert_eq!(asked(&shared, &questions), 10);
     }
 }
