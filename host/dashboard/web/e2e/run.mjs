@@ -112,6 +112,88 @@ for (const width of [360, 390, 768, 1024])
     await context.close();
   });
 
+/** Texts of `rows` that lie on each other or outside of their row: what a person cannot read. Text that is cut off by its own box does not count where it is cut. */
+const unreadable = (page, rows) =>
+  page.evaluate((selector) => {
+    const found = [];
+    for (const row of document.querySelectorAll(selector)) {
+      const edge = row.getBoundingClientRect();
+      const texts = [];
+      const walker = document.createTreeWalker(row, NodeFilter.SHOW_TEXT);
+      for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+        if (!node.textContent.trim() || node.parentElement.closest(".visually-hidden")) continue;
+        const range = document.createRange();
+        range.selectNodeContents(node);
+        for (const line of range.getClientRects()) {
+          const box = { left: line.left, right: line.right, top: line.top, bottom: line.bottom };
+          for (let e = node.parentElement; e !== row; e = e.parentElement) {
+            if (getComputedStyle(e).overflowX === "visible") continue;
+            const clip = e.getBoundingClientRect();
+            [box.left, box.right] = [Math.max(box.left, clip.left), Math.min(box.right, clip.right)];
+          }
+          if (box.right - box.left > 1) texts.push({ node, box, text: node.textContent.trim().slice(0, 40) });
+        }
+      }
+      for (const [i, a] of texts.entries()) {
+        if (a.box.right > edge.right + 1 || a.box.left < edge.left - 1) found.push(`“${a.text}” leaves its row`);
+        for (const b of texts.slice(i + 1)) {
+          const across = Math.min(a.box.right, b.box.right) - Math.max(a.box.left, b.box.left);
+          const down = Math.min(a.box.bottom, b.box.bottom) - Math.max(a.box.top, b.box.top);
+          // Boxes of lines reach a little beyond their letters.
+          if (a.node !== b.node && across > 1 && down > 4) found.push(`“${a.text}” and “${b.text}” lie on each other`);
+        }
+      }
+      const name = row.querySelector("strong, a");
+      const lines = new Set([...name.getClientRects()].map((r) => Math.round(r.top))).size;
+      if (lines > 1 + name.textContent.length / 12) found.push(`the name “${name.textContent}” takes ${lines} lines`);
+    }
+    return found;
+  }, rows);
+
+for (const width of [390, 820, 1300, 1920])
+  test(`long expressions, names and labels can be read at ${width} px`, { mock: true }, async () => {
+    await fetch(`${base}/mock/scene?name=long`, { method: "POST" });
+    const { page, context } = await visit("#/overview", { viewport: { width, height: 900 } });
+    const sideways = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    const check = async (place, rows) => {
+      assert.ok((await page.locator(rows).count()) > 3, `${place} has no rows`);
+      assert.deepEqual(await unreadable(page, rows), [], place);
+      assert.ok((await sideways()) <= 0, `${place} is ${await sideways()} px too wide`);
+    };
+    try {
+      await page.locator(".alerts li", { hasText: "SLOBurnRate" }).first().waitFor();
+      await check("overview", ".alerts li");
+      await page.evaluate(() => (location.hash = "#/alerts"));
+      await page.locator(".alert", { hasText: "SLOBurnRate" }).first().waitFor();
+      await check("alerts", ".alert .head");
+      for (const n of [1, 2, 3]) await page.locator(".alert .head", { hasText: "InstanceDown" }).filter({ hasText: `instance=node-${n}.` }).waitFor();
+      for (const name of ["SLOBurnRate", "Kubernetes", "Deep"]) {
+        await page.locator(".alert .head", { hasText: name }).first().click();
+        await page.locator(".detail code").waitFor();
+        await check(`${name}, opened`, ".alert");
+      }
+      await page.getByRole("tab", { name: "Rules" }).click();
+      await page.locator("tbody tr", { hasText: "Deep" }).first().waitFor();
+      await check("rules", "tbody tr:not(.group)");
+    } finally {
+      await fetch(`${base}/mock/scene?name=`, { method: "POST" });
+    }
+    await context.close();
+  });
+
+test("a rule file that is refused is named beside the alerts of now, and other notices are not", { mock: true }, async () => {
+  await fetch(`${base}/mock/scene?name=long`, { method: "POST" });
+  const { page, context } = await visit("#/alerts");
+  try {
+    await page.getByLabel("Notices").getByText("Rule file rules/node.yml is refused").waitFor();
+    await fetch(`${base}/mock/scene?name=notices`, { method: "POST" });
+    await page.getByLabel("Notices").waitFor({ state: "detached" });
+  } finally {
+    await fetch(`${base}/mock/scene?name=`, { method: "POST" });
+  }
+  await context.close();
+});
+
 test("the keyboard reaches everything", async () => {
   const { page, context } = await visit();
   await page.keyboard.press("Tab");

@@ -91,6 +91,19 @@ export function alerts(extra) {
   return { now_ms: now(), alerts: list };
 }
 
+/** As objectives and rule files have them: conditions that are whole expressions, instances that only a label tells apart, names and labels without a space to break at. */
+export function longAlerts() {
+  const burn = (window, short, rate) => `slo:burn_rate{slo="checkout availability",window="${window}"} > ${rate} and ignoring (window) slo:burn_rate{slo="checkout availability",window="${short}"} > ${rate}`;
+  const slo = (window, short, rate, severity) => ({ ...alert("SLOBurnRate", severity, "firing", 100, burn(window, short, rate), ago(58), "checkout availability: the error budget burns 100.0 times too fast", { slo: "checkout availability", window }), fingerprint: `5100000000000${window.padStart(3, "0")}`.replace(/[^0-9a-f]/g, "a") });
+  const down = (n) => ({ ...alert("InstanceDown", "critical", "firing", 0, 'up{job="node",environment="production",datacenter="eu-central-1"} == 0', ago(3700), "An instance does not answer", { job: "node", instance: `node-${n}.rack-17.eu-central-1.compute.internal.example.org:9100` }), fingerprint: `d0${n}`.padStart(16, "0") });
+  const name = "KubernetesHorizontalPodAutoscalerMismatchOfReplicasForLongerThanFifteenMinutes";
+  return [
+    slo("1h", "5m", 14.4, "critical"), slo("6h", "30m", 6, "critical"), slo("1d", "2h", 3, "warning"), down(1), down(2), down(3),
+    alert(name, "error", "firing", 1.7976931348623157e308, `(kube_horizontalpodautoscaler_status_desired_replicas{job="kube-state-metrics"} != kube_horizontalpodautoscaler_status_current_replicas) and changes(kube_horizontalpodautoscaler_status_current_replicas[15m]) == 0`, ago(400_000), "", { pod: `checkout-${"0123456789abcdef".repeat(12)}`, namespace: "a-namespace-of-a-team-with-a-long-name", cluster: "c", container: "hpa", endpoint: "https-metrics", service: "kube-state-metrics" }),
+    alert("Deep", "info", "pending", -1.2345e-300, `${"max by (a_label_with_a_long_name) (".repeat(9)}x${")".repeat(9)}`, ago(5), `An address in the summary: https://runbooks.example.org/${"a".repeat(160)}`, {}),
+  ];
+}
+
 export function history() {
   const names = [["High CPU", "warning", { core: "0" }], ["MCP errors", "error", { source: "weather" }], ["High CPU", "warning", { core: "1" }], ["Probe fails", "critical", { source: "status-page" }]];
   return [...Array(14).keys()].map((i) => {

@@ -19,6 +19,7 @@ const extraAlerts = [];
 let scene = process.env.SCENE ?? "";
 let archive = [...Array(9).keys()].map((i) => made(9 - i, i % 3 === 2 ? "weekly" : "daily", Date.now() - (i + 1) * 28_800_000));
 const running = new Set();
+const alertsNow = () => data.alerts(scene === "long" ? [...extraAlerts, ...data.longAlerts()] : extraAlerts);
 const clients = new Set();
 
 function made(id, name, at) {
@@ -33,7 +34,7 @@ function overview(withCharts) {
   const now = Date.now();
   const t = now / 1000;
   const sources = data.sources();
-  const alerts = data.alerts(extraAlerts).alerts;
+  const alerts = alertsNow().alerts;
   const firing = alerts.filter((a) => a.state === "firing");
   const health = { up: 0, degraded: 0, down: 0, unknown: 0 };
   for (const s of sources) health[s.health] += 1;
@@ -46,7 +47,9 @@ function overview(withCharts) {
     sources: health,
     alerts: { pending: alerts.filter((a) => a.state === "pending").length, firing: firing.length, resolved_recent: alerts.filter((a) => a.state === "resolved").length, firing_by_severity: {} },
     plugins: { running: 6, restarting: 1, failed: 0 }, rules: 6, reports: 2,
-    notices: scene === "notices"
+    notices: scene === "long"
+      ? [{ code: "rule_file_rules/node.yml", level: "error", title: "Rule file rules/node.yml is refused; its last good version goes on", text: "rules/node.yml:7:11: error: 1:4: parse error: unexpected end of input", help: "mend it: it is read again when it changes", since_ms: now - 9000 }]
+      : scene === "notices"
       ? [
           { code: "disk_full", level: "error", title: "The disk is full: nothing new is stored", text: "No space left on device (/var/lib/belfry/wal/000117). What was acknowledged is safe.", help: "Free space on /var/lib/belfry, or lower `retention`. Writing goes on by itself.", since_ms: now - 320_000 },
           { code: "config_refused", level: "warning", title: "The new config was refused; the old one goes on", text: "belfry.toml:14:1: error: unknown key `intervall`\n  help: did you mean `interval`?", help: null, since_ms: now - 61_000 },
@@ -133,15 +136,15 @@ const server = createServer(async (request, response) => {
   if (path === "/api/events") {
     if (away) return void request.socket.destroy();
     response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
-    response.write(event("overview", overview(false)) + event("sources", data.sources()) + event("alerts", data.alerts(extraAlerts)) + event("plugins", data.plugins(false)) + event("reports", reports()));
+    response.write(event("overview", overview(false)) + event("sources", data.sources()) + event("alerts", alertsNow()) + event("plugins", data.plugins(false)) + event("reports", reports()));
     clients.add(response);
     return void request.on("close", () => clients.delete(response));
   }
   if (path === "/api/overview") return json(response, overview(true));
   if (path === "/api/sources") return json(response, data.sources());
-  if (path === "/api/alerts") return json(response, data.alerts(extraAlerts));
+  if (path === "/api/alerts") return json(response, alertsNow());
   if (path === "/api/alerts/history") return json(response, data.history());
-  if (path === "/api/rules") return json(response, data.rules());
+  if (path === "/api/rules") return json(response, [...data.rules(), ...(scene === "long" ? data.longAlerts().map((a) => ({ ...data.rules()[0], name: a.rule, query: a.condition, group: "a".repeat(90), file: `rules/${"b".repeat(120)}.yml` })) : [])]);
   if (path === "/api/slos") return json(response, scene === "empty" ? { now_ms: Date.now(), slos: [] } : objectives.slos());
   if ((m = /^\/api\/slos\/(.+)$/.exec(path))) {
     const found = objectives.slo(m[1]);
@@ -189,7 +192,7 @@ const server = createServer(async (request, response) => {
     const base = data.alerts([]).alerts.find((a) => a.rule === "Disk fills up");
     const name = q.get("name") ?? "Test alert";
     extraAlerts.push({ ...base, rule: name, fingerprint: String(extraAlerts.length).padStart(16, "f"), severity: "critical", annotations: { summary: "Something the test made up" } });
-    broadcast("alerts", data.alerts(extraAlerts));
+    broadcast("alerts", alertsNow());
     return json(response, {});
   }
   if (path === "/mock/away") {
@@ -199,6 +202,7 @@ const server = createServer(async (request, response) => {
   }
   if (path === "/mock/scene") {
     scene = q.get("name") ?? "";
+    broadcast("alerts", alertsNow());
     return json(response, {});
   }
   if (path.startsWith("/api/")) return json(response, { error: "not_found", message: `there is no ${path}` }, 404);
@@ -215,7 +219,7 @@ const server = createServer(async (request, response) => {
 setInterval(() => {
   broadcast("overview", overview(false));
   broadcast("sources", data.sources());
-  broadcast("alerts", data.alerts(extraAlerts));
+  broadcast("alerts", alertsNow());
 }, 1000).unref();
 setInterval(() => broadcast("plugins", data.plugins(false)), 5000).unref();
 server.listen(PORT, "127.0.0.1", () => console.log(`mock on http://127.0.0.1:${PORT}`));
