@@ -12,6 +12,7 @@ mod extract;
 mod federate;
 mod form;
 mod guard;
+mod leftover;
 mod manage;
 mod openapi;
 mod operate;
@@ -83,4 +84,6 @@ pub fn router(
         .layer(axum::extract::DefaultBodyLimit::max(REQUEST_BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(app.clone(), guard::check))
         .with_state(app)
+        // Outermost: who is refused has sent a body, too.
+        .layer(middleware::from_fn(leftover::take))
 }
