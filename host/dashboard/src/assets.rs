@@ -4,6 +4,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use rust_embed::RustEmbed;
 
+use crate::old_paths;
 use crate::reply::Failure;
 
 /// What `cargo xtask web` built. A release build carries it; a development build reads the folder.
@@ -25,6 +26,11 @@ pub fn web_ui_is_built() -> bool {
 /// A file of the UI; its index for any other path, where a browser asks for a page. Everybody else is told that there is
 /// nothing: to a program a page with status 200 looks like an answer.
 pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    if matches!(method, Method::GET | Method::HEAD)
+        && let Some(page) = old_paths::page(&uri)
+    {
+        return (StatusCode::FOUND, [(header::LOCATION, page)]).into_response();
+    }
     let path = uri.path().trim_start_matches('/');
     let accepted = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
     let is_page = matches!(path, "" | "index.html") || accepted.contains("text/html");
@@ -81,7 +87,6 @@ mod tests {
         for (path, program, person) in [
             ("/", "page", "page"),
             ("/index.html", "page", "page"),
-            ("/graph?g0.expr=up", "404", "page"),
             ("/nosuch", "404", "page"),
             ("/api", "404", "404"),
             ("/api/v1/nosuch", "404", "404"),

@@ -14,6 +14,7 @@ mod form;
 mod guard;
 mod leftover;
 mod manage;
+mod old_paths;
 mod openapi;
 mod operate;
 mod parameters;
@@ -83,7 +84,7 @@ pub fn router(
         .layer(CompressionLayer::new())
         .layer(axum::extract::DefaultBodyLimit::max(REQUEST_BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(app.clone(), guard::check))
-        .with_state(app)
         // Outermost: who is refused has sent a body, too.
         .layer(middleware::from_fn(leftover::take))
+        .with_state(app)
 }

@@ -36,8 +36,13 @@ fn alert_input(alert: &Alert, external_url: &str) -> AlertInput {
         value: alert.value,
         started: alert.active_since,
         ended: alert.resolved_at,
-        url: format!("{external_url}/alerts"),
+        url: page(external_url, &format!("alerts/{}", alert.fingerprint)),
     }
+}
+
+/// The address of a page of the UI: it tells its pages apart behind the `#`.
+pub fn page(external_url: &str, page: &str) -> String {
+    format!("{}/#/{page}", external_url.trim_end_matches('/'))
 }
 
 /// How a delivery ended, by what is to be done next.
@@ -55,5 +60,33 @@ pub fn outcome(answer: Result<Receipt, CallError>) -> DeliveryOutcome {
         Err(error @ CallError::WrongKind { .. }) => DeliveryOutcome::Rejected { reason: error.to_string() },
         // A trap or a time-out may be passing: at least once means trying again.
         Err(error) => DeliveryOutcome::Unavailable { reason: error.to_string(), retry_after: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use belfry_model::{Fingerprint, Labels, Severity, TimestampMs};
+
+    use super::*;
+
+    #[test]
+    fn an_alert_links_to_itself_in_the_ui() {
+        let labels = Labels::from_pairs([("alertname", "Down"), ("instance", "a")]);
+        let alert = Alert {
+            fingerprint: Fingerprint(0x005b_cd15),
+            rule: "Down".to_owned(),
+            severity: Severity::Critical,
+            labels,
+            annotations: Labels::empty(),
+            state: AlertState::Firing,
+            value: 0.0,
+            active_since: TimestampMs(0),
+            fired_at: None,
+            resolved_at: None,
+        };
+        for external_url in ["https://belfry.example.com/mon", "https://belfry.example.com/mon/"] {
+            let url = alert_input(&alert, external_url).url;
+            assert_eq!(url, "https://belfry.example.com/mon/#/alerts/00000000005bcd15");
+        }
     }
 }

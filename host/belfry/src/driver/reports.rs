@@ -141,7 +141,7 @@ impl Publisher {
             end,
             summary: belfry_reports::summary(&report),
             documents,
-            url: format!("{}/reports/{id}", self.external_url),
+            url: crate::adapters::deliver::page(&self.external_url, &format!("reports/{id}")),
             attributes: Vec::new(),
         };
         // It is made now; a channel that is away for a while holds up nothing.

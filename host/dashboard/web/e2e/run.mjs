@@ -1,5 +1,5 @@
 // The dashboard in a real browser. Runs against BASE_URL (a Belfry) or the mock; what needs the mock's levers is left out
-// against a real host. Exit code 1 when a test fails.
+// against a real host, and what only a host does against the mock. Exit code 1 when a test fails.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
@@ -309,6 +309,38 @@ test("a query that does not parse says where", async () => {
   await context.close();
 });
 
+test("an address carries its expression whole, and a range that holds the one it names", async () => {
+  const expression = 'max by (core) (system_cpu_usage_percent{core!="a&b#c?d%41+e"}) / 1 >= 0';
+  const { page, context, problems } = await visit(`#/explore?q=${encodeURIComponent(expression)}&range=5400`);
+  await page.getByLabel("Result").waitFor();
+  assert.equal(await page.getByLabel("PromQL").inputValue(), expression);
+  assert.equal(await page.getByLabel("Range").locator("option:checked").textContent(), "6 h");
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
+test("links as Prometheus' templates write them lead to the query, and its pages to ours", { host: true }, async () => {
+  const { page, context } = await visit();
+  for (const [path, hash] of [["/graph?g0.expr=up+%3D%3D+1&g0.tab=1", "#/explore?q=up+%3D%3D+1&range=900"], ["/alerts", "#/alerts"], ["/rules", "#/alerts?tab=rules"], ["/targets", "#/sources"]]) {
+    await page.goto("about:blank");
+    await page.goto(`${base}${path}`);
+    await page.waitForURL((url) => url.pathname === "/" && url.hash === hash);
+    if (path.startsWith("/graph")) assert.equal(await page.getByLabel("PromQL").inputValue(), "up == 1");
+    if (path === "/rules") assert.equal(await page.getByRole("tab", { name: "Rules" }).getAttribute("aria-selected"), "true");
+  }
+  await context.close();
+});
+
+test("a link to an alert opens it, and one to a tab that tab", { mock: true }, async () => {
+  const { page, context } = await visit("#/alerts?tab=rules");
+  assert.equal(await page.getByRole("tab", { name: "Rules" }).getAttribute("aria-selected"), "true");
+  const { alerts } = await (await fetch(`${base}/api/alerts`)).json();
+  const alert = alerts.find((a) => a.rule === "Disk fills up");
+  await page.evaluate((f) => (location.hash = `#/alerts/${f}`), alert.fingerprint);
+  await page.locator(".alert", { has: page.locator(".detail") }).filter({ hasText: "Disk fills up" }).waitFor();
+  await context.close();
+});
+
 test("what is typed stays, whatever the address asked for", async () => {
   const { page, context } = await visit("#/explore?q=system_cpu_usage_percent");
   await page.locator('main [data-chart="drawn"]').waitFor();
@@ -356,6 +388,10 @@ let failed = 0;
 for (const t of tests.filter((t) => !only || t.name.includes(only))) {
   if (t.mock && !mock) {
     console.log(`left out  ${t.name} (needs the mock)`);
+    continue;
+  }
+  if (t.host && mock) {
+    console.log(`left out  ${t.name} (needs a host)`);
     continue;
   }
   // A browser on a busy machine stalls now and then: one more try, which is told.
