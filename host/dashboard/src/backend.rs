@@ -186,6 +186,9 @@ pub trait Backend: Send + Sync {
     /// All rule groups: a copy of what they are now.
     fn rule_groups(&self) -> Vec<crate::rule_groups::RuleGroup>;
 
+    /// Rule files that are refused, each with what becomes of its rules: one sentence a file.
+    fn refused_rule_files(&self) -> Vec<String>;
+
     /// Service level objectives in the order of the config, without `detail`.
     async fn slos(&self) -> Result<Slos, BackendError>;
 

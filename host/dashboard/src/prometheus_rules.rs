@@ -3,10 +3,10 @@
 
 use std::collections::HashSet;
 
-use axum::Router;
 use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use belfry_model::{Labels, Matcher, TimestampMs};
 use serde_json::{Map, Value, json};
 
@@ -35,7 +35,12 @@ async fn rules(State(app): State<App>, request: Request) -> Result<Response, Api
     let mut groups = app.backend.rule_groups();
     groups.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
     groups.retain(|g| filter.takes_group(g));
-    Ok(success(answer(&groups, &filter, &page)?))
+    let data = answer(&groups, &filter, &page)?;
+    Ok(match app.backend.refused_rule_files() {
+        refused if refused.is_empty() => success(data),
+        // A file that is refused is missing here, or stands here as it was: who reads only this is to know.
+        refused => Json(json!({"status": "success", "data": data, "warnings": refused})).into_response(),
+    })
 }
 
 fn answer(groups: &[RuleGroup], filter: &Filter, page: &Page) -> Result<Value, ApiError> {

@@ -124,3 +124,12 @@ fn values_are_written_as_go_writes_them() {
         assert_eq!(exponent(v), text);
     }
 }
+
+#[tokio::test]
+async fn files_that_are_refused_are_warnings_beside_the_rules_there_are() {
+    let mut fake = crate::testing::Fake::at(TimestampMs(0));
+    assert_eq!(fake.get("/api/v1/rules").await.json(), json!({"status": "success", "data": {"groups": []}}));
+    fake.refused_rule_files = vec!["rule file a.yml is refused".to_owned()];
+    let expected = json!({"status": "success", "data": {"groups": []}, "warnings": ["rule file a.yml is refused"]});
+    assert_eq!(fake.get("/api/v1/rules").await.json(), expected);
+}

@@ -28,6 +28,7 @@ pub(crate) struct Fake {
     series: MemorySeries,
     pub metadata: Vec<MetricMetadata>,
     pub pools: Vec<ScrapePool>,
+    pub refused_rule_files: Vec<String>,
     /// Can its reader find newest samples the short way?
     pub knows_newest: bool,
     /// How often series were deleted.
@@ -61,6 +62,7 @@ impl Fake {
             series: MemorySeries::new(),
             metadata: Vec::new(),
             pools: Vec::new(),
+            refused_rule_files: Vec::new(),
             knows_newest: true,
             deletions: Arc::default(),
         }
@@ -195,6 +197,10 @@ impl Backend for Fake {
 
     fn rule_groups(&self) -> Vec<crate::rule_groups::RuleGroup> {
         Vec::new()
+    }
+
+    fn refused_rule_files(&self) -> Vec<String> {
+        self.refused_rule_files.clone()
     }
 
     async fn slos(&self) -> Result<Slos, BackendError> {

@@ -79,6 +79,10 @@ impl Backend for Dashboard {
         super::rules::groups(&self.0)
     }
 
+    fn refused_rule_files(&self) -> Vec<String> {
+        super::rules::refused(&self.0)
+    }
+
     async fn slos(&self) -> Result<Slos, BackendError> {
         slos::slos(&self.0).await
     }

@@ -10,10 +10,14 @@ use belfry_rules::file::RuleKind;
 use belfry_rules::groups::{self, GroupSnapshot, Health, Words};
 
 use crate::app::App;
+use crate::rule_files::Refused;
 use crate::telemetry::own::OwnMetrics;
 
 /// Group and file under which thresholds appear.
 const THRESHOLDS: (&str, &str) = ("rule", "belfry.toml");
+
+/// Refused files that are named by a metric: a folder of wrong files is no reason for as many series.
+const REFUSED_NAMED_MAX: usize = 100;
 
 /// All groups, thresholds as a group of their own.
 pub fn groups(app: &App) -> Vec<RuleGroup> {
@@ -113,6 +117,15 @@ fn thresholds(rules: &[RuleSnapshot]) -> Option<RuleGroup> {
     })
 }
 
+/// Rule files that are refused, a sentence each.
+pub fn refused(app: &App) -> Vec<String> {
+    let sentence = |r: Refused| match r.has_good {
+        true => format!("rule file {} is refused; its last good version goes on", r.file),
+        false => format!("rule file {} is refused; nothing of it is evaluated", r.file),
+    };
+    app.rule_files.refused().into_iter().map(sentence).collect()
+}
+
 /// Rules of files for the dashboard, and files that are refused: they stand first, with their problems as the error.
 pub fn of_files(app: &App) -> Vec<RuleView> {
     let refused = app.rule_files.refused().into_iter().map(|r| RuleView {
@@ -190,6 +203,31 @@ pub fn metrics(app: &App, own: &mut OwnMetrics) {
                 .set(&group, g.samples as f64);
         }
     }
-    let refused = app.rule_files.refused().len();
-    own.gauge("belfry_rule_files_refused", "Rule files that cannot be read.").set(&[], refused as f64);
+    refused_metrics(&app.rule_files.refused(), own);
+}
+
+fn refused_metrics(refused: &[Refused], own: &mut OwnMetrics) {
+    own.gauge("belfry_rule_files_refused", "Rule files that cannot be read.").set(&[], refused.len() as f64);
+    for r in refused.iter().take(REFUSED_NAMED_MAX) {
+        own.gauge("belfry_rule_file_refused", "1 for a rule file that cannot be read; the first 100 of them.")
+            .set(&[("file", &*r.file)], 1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_files_are_counted_and_the_first_hundred_named() {
+        let refused = |n: usize| Refused { file: format!("{n:03}.yml"), problems: String::new(), has_good: false };
+        for (count, named) in [(0, 0), (2, 2), (250, 100)] {
+            let mut own = OwnMetrics::default();
+            refused_metrics(&(0..count).map(refused).collect::<Vec<_>>(), &mut own);
+            let text = own.text();
+            assert!(text.contains(&format!("belfry_rule_files_refused {count}")), "{text}");
+            assert_eq!(text.matches("belfry_rule_file_refused{file=").count(), named);
+            assert_eq!(text.contains("belfry_rule_file_refused{file=\"001.yml\"} 1"), named > 1, "{text}");
+        }
+    }
 }
