@@ -82,6 +82,8 @@ pub struct App {
     pub load_input: LoadInput,
     /// The config of now.
     pub loaded: ArcSwap<Loaded>,
+    /// The config of the start: what cannot change while running still runs by it.
+    pub started_with: Config,
     /// Where people find it.
     pub external_url: String,
     /// Where it listens.
@@ -212,6 +214,7 @@ impl App {
             started: now,
             external_url: config.server.external_url.clone().unwrap_or_else(|| format!("http://{address}")),
             address,
+            started_with: config.clone(),
             loaded: ArcSwap::from_pointee(loaded),
             channels: Arc::default(),
             making: Arc::default(),

@@ -26,8 +26,9 @@ pub const REFUSED: &str = "config_refused";
 /// Code of the notice about what waits for a restart.
 const WAITS: &str = "config_waits";
 
-/// Reads the files again. The error has every problem; the old config goes on.
-pub async fn reload(app: &Arc<App>) -> Result<(), String> {
+/// Reads the files again. Answers with what of the new config waits for a restart. The error has every problem; the old
+/// config goes on.
+pub async fn reload(app: &Arc<App>) -> Result<Vec<String>, String> {
     let _one = app.reloading.lock().await;
     let now = app.clock.now();
     match Config::load(&app.load_input) {
@@ -37,24 +38,15 @@ pub async fn reload(app: &Arc<App>) -> Result<(), String> {
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
-            let waits = waits_for_restart(&app.loaded.load().config, &loaded.config);
+            // What runs is what counts: a second reload of the same files changes nothing of it.
+            let waits = waits_for_restart(&app.started_with, &loaded.config);
             app.loaded.store(Arc::new(loaded));
             *app.config_read.lock() = now;
             app.no_notice(REFUSED);
-            match waits.is_empty() {
-                true => app.no_notice(WAITS),
-                false => app.notice(Notice {
-                    code: WAITS.to_owned(),
-                    level: NoticeLevel::Warning,
-                    title: "A part of the new config waits for a restart".to_owned(),
-                    text: waits.join("\n"),
-                    help: Some("restart Belfry when it suits".to_owned()),
-                    since_ms: now,
-                }),
-            }
+            tell_what_waits(app, &waits);
             tracing::info!("config read again");
             apply(app).await;
-            Ok(())
+            Ok(waits)
         }
         Err(problems) => {
             let text = problems.to_string();
@@ -80,6 +72,23 @@ async fn journal(app: &App, entry: JournalEntry) {
     }
 }
 
+fn tell_what_waits(app: &App, waits: &[String]) {
+    if waits.is_empty() {
+        return app.no_notice(WAITS);
+    }
+    tracing::warn!("a part of the new config waits for a restart: {}", waits.join(", "));
+    let since_ms = app.notices.lock().get(WAITS).map_or_else(|| app.clock.now(), |n| n.since_ms);
+    app.notice(Notice {
+        code: WAITS.to_owned(),
+        level: NoticeLevel::Warning,
+        title: "A part of the new config waits for a restart".to_owned(),
+        text: waits.join("\n"),
+        help: Some("restart Belfry when it suits".to_owned()),
+        since_ms,
+    });
+}
+
+/// What differs from what runs.
 fn waits_for_restart(old: &Config, new: &Config) -> Vec<String> {
     let mut waits = Vec::new();
     let mut compare = |same: bool, what: &str| {

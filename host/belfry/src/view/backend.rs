@@ -158,16 +158,22 @@ impl Backend for Dashboard {
 
     async fn reload_config(&self) -> Result<Accepted, BackendError> {
         match reload::reload(&self.0).await {
-            Ok(()) => match self.0.rule_files.refused() {
-                refused if refused.is_empty() => Ok(Accepted { message: "the config was read again".to_owned() }),
-                refused => Err(BackendError::Failed {
-                    message: format!(
-                        "the config was read again, but rule files are refused:\n{}",
-                        refused.into_iter().map(|r| r.problems).collect::<Vec<_>>().join("\n")
-                    ),
-                    help: Some("mend them; their last good versions go on".to_owned()),
-                }),
-            },
+            Ok(waits) => {
+                let mut message = "the config was read again".to_owned();
+                if !waits.is_empty() {
+                    message = format!("{message}; a part of it waits for a restart: {}", waits.join(", "));
+                }
+                match self.0.rule_files.refused() {
+                    refused if refused.is_empty() => Ok(Accepted { message }),
+                    refused => Err(BackendError::Failed {
+                        message: format!(
+                            "{message}, but rule files are refused:\n{}",
+                            refused.into_iter().map(|r| r.problems).collect::<Vec<_>>().join("\n")
+                        ),
+                        help: Some("mend them; their last good versions go on".to_owned()),
+                    }),
+                }
+            }
             Err(text) => Err(BackendError::Invalid { message: text, help: Some("the old config goes on".to_owned()) }),
         }
     }
