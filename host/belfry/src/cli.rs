@@ -107,7 +107,13 @@ pub struct DemoArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ServerArgs {
     /// The running Belfry.
-    #[arg(long, env = "BELFRY_URL", default_value = "http://127.0.0.1:8089", value_name = "URL")]
+    #[arg(
+        long,
+        visible_alias = "url",
+        env = "BELFRY_URL",
+        default_value = "http://127.0.0.1:8089",
+        value_name = "URL"
+    )]
     pub server: String,
     /// Its token, for what needs one [default: the one in data/admin-token, if that is there].
     #[arg(long, env = "BELFRY_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -154,12 +160,12 @@ pub struct RestoreArgs {
 pub struct QueryArgs {
     /// PromQL.
     pub expression: String,
-    /// First step of a range: seconds since the epoch or RFC 3339.
-    #[arg(long, requires = "to")]
+    /// First step of a range: RFC 3339, seconds since the epoch, or how long ago (`-7d`).
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub from: Option<String>,
     /// Last step of a range.
-    #[arg(long, requires = "from")]
-    pub to: Option<String>,
+    #[arg(long, requires = "from", allow_hyphen_values = true, default_value = "now", value_name = "TIME")]
+    pub to: String,
     /// Distance of the steps.
     #[arg(long, default_value = "15s")]
     pub step: String,

@@ -1,11 +1,14 @@
 //! Commands that ask a running Belfry.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use belfry_model::Clock as _;
 use http::Method;
 use serde_json::Value;
 
+use super::answer;
 use crate::cli::{Output, PluginCommand, QueryArgs, ReportCommand, ServerArgs};
 use crate::client::{ask, escape};
 use crate::say;
@@ -14,32 +17,32 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// PromQL, at an instant or over a range.
+/// PromQL, at an instant or over a range. What the server remarks goes to standard error: the answer stays what it is.
 pub fn query(arguments: &QueryArgs) -> Result<ExitCode> {
     let expression = escape(&arguments.expression);
-    let path = match (&arguments.from, &arguments.to) {
-        (Some(from), Some(to)) => format!(
-            "/api/v1/query_range?query={expression}&start={}&end={}&step={}",
-            escape(from),
-            escape(to),
-            escape(&arguments.step)
-        ),
-        _ => format!("/api/v1/query?query={expression}"),
+    let path = match &arguments.from {
+        Some(from) => {
+            let now = crate::clock::SystemClock::new().now();
+            let seconds = |text: &str| anyhow::Ok(super::time(text, now)?.as_secs_f64());
+            format!(
+                "/api/v1/query_range?query={expression}&start={}&end={}&step={}",
+                seconds(from)?,
+                seconds(&arguments.to)?,
+                escape(&arguments.step)
+            )
+        }
+        None => format!("/api/v1/query?query={expression}"),
     };
     let answer = block_on(ask(&arguments.server, Method::GET, &path))?;
     if arguments.server.output == Output::Json {
         say!("{}", serde_json::to_string_pretty(&answer)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let result = &answer["data"]["result"];
-    match answer["data"]["resultType"].as_str() {
-        Some("vector") => each(result, |row| say!("{}  {}", series(&row["metric"]), text(&row["value"][1]))),
-        Some("matrix") => each(result, |row| {
-            say!("{}", series(&row["metric"]));
-            each(&row["values"], |point| say!("  {}  {}", text(&point[0]), text(&point[1])));
-        }),
-        _ => say!("{}", text(&result[1])),
+    for remark in answer::remarks(&answer) {
+        // A closed standard error is no reason to keep the answer back.
+        let _ = writeln!(std::io::stderr(), "{remark}");
     }
+    say!("{}", answer::text(&answer["data"]));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -92,19 +95,10 @@ fn act(server: &ServerArgs, path: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn each(list: &Value, show: impl FnMut(&Value)) {
-    list.as_array().into_iter().flatten().for_each(show);
-}
-
 fn text(value: &Value) -> String {
     match value {
         Value::String(s) => s.clone(),
         Value::Null => String::new(),
         other => other.to_string(),
     }
-}
-
-fn series(metric: &Value) -> String {
-    let labels = metric.as_object().into_iter().flatten().map(|(n, v)| (n.clone(), text(v)));
-    belfry_model::Labels::from_pairs(labels).to_string()
 }

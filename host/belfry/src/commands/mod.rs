@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod answer;
 mod ask;
 mod backup;
 mod check;
@@ -12,7 +13,9 @@ mod start;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use belfry_model::TimestampMs;
+use belfry_model::duration::parse_duration;
 use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command};
@@ -54,6 +57,20 @@ fn ask_or_inspect(command: crate::cli::PluginCommand) -> Result<ExitCode> {
     }
 }
 
+/// `now`, `-7d`, seconds since the epoch or RFC 3339.
+fn time(text: &str, now: TimestampMs) -> Result<TimestampMs> {
+    if text == "now" {
+        return Ok(now);
+    }
+    if let Some(ago) = text.strip_prefix('-').and_then(|t| parse_duration(t).ok()) {
+        return Ok(now - ago);
+    }
+    let seconds = text.parse::<f64>().ok().filter(|v| v.abs() < 1e12).map(TimestampMs::from_secs_f64);
+    seconds
+        .or_else(|| TimestampMs::from_rfc3339(text))
+        .with_context(|| format!("`{text}` is no time\n  help: write it like 2026-01-31T00:00:00Z, -7d or now"))
+}
+
 /// Says on standard error what went wrong.
 pub fn complain(error: &anyhow::Error) {
     let mut text = error.to_string();
@@ -66,4 +83,28 @@ pub fn complain(error: &anyhow::Error) {
     }
     // This is the end of the program: when standard error is closed too there is nobody left to tell.
     let _ = writeln!(std::io::stderr(), "error: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use belfry_model::TimestampMs;
+
+    use super::time;
+
+    #[test]
+    fn a_time_is_now_or_how_long_ago_or_seconds_or_a_date() {
+        let now = TimestampMs(1_700_000_000_000);
+        for (text, expected) in [
+            ("now", 1_700_000_000_000),
+            ("-7d", 1_699_395_200_000),
+            ("-1h30m", 1_699_994_600_000),
+            ("1600000000.5", 1_600_000_000_500),
+            ("2026-01-31T00:00:00Z", 1_769_817_600_000),
+        ] {
+            assert_eq!(time(text, now).unwrap(), TimestampMs(expected), "{text}");
+        }
+        for text in ["", "yesterday", "7d", "-", "NaN"] {
+            assert!(time(text, now).unwrap_err().to_string().contains("is no time"), "{text}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ use belfry_store::{RealDisk, Store, StoreConfig};
 use http::Method;
 use serde_json::{Value, json};
 
+use super::super::time;
 use super::{BacktestArgs, files};
 use crate::cli::{Output, ServerArgs};
 use crate::client::{ask, escape};
@@ -132,20 +133,6 @@ fn read(arguments: &[String]) -> Result<Vec<RuleFile>> {
         }
     }
     Ok(all)
-}
-
-/// `now`, `-7d`, seconds since the epoch or RFC 3339.
-fn time(text: &str, now: TimestampMs) -> Result<TimestampMs> {
-    if text == "now" {
-        return Ok(now);
-    }
-    if let Some(ago) = text.strip_prefix('-').and_then(|t| parse_duration(t).ok()) {
-        return Ok(now - ago);
-    }
-    let seconds = text.parse::<f64>().ok().filter(|v| v.abs() < 1e12).map(TimestampMs::from_secs_f64);
-    seconds
-        .or_else(|| TimestampMs::from_rfc3339(text))
-        .with_context(|| format!("`{text}` is no time\n  help: write it like 2026-01-31T00:00:00Z, -7d or now"))
 }
 
 fn source(arguments: &BacktestArgs, now: TimestampMs) -> Result<Source> {
