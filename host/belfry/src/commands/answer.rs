@@ -23,10 +23,14 @@ pub fn text(data: &Value) -> String {
     }
 }
 
-/// What an answer says beside its result: `warning: …`, `info: …`.
+/// What an answer says beside its result: `warning: …`, `info: …`; what says so itself (`PromQL info: …`) is left as it is.
 pub fn remarks(answer: &Value) -> Vec<String> {
-    let of = |key: &str, word: &str| list(&answer[key]).map(|t| format!("{word}: {}", bare(t))).collect::<Vec<_>>();
-    [of("warnings", "warning"), of("infos", "info")].concat()
+    let of = |word: &str| {
+        let says = format!("PromQL {word}: ");
+        let line = |text: String| if text.starts_with(&says) { text } else { format!("{word}: {text}") };
+        list(&answer[format!("{word}s")]).map(bare).map(line).collect::<Vec<_>>()
+    };
+    [of("warning"), of("info")].concat()
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -185,9 +189,8 @@ mod tests {
 
     #[test]
     fn what_the_server_remarks_is_not_dropped() {
-        let answer =
-            json!({"warnings": ["a block is damaged"], "infos": ["metric might not be a counter"], "data": {}});
-        assert_eq!(remarks(&answer), ["warning: a block is damaged", "info: metric might not be a counter"]);
+        let answer = json!({"warnings": ["a block is damaged"], "infos": ["PromQL info: no counter"], "data": {}});
+        assert_eq!(remarks(&answer), ["warning: a block is damaged", "PromQL info: no counter"]);
         assert!(remarks(&json!({"data": {}})).is_empty());
     }
 }

@@ -108,6 +108,8 @@ async fn an_alert_reaches_the_channel_of_its_route_through_failures_and_is_taken
     assert_eq!((&payload["version"], &payload["receiver"]), (&"4".into(), &"pager".into()));
     assert_eq!(payload["alerts"][0]["labels"]["alertname"], "Site down");
     assert_eq!(payload["alerts"][0]["status"], "firing");
+    let page = format!("{}/#/alerts/{}", belfry.url(), shown["fingerprint"].as_str().expect("a fingerprint"));
+    assert_eq!(payload["alerts"][0]["generatorURL"], page, "it opens this alert");
     let key = paged.header("idempotency-key");
     assert!(!key.is_empty() && ends.pager.seen().iter().all(|s| s.header("idempotency-key") == key), "one message");
     let told = wait_until("ops are told", SOON, async || ends.ops.taken("firing")).await;

@@ -69,12 +69,24 @@ threshold = 1.0
 
     // What cannot change while it runs is told of, the rest is taken.
     home.configure(&format!("{SYSTEM}\n[storage]\nretention = \"30d\"\n"));
-    belfry.manage("POST", "/-/reload", "").await.expect(200);
-    assert!(notice(&belfry, "config_refused").await.is_none(), "the notice is gone with its reason");
-    let waits = notice(&belfry, "config_waits").await.expect("a notice");
-    assert_eq!(waits["text"], "[storage] changed");
+    // A second reload of the same makes nothing of it true.
+    for _ in 0..2 {
+        let answer = belfry.manage("POST", "/-/reload", "").await.expect(200).json();
+        let said = "the config was read again; a part of it waits for a restart: [storage] changed";
+        assert_eq!(answer["message"], said);
+        assert!(notice(&belfry, "config_refused").await.is_none(), "the notice is gone with its reason");
+        let waits = notice(&belfry, "config_waits").await.expect("a notice");
+        assert_eq!(waits["text"], "[storage] changed");
+    }
+    assert_eq!(belfry.log().matches("waits for a restart: [storage] changed").count(), 2);
     assert!(belfry.named("/api/plugins", "probe").await.is_none(), "it is wanted no more");
     assert!(belfry.named("/api/rules", "Site down").await.is_none());
     wait_until("its series end", SOON, async || belfry.query("http_probe_up").await.is_empty().then_some(())).await;
     assert_eq!(belfry.named("/api/plugins", "system").await.expect("kept")["swaps_total"], 0, "it was left alone");
+
+    // As it runs again: there is nothing to wait for.
+    home.configure(SYSTEM);
+    let answer = belfry.manage("POST", "/-/reload", "").await.expect(200).json();
+    assert_eq!(answer["message"], "the config was read again");
+    assert!(notice(&belfry, "config_waits").await.is_none());
 }

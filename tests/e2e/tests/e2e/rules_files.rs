@@ -169,6 +169,14 @@ async fn a_bad_file_keeps_its_last_good_version_and_is_named_until_it_is_mended(
     assert!(belfry.log().contains("is refused; its last good version goes on"), "{}", belfry.log());
     let ready = belfry.get("/ready").await;
     assert!(ready.body.contains("site.yml"), "{}", ready.body);
+    let file = named["name"].as_str().expect("its path");
+    let warnings = belfry.json("/api/v1/rules").await["warnings"].clone();
+    assert_eq!(warnings, serde_json::json!([format!("rule file {file} is refused; its last good version goes on")]));
+    let metric = format!("belfry_rule_file_refused{{file=\"{file}\"}} 1");
+    assert!(belfry.get("/metrics").await.body.contains(&metric), "{metric}");
+    let notices = belfry.json("/api/overview").await["notices"].clone();
+    let is_about = |n: &serde_json::Value| n["code"] == format!("rule_file_{file}");
+    assert!(notices.as_array().expect("notices").iter().any(is_about), "{notices}");
     assert_eq!(alert(&belfry, "SiteDown").await.expect("it goes on")["activeAt"], before["activeAt"]);
 
     // Mended, with another expression: the alert is the same.
@@ -177,6 +185,8 @@ async fn a_bad_file_keeps_its_last_good_version_and_is_named_until_it_is_mended(
     assert_eq!(firing["activeAt"], before["activeAt"], "state is kept by name and labels");
     let rules = belfry.json("/api/rules").await;
     assert!(rules.as_array().expect("rules").iter().all(|r| r["kind"] != "file"));
+    assert!(belfry.json("/api/v1/rules").await.get("warnings").is_none());
+    assert!(!belfry.get("/metrics").await.body.contains("belfry_rule_file_refused{"));
 
     std::fs::remove_file(world.home.path("rules/site.yml")).expect("removed");
     wait_until("its alerts end", SOON, async || alert(&belfry, "SiteDown").await.is_none().then_some(())).await;

@@ -13,6 +13,7 @@ describe("labels that tell an alert from its like", () => {
     expect(told([alert("Down", { job: "node", instance: "a" }), alert("Down", { job: "node", instance: "b" }), alert("Full", { path: "/" }), alert("Full", { path: "/home" })])).toEqual(["instance=a", "instance=b", "path=/", "path=/home"]);
   });
   it("include one that only some have", () => expect(told([alert("Down", { job: "node" }), alert("Down", { job: "node", zone: "eu" })])).toEqual(["", "zone=eu"]));
+  it("begin with the one that tells most alerts apart", () => expect(told([alert("Burn", { slo: "a", window: "1h" }), alert("Burn", { slo: "a", window: "6h" }), alert("Burn", { slo: "b", window: "3d" })])).toEqual(["window=1h slo=a", "window=6h slo=a", "window=3d slo=b"]));
   it("are all of them when there is no other alert of the rule", () => expect(told([alert("Down", { job: "node", instance: "a" }), alert("Full", {})])).toEqual(["instance=a job=node", ""]));
   it("take no label of another rule for a difference", () => expect(told([alert("A", { x: "1" }), alert("B", { x: "2" })])).toEqual(["x=1", "x=2"]));
 });

@@ -11,8 +11,8 @@ export const isShort = (condition: string): boolean => SHORT_CONDITION.test(cond
 const SHOWN_ELSEWHERE = ["alertname", "severity", "__name__"];
 
 /**
- * By alert, the labels that tell it from the others of its rule: those that not all of them have alike. A rule's only alert
- * has none to be told from: all of its labels then say where it is.
+ * By alert, the labels that tell it from the others of its rule: those that not all of them have alike, and first those that
+ * tell most of them apart. A rule's only alert has none to be told from: all of its labels then say where it is.
  */
 export function tellingLabels(alerts: Alert[]): Map<Alert, [string, string][]> {
   const rules = new Map<string, Alert[]>();
@@ -24,8 +24,8 @@ export function tellingLabels(alerts: Alert[]): Map<Alert, [string, string][]> {
   const all = new Map<Alert, [string, string][]>();
   for (const same of rules.values()) {
     const names = new Set(same.flatMap((a) => Object.keys(a.labels)));
-    const differs = (name: string) => same.length === 1 || same.some((a) => a.labels[name] !== same[0]!.labels[name]);
-    const telling = [...names].filter((n) => !SHOWN_ELSEWHERE.includes(n) && differs(n)).sort();
+    const values = new Map([...names].map((name) => [name, new Set(same.map((a) => a.labels[name])).size]));
+    const telling = [...names].filter((n) => !SHOWN_ELSEWHERE.includes(n) && (same.length === 1 || values.get(n)! > 1)).sort((a, b) => values.get(b)! - values.get(a)! || (a < b ? -1 : 1));
     for (const alert of same) all.set(alert, pairs(alert.labels, telling));
   }
   return all;
