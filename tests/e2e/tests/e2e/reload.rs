@@ -78,7 +78,8 @@ threshold = 1.0
         let waits = notice(&belfry, "config_waits").await.expect("a notice");
         assert_eq!(waits["text"], "[storage] changed");
     }
-    assert_eq!(belfry.log().matches("waits for a restart: [storage] changed").count(), 2);
+    let logged = async || (belfry.log().matches("waits for a restart: [storage] changed").count() == 2).then_some(());
+    wait_until("the log names it, too", SOON, logged).await;
     assert!(belfry.named("/api/plugins", "probe").await.is_none(), "it is wanted no more");
     assert!(belfry.named("/api/rules", "Site down").await.is_none());
     wait_until("its series end", SOON, async || belfry.query("http_probe_up").await.is_empty().then_some(())).await;
