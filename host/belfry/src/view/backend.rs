@@ -13,6 +13,7 @@ use belfry_dashboard::dto::{
 };
 use belfry_dashboard::prometheus_targets::ScrapePool;
 use belfry_model::{JournalEntry, Matcher, SeriesRead, Severity, TimeRange, TimestampMs};
+use belfry_promql::workers::Workers;
 use belfry_promql::{QueryError, QueryTime};
 use belfry_reports::ReportsInput;
 use belfry_store::Health;
