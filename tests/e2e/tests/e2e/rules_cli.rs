@@ -78,6 +78,18 @@ async fn check_tells_errors_from_warnings_and_says_what_it_could_not_look_for() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn check_reads_standard_input() {
+    let home = home();
+    let good = home.run_with(&["rules", "check", "-"], RULES).await;
+    assert_eq!(good.code, Some(0), "{good:?}");
+    assert!(good.stdout.ends_with("ok: 1 files, 2 rules, 0 errors, 0 warnings\n"), "{good:?}");
+    let bad = home.run_with(&["rules", "check", "rules.yml", "-"], &RULES.replace("== 0", "==")).await;
+    assert_eq!(bad.code, Some(1), "{bad:?}");
+    assert!(bad.stdout.contains("standard input:5:"), "{bad:?}");
+    assert!(bad.stdout.ends_with("failed: 2 files, 2 rules, 1 errors, 0 warnings\n"), "{bad:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tests_pass_or_show_a_diff_and_name_the_rules_they_leave_out() {
     let home = home();
     let passed = home.run(&["rules", "test", "test.yml"]).await;
