@@ -1,5 +1,7 @@
 //! Prometheus rule files: recorded series, alerts with their `for` clock over a crash, reloads.
 
+use std::time::{Duration, Instant};
+
 use belfry_e2e::{Belfry, Home, Receiver, SOON, wait_until};
 use serde_json::Value;
 
@@ -126,19 +128,29 @@ async fn recorded(belfry: &Belfry, query: &str) {
 
 #[tokio::test]
 async fn the_for_clock_goes_on_after_a_crash() {
-    let world = World::new("4s").await;
+    /// `for`, and how much of it passes before the crash: both long beside a start and a few evaluations.
+    const HOLD: Duration = Duration::from_secs(12);
+    const BEFORE: Duration = Duration::from_secs(8);
+    let world = World::new(&format!("{}s", HOLD.as_secs())).await;
     world.site.answer(500);
     let belfry = world.home.start().await;
     let pending = alert_is(&belfry, "SiteDown", "pending").await;
+    let seen = Instant::now();
     let watchdog = alert_is(&belfry, "Watchdog", "pending").await;
     // Its samples are written behind what a restart remembers.
     recorded(&belfry, r#"ALERTS{alertname="Watchdog",alertstate="pending"}"#).await;
+    wait_until("most of the hold has passed", SOON, async || (seen.elapsed() >= BEFORE).then_some(())).await;
+    assert_eq!(alert(&belfry, "SiteDown").await.expect("it is there")["state"], "pending", "it is not over yet");
     belfry.kill().await;
 
     let belfry = world.home.start().await;
+    let started = Instant::now();
     let after = alert(&belfry, "Watchdog").await.expect("remembered from the first moment on");
     assert_eq!((&after["activeAt"], &after["state"]), (&watchdog["activeAt"], &"pending".into()));
     let firing = alert_is(&belfry, "SiteDown", "firing").await;
+    // A clock that began anew would need all of it again.
+    let needed = started.elapsed();
+    assert!(needed < HOLD - Duration::from_secs(2), "what passed before the crash is lost: {needed:?}");
     // Both are RFC 3339 in UTC: they compare as texts.
     let (began, moved_to) =
         (pending["activeAt"].as_str().expect("a time"), firing["activeAt"].as_str().expect("a time"));
