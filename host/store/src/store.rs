@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::append::{self, Commit, Job};
 use crate::block::{Block, Held, Lost, Room, folder};
 use crate::compact::BlockWork;
-use crate::config::{Backend, FsyncPolicy, OpenError, Recovery, StoreConfig};
+use crate::config::{Backend, Damage, FsyncPolicy, OpenError, Recovery, StoreConfig};
 use crate::disk::{Disk, Lock, SimDisk};
 use crate::head::Head;
 use crate::heap;
@@ -266,6 +266,15 @@ impl Store {
     /// more places there are. Samples are taken and the rest can be read all the same.
     pub fn damage(&self) -> Option<String> {
         self.shared.damage()
+    }
+
+    /// Reads every block whole, each chunk too, and says what in them is not as it was written; of one that could not be
+    /// opened [`Store::open`] has said so. Takes as long as reading all files and decoding all samples.
+    pub fn verify(&self) -> Vec<Damage> {
+        let blocks = self.shared.state.read().blocks.clone();
+        let mut found = Vec::new();
+        blocks.iter().for_each(|b| b.verify(&mut found));
+        found
     }
 
     /// Makes what was written durable, if anything was. Blocks for as long as the disk takes: call it from a thread
