@@ -24,7 +24,7 @@ use crate::head::Head;
 use crate::heap;
 use crate::maintain::Pending;
 use crate::replay::replay;
-use crate::wal::Wal;
+use crate::wal::{Wal, Written};
 
 pub(crate) const WAL_DIR: &str = "wal";
 /// What [`Shared::note`] calls a write of [`Store::backfill`].
@@ -417,18 +417,20 @@ impl Shared {
         if !self.dirty.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
-        let (written, file) = {
+        let (outcome, written) = {
             let mut commit = self.commit.lock();
-            (commit.write(), commit.wal.as_ref().and_then(Wal::current))
+            (commit.write(), commit.wal.as_ref().and_then(Wal::written))
         };
-        if written.is_err() {
+        if outcome.is_err() {
             // It stays where it is, and the health says so; what was written before is synced all the same.
             self.dirty.store(true, Ordering::Release);
-            self.note("the write-ahead log", &written);
+            self.note("the write-ahead log", &outcome);
         }
         // Without the lock: appends go on while the disk works. A segment that ends meanwhile is synced by its end.
-        let outcome = file.map_or(Ok(()), |f| f.sync());
-        if outcome.is_err() {
+        let outcome = written.as_ref().map_or(Ok(()), Written::sync);
+        if outcome.is_ok() {
+            self.commit.lock().synced(written.as_ref());
+        } else {
             self.dirty.store(true, Ordering::Release);
             self.owe_sync();
             self.commit.lock().sync_failed();
