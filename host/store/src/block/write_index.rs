@@ -328,10 +328,13 @@ mod tests {
             assert_eq!((all.unwrap(), i), ((), 120_000));
             let order: Vec<u32> = (0..list.names.labels.len() as u32).collect();
             let pairs = list.names.labels.clone();
-            let mut keys = Vec::new();
-            list.postings(&order, |l| pairs[l as usize], together, |k| Ok(keys.extend_from_slice(k))).unwrap();
-            let mut bitmaps = Vec::new();
-            list.bitmaps.try_for_each(|b| Ok(bitmaps.extend_from_slice(b))).unwrap();
+            let append = |to: &mut Vec<u8>, bytes: &[u8]| {
+                to.extend_from_slice(bytes);
+                Ok(())
+            };
+            let (mut keys, mut bitmaps) = (Vec::new(), Vec::new());
+            list.postings(&order, |l| pairs[l as usize], together, |k| append(&mut keys, k)).unwrap();
+            list.bitmaps.try_for_each(|b| append(&mut bitmaps, b)).unwrap();
             assert_eq!(disk.list(Path::new("/b")).unwrap().len(), 1, "of the series alone");
             drop(list);
             assert_eq!(disk.list(Path::new("/b")).unwrap(), [""; 0]);
