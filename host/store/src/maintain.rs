@@ -163,6 +163,8 @@ impl Shared {
         let Some(generation) = pending.frozen else { return Ok(()) };
         // The new generation's first record (metadata, exemplars) must be on the disk before the old ones go.
         self.commit.lock().write()?;
+        // Rows were sealed to set the head aside: what they took raw is free, and as much as writing the block will take.
+        heap::give_back_after(self.counters.wal_bytes.load(Ordering::Relaxed));
         let frozen = self.frozen_in_order();
         let (mut late, mut block) = (None, None);
         if let Some(frozen) = frozen.filter(|f| !f.is_empty()) {

@@ -51,8 +51,8 @@ pub enum Entry<'a> {
     Exemplar(u32, Exemplar),
     /// What a metric is.
     Metadata(MetricMetadata),
-    /// These series come in rows from here on.
-    Group(&'a [u32]),
+    /// From here on the number means that these series come in rows.
+    Group(u32, &'a [u32]),
     /// A row of a group.
     Row(ReadRow<'a>),
 }
@@ -261,11 +261,12 @@ pub fn read(record: &[u8], rows: &mut RowReader, mut on_entry: impl FnMut(Entry<
             continue;
         }
         if tag == GROUP {
-            on_entry(Entry::Group(rows.group(&mut r)?.1));
+            let (number, ids) = rows.group(&mut r)?;
+            on_entry(Entry::Group(number, ids));
             continue;
         }
         if tag == ROW {
-            on_entry(Entry::Row(rows.row(&mut r)?.1));
+            on_entry(Entry::Row(rows.row(&mut r)?));
             continue;
         }
         let id = series_id(r.uvarint()?)?;
@@ -306,7 +307,7 @@ mod tests {
             Entry::Histogram(id, at, h, start) => format!("histogram {id} {at} {h:?} {start}"),
             Entry::Exemplar(id, e) => format!("exemplar {id} {e:?}"),
             Entry::Metadata(m) => format!("metadata {m:?}"),
-            Entry::Group(ids) => format!("group {ids:?}"),
+            Entry::Group(number, ids) => format!("group {number} {ids:?}"),
             Entry::Row(row) => format!("row {} {:?}", row.at, row.values),
         }
     }
