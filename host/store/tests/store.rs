@@ -253,7 +253,7 @@ fn stale_markers_histograms_starts_exemplars_and_metadata_survive_restart_and_bl
     ];
     batch.exemplars = vec![(id, exemplar.clone())];
     store.declare(meta.clone());
-    assert_eq!(block_on(store.append(batch)), accepted(3));
+    assert_eq!(block_on(store.append(batch)), Ok(Appended { accepted: 3, exemplars: 1, ..Appended::default() }));
     for boundary in ["head", "log", "block", "log of the next generation"] {
         let all = select(&store, &["__name__=m"], TimeRange::ALL);
         let buf = &all[0].1;
