@@ -111,7 +111,7 @@ pub fn kind_number(kind: belfry_model::MetricKind) -> i32 {
         MetricKind::Counter => 1,
         MetricKind::Gauge => 2,
         MetricKind::Histogram => 3,
-        // 4 is a histogram that is a gauge.
+        MetricKind::GaugeHistogram => 4,
         MetricKind::Summary => 5,
         MetricKind::Info => 6,
         MetricKind::StateSet => 7,
