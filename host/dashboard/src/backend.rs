@@ -142,7 +142,7 @@ pub struct About {
     pub config_read: TimestampMs,
     /// Why a later one was refused.
     pub config_error: Option<String>,
-    /// The config of now, secrets redacted.
+    /// The config of now as YAML, secrets redacted.
     pub config: String,
     /// How long samples are kept: `15d`, `forever`.
     pub retention: String,
