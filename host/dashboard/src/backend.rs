@@ -242,6 +242,10 @@ pub trait Backend: Send + Sync {
     /// For `/api/v1/series`, `labels`, `label/*/values` and `metadata`.
     fn reader(&self) -> Arc<dyn SeriesRead>;
 
+    /// What lists of series and labels over `range` may lack because a part of the store cannot be read, as warnings: the
+    /// reader's own answers to [`SeriesRead::series`] and its like cannot carry them.
+    fn missing(&self, range: TimeRange) -> Vec<String>;
+
     /// Scraped jobs with their targets.
     fn scrape_pools(&self) -> Vec<ScrapePool>;
 

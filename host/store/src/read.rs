@@ -462,7 +462,7 @@ pub(crate) fn over(series: usize, limit: usize) -> Result<(), ReadError> {
 
 impl Store {
     /// Warnings that belong to every answer over `range`: blocks that cannot be read, deletions that may be back. Those
-    /// of [`SeriesRead::select`] and [`SeriesRead::newest`] have them already; lists of series and labels cannot carry
+    /// of [`SeriesRead::select`] and [`SeriesRead::newest`] have them already; who hands on a list of series or labels adds
     /// them.
     pub fn missing(&self, range: TimeRange) -> Vec<String> {
         let state = self.shared.state.read();
