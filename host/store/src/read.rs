@@ -585,7 +585,7 @@ impl SeriesRead for Store {
         let ids = state.head.index.matching(matchers);
         let mut out = Vec::new();
         for id in &*ids {
-            let kept = state.head.exemplars(id).iter();
+            let kept = state.head.exemplars(id);
             let mut hits: Vec<Exemplar> = kept.filter(|e| range.contains(e.at)).cloned().collect();
             if !hits.is_empty() {
                 hits.sort_by_key(|e| e.at);
