@@ -89,6 +89,11 @@ impl Loaded {
         // It was written by `show`, which writes nothing but TOML.
         toml::from_str(&self.shown).unwrap_or_default()
     }
+
+    /// [`Loaded::shown`] as YAML, which clients of Prometheus look for.
+    pub fn shown_yaml(&self) -> String {
+        serde_saphyr::to_string(&self.shown_json()).unwrap_or_default()
+    }
 }
 
 impl Config {

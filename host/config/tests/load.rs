@@ -232,6 +232,12 @@ headers = { X-Key = "secret-6" }
     assert!(!loaded.shown.contains("secret-"), "{}", loaded.shown);
     assert!(loaded.shown.contains("https://<redacted>@sd.example/list?<redacted>"), "{}", loaded.shown);
     assert!(loaded.shown.contains("X-Key = \"<redacted>\""), "{}", loaded.shown);
+
+    let yaml = loaded.shown_yaml();
+    assert!(!yaml.contains("secret-"), "{yaml}");
+    let read: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();
+    assert_eq!(read, loaded.shown_json());
+    assert_eq!(read["storage"]["backend"], "prometheus");
     let scrape = &loaded.config.scrapes[0];
     let types::scrape::Discovery::Http { url, .. } = &scrape.discoveries[0] else { panic!("{scrape:?}") };
     assert_eq!(url, "https://user:secret-4@sd.example/list?token=secret-5");

@@ -143,7 +143,7 @@ pub struct About {
     pub config_read: TimestampMs,
     /// Why a later one was refused.
     pub config_error: Option<String>,
-    /// The config of now, secrets redacted.
+    /// The config of now as YAML, secrets redacted.
     pub config: String,
     /// How long samples are kept: `15d`, `forever`.
     pub retention: String,
@@ -245,6 +245,10 @@ pub trait Backend: Send + Sync {
 
     /// For `/api/v1/series`, `labels`, `label/*/values` and `metadata`.
     fn reader(&self) -> Arc<dyn SeriesRead>;
+
+    /// What lists of series and labels over `range` may lack because a part of the store cannot be read, as warnings: the
+    /// reader's own answers to [`SeriesRead::series`] and its like cannot carry them.
+    fn missing(&self, range: TimeRange) -> Vec<String>;
 
     /// Scraped jobs with their targets.
     fn scrape_pools(&self) -> Vec<ScrapePool>;

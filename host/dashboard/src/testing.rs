@@ -29,6 +29,8 @@ pub(crate) struct Fake {
     series: MemorySeries,
     pub metadata: Vec<MetricMetadata>,
     pub pools: Vec<ScrapePool>,
+    /// Warnings, and when there is something missing.
+    pub missing: Vec<(TimeRange, String)>,
     /// Can its reader find newest samples the short way?
     pub knows_newest: bool,
     /// How often series were deleted.
@@ -41,7 +43,9 @@ pub(crate) struct Reply {
     pub status: u16,
     pub content_type: String,
     pub headers: axum::http::HeaderMap,
+    /// Empty where it is no text.
     pub body: String,
+    pub bytes: axum::body::Bytes,
 }
 
 impl Reply {
@@ -62,6 +66,7 @@ impl Fake {
             series: MemorySeries::new(),
             metadata: Vec::new(),
             pools: Vec::new(),
+            missing: Vec::new(),
             knows_newest: true,
             deletions: Arc::default(),
         }
@@ -75,9 +80,16 @@ impl Fake {
         self.push(labels, at, Value::Histogram(Arc::new(Histogram { count: 1.0, ..Histogram::default() })));
     }
 
-    fn push(&mut self, labels: &[(&'static str, &'static str)], at: i64, value: Value) {
+    pub fn push(&mut self, labels: &[(&'static str, &'static str)], at: i64, value: Value) {
         let labels = Labels::from_pairs(labels.iter().copied());
         self.series.push(&labels, Sample { at: TimestampMs(at), value, start: None });
+    }
+
+    /// All routes, as they are served.
+    pub fn routes(&self) -> Router {
+        let policy = AccessPolicy { token: "s3cret".into(), ..AccessPolicy::default() };
+        let (_closing, closes) = watch::channel(false);
+        router(Arc::new(self.clone()), policy, closes, Router::new())
     }
 
     pub async fn get(&self, path: &str) -> Reply {
@@ -85,21 +97,19 @@ impl Fake {
     }
 
     pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
-        let policy = AccessPolicy { token: "s3cret".into(), ..AccessPolicy::default() };
-        let (_closing, closes) = watch::channel(false);
-        let routes = router(Arc::new(self.clone()), policy, closes, Router::new());
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = routes.oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let response = self.routes().oneshot(request.body(body.into()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 1 << 24).await.unwrap();
         Reply {
             status: parts.status.as_u16(),
             content_type: parts.headers.get("content-type").map_or(String::new(), |v| v.to_str().unwrap().to_owned()),
             headers: parts.headers,
-            body: String::from_utf8(bytes.to_vec()).unwrap(),
+            body: String::from_utf8(bytes.to_vec()).unwrap_or_default(),
+            bytes,
         }
     }
 }
@@ -271,6 +281,10 @@ impl Backend for Fake {
 
     fn reader(&self) -> Arc<dyn SeriesRead> {
         Arc::new(self.clone())
+    }
+
+    fn missing(&self, range: TimeRange) -> Vec<String> {
+        self.missing.iter().filter(|(lost, _)| lost.overlaps(range)).map(|(_, text)| text.clone()).collect()
     }
 
     fn scrape_pools(&self) -> Vec<ScrapePool> {

@@ -185,6 +185,7 @@ fn apply(shared: &Shared, commit: &mut Commit, state: &mut State, batch: &Batch)
     }
     for (reference, exemplar) in &batch.exemplars {
         let Some(id) = state.head.resolve(*reference) else { continue };
+        out.exemplars += 1;
         if state.head.add_exemplar(id, exemplar) {
             introduce(state, commit, id);
             commit.builder.exemplar(id, exemplar);

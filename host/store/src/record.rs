@@ -29,7 +29,7 @@ const TIMED_SAMPLES: u8 = 9;
 const PLACES_TRIED: usize = 3;
 const NO_DECIMAL: u8 = 0xff;
 
-const KINDS: [MetricKind; 7] = [
+const KINDS: [MetricKind; 8] = [
     MetricKind::Unknown,
     MetricKind::Gauge,
     MetricKind::Counter,
@@ -37,6 +37,7 @@ const KINDS: [MetricKind; 7] = [
     MetricKind::Summary,
     MetricKind::Info,
     MetricKind::StateSet,
+    MetricKind::GaugeHistogram,
 ];
 
 /// One thing that a record says. Series numbers hold within a generation of the log.
@@ -337,6 +338,27 @@ mod tests {
             Entry::Metadata(meta),
         ];
         assert_eq!(entries, expected.map(said));
+    }
+
+    #[test]
+    fn every_kind_of_metric_has_a_number_of_its_own_and_a_later_one_is_unknown() {
+        for (number, kind) in KINDS.into_iter().enumerate() {
+            let meta = MetricMetadata { name: "m".into(), kind, ..MetricMetadata::default() };
+            let mut b = RecordBuilder::default();
+            b.metadata(&meta);
+            let mut bytes = b.finish().to_vec();
+            let at = bytes.len() - 3;
+            assert_eq!(bytes[at], number as u8, "before two empty texts");
+            let kinds = |bytes: &[u8]| {
+                let mut kinds = Vec::new();
+                let each = |e: Entry<'_>| kinds.extend(if let Entry::Metadata(m) = e { Some(m.kind) } else { None });
+                read(bytes, &mut RowReader::default(), each).unwrap();
+                kinds
+            };
+            assert_eq!(kinds(&bytes), [kind]);
+            bytes[at] = KINDS.len() as u8;
+            assert_eq!(kinds(&bytes), [MetricKind::Unknown]);
+        }
     }
 
     #[test]

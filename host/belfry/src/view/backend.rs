@@ -190,6 +190,10 @@ impl Backend for Dashboard {
         self.0.store_reader()
     }
 
+    fn missing(&self, range: TimeRange) -> Vec<String> {
+        self.0.store.missing(range)
+    }
+
     fn scrape_pools(&self) -> Vec<ScrapePool> {
         scrape::pools(&self.0)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use belfry_dashboard::dto::RuleView;
-use belfry_dashboard::rule_groups::{Alerting, GroupAlert, GroupRule, RuleGroup};
+use belfry_dashboard::rule_groups::{Alerting, GroupAlert, GroupRule, RuleGroup, Texts};
 use belfry_model::{Alert, AlertState, Labels, Severity};
 use belfry_rules::RuleSnapshot;
 use belfry_rules::file::RuleKind;
@@ -44,7 +44,10 @@ fn rule(r: &groups::RuleView) -> GroupRule {
             .alerts
             .iter()
             .filter(|a| is_active(&a.alert))
-            .map(|a| GroupAlert { keep_firing_since: a.keep_firing_since, ..active(&a.alert) })
+            .map(|a| {
+                let annotations = annotations(&r.spec.annotations, &a.alert.annotations);
+                GroupAlert { annotations, keep_firing_since: a.keep_firing_since, ..active(&a.alert) }
+            })
             .collect(),
     };
     GroupRule {
@@ -62,8 +65,19 @@ fn rule(r: &groups::RuleView) -> GroupRule {
     }
 }
 
-fn texts(pairs: &[(std::sync::Arc<str>, Words)]) -> Labels {
-    Labels::from_pairs(pairs.iter().map(|(name, words)| (name.clone(), words.text())))
+fn texts(pairs: &[(std::sync::Arc<str>, Words)]) -> Texts {
+    pairs.iter().map(|(name, words)| (name.to_string(), words.text().to_string())).collect()
+}
+
+/// All that the rule has: of an alert those that became empty are left out.
+fn annotations(of_rule: &[(std::sync::Arc<str>, Words)], of_alert: &Labels) -> Texts {
+    let mut all: Texts = of_rule.iter().map(|(name, _)| (name.to_string(), String::new())).collect();
+    all.extend(as_texts(of_alert));
+    all
+}
+
+fn as_texts(labels: &Labels) -> Texts {
+    labels.iter().map(|l| (l.name.to_string(), l.value.to_string())).collect()
 }
 
 fn is_active(alert: &Alert) -> bool {
@@ -73,7 +87,7 @@ fn is_active(alert: &Alert) -> bool {
 fn active(a: &Alert) -> GroupAlert {
     GroupAlert {
         labels: a.labels.clone(),
-        annotations: a.annotations.clone(),
+        annotations: as_texts(&a.annotations),
         state: a.state,
         active_at: a.active_since,
         keep_firing_since: None,
@@ -89,7 +103,7 @@ fn thresholds(rules: &[RuleSnapshot]) -> Option<RuleGroup> {
         GroupRule {
             name: r.rule.name.clone(),
             query: r.rule.query(),
-            labels: labels.build(),
+            labels: as_texts(&labels.build()),
             health: r.last_evaluation.map(|_| r.last_error.clone().map_or(Ok(()), Err)),
             evaluation_time: r.last_duration.unwrap_or_default(),
             last_evaluation: r.last_evaluation,
@@ -97,7 +111,7 @@ fn thresholds(rules: &[RuleSnapshot]) -> Option<RuleGroup> {
                 state: r.state,
                 hold: r.rule.duration,
                 keep_firing_for: Duration::ZERO,
-                annotations: r.rule.annotations.clone(),
+                annotations: as_texts(&r.rule.annotations),
                 alerts: r.alerts.iter().filter(|a| is_active(a)).map(active).collect(),
             }),
         }
@@ -146,7 +160,7 @@ pub fn of_files(app: &App) -> Vec<RuleView> {
         query: r.spec.query.clone(),
         duration_seconds: r.spec.hold.as_secs_f64(),
         severity: r.spec.severity(),
-        labels: texts(&r.spec.labels),
+        labels: Labels::from_pairs(texts(&r.spec.labels)),
         state: r.state,
         active: r.alerts.iter().filter(|a| is_active(&a.alert)).count() as u64,
         last_evaluation_ms: r.last_evaluation,
@@ -192,4 +206,19 @@ pub fn metrics(app: &App, own: &mut OwnMetrics) {
     }
     let refused = app.rule_files.refused().len();
     own.gauge("belfry_rule_files_refused", "Rule files that cannot be read.").set(&[], refused as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_empty_of_a_rule_and_its_alerts_is_told() {
+        let plain = |name: &str, text: &str| (std::sync::Arc::<str>::from(name), Words::Plain(text.into()));
+        let rule = [plain("summary", "written"), plain("runbook", "")];
+        let pairs = |all: [(&str, &str); 2]| Texts::from(all.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        assert_eq!(texts(&rule), pairs([("summary", "written"), ("runbook", "")]));
+        let alert = Labels::from_pairs([("summary", "expanded")]);
+        assert_eq!(annotations(&rule, &alert), pairs([("summary", "expanded"), ("runbook", "")]));
+    }
 }
