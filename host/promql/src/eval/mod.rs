@@ -8,6 +8,7 @@ mod aggregate_k;
 mod binary;
 mod calls;
 mod coarse;
+mod extended;
 mod histogram_calls;
 mod info;
 mod keys;

@@ -6,6 +6,7 @@ use belfry_model::read::Cancel;
 use belfry_model::sample::{ResetHint, is_stale};
 use belfry_model::{Histogram, Labels, SampleBuf, TimestampMs};
 
+use super::extended;
 use super::memory;
 use super::pipe::Read;
 use super::steps::{self, StepCounts};
@@ -309,6 +310,10 @@ impl<'a> Evaluator<'a> {
             }
             let mut out: Vec<(TimestampMs, PointValue)> = Vec::new();
             windows.each(points, frame, lookback, &mut |_, w| {
+                if w.extended.is_some() {
+                    out.extend(extended::points(&w));
+                    return Ok(());
+                }
                 let floats = w.times.iter().zip(w.floats).map(|(t, f)| (TimestampMs(*t), PointValue::Float(*f)));
                 let histograms = w.histogram_times.iter().zip(w.histograms);
                 let histograms = histograms.map(|(t, h)| (TimestampMs(*t), PointValue::Histogram(h.clone())));
@@ -508,20 +513,10 @@ pub(super) fn smoothed_column(buf: &mut SampleBuf, select: &Select, frame: Frame
     let mut column = Column::absent(frame.n);
     let mut points = Points::default();
     points.fill(buf);
-    let (times, values) = (&points.float_times, &points.floats);
     for i in 0..frame.n {
-        let at = select.end_at(frame.time(i));
-        let next = times.partition_point(|t| *t < at);
-        let after = (next < times.len() && times[next] <= at.saturating_add(lookback)).then_some(next);
-        let before = next.checked_sub(1).filter(|b| times[*b] > at.saturating_sub(lookback));
-        column.floats[i] = match (before, after) {
-            (_, Some(a)) if times[a] == at => values[a],
-            (Some(b), Some(a)) => {
-                values[b] + (values[a] - values[b]) * (at - times[b]) as f64 / (times[a] - times[b]) as f64
-            }
-            (Some(b), None) => values[b],
-            _ => continue,
-        };
+        if let Some(cell) = extended::at_time(&points, select.end_at(frame.time(i)), lookback) {
+            column.set(i, cell);
+        }
     }
     column
 }
