@@ -69,43 +69,51 @@ pub(super) fn points(w: &Window<'_>) -> Vec<(TimestampMs, PointValue)> {
 }
 
 /// `selector smoothed` at one time: on the line between the samples around it; the newest where none follows.
-/// A float and a histogram have no line between them.
-pub(super) fn at_time(points: &Points, at: i64, lookback: i64) -> Option<Cell> {
-    let around = |times: &[i64]| {
-        let next = times.partition_point(|t| *t < at);
-        let after = (next < times.len() && times[next] <= at.saturating_add(lookback)).then_some(next);
-        (next.checked_sub(1).filter(|b| times[*b] > at.saturating_sub(lookback)), after)
+pub(super) fn at_time(
+    points: &Points,
+    at: i64,
+    lookback: i64,
+    subject: Subject<'_>,
+    notes: &mut Notes,
+) -> Option<Cell> {
+    let (from, to) = (at.saturating_sub(lookback), at.saturating_add(lookback));
+    let seen = |times: &[i64]| times.partition_point(|t| *t <= from)..times.partition_point(|t| *t <= to);
+    let (floats, histograms) = (seen(&points.float_times), seen(&points.histogram_times));
+    if !floats.is_empty() && !histograms.is_empty() {
+        notes.mixed_floats_histograms(subject.span, subject.metric);
+        return None;
+    }
+    // Of the samples seen, the last that is not behind `at`, and the first that is not before it.
+    let around = |t: &[i64]| {
+        let next = t.partition_point(|t| *t < at);
+        let exact = t.get(next).is_some_and(|t| *t == at);
+        (if exact { Some(next) } else { next.checked_sub(1) }, (next < t.len()).then_some(next))
     };
-    let (t, ht) = (&points.float_times, &points.histogram_times);
-    let ((before, after), (h_before, h_after)) = (around(t), around(ht));
-    let time = |times: &[i64], i: Option<usize>| i.map(|i| times[i]);
-    let is_histogram = match (time(t, after).filter(|t| *t == at), time(ht, h_after).filter(|t| *t == at)) {
-        (Some(_), _) => false,
-        (None, Some(_)) => true,
-        (None, None) => time(ht, h_before) > time(t, before),
-    };
-    if !is_histogram {
-        let f = &points.floats;
-        return Some(Cell::Float(match (before, after) {
-            (_, Some(a)) if t[a] == at => f[a],
-            (Some(b), Some(a)) if time(ht, h_after).is_none_or(|h| t[a] < h) => {
-                between((t[b], t[a]), (f[b], f[a]), at, false)
-            }
+    if histograms.is_empty() {
+        let (t, f) = (points.float_times.get(floats.clone())?, points.floats.get(floats)?);
+        return Some(Cell::Float(match around(t) {
+            (Some(b), Some(a)) if a > b => between((t[b], t[a]), (f[b], f[a]), at, false),
             (Some(b), _) => f[b],
-            _ => return None,
+            (None, _) => return None,
         }));
     }
-    let h = &points.histograms;
-    let subject = Subject { metric: "", span: Span::default() };
-    Some(Cell::Histogram(match (h_before, h_after) {
-        (_, Some(a)) if ht[a] == at => h[a].clone(),
-        (Some(b), Some(a)) if time(t, after).is_none_or(|f| ht[a] < f) => {
-            let line = histogram_between((ht[b], ht[a]), (&h[b], &h[a]), at, false, subject, &mut Notes::default());
-            line.map_or_else(|Incompatible| h[b].clone(), Arc::new)
+    let (t, h) = (points.histogram_times.get(histograms.clone())?, points.histograms.get(histograms)?);
+    let (before, after) = around(t);
+    let before = before?;
+    let Some(after) = after.filter(|a| *a > before) else { return Some(Cell::Histogram(h[before].clone())) };
+    let counter = [before, after].iter().all(|i| h[*i].reset_hint != ResetHint::Gauge);
+    let line = if histogram::is_custom(&h[before]) == histogram::is_custom(&h[after]) {
+        histogram_between((t[before], t[after]), (&h[before], &h[after]), at, counter, subject, notes)
+    } else {
+        Err(Incompatible)
+    };
+    match line {
+        Ok(line) => Some(Cell::Histogram(Arc::new(line))),
+        Err(Incompatible) => {
+            notes.mixed_schemas(subject.span, subject.metric);
+            None
         }
-        (Some(b), _) => h[b].clone(),
-        _ => return None,
-    }))
+    }
 }
 
 /// `rate`, `increase` and `delta`.
@@ -245,7 +253,8 @@ fn histogram_rate(
     }
     Some((|| {
         let (left, right) = histogram_edges(w, (first, last), counter, subject, notes)?;
-        if !counter && !(gauge(&left) && gauge(&right)) {
+        let gauges = gauge(&left) && gauge(&right);
+        if !counter && !gauges {
             notes.not_a_gauge(subject.span, subject.metric);
         }
         let mut h = right.clone();

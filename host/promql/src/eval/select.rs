@@ -8,7 +8,9 @@ use belfry_model::{Histogram, Labels, SampleBuf, TimestampMs};
 
 use super::extended;
 use super::memory;
+use super::notes::Notes;
 use super::pipe::Read;
+use super::rate::Subject;
 use super::steps::{self, StepCounts};
 use super::vector::{ABSENT, Cell, Column, Frame, OutSeries};
 use super::{Evaluator, Result, coarse};
@@ -509,12 +511,17 @@ impl Newest {
 }
 
 /// At every step the value on the line between the samples around it.
-pub(super) fn smoothed_column(buf: &mut SampleBuf, select: &Select, frame: Frame, lookback: i64) -> Column {
+pub(super) fn smoothed_column(
+    points: &Points,
+    select: &Select,
+    frame: Frame,
+    lookback: i64,
+    subject: Subject<'_>,
+    notes: &mut Notes,
+) -> Column {
     let mut column = Column::absent(frame.n);
-    let mut points = Points::default();
-    points.fill(buf);
     for i in 0..frame.n {
-        if let Some(cell) = extended::at_time(&points, select.end_at(frame.time(i)), lookback) {
+        if let Some(cell) = extended::at_time(points, select.end_at(frame.time(i)), lookback, subject, notes) {
             column.set(i, cell);
         }
     }
