@@ -348,8 +348,10 @@ impl Planner {
             limit: 0,
             coarse: true,
         };
-        // Resets of histograms are found from sample to sample, and `info` looks at all samples.
-        let plain = !select.statistics && function != Some(Function::Info);
+        // Resets of histograms are found from sample to sample, `info` looks at all samples, and start timestamps are not
+        // read with the newest values alone.
+        let of_all = matches!(function, Some(Function::Info | Function::StartTimestamp));
+        let plain = !select.statistics && !of_all;
         let newest = range == 0 && first == last && v.extended.is_none() && plain;
         self.selections.push(Selection { matchers: v.all_matchers(), range: range_read, hints, like: None, newest });
         let invariant = select.at.is_some();

@@ -210,3 +210,14 @@ async fn resets_are_seen_by_start_timestamps() {
     check("_ 1@20 1@10", "resets(m[1m])", 30, &[0.0]).await;
     check("_ 1@10 1@20 1@30", "resets(m[1m])", 30, &[0.0]).await;
 }
+
+#[tokio::test]
+async fn start_timestamps_can_be_looked_at() {
+    check("_ 1@3 2@3", "start_timestamp(m)", 15, &[3.0]).await;
+    check("_ 1@3 2@12", "start_timestamp((m offset 5s))", 30, &[12.0]).await;
+    // Not known; and nothing of what is computed.
+    check("_ 1 2", "start_timestamp(m)", 15, &[0.0]).await;
+    check("h1 h2", "start_timestamp(m)", 15, &[0.0]).await;
+    check("_ 1@3 2@3", "start_timestamp(m + 1)", 15, &[]).await;
+    check("_ 1@3 2@3", "start_timestamp(vector(1))", 15, &[]).await;
+}
