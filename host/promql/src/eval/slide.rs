@@ -119,7 +119,7 @@ pub(super) fn handles(f: F, points: &Points, windows: &Windows, args: &[Vec<f64>
     let plain = points.histograms.is_empty() && windows.extended.is_none() && points.float_ranks.is_empty();
     plain
         && match f {
-            F::Rate | F::Increase => points.float_starts.is_empty(),
+            F::Rate | F::Increase | F::Resets => points.float_starts.is_empty(),
             F::QuantileOverTime => args.first().is_some_and(|q| q.iter().all(|q| (0.0..=1.0).contains(q))),
             F::Delta
             | F::CountOverTime
@@ -130,7 +130,6 @@ pub(super) fn handles(f: F, points: &Points, windows: &Windows, args: &[Vec<f64>
             | F::TsOfFirstOverTime
             | F::TsOfLastOverTime
             | F::Changes
-            | F::Resets
             | F::SumOverTime
             | F::AvgOverTime
             | F::MaxOverTime
