@@ -150,6 +150,9 @@ pub struct RestoreArgs {
     /// The backup.
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
+    /// Restore what is left of a backup that is damaged; what is damaged is named.
+    #[arg(long)]
+    pub force: bool,
     /// As `run` will be started.
     #[command(flatten)]
     pub run: RunArgs,

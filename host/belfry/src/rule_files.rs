@@ -1,7 +1,7 @@
 //! Rule files: read at the start, at every reload and when they change.
 //!
-//! Invariant: a file that cannot be read keeps its last good version, and is named in the log, as a notice, among the
-//! rules and in readiness until it is mended or gone.
+//! Invariant: a file that cannot be read keeps its last good version, over a restart as well, and is named in the log, as a
+//! notice, among the rules and in readiness until it is mended or gone. What the config names no more is forgotten.
 //! Not here: what is in them (`belfry_rules::file`), when they are evaluated (`belfry_rules::groups`).
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use belfry_dashboard::dto::{Notice, NoticeLevel};
 use belfry_model::Fingerprint;
 use belfry_rules::file::{self, RuleFile};
 use belfry_rules::groups::{Defaults, GroupSnapshot, GroupSpec, Groups, GroupsInput, StoredAlert};
-use belfry_state::State;
+use belfry_state::{RULE_TEXTS_BYTES_MAX, State};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +40,7 @@ pub struct RuleFiles {
 struct Known {
     good: Option<RuleFile>,
     refused: Option<String>,
-    /// `None`: it could not be read.
+    /// `None`: it could not be read, or nobody has looked yet.
     text: Option<String>,
 }
 
@@ -56,7 +56,7 @@ pub struct Refused {
 }
 
 impl RuleFiles {
-    /// With what was kept of their alerts.
+    /// With what was kept of their alerts, and the last good version of each.
     pub async fn open(state: &State) -> Result<Self> {
         let mut kept: Vec<StoredAlert> = Vec::new();
         for body in state.rule_alerts().await? {
@@ -72,7 +72,7 @@ impl RuleFiles {
             organ: Arc::new(Mutex::new(organ)),
             inputs,
             letters: Mutex::new(Some(letters)),
-            files: Mutex::default(),
+            files: Mutex::new(kept_versions(state).await?),
             remembered,
         })
     }
@@ -97,14 +97,34 @@ impl RuleFiles {
     }
 }
 
+/// The last good versions that were kept. Nothing is evaluated before [`apply`] has seen whether they are still named.
+async fn kept_versions(state: &State) -> Result<BTreeMap<PathBuf, Known>> {
+    let mut files = BTreeMap::new();
+    for (name, text) in state.rule_texts().await? {
+        let good = file::parse(&text, &name).ok();
+        if good.is_none() {
+            // Another release kept it, which took more.
+            tracing::warn!(file = name, "the version of a rule file that was kept cannot be read");
+        }
+        files.insert(PathBuf::from(name), Known { good, ..Known::default() });
+    }
+    Ok(files)
+}
+
 /// Reads the files of the config of now; its objectives come along. Called under the lock of reloads.
 pub async fn apply(app: &App) {
     let loaded = app.loaded.load_full();
     let settings = loaded.config.rule_settings.clone();
-    let texts = tokio::task::spawn_blocking(move || read_all(&settings.patterns)).await.unwrap_or_default();
-    for path in app.rule_files.forget_others(&texts) {
-        app.no_notice(&notice_code(&path));
+    let texts = match tokio::task::spawn_blocking(move || read_all(&settings.patterns)).await {
+        Ok(texts) => texts,
+        // No file is taken for gone because nobody could look.
+        Err(error) => return tracing::error!(%error, "the rule files were not looked at"),
+    };
+    let gone = app.rule_files.forget_others(&texts);
+    for path in &gone {
+        app.no_notice(&notice_code(path));
     }
+    let mut good: Vec<(String, String)> = Vec::new();
     for (path, text) in texts {
         let Some(news) = app.rule_files.take(&path, text) else { continue };
         let file = path.display().to_string();
@@ -113,6 +133,7 @@ pub async fn apply(app: &App) {
                 tracing::info!(file, "rule file read");
                 warnings.iter().for_each(|w| tracing::warn!("{w}"));
                 app.no_notice(&notice_code(&path));
+                good.extend(app.rule_files.text(&path).map(|text| (file, text)));
             }
             Err(refused) => {
                 let goes_on = if refused.has_good { "; its last good version goes on" } else { "" };
@@ -128,11 +149,29 @@ pub async fn apply(app: &App) {
             }
         }
     }
+    keep(app, good, gone).await;
     let defaults = defaults(&loaded.config.rule_settings, &app.external_url);
     let (mut groups, unread) = app.rule_files.groups(&defaults);
     groups.extend(crate::slos::groups(&loaded.config.slos, &defaults));
     app.rule_files.inputs.send(GroupsInput::Configure { groups, unread }).await;
     app.changes.tell(Changed::Alerts);
+}
+
+/// Keeps what a start with a bad file will need. Without it the rules are evaluated all the same.
+async fn keep(app: &App, good: Vec<(String, String)>, gone: Vec<PathBuf>) {
+    if good.is_empty() && gone.is_empty() {
+        return;
+    }
+    let gone = gone.iter().map(|path| path.display().to_string()).collect();
+    match app.state.keep_rule_texts(good, gone).await {
+        Ok(no_room) => no_room.iter().for_each(|file| {
+            tracing::warn!(
+                file,
+                "its last good version is not kept over a restart: rule files take more than {RULE_TEXTS_BYTES_MAX} bytes"
+            );
+        }),
+        Err(error) => tracing::error!(%error, "the last good versions of rule files were not kept"),
+    }
 }
 
 fn notice_code(path: &Path) -> String {
@@ -148,6 +187,11 @@ fn defaults(settings: &RuleSettings, external_url: &str) -> Defaults {
     }
 }
 
+/// Is it one file, and no pattern of files?
+fn is_named(pattern: &Path) -> bool {
+    !pattern.to_string_lossy().contains('*')
+}
+
 type Texts = Vec<(PathBuf, Result<String, String>)>;
 
 fn read_all(patterns: &[PathBuf]) -> Texts {
@@ -161,7 +205,7 @@ fn read_all(patterns: &[PathBuf]) -> Texts {
     let mut texts: Texts =
         belfry_config::rule_files(patterns).into_iter().map(|path| (path.clone(), read(&path))).collect();
     // What was named by itself was meant to be there: a volume that is not mounted takes no alerts away.
-    for named in patterns.iter().filter(|p| !p.to_string_lossy().contains('*')) {
+    for named in patterns.iter().filter(|p| is_named(p)) {
         if texts.iter().all(|(path, _)| path != named) {
             texts.push((named.clone(), Err("there is no such file".to_owned())));
         }
@@ -184,11 +228,10 @@ impl RuleFiles {
     /// Takes a file as it is now. `None` when it says what it said before; else its warnings, or why it is refused.
     fn take(&self, path: &Path, text: Result<String, String>) -> Option<Result<Vec<String>, Refused>> {
         let mut files = self.files.lock();
-        let new = !files.contains_key(path);
         let known = files.entry(path.to_owned()).or_default();
         let name = path.display().to_string();
         let outcome = match text {
-            Ok(text) if !new && known.text.as_ref() == Some(&text) => return None,
+            Ok(text) if known.text.as_ref() == Some(&text) => return None,
             Ok(text) => {
                 let read = file::parse(&text, &name);
                 known.text = Some(text);
@@ -215,6 +258,18 @@ impl RuleFiles {
                 Err(Refused { file: name, problems, has_good: known.good.is_some() })
             }
         })
+    }
+
+    /// Is a file that is named by itself neither there nor kept?
+    pub fn lacks_a_version(&self, patterns: &[PathBuf]) -> bool {
+        let files = self.files.lock();
+        let has = |path: &PathBuf| path.is_file() || files.get(path).is_some_and(|known| known.good.is_some());
+        patterns.iter().filter(|p| is_named(p)).any(|p| !has(p))
+    }
+
+    /// What the file said when it was last read.
+    fn text(&self, path: &Path) -> Option<String> {
+        self.files.lock().get(path).and_then(|known| known.text.clone())
     }
 
     /// What is evaluated, and the files of which nothing can be.

@@ -41,6 +41,8 @@ pub struct LoadInput {
     pub builtins: Vec<String>,
     /// Looks into a component's file: what the config names must be one. `None` looks at nothing.
     pub inspect: Option<Inspect>,
+    /// A rule file that is named and not there is warned of, no more: the caller may have a version of it.
+    pub rule_files_may_be_away: bool,
 }
 
 /// Is this file a component that can be loaded?
@@ -87,6 +89,11 @@ impl Loaded {
         // It was written by `show`, which writes nothing but TOML.
         toml::from_str(&self.shown).unwrap_or_default()
     }
+
+    /// [`Loaded::shown`] as YAML, which clients of Prometheus look for.
+    pub fn shown_yaml(&self) -> String {
+        serde_saphyr::to_string(&self.shown_json()).unwrap_or_default()
+    }
 }
 
 impl Config {
@@ -119,6 +126,7 @@ impl Config {
             base: &base,
             builtins: &input.builtins,
             inspect: input.inspect,
+            rule_files_may_be_away: input.rule_files_may_be_away,
             plugins: Default::default(),
             channels: Default::default(),
         };
@@ -174,6 +182,7 @@ pub fn load_dropped(
         base,
         builtins: &[],
         inspect: None,
+        rule_files_may_be_away: false,
         plugins: Default::default(),
         channels: Default::default(),
     };

@@ -36,6 +36,8 @@ pub(crate) struct Context<'a> {
     pub builtins: &'a [String],
     /// Looks into components.
     pub inspect: Option<Inspect>,
+    /// As in [`crate::LoadInput`].
+    pub rule_files_may_be_away: bool,
     /// Names of `[[plugin]]`s.
     pub plugins: BTreeSet<String>,
     /// Names of `[[channel]]`s.

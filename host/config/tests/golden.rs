@@ -28,7 +28,8 @@ fn builtins() -> Vec<String> {
 /// What `belfry check` prints: errors, or warnings when there are none.
 fn messages(path: &Path) -> String {
     let env = BTreeMap::from([("SET".to_owned(), "value".to_owned())]);
-    let input = LoadInput { path: Some(path.to_owned()), env, flags: Vec::new(), builtins: builtins(), inspect: None };
+    let input =
+        LoadInput { path: Some(path.to_owned()), env, flags: Vec::new(), builtins: builtins(), ..LoadInput::default() };
     let text = match Config::load(&input) {
         Ok(loaded) => loaded.warnings.iter().map(|w| format!("{w}\n")).collect(),
         Err(problems) => format!("{problems}\n"),

@@ -20,7 +20,7 @@ fn input(path: Option<&Path>, env: &[(&str, &str)]) -> LoadInput {
         env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         flags: Vec::new(),
         builtins: builtins(),
-        inspect: None,
+        ..LoadInput::default()
     }
 }
 
@@ -54,6 +54,19 @@ fn an_empty_file_is_a_config_of_defaults() {
     assert_eq!(config.storage.fsync, Fsync::Every(Duration::from_millis(100)));
     assert_eq!(config.telemetry.log_format, LogFormat::Pretty);
     assert_eq!(config.route, None);
+}
+
+#[test]
+fn a_named_rule_file_that_is_away_is_warned_of_where_a_version_of_it_may_be_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("belfry.toml");
+    std::fs::write(&path, "[rules]\nfiles = [\"away.yml\"]\n").unwrap();
+    let strict = input(Some(&path), &[]);
+    let refused = Config::load(&strict).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("2:10: error: no rule file matches `away.yml`"), "{refused}");
+    let loaded = Config::load(&LoadInput { rule_files_may_be_away: true, ..strict }).unwrap_or_else(|e| panic!("{e}"));
+    assert!(loaded.warnings.iter().any(|w| w.to_string().contains("no rule file matches `away.yml`")));
+    assert_eq!(loaded.config.rule_settings.patterns, [folder.path().join("away.yml")]);
 }
 
 #[test]
@@ -219,6 +232,12 @@ headers = { X-Key = "secret-6" }
     assert!(!loaded.shown.contains("secret-"), "{}", loaded.shown);
     assert!(loaded.shown.contains("https://<redacted>@sd.example/list?<redacted>"), "{}", loaded.shown);
     assert!(loaded.shown.contains("X-Key = \"<redacted>\""), "{}", loaded.shown);
+
+    let yaml = loaded.shown_yaml();
+    assert!(!yaml.contains("secret-"), "{yaml}");
+    let read: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();
+    assert_eq!(read, loaded.shown_json());
+    assert_eq!(read["storage"]["backend"], "prometheus");
     let scrape = &loaded.config.scrapes[0];
     let types::scrape::Discovery::Http { url, .. } = &scrape.discoveries[0] else { panic!("{scrape:?}") };
     assert_eq!(url, "https://user:secret-4@sd.example/list?token=secret-5");

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use belfry_model::{Matcher, SeriesRead, TimeRange, TimestampMs};
+use belfry_promql::workers::Workers;
 use belfry_promql::{Answer, QueryTime, Usage};
 use tokio::sync::broadcast;
 
@@ -97,8 +98,8 @@ pub struct QueryOptions {
 /// An answer and what it took.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueryAnswer {
-    /// The answer.
-    pub answer: Answer,
+    /// The answer; it may be kept for the next query as well.
+    pub answer: Arc<Answer>,
     /// What evaluating it took; nothing of what was not evaluated here.
     pub usage: Usage,
     /// Where its time went.
@@ -142,7 +143,7 @@ pub struct About {
     pub config_read: TimestampMs,
     /// Why a later one was refused.
     pub config_error: Option<String>,
-    /// The config of now, secrets redacted.
+    /// The config of now as YAML, secrets redacted.
     pub config: String,
     /// How long samples are kept: `15d`, `forever`.
     pub retention: String,
@@ -242,8 +243,15 @@ pub trait Backend: Send + Sync {
         options: QueryOptions,
     ) -> Result<QueryAnswer, QueryFailure>;
 
+    /// Threads to spare, for the writing of large answers.
+    fn workers(&self) -> Arc<dyn Workers>;
+
     /// For `/api/v1/series`, `labels`, `label/*/values` and `metadata`.
     fn reader(&self) -> Arc<dyn SeriesRead>;
+
+    /// What lists of series and labels over `range` may lack because a part of the store cannot be read, as warnings: the
+    /// reader's own answers to [`SeriesRead::series`] and its like cannot carry them.
+    fn missing(&self, range: TimeRange) -> Vec<String>;
 
     /// Scraped jobs with their targets.
     fn scrape_pools(&self) -> Vec<ScrapePool>;

@@ -12,6 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use belfry_model::{Matcher, TimeRange, TimestampMs};
 use belfry_promql::syntax::quote;
+use belfry_promql::workers::{Alone, Workers};
 use belfry_promql::{Answer, QueryTime};
 use serde_json::{Value, json};
 
@@ -146,25 +147,27 @@ async fn evaluate(app: &App, p: &Parameters, time: QueryTime) -> Result<Response
     };
     let stats = stats.map(|which| statistics(&asked, which == "all"));
     if result_json::points(&asked.answer.value) < POINTS_AT_ONCE {
-        return Ok(body(asked.answer, limit, stats));
+        return Ok(body(&asked.answer, limit, stats, &Alone));
     }
+    let workers = app.backend.workers();
     // Others wait on this thread.
-    tokio::task::spawn_blocking(move || body(asked.answer, limit, stats))
+    tokio::task::spawn_blocking(move || body(&asked.answer, limit, stats, &*workers))
         .await
         .map_err(|e| ApiError::internal(format!("the answer cannot be written: {e}")))
 }
 
-fn body(answer: Answer, limit: usize, stats: Option<Value>) -> Response {
-    let Answer { value, mut warnings, infos, .. } = answer;
+fn body(answer: &Answer, limit: usize, stats: Option<Value>, workers: &dyn Workers) -> Response {
+    let Answer { value, infos, .. } = answer;
+    let mut warnings = answer.warnings.clone();
     let limit = if limit == 0 { usize::MAX } else { limit };
-    if result_json::series(&value).is_some_and(|n| n > limit) {
+    if result_json::series(value).is_some_and(|n| n > limit) {
         warnings.push("results truncated due to limit".to_owned());
     }
     let mut out = Vec::new();
     out.extend_from_slice(b"{\"status\":\"success\",\"data\":{\"resultType\":\"");
-    out.extend_from_slice(result_json::kind(&value).as_bytes());
+    out.extend_from_slice(result_json::kind(value).as_bytes());
     out.extend_from_slice(b"\",\"result\":");
-    result_json::write(&value, limit, &mut out);
+    result_json::write(value, limit, workers, &mut out);
     let member = |out: &mut Vec<u8>, name: &str, value: Value| {
         out.push(b',');
         result_json::string(name, out);
@@ -176,9 +179,9 @@ fn body(answer: Answer, limit: usize, stats: Option<Value>) -> Response {
         member(&mut out, "stats", stats);
     }
     out.push(b'}');
-    for (name, texts) in [("warnings", warnings), ("infos", infos)] {
+    for (name, texts) in [("warnings", &warnings), ("infos", infos)] {
         if !texts.is_empty() {
-            member(&mut out, name, texts.into());
+            member(&mut out, name, json!(texts));
         }
     }
     out.push(b'}');
@@ -269,7 +272,7 @@ async fn series(State(app): State<App>, request: Request) -> Result<Response, Ap
     for matchers in &sets {
         all.extend(reader.series(matchers, range, one_more(limit)).await?);
     }
-    Ok(listed(all, limit))
+    Ok(listed(all, limit, missing(&app, &sets, range)))
 }
 
 async fn labels(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
@@ -281,7 +284,7 @@ async fn labels(State(app): State<App>, request: Request) -> Result<Response, Ap
     for matchers in &sets {
         all.extend(reader.label_names(matchers, range, one_more(limit)).await?);
     }
-    Ok(listed(all, limit))
+    Ok(listed(all, limit, missing(&app, &sets, range)))
 }
 
 async fn label_values(
@@ -300,7 +303,7 @@ async fn label_values(
     for matchers in &sets {
         all.extend(reader.label_values(&name, matchers, range, one_more(limit)).await?);
     }
-    Ok(listed(all, limit))
+    Ok(listed(all, limit, missing(&app, &sets, range)))
 }
 
 /// The name within `/label/{name}/values` where it is no UTF-8, as Go quotes it.
@@ -353,19 +356,29 @@ fn one_more(limit: usize) -> usize {
     if limit == 0 { 0 } else { limit.saturating_add(1) }
 }
 
+/// To be asked for behind the reading: that may be what finds the damage.
+fn missing(app: &App, sets: &[Vec<Matcher>], range: TimeRange) -> Vec<String> {
+    if sets.is_empty() { Vec::new() } else { app.backend.missing(range) }
+}
+
 /// In order, each once, and no more than the limit: then it says so.
-fn listed<T: Ord + serde::Serialize>(mut all: Vec<T>, limit: usize) -> Response {
+fn listed<T: Ord + serde::Serialize>(mut all: Vec<T>, limit: usize, mut warnings: Vec<String>) -> Response {
     all.sort();
     all.dedup();
-    if limit == 0 || all.len() <= limit {
-        return success(json!(all));
+    if limit > 0 && all.len() > limit {
+        all.truncate(limit);
+        warnings.push("results truncated due to limit".to_owned());
     }
-    all.truncate(limit);
-    Json(json!({"status": "success", "data": all, "warnings": ["results truncated due to limit"]})).into_response()
+    let mut answer = json!({"status": "success", "data": all});
+    if !warnings.is_empty() {
+        answer["warnings"] = warnings.into();
+    }
+    Json(answer).into_response()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use belfry_promql::Usage;
@@ -415,7 +428,7 @@ mod tests {
             evaluated: Duration::from_millis(1_000),
             total: Duration::from_millis(1_750),
         };
-        let asked = QueryAnswer { answer, usage, timings };
+        let asked = QueryAnswer { answer: Arc::new(answer), usage, timings };
         assert_eq!(
             statistics(&asked, true)["samples"],
             json!({"totalQueryableSamples": 7, "peakSamples": 3, "totalQueryableSamplesPerStep": [[1, 3], [2.5, 4]]})
@@ -489,6 +502,28 @@ mod tests {
             let refused = Fake::at(TimestampMs(1_000)).get(&format!("/api/v1/label/{name}/values")).await;
             assert_eq!(refused.status, 400);
             assert_eq!(refused.json()["error"], format!("invalid label name: \"{shown}\""));
+        }
+    }
+
+    #[tokio::test]
+    async fn lists_say_that_a_part_of_the_store_cannot_be_read() {
+        let mut fake = Fake::at(TimestampMs(1_000));
+        fake.float(&[("__name__", "up"), ("job", "a")], 500, 1.0);
+        fake.float(&[("__name__", "up"), ("job", "b")], 500, 1.0);
+        let lost = "samples are missing from this answer: block 7";
+        let paths = ["series?match[]=up&", "labels?", "label/job/values?"].map(|p| format!("/api/v1/{p}"));
+        for path in &paths {
+            assert_eq!(fake.get(path).await.json()["warnings"], Value::Null, "{path}");
+        }
+        fake.missing.push((TimeRange::inclusive(TimestampMs(0), TimestampMs(600_000)).unwrap(), lost.to_owned()));
+        for path in &paths {
+            assert_eq!(fake.get(path).await.json()["warnings"], json!([lost]), "{path}");
+            let both = fake.get(&format!("{path}limit=1")).await.json();
+            assert_eq!(both["warnings"], json!([lost, "results truncated due to limit"]), "{path}");
+            let elsewhere = fake.get(&format!("{path}start=601&end=602")).await.json();
+            assert_eq!(elsewhere["warnings"], Value::Null, "{path}");
+            let never = fake.get(&format!("{path}start=2&end=1")).await.json();
+            assert_eq!(never["warnings"], Value::Null, "{path}");
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::App;
 use crate::prometheus::{ApiError, Parameters, number, success};
-use crate::rule_groups::{GroupAlert, GroupRule, RuleGroup};
+use crate::rule_groups::{GroupAlert, GroupRule, RuleGroup, Texts};
 
 /// Go's zero time: never.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -136,8 +136,8 @@ impl Filter {
     }
 }
 
-fn satisfied(matchers: &[Matcher], labels: &Labels) -> bool {
-    matchers.iter().all(|m| m.matches_labels(labels))
+fn satisfied(matchers: &[Matcher], labels: &Texts) -> bool {
+    matchers.iter().all(|m| m.matches(labels.get(m.name()).map_or("", String::as_str)))
 }
 
 /// Which part of a long answer is asked for.

@@ -8,7 +8,7 @@ use crate::rule_groups::Alerting;
 fn rule_named(name: &str, alerting: bool, label: &str) -> GroupRule {
     let alert = GroupAlert {
         labels: Labels::from_pairs([("alertname", name)]),
-        annotations: Labels::empty(),
+        annotations: [("runbook".to_owned(), String::new())].into(),
         state: AlertState::Firing,
         active_at: TimestampMs(1_700_000_000_000),
         keep_firing_since: None,
@@ -17,7 +17,7 @@ fn rule_named(name: &str, alerting: bool, label: &str) -> GroupRule {
     GroupRule {
         name: name.into(),
         query: "up == 0".into(),
-        labels: Labels::from_pairs([("team", label)]),
+        labels: [("team".to_owned(), label.to_owned())].into(),
         health: alerting.then_some(Ok(())),
         evaluation_time: Duration::from_millis(2),
         last_evaluation: alerting.then_some(TimestampMs(1_700_000_000_000)),
@@ -25,7 +25,7 @@ fn rule_named(name: &str, alerting: bool, label: &str) -> GroupRule {
             state: AlertState::Firing,
             hold: Duration::from_secs(300),
             keep_firing_for: Duration::ZERO,
-            annotations: Labels::empty(),
+            annotations: [("runbook".to_owned(), String::new())].into(),
             alerts: vec![alert],
         }),
     }
@@ -64,10 +64,10 @@ fn rules_have_prometheus_fields() {
         rules[0],
         json!({
             "state": "firing", "name": "Down", "query": "up == 0", "duration": 300.0, "keepFiringFor": 0.0,
-            "labels": {"team": "ops"}, "annotations": {}, "health": "ok", "evaluationTime": 0.002,
+            "labels": {"team": "ops"}, "annotations": {"runbook": ""}, "health": "ok", "evaluationTime": 0.002,
             "lastEvaluation": "2023-11-14T22:13:20.000Z", "type": "alerting",
             "alerts": [{
-                "labels": {"alertname": "Down"}, "annotations": {}, "state": "firing",
+                "labels": {"alertname": "Down"}, "annotations": {"runbook": ""}, "state": "firing",
                 "activeAt": "2023-11-14T22:13:20.000Z", "value": "1.25e+01",
             }],
         })

@@ -130,7 +130,6 @@ async fn flags(State(app): State<App>) -> Response {
 }
 
 async fn config(State(app): State<App>) -> Response {
-    // The member is called so by Prometheus; it holds TOML here.
     success(json!({"yaml": app.backend.about().config}))
 }
 

@@ -2,9 +2,13 @@
 //!
 //! Not here: JSON (`prometheus_rules`).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use belfry_model::{AlertState, Labels, TimestampMs};
+
+/// Labels and annotations as a rule has them: unlike those of a series they may be empty.
+pub type Texts = BTreeMap<String, String>;
 
 /// A group.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +37,7 @@ pub struct GroupRule {
     /// PromQL.
     pub query: String,
     /// The group's and its own, as written.
-    pub labels: Labels,
+    pub labels: Texts,
     /// `None` before the first evaluation; else why it failed, or that it worked.
     pub health: Option<Result<(), String>>,
     /// How long the last evaluation took.
@@ -54,7 +58,7 @@ pub struct Alerting {
     /// `keep_firing_for`.
     pub keep_firing_for: Duration,
     /// As written.
-    pub annotations: Labels,
+    pub annotations: Texts,
     /// Pending and firing ones.
     pub alerts: Vec<GroupAlert>,
 }
@@ -64,8 +68,8 @@ pub struct Alerting {
 pub struct GroupAlert {
     /// With `alertname`.
     pub labels: Labels,
-    /// Expanded.
-    pub annotations: Labels,
+    /// Expanded: all that the rule has.
+    pub annotations: Texts,
     /// Pending or firing.
     pub state: AlertState,
     /// Since when it holds.

@@ -11,6 +11,7 @@ use belfry_model::read::{Newest, ReadError, SelectHints, SelectLimits, SeriesSet
 use belfry_model::{
     Exemplar, Histogram, Labels, Matcher, MetricMetadata, Sample, SeriesRead, TimeRange, TimestampMs, Value,
 };
+use belfry_promql::workers::{Alone, Workers};
 use belfry_promql::{Answer, QueryTime, QueryValue, Usage};
 use belfry_testkit::MemorySeries;
 use tokio::sync::{broadcast, watch};
@@ -29,6 +30,8 @@ pub(crate) struct Fake {
     pub metadata: Vec<MetricMetadata>,
     pub pools: Vec<ScrapePool>,
     pub refused_rule_files: Vec<String>,
+    /// Warnings, and when there is something missing.
+    pub missing: Vec<(TimeRange, String)>,
     /// Can its reader find newest samples the short way?
     pub knows_newest: bool,
     /// How often series were deleted.
@@ -41,7 +44,9 @@ pub(crate) struct Reply {
     pub status: u16,
     pub content_type: String,
     pub headers: axum::http::HeaderMap,
+    /// Empty where it is no text.
     pub body: String,
+    pub bytes: axum::body::Bytes,
 }
 
 impl Reply {
@@ -63,6 +68,7 @@ impl Fake {
             metadata: Vec::new(),
             pools: Vec::new(),
             refused_rule_files: Vec::new(),
+            missing: Vec::new(),
             knows_newest: true,
             deletions: Arc::default(),
         }
@@ -76,9 +82,16 @@ impl Fake {
         self.push(labels, at, Value::Histogram(Arc::new(Histogram { count: 1.0, ..Histogram::default() })));
     }
 
-    fn push(&mut self, labels: &[(&'static str, &'static str)], at: i64, value: Value) {
+    pub fn push(&mut self, labels: &[(&'static str, &'static str)], at: i64, value: Value) {
         let labels = Labels::from_pairs(labels.iter().copied());
         self.series.push(&labels, Sample { at: TimestampMs(at), value, start: None });
+    }
+
+    /// All routes, as they are served.
+    pub fn routes(&self) -> Router {
+        let policy = AccessPolicy { token: "s3cret".into(), ..AccessPolicy::default() };
+        let (_closing, closes) = watch::channel(false);
+        router(Arc::new(self.clone()), policy, closes, Router::new())
     }
 
     pub async fn get(&self, path: &str) -> Reply {
@@ -86,21 +99,19 @@ impl Fake {
     }
 
     pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
-        let policy = AccessPolicy { token: "s3cret".into(), ..AccessPolicy::default() };
-        let (_closing, closes) = watch::channel(false);
-        let routes = router(Arc::new(self.clone()), policy, closes, Router::new());
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = routes.oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let response = self.routes().oneshot(request.body(body.into()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 1 << 24).await.unwrap();
         Reply {
             status: parts.status.as_u16(),
             content_type: parts.headers.get("content-type").map_or(String::new(), |v| v.to_str().unwrap().to_owned()),
             headers: parts.headers,
-            body: String::from_utf8(bytes.to_vec()).unwrap(),
+            body: String::from_utf8(bytes.to_vec()).unwrap_or_default(),
+            bytes,
         }
     }
 }
@@ -267,11 +278,19 @@ impl Backend for Fake {
     async fn query(&self, text: &str, _: QueryTime, _: QueryOptions) -> Result<QueryAnswer, QueryFailure> {
         let value = QueryValue::String(self.now, text.to_owned());
         let answer = Answer { value, warnings: Vec::new(), infos: Vec::new(), samples_read: 0, points_peak: 0 };
-        Ok(QueryAnswer { answer, usage: Usage::default(), timings: QueryTimings::default() })
+        Ok(QueryAnswer { answer: Arc::new(answer), usage: Usage::default(), timings: QueryTimings::default() })
+    }
+
+    fn workers(&self) -> Arc<dyn Workers> {
+        Arc::new(Alone)
     }
 
     fn reader(&self) -> Arc<dyn SeriesRead> {
         Arc::new(self.clone())
+    }
+
+    fn missing(&self, range: TimeRange) -> Vec<String> {
+        self.missing.iter().filter(|(lost, _)| lost.overlaps(range)).map(|(_, text)| text.clone()).collect()
     }
 
     fn scrape_pools(&self) -> Vec<ScrapePool> {

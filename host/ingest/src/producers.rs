@@ -189,6 +189,7 @@ fn add(sum: &mut Appended, more: Appended) {
     sum.duplicate += more.duplicate;
     sum.unknown_series += more.unknown_series;
     sum.too_far_ahead += more.too_far_ahead;
+    sum.exemplars += more.exemplars;
 }
 
 /// By name.

@@ -18,6 +18,8 @@ pub enum MetricKind {
     Info,
     /// One series a state, 0 or 1.
     StateSet,
+    /// A histogram of what is there now: its buckets go down too.
+    GaugeHistogram,
     /// Not told.
     #[default]
     Unknown,
@@ -33,6 +35,7 @@ impl MetricKind {
             Self::Summary => "summary",
             Self::Info => "info",
             Self::StateSet => "stateset",
+            Self::GaugeHistogram => "gaugehistogram",
             Self::Unknown => "unknown",
         }
     }

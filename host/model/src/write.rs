@@ -71,6 +71,8 @@ pub struct Appended {
     pub unknown_series: u64,
     /// So far ahead of the clock that it would make all that is right too old.
     pub too_far_ahead: u64,
+    /// Exemplars kept, or there already: samples of all kinds are counted above, these apart.
+    pub exemplars: u64,
 }
 
 /// Why a write failed.

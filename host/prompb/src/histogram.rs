@@ -133,7 +133,8 @@ impl Histogram {
     }
 }
 
-fn deltas(counts: &[f64]) -> Vec<i64> {
+/// Differences from one to the next.
+pub(crate) fn deltas(counts: &[f64]) -> Vec<i64> {
     let mut before = 0_i64;
     let delta = |count: &f64| {
         let now = *count as i64;

@@ -8,11 +8,14 @@
 //! Not here: limits (whoever decodes bounds the bytes first), HTTP. What Belfry is sent is not decoded with these:
 //! `ingest::push` reads those bytes where they lie.
 
+pub mod chunk;
+mod frame;
 mod histogram;
 mod labels;
 pub mod read;
 pub mod v2;
 
+pub use frame::framed;
 pub use histogram::{BucketSpan, Histogram};
 pub use labels::{Label, labels, labels_of};
 use prost::Message;
@@ -111,7 +114,7 @@ pub fn kind_number(kind: belfry_model::MetricKind) -> i32 {
         MetricKind::Counter => 1,
         MetricKind::Gauge => 2,
         MetricKind::Histogram => 3,
-        // 4 is a histogram that is a gauge.
+        MetricKind::GaugeHistogram => 4,
         MetricKind::Summary => 5,
         MetricKind::Info => 6,
         MetricKind::StateSet => 7,

@@ -4,10 +4,13 @@ use belfry_model::matcher::BadRegex;
 use belfry_model::{MatchOp, Matcher};
 use prost::Message;
 
-use crate::TimeSeries;
+use crate::chunk::Chunk;
+use crate::{Label, TimeSeries};
 
 /// `prometheus.ReadRequest.ResponseType.SAMPLES`: the answer is a [`ReadResponse`].
 pub const SAMPLES: i32 = 0;
+/// `STREAMED_XOR_CHUNKS`: the answer is frames (see [`crate::framed`]) of a [`ChunkedReadResponse`] each.
+pub const STREAMED_XOR_CHUNKS: i32 = 1;
 
 /// `prometheus.ReadRequest`.
 #[derive(Clone, PartialEq, Message)]
@@ -62,6 +65,28 @@ pub struct QueryResult {
     /// In order of labels.
     #[prost(message, repeated, tag = "1")]
     pub timeseries: Vec<TimeSeries>,
+}
+
+/// `prometheus.ChunkedReadResponse`: a frame of the answer.
+#[derive(Clone, PartialEq, Message)]
+pub struct ChunkedReadResponse {
+    /// One; a long one goes on in the next frame, with its labels again.
+    #[prost(message, repeated, tag = "1")]
+    pub chunked_series: Vec<ChunkedSeries>,
+    /// Which of the queries it answers, from 0 on.
+    #[prost(int64, tag = "2")]
+    pub query_index: i64,
+}
+
+/// `prometheus.ChunkedSeries`.
+#[derive(Clone, PartialEq, Message)]
+pub struct ChunkedSeries {
+    /// Sorted by name.
+    #[prost(message, repeated, tag = "1")]
+    pub labels: Vec<Label>,
+    /// In order of time.
+    #[prost(message, repeated, tag = "2")]
+    pub chunks: Vec<Chunk>,
 }
 
 /// Why a message is no matcher: ask differently.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing in a plan depends on samples; a node that is `invariant` has the same value at every step.
 
-use belfry_model::{Matcher, SelectHints, TimeRange, TimestampMs};
+use belfry_model::{METRIC_NAME, MatchOp, Matcher, SelectHints, TimeRange, TimestampMs};
 
 use crate::eval::Frame;
 use crate::query::first_instant;
@@ -176,10 +176,8 @@ impl Planner {
         let span = e.span;
         let value_type = e.value_type();
         let (kind, invariant) = match &e.kind {
-            ExprKind::Paren(inner) => {
-                let plan = self.plan_in(inner, function)?;
-                return Ok(Plan { span: if function.is_some() { plan.span } else { span }, ..plan });
-            }
+            // Notes point at what is within the brackets.
+            ExprKind::Paren(inner) => return self.plan_in(inner, function),
             ExprKind::Number(n) => (PlanKind::Number(n.value), true),
             ExprKind::String(s) => (PlanKind::String(s.clone()), true),
             ExprKind::Vector(v) => {
@@ -267,8 +265,14 @@ impl Planner {
             Some(ExprKind::Vector(v)) => v.clone(),
             _ => VectorSelector::default(),
         };
-        if !selector.matchers.iter().any(|m| m.name() == belfry_model::METRIC_NAME) {
-            selector.matchers.push(Matcher::equal(belfry_model::METRIC_NAME, "target_info"));
+        let mut names = selector.matchers.iter().filter(|m| m.name() == METRIC_NAME).peekable();
+        if names.peek().is_none() {
+            selector.matchers.push(Matcher::equal(METRIC_NAME, "target_info"));
+        } else if names.all(|m| matches!(m.op(), MatchOp::NotEqual | MatchOp::NotRegex)) {
+            // What it is not does not say what it is.
+            let any_info = Matcher::new(METRIC_NAME, MatchOp::Regex, ".+_info");
+            let any_info = any_info.map_err(|e| QueryError::BadData(e.to_string()))?;
+            selector.matchers.push(any_info);
         }
         if let Some(first) = c.args.first().and_then(|a| a.selectors().first().copied()) {
             selector.modifiers = first.modifiers.clone();
@@ -344,8 +348,10 @@ impl Planner {
             limit: 0,
             coarse: true,
         };
-        // Resets of histograms are found from sample to sample, and `info` looks at all samples.
-        let plain = !select.statistics && function != Some(Function::Info);
+        // Resets of histograms are found from sample to sample, `info` looks at all samples, and start timestamps are not
+        // read with the newest values alone.
+        let of_all = matches!(function, Some(Function::Info | Function::StartTimestamp));
+        let plain = !select.statistics && !of_all;
         let newest = range == 0 && first == last && v.extended.is_none() && plain;
         self.selections.push(Selection { matchers: v.all_matchers(), range: range_read, hints, like: None, newest });
         let invariant = select.at.is_some();

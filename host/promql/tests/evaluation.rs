@@ -197,6 +197,33 @@ async fn notes_name_their_place() {
 }
 
 #[tokio::test]
+async fn notes_point_within_brackets() {
+    for (text, place) in [
+        ("(rate(temperature[1m]))", "(1:7)"),
+        ("sum((rate((temperature[1m]))))", "(1:12)"),
+        ("-(rate(temperature[1m]))", "(1:8)"),
+        ("(temperature + temperature) * rate(temperature[1m])", "(1:36)"),
+        ("quantile(2, temperature)", "(1:10)"),
+        ("quantile(((2)), (temperature))", "(1:12)"),
+        ("quantile by (job) ((1 + 1), temperature)", "(1:21)"),
+        ("quantile_over_time((2), temperature[1m])", "(1:21)"),
+        ("histogram_quantile((2), (bucket_series))", "(1:21)"),
+        ("limit_ratio((2), temperature)", "(1:14)"),
+        ("histogram + 1", "(1:1)"),
+        ("(histogram) + (1)", "(1:1)"),
+        ("(histogram + 1)", "(1:2)"),
+        ("((histogram) + 1) * 2", "(1:2)"),
+        ("max(({__name__=~\"temperature|histogram\"}))", "(1:6)"),
+    ] {
+        let Ok(query) = Query::parse(text, at(30), QueryLimits::default()) else { panic!("{text}") };
+        let Ok(fetched) = query.fetch(&store_with_histograms()).await else { panic!("{text}") };
+        let Ok(answer) = fetched.evaluate(&Cancel::default()) else { panic!("{text}") };
+        let notes = [answer.warnings, answer.infos].concat();
+        assert!(!notes.is_empty() && notes.iter().all(|n| n.ends_with(place)), "{text}: {notes:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_series_says_that_it_is_counts_more_than_its_name() {
     const NAME: &str = "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket:";
     const LABEL: &str =
@@ -409,6 +436,30 @@ async fn a_thousand_terms_in_a_row_are_added() {
 }
 
 /// Ten thousand instances have info series; one is asked about.
+#[tokio::test]
+async fn info_that_is_only_told_what_not_to_read_reads_all_other_info_metrics() {
+    let mut m = MemorySeries::new();
+    let mut add = |name: &str, pairs: &[(&str, &str)]| {
+        let all: Vec<_> = pairs.iter().copied().chain([("instance", "a"), ("job", "j")]).collect();
+        m.push_floats(&series(name, &all), TimestampMs(0), 1000, &[1.0]);
+    };
+    add("up", &[]);
+    add("target_info", &[("env", "prod")]);
+    add("build_info", &[("version", "1")]);
+    add("other", &[("x", "y")]);
+    let same = "up{instance=\"a\", job=\"j\"}";
+    for (text, want) in [
+        ("info(up, {__name__!=\"target_info\"})", &["up{instance=\"a\", job=\"j\", version=\"1\"}"][..]),
+        ("info(up, {__name__!~\".+_info\", env=~\".*\"})", &[same]),
+        ("info(up, {__name__!~\".+_info\", env=~\".+\"})", &[]),
+    ] {
+        let Ok(query) = Query::parse(text, at(0), QueryLimits::default()) else { panic!("{text}") };
+        let Ok(fetched) = query.fetch(&m).await else { panic!("{text}") };
+        let Ok(Answer { value: QueryValue::Vector(v), .. }) = fetched.evaluate(&Cancel::default()) else { panic!() };
+        assert_eq!(v.iter().map(|p| p.labels.to_string()).collect::<Vec<_>>(), want, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn info_reads_only_the_info_series_of_the_series_at_hand() {
     let mut m = MemorySeries::new();

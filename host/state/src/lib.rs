@@ -26,4 +26,5 @@ pub use migrate::SCHEMA_VERSION;
 pub use open::{State, StateStats};
 pub use reports::{ArchivedDocument, ArchivedReport, REPORTS_PER_LIST_MAX};
 pub use retention::{Pruned, Retention};
+pub use rule_files::RULE_TEXTS_BYTES_MAX;
 pub use worker::{READ_QUEUE_JOBS_MAX, READERS, WRITE_QUEUE_JOBS_MAX};

@@ -4,8 +4,11 @@
 
 use rusqlite::Connection;
 
-const STEPS: &[&str] =
-    &[include_str!("../migrations/0001_initial.sql"), include_str!("../migrations/0002_rule_files.sql")];
+const STEPS: &[&str] = &[
+    include_str!("../migrations/0001_initial.sql"),
+    include_str!("../migrations/0002_rule_files.sql"),
+    include_str!("../migrations/0003_rule_texts.sql"),
+];
 
 /// The format this program writes.
 pub const SCHEMA_VERSION: u32 = STEPS.len() as u32;

@@ -1,4 +1,5 @@
-//! Alerts of rule files, and when their groups were last evaluated. The rows are the rules crate's own JSON.
+//! Rule files: their alerts (the rules crate's own JSON), when their groups were last evaluated, and the last text of each
+//! that could be read.
 
 use belfry_model::{AlertEvent, Fingerprint, JournalEntry, TimestampMs};
 use rusqlite::params;
@@ -9,7 +10,58 @@ use crate::journal;
 use crate::open::State;
 use crate::worker::Durability;
 
+/// Bytes that the texts of all rule files may take together: four of the longest. They are copied into every backup.
+pub const RULE_TEXTS_BYTES_MAX: usize = 64 << 20;
+
 impl State {
+    /// The last good text of each rule file, in order of path.
+    pub async fn rule_texts(&self) -> Result<Vec<(String, String)>, StateError> {
+        self.workers
+            .read(|c| {
+                let mut statement = c.prepare_cached("SELECT path, body FROM rule_text ORDER BY path")?;
+                let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
+    /// Forgets the texts of `remove`, then keeps `put` (path and text); survives the loss of power. A text that is kept
+    /// already is not written again. Answers the paths that there was no room for ([`RULE_TEXTS_BYTES_MAX`]): of those
+    /// nothing is kept, as an older text would be taken for the last good one.
+    pub async fn keep_rule_texts(
+        &self,
+        put: Vec<(String, String)>,
+        remove: Vec<String>,
+    ) -> Result<Vec<String>, StateError> {
+        self.workers
+            .write(Durability::Power, move |c| {
+                let mut delete = c.prepare_cached("DELETE FROM rule_text WHERE path = ?1")?;
+                for path in &remove {
+                    delete.execute([path])?;
+                }
+                let mut others = c.prepare_cached(
+                    "SELECT coalesce(sum(octet_length(path) + octet_length(body)), 0) FROM rule_text WHERE path <> ?1",
+                )?;
+                let mut upsert = c.prepare_cached(
+                    "INSERT INTO rule_text (path, body) VALUES (?1, ?2)
+                     ON CONFLICT (path) DO UPDATE SET body = excluded.body WHERE body <> excluded.body",
+                )?;
+                let mut no_room = Vec::new();
+                for (path, body) in put {
+                    let bytes: i64 = others.query_row([&path], |row| row.get(0))?;
+                    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                    if bytes.saturating_add(path.len() + body.len()) > RULE_TEXTS_BYTES_MAX {
+                        delete.execute([&path])?;
+                        no_room.push(path);
+                    } else {
+                        upsert.execute(params![path, body])?;
+                    }
+                }
+                Ok(no_room)
+            })
+            .await
+    }
+
     /// Every alert that is remembered, in order of rule.
     pub async fn rule_alerts(&self) -> Result<Vec<String>, StateError> {
         self.workers

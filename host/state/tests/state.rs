@@ -7,7 +7,8 @@ use belfry_model::{
     Alert, AlertEvent, AlertState, Fingerprint, JournalEntry, Labels, Severity, TimeRange, TimestampMs,
 };
 use belfry_state::{
-    ComponentRun, JournalQuery, KV_KEY_BYTES_MAX, OpenError, Retention, SCHEMA_VERSION, State, StateError,
+    ComponentRun, JournalQuery, KV_KEY_BYTES_MAX, OpenError, RULE_TEXTS_BYTES_MAX, Retention, SCHEMA_VERSION, State,
+    StateError,
 };
 
 const T0: TimestampMs = TimestampMs(1_700_000_000_000);
@@ -391,4 +392,40 @@ async fn alerts_of_rule_files_and_the_times_of_their_groups_are_kept() {
     let state = State::open(folder.path().join("state.db")).unwrap();
     assert_eq!(state.rule_alerts().await.unwrap(), ["w", "z"]);
     assert_eq!(state.rule_groups().await.unwrap(), [("g".to_owned(), TimestampMs(2))]);
+}
+
+fn texts(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(path, body)| ((*path).to_owned(), (*body).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn the_last_good_text_of_a_rule_file_is_kept_over_a_restart_and_in_a_backup() {
+    let folder = folder();
+    let path = folder.path().join("state.db");
+    let state = State::open(&path).unwrap();
+    let kept = state.keep_rule_texts(texts(&[("a.yml", "1"), ("b.yml", "2"), ("c.yml", "3")]), Vec::new()).await;
+    assert_eq!(kept.unwrap(), [""; 0]);
+    state.keep_rule_texts(texts(&[("b.yml", "2 again")]), vec!["a.yml".to_owned()]).await.unwrap();
+    state.backup(folder.path().join("copy.db")).await.unwrap();
+    drop(state);
+    for name in ["state.db", "copy.db"] {
+        let state = State::open(folder.path().join(name)).unwrap();
+        assert_eq!(state.rule_texts().await.unwrap(), texts(&[("b.yml", "2 again"), ("c.yml", "3")]), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_file_that_there_is_no_room_for_keeps_no_older_text_either() {
+    on_both(async |state| {
+        state.keep_rule_texts(texts(&[("a.yml", "small"), ("b.yml", "small")]), Vec::new()).await.unwrap();
+        let long = "x".repeat(RULE_TEXTS_BYTES_MAX - 12);
+        let refused = state.keep_rule_texts(texts(&[("a.yml", &long)]), Vec::new()).await.unwrap();
+        assert_eq!(refused, ["a.yml"]);
+        assert_eq!(state.rule_texts().await.unwrap(), texts(&[("b.yml", "small")]));
+        // Once another has gone there is room.
+        let refused = state.keep_rule_texts(texts(&[("a.yml", &long)]), vec!["b.yml".to_owned()]).await.unwrap();
+        assert!(refused.is_empty());
+        assert_eq!(state.rule_texts().await.unwrap().len(), 1);
+    })
+    .await;
 }

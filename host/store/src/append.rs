@@ -20,7 +20,7 @@ use crate::head::Inserted;
 use crate::record::RecordBuilder;
 use crate::series::Point;
 use crate::store::{Shared, State, Store, is_full};
-use crate::wal::Wal;
+use crate::wal::{Wal, Written};
 
 /// Batches awaiting the writer thread: about a second at a thousand a second. Beyond that producers wait.
 pub const QUEUE_BATCHES_MAX: usize = 1024;
@@ -80,6 +80,13 @@ impl Commit {
         outcome
     }
 
+    /// An `fsync` of this has succeeded.
+    pub fn synced(&mut self, written: Option<&Written>) {
+        if let Some((wal, written)) = self.wal.as_mut().zip(written) {
+            wal.note_synced(written);
+        }
+    }
+
     /// After a failed `fsync` nobody knows what the disk has: the segment is left, and a block with everything is
     /// written instead.
     pub fn sync_failed(&mut self) {
@@ -116,9 +123,13 @@ fn commit(shared: &Shared, jobs: Vec<Job>) {
     if outcome.is_ok() {
         shared.dirty.store(true, Ordering::Release);
         if shared.config.fsync == FsyncPolicy::Always {
-            outcome = commit.wal.as_ref().and_then(Wal::current).map_or(Ok(()), |f| f.sync());
+            let written = commit.wal.as_ref().and_then(Wal::written);
+            outcome = written.as_ref().map_or(Ok(()), Written::sync);
             match &outcome {
-                Ok(()) => shared.dirty.store(false, Ordering::Release),
+                Ok(()) => {
+                    shared.dirty.store(false, Ordering::Release);
+                    commit.synced(written.as_ref());
+                }
                 Err(_) => commit.sync_failed(),
             }
         }
@@ -174,6 +185,7 @@ fn apply(shared: &Shared, commit: &mut Commit, state: &mut State, batch: &Batch)
     }
     for (reference, exemplar) in &batch.exemplars {
         let Some(id) = state.head.resolve(*reference) else { continue };
+        out.exemplars += 1;
         if state.head.add_exemplar(id, exemplar) {
             introduce(state, commit, id);
             commit.builder.exemplar(id, exemplar);

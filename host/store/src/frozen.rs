@@ -100,7 +100,9 @@ impl Frozen {
     /// The numbers of all series, in order.
     fn ids(&self) -> Vec<u32> {
         let in_rows = self.columns.iter().zip(0..).filter(|(place, _)| **place != NONE).map(|(_, id)| id);
-        let mut all: Vec<u32> = in_rows.chain(self.own.iter().map(|(id, _)| *id)).collect();
+        // As many as that at most: a vector that grows would take twice its length in the end.
+        let mut all = Vec::with_capacity(self.own.len() + self.groups.iter().map(|(ids, _)| ids.len()).sum::<usize>());
+        all.extend(in_rows.chain(self.own.iter().map(|(id, _)| *id)));
         all.sort_unstable();
         all.dedup();
         all

@@ -21,6 +21,8 @@ use crate::slab::{Sealer, Slab};
 
 /// Exemplars kept in all; the oldest go first. About 10 MB.
 pub const EXEMPLARS_MAX: usize = 50_000;
+/// Bytes of them, for those who say much in each; likewise.
+pub const EXEMPLARS_BYTES_MAX: usize = 32 << 20;
 /// Metrics whose metadata is kept; further ones are shed.
 pub const METADATA_MAX: usize = 100_000;
 
@@ -54,7 +56,6 @@ pub(crate) struct Slot {
     introduced: u32,
     /// `newest` covers the blocks.
     pub knows_blocks: bool,
-    has_exemplars: bool,
     /// Rounds of upkeep that found it without a sample ever.
     unused_rounds: u8,
 }
@@ -71,7 +72,7 @@ pub struct Head {
     free: Vec<u32>,
     pub(crate) groups: Groups,
     frozen: Option<Arc<Frozen>>,
-    exemplars: HashMap<u32, Vec<Exemplar>>,
+    exemplars: HashMap<u32, VecDeque<Exemplar>>,
     /// About how much memory the samples take that came since the last freeze.
     pub(crate) live_bytes: usize,
     next_serial: u32,
@@ -79,6 +80,7 @@ pub struct Head {
     pub(crate) sealer: Sealer,
     /// Whose exemplar came when: the order in which they go.
     exemplar_order: VecDeque<u32>,
+    exemplar_bytes: usize,
     metadata: BTreeMap<String, MetricMetadata>,
     /// Metadata that the log's generation does not have yet.
     new_metadata: Vec<MetricMetadata>,
@@ -104,7 +106,6 @@ impl Head {
             serial: self.next_serial,
             introduced: 0,
             knows_blocks: self.blocks_max == i64::MIN,
-            has_exemplars: false,
             unused_rounds: 0,
         };
         let id = match self.free.pop() {
@@ -280,19 +281,23 @@ impl Head {
 
     /// Keeps an exemplar, unless it is the one that its series got last.
     pub fn add_exemplar(&mut self, id: u32, exemplar: &Exemplar) -> bool {
-        let Some(s) = self.slots.get_mut(id as usize) else { return false };
-        let kept = self.exemplars.entry(id).or_default();
-        if kept.last() == Some(exemplar) {
+        if self.slots.get(id as usize).is_none_or(|s| s.serial == 0) {
             return false;
         }
-        kept.push(exemplar.clone());
-        s.has_exemplars = true;
+        let kept = self.exemplars.entry(id).or_default();
+        if kept.back() == Some(exemplar) {
+            return false;
+        }
+        kept.push_back(exemplar.clone());
         self.exemplar_order.push_back(id);
-        if self.exemplar_order.len() > EXEMPLARS_MAX
-            && let Some(oldest) = self.exemplar_order.pop_front()
-            && let Some(kept) = self.exemplars.get_mut(&oldest).filter(|e| !e.is_empty())
-        {
-            kept.remove(0);
+        self.exemplar_bytes += bytes_of(exemplar);
+        while self.exemplar_order.len() > EXEMPLARS_MAX || self.exemplar_bytes > EXEMPLARS_BYTES_MAX {
+            let Some(oldest) = self.exemplar_order.pop_front() else { break };
+            let Some(kept) = self.exemplars.get_mut(&oldest) else { continue };
+            self.exemplar_bytes -= kept.pop_front().as_ref().map_or(0, bytes_of);
+            if kept.is_empty() {
+                self.exemplars.remove(&oldest);
+            }
         }
         true
     }
@@ -350,7 +355,7 @@ impl Head {
         for (id, s) in self.slots.iter_mut().enumerate().filter(|(_, s)| s.serial != 0) {
             let id = id as u32;
             let in_group = self.groups.get(s.group).is_some_and(|g| !g.is_empty());
-            if s.own.is_some() || in_group || s.has_exemplars || self.frozen.as_ref().is_some_and(|f| f.has(id)) {
+            if s.own.is_some() || in_group || self.frozen.as_ref().is_some_and(|f| f.has(id)) {
                 continue;
             }
             if s.newest == i64::MIN {
@@ -378,21 +383,15 @@ impl Head {
         forgotten
     }
 
-    /// Drops exemplars from before `before`, so that their series can be forgotten.
+    /// Drops exemplars from before `before` and those of forgotten series.
     pub fn drop_exemplars(&mut self, before: i64) {
-        for kept in self.exemplars.values_mut() {
+        let slots = &self.slots;
+        self.exemplars.retain(|id, kept| {
             kept.retain(|e| e.at.0 >= before);
             kept.shrink_to_fit();
-        }
-        let slots = &mut self.slots;
-        self.exemplars.retain(|id, kept| {
-            if kept.is_empty()
-                && let Some(s) = slots.get_mut(*id as usize)
-            {
-                s.has_exemplars = false;
-            }
-            !kept.is_empty()
+            !kept.is_empty() && slots.get(*id as usize).is_some_and(|s| s.serial != 0)
         });
+        self.exemplar_bytes = self.exemplars.values().flatten().map(bytes_of).sum();
         let mut left: HashMap<u32, usize> = self.exemplars.iter().map(|(id, kept)| (*id, kept.len())).collect();
         // From the newest on: the last ones in the order belong to the exemplars that are left.
         let mut kept: VecDeque<u32> = VecDeque::new();
@@ -406,8 +405,8 @@ impl Head {
     }
 
     /// The exemplars of a series, in the order they came.
-    pub fn exemplars(&self, id: u32) -> &[Exemplar] {
-        self.exemplars.get(&id).map_or(&[], Vec::as_slice)
+    pub fn exemplars(&self, id: u32) -> impl Iterator<Item = &Exemplar> {
+        self.exemplars.get(&id).into_iter().flatten()
     }
 
     /// The series that have exemplars.
@@ -467,4 +466,9 @@ fn newest_in(block: &Block, labels: &Labels) -> i64 {
         Ok(i64::MIN)
     };
     newest().unwrap_or(i64::MIN)
+}
+/// About what an exemplar takes.
+fn bytes_of(exemplar: &Exemplar) -> usize {
+    let texts: usize = exemplar.labels.iter().map(|l| l.name.len() + l.value.len()).sum();
+    size_of::<Exemplar>() + exemplar.labels.len() * size_of::<belfry_model::Label>() + texts
 }

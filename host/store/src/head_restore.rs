@@ -4,13 +4,17 @@
 //! memory is far from the last. Here they wait, sorted by ranges of series so small that a processor's cache holds one,
 //! and the ranges are then filled side by side.
 //!
-//! Invariant: the samples of a series come to it in the order of the log. No group has rows meanwhile: samples that came
-//! in a row go to their series like any others, and groups learn at the end what their newest sample is.
-//! Not here: reading the log (`replay`), rows as they come in (`head_rows`).
+//! A row goes to its group at once, as when it came in: spread over its series, each with a buffer, a million of them
+//! would take 150 MB more than before the restart.
+//!
+//! Invariant: the samples that a series got alone come to it in the order of the log, and all of them before its group's
+//! first row, which may take them over. Groups learn at the end what the newest sample of their series is.
+//! Not here: reading the log (`replay`), how a group takes a row (`head_rows`).
 
 use std::sync::Arc;
 
 use belfry_model::sample::Histogram;
+use belfry_model::write::SeriesRef;
 use parking_lot::Mutex;
 
 use crate::chunk::Encoder;
@@ -78,7 +82,22 @@ impl Restorer {
         }
     }
 
-    /// Takes a row of samples: series that are not known are passed over, and it is said how many.
+    /// Hands on what waits if some of it may be of these series.
+    pub fn settle_for(&mut self, head: &mut Head, refs: &[SeriesRef]) {
+        let waits = |r: &SeriesRef| self.ranges.get(r.0 as u32 as usize / RANGE_SERIES).is_some_and(|w| !w.is_empty());
+        if refs.iter().any(waits) {
+            self.settle(head);
+        }
+    }
+
+    /// Takes a row for its group; `false` when it is none for that.
+    pub fn take_row(&mut self, head: &mut Head, group: u32, at: i64, values: &[f64]) -> bool {
+        let taken = head.restore_row(group, at, values);
+        self.restored += taken.unwrap_or(0) as u64;
+        taken.is_some()
+    }
+
+    /// Takes a row's samples for each series alone: those that are not known are passed over, and it is said how many.
     pub fn add_row(&mut self, head: &mut Head, at: i64, samples: impl Iterator<Item = (Option<u32>, f64)>) -> u64 {
         let mut unknown = 0;
         for (id, value) in samples {
@@ -162,7 +181,8 @@ fn fill(slots: &mut [Slot], waiting: &mut Vec<Waiting>, extras: &[Extra], encode
 
 impl Slot {
     /// Takes a sample that was accepted before the process was restarted, unless it is here; yields about how much
-    /// memory it took. Its group must have no rows.
+    /// memory it took. What its group has is not looked at: a sample twice in the log, which only a failed write leaves
+    /// there, may stand in both then, and reading gives it once.
     pub(crate) fn restore(&mut self, p: &Point<'_>, encoder: &mut Encoder) -> Option<usize> {
         let own = self.own.get_or_insert_default();
         if p.at > self.newest {

@@ -22,12 +22,33 @@ const ALONE_BYTES: usize = 128;
 impl Head {
     /// The group of a batch's series, if they are one: it may be made by this. `None` for series that come alone.
     pub fn group_of(&mut self, refs: &[SeriesRef]) -> Option<u32> {
-        let id = self.resolve(*refs.first()?)?;
-        let number = self.slots[id as usize].group;
-        if self.groups.get(number).is_some_and(|g| *g.refs == *refs) {
-            return Some(number);
+        let known = self.known_group(refs);
+        if known.is_none() && self.groups.comes_again(refs) { self.form_group(refs) } else { known }
+    }
+
+    /// The group of exactly these series.
+    fn known_group(&self, refs: &[SeriesRef]) -> Option<u32> {
+        let number = self.slot(self.resolve(*refs.first()?)?)?.group;
+        self.groups.get(number).filter(|g| *g.refs == *refs).map(|_| number)
+    }
+
+    /// The group that the log says these series are, made unless it is there.
+    pub fn restore_group(&mut self, refs: &[SeriesRef]) -> Option<u32> {
+        self.known_group(refs).or_else(|| self.form_group(refs))
+    }
+
+    /// Takes a row that the log brought back, and yields how many samples of it were not here; `None` when they are for
+    /// their series alone. Whether it is the newest was judged before: only where records are missing or stand there
+    /// twice is it not.
+    pub fn restore_row(&mut self, number: u32, at: i64, values: &[f64]) -> Option<usize> {
+        let g = self.groups.get(number).filter(|g| g.refs.len() == values.len())?;
+        if g.newest >= at {
+            let is_here =
+                g.rows.iter().any(|r| r.at == at) || g.slabs.iter().any(|s| s.times().binary_search(&at).is_ok());
+            return is_here.then_some(0);
         }
-        if self.groups.comes_again(refs) { self.form_group(refs) } else { None }
+        self.push_row(number, at, values);
+        Some(values.len())
     }
 
     /// Makes a group of these series, which leave those that they were in; `None` when one is not known or stands
@@ -61,7 +82,7 @@ impl Head {
         all_know
     }
 
-    /// Takes a row: [`Head::takes_row`] was true for it, and there are as many values as series.
+    /// Takes a row: it is behind everything that its series have, and there are as many values as series.
     pub fn push_row(&mut self, number: u32, at: i64, values: &[f64]) {
         let most = self.rows_most();
         self.gather(number, most);
@@ -206,7 +227,7 @@ impl Head {
         self.groups.get(number).map_or_else(Vec::new, |g| g.ids().collect())
     }
 
-    /// Groups learn what the newest sample of their series is. They must have no samples.
+    /// Groups learn what the newest sample of their series is, of those that came alone too.
     pub fn note_newest_of_groups(&mut self) {
         for number in 0..self.groups.end() {
             let Some(g) = self.groups.get_mut(number) else { continue };

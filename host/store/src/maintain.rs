@@ -151,7 +151,7 @@ impl Shared {
         }
         for id in state.head.with_exemplars() {
             introduce(&mut state, &mut commit, id);
-            state.head.exemplars(id).iter().for_each(|e| commit.builder.exemplar(id, e));
+            state.head.exemplars(id).for_each(|e| commit.builder.exemplar(id, e));
         }
         drop(state);
         commit.end_record();
@@ -163,6 +163,8 @@ impl Shared {
         let Some(generation) = pending.frozen else { return Ok(()) };
         // The new generation's first record (metadata, exemplars) must be on the disk before the old ones go.
         self.commit.lock().write()?;
+        // Rows were sealed to set the head aside: what they took raw is free, and as much as writing the block will take.
+        heap::give_back_after(self.counters.wal_bytes.load(Ordering::Relaxed));
         let frozen = self.frozen_in_order();
         let (mut late, mut block) = (None, None);
         if let Some(frozen) = frozen.filter(|f| !f.is_empty()) {
@@ -285,8 +287,8 @@ impl Shared {
         let idle_ms = self.config.block_span.as_millis() as i64 * 2;
         let _commit = self.commit.lock();
         let mut state = self.state.write();
-        state.head.drop_exemplars(now.0.saturating_sub(idle_ms));
         let forgotten = state.head.forget_idle(now.0, idle_ms) as u64;
+        state.head.drop_exemplars(self.earliest(Some(now)));
         self.counters.series_forgotten.fetch_add(forgotten, Ordering::Relaxed);
         forgotten
     }

@@ -462,7 +462,7 @@ pub(crate) fn over(series: usize, limit: usize) -> Result<(), ReadError> {
 
 impl Store {
     /// Warnings that belong to every answer over `range`: blocks that cannot be read, deletions that may be back. Those
-    /// of [`SeriesRead::select`] and [`SeriesRead::newest`] have them already; lists of series and labels cannot carry
+    /// of [`SeriesRead::select`] and [`SeriesRead::newest`] have them already; who hands on a list of series or labels adds
     /// them.
     pub fn missing(&self, range: TimeRange) -> Vec<String> {
         let state = self.shared.state.read();
@@ -585,7 +585,7 @@ impl SeriesRead for Store {
         let ids = state.head.index.matching(matchers);
         let mut out = Vec::new();
         for id in &*ids {
-            let kept = state.head.exemplars(id).iter();
+            let kept = state.head.exemplars(id);
             let mut hits: Vec<Exemplar> = kept.filter(|e| range.contains(e.at)).cloned().collect();
             if !hits.is_empty() {
                 hits.sort_by_key(|e| e.at);

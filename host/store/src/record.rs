@@ -29,7 +29,7 @@ const TIMED_SAMPLES: u8 = 9;
 const PLACES_TRIED: usize = 3;
 const NO_DECIMAL: u8 = 0xff;
 
-const KINDS: [MetricKind; 7] = [
+const KINDS: [MetricKind; 8] = [
     MetricKind::Unknown,
     MetricKind::Gauge,
     MetricKind::Counter,
@@ -37,6 +37,7 @@ const KINDS: [MetricKind; 7] = [
     MetricKind::Summary,
     MetricKind::Info,
     MetricKind::StateSet,
+    MetricKind::GaugeHistogram,
 ];
 
 /// One thing that a record says. Series numbers hold within a generation of the log.
@@ -51,8 +52,8 @@ pub enum Entry<'a> {
     Exemplar(u32, Exemplar),
     /// What a metric is.
     Metadata(MetricMetadata),
-    /// These series come in rows from here on.
-    Group(&'a [u32]),
+    /// From here on the number means that these series come in rows.
+    Group(u32, &'a [u32]),
     /// A row of a group.
     Row(ReadRow<'a>),
 }
@@ -261,11 +262,12 @@ pub fn read(record: &[u8], rows: &mut RowReader, mut on_entry: impl FnMut(Entry<
             continue;
         }
         if tag == GROUP {
-            on_entry(Entry::Group(rows.group(&mut r)?.1));
+            let (number, ids) = rows.group(&mut r)?;
+            on_entry(Entry::Group(number, ids));
             continue;
         }
         if tag == ROW {
-            on_entry(Entry::Row(rows.row(&mut r)?.1));
+            on_entry(Entry::Row(rows.row(&mut r)?));
             continue;
         }
         let id = series_id(r.uvarint()?)?;
@@ -306,7 +308,7 @@ mod tests {
             Entry::Histogram(id, at, h, start) => format!("histogram {id} {at} {h:?} {start}"),
             Entry::Exemplar(id, e) => format!("exemplar {id} {e:?}"),
             Entry::Metadata(m) => format!("metadata {m:?}"),
-            Entry::Group(ids) => format!("group {ids:?}"),
+            Entry::Group(number, ids) => format!("group {number} {ids:?}"),
             Entry::Row(row) => format!("row {} {:?}", row.at, row.values),
         }
     }
@@ -336,6 +338,27 @@ mod tests {
             Entry::Metadata(meta),
         ];
         assert_eq!(entries, expected.map(said));
+    }
+
+    #[test]
+    fn every_kind_of_metric_has_a_number_of_its_own_and_a_later_one_is_unknown() {
+        for (number, kind) in KINDS.into_iter().enumerate() {
+            let meta = MetricMetadata { name: "m".into(), kind, ..MetricMetadata::default() };
+            let mut b = RecordBuilder::default();
+            b.metadata(&meta);
+            let mut bytes = b.finish().to_vec();
+            let at = bytes.len() - 3;
+            assert_eq!(bytes[at], number as u8, "before two empty texts");
+            let kinds = |bytes: &[u8]| {
+                let mut kinds = Vec::new();
+                let each = |e: Entry<'_>| kinds.extend(if let Entry::Metadata(m) = e { Some(m.kind) } else { None });
+                read(bytes, &mut RowReader::default(), each).unwrap();
+                kinds
+            };
+            assert_eq!(kinds(&bytes), [kind]);
+            bytes[at] = KINDS.len() as u8;
+            assert_eq!(kinds(&bytes), [MetricKind::Unknown]);
+        }
     }
 
     #[test]

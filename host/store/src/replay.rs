@@ -23,12 +23,14 @@ pub(crate) fn replay(
     head: &mut Head,
     recovery: &mut Recovery,
 ) -> Result<Vec<wal::Segment>, OpenError> {
-    let mut target = Target { head, restorer: Restorer::new(), ids: Numbers::default(), lost: 0 };
+    let (ids, groups) = (Numbers::default(), Formed::default());
+    let mut target = Target { head, restorer: Restorer::new(), ids, groups, lost: 0 };
     let mut generation_before = 0;
     let mut rows = RowReader::default();
     let replayed = wal::replay(disk, dir, covered, |generation, bytes| {
         if generation != generation_before {
             target.ids.clear();
+            target.groups = Formed::default();
             rows.clear();
             generation_before = generation;
         }
@@ -40,7 +42,7 @@ pub(crate) fn replay(
                     target.head.add_exemplar(id, &e);
                 }
             }
-            Entry::Group(of) => target.form_group(of),
+            Entry::Group(number, of) => target.form_group(number, of),
             Entry::Row(row) => target.row(&row),
             Entry::Float(id, at, value, start) => target.add(id, &Point { at, value, start, histogram: None }),
             Entry::Histogram(id, at, h, start) => {
@@ -69,6 +71,7 @@ struct Target<'a> {
     head: &'a mut Head,
     restorer: Restorer,
     ids: Numbers,
+    groups: Formed,
     /// Samples whose series or row is not known.
     lost: u64,
 }
@@ -81,12 +84,14 @@ impl Target<'_> {
         }
     }
 
-    /// Makes the group again, so that the first row that comes is known as one.
-    fn form_group(&mut self, of: &[u32]) {
+    /// Makes the group again, unless one before had the same series.
+    fn form_group(&mut self, number: u32, of: &[u32]) {
         let refs = of.iter().map(|id| Some(self.head.reference(self.ids.get(*id)?))).collect::<Option<Vec<_>>>();
-        if let Some(refs) = refs {
-            self.head.form_group(&refs);
-        }
+        let formed = refs.and_then(|refs| {
+            self.restorer.settle_for(self.head, &refs);
+            self.head.restore_group(&refs)
+        });
+        self.groups.set(number, formed);
     }
 
     fn row(&mut self, row: &ReadRow<'_>) {
@@ -94,8 +99,39 @@ impl Target<'_> {
             self.lost += row.ids.len() as u64;
             return;
         };
+        if let Some(group) = self.groups.get(row.group)
+            && self.restorer.take_row(self.head, group, row.at, values)
+        {
+            return;
+        }
         let samples = row.ids.iter().map(|id| self.ids.get(*id)).zip(values.iter().copied());
         self.lost += self.restorer.add_row(self.head, row.at, samples);
+    }
+}
+
+/// The head's numbers of the log's groups. A group of the head that is taken apart leaves its number to another one:
+/// then it stands for that one only.
+#[derive(Default)]
+struct Formed {
+    of_log: HashMap<u32, u32>,
+    /// By the head's number: the log's that it was made for last.
+    last: HashMap<u32, u32>,
+}
+
+impl Formed {
+    fn set(&mut self, of_log: u32, of_head: Option<u32>) {
+        match of_head {
+            Some(of_head) => {
+                self.of_log.insert(of_log, of_head);
+                self.last.insert(of_head, of_log);
+            }
+            None => drop(self.of_log.remove(&of_log)),
+        }
+    }
+
+    fn get(&self, of_log: u32) -> Option<u32> {
+        let of_head = *self.of_log.get(&of_log)?;
+        (self.last.get(&of_head) == Some(&of_log)).then_some(of_head)
     }
 }
 

@@ -69,6 +69,8 @@ struct Known {
 
 /// A row that was read.
 pub struct ReadRow<'a> {
+    /// Its group's number, as the log has it.
+    pub group: u32,
     /// The series' numbers, as the log has them.
     pub ids: &'a [u32],
     /// When.
@@ -98,8 +100,8 @@ impl RowReader {
         Ok((number, &self.groups.entry(number).insert_entry(known).into_mut().ids))
     }
 
-    /// Reads what [`put_row`] wrote, with its group's number. Without the group nobody knows where the row ends.
-    pub fn row(&mut self, r: &mut Reader<'_>) -> Result<(u32, ReadRow<'_>), Corrupt> {
+    /// Reads what [`put_row`] wrote. Without the group nobody knows where the row ends.
+    pub fn row(&mut self, r: &mut Reader<'_>) -> Result<ReadRow<'_>, Corrupt> {
         let number = u32::try_from(r.uvarint()?).map_err(|_| Corrupt("a group's number is out of range"))?;
         let group = self.groups.get_mut(&number).ok_or(Corrupt("a row's group is not known"))?;
         let at = r.ivarint()?;
@@ -123,12 +125,12 @@ impl RowReader {
         }
         if !can_be_read {
             // No row that builds on this one can be, either.
-            return Ok((number, ReadRow { ids: &group.ids, at, values: None }));
+            return Ok(ReadRow { group: number, ids: &group.ids, at, values: None });
         }
         group.next = Some(place.wrapping_add(1));
         self.values.clear();
         self.values.extend(group.base.iter().map(|b| f64::from_bits(*b)));
-        Ok((number, ReadRow { ids: &group.ids, at, values: Some(&self.values) }))
+        Ok(ReadRow { group: number, ids: &group.ids, at, values: Some(&self.values) })
     }
 }
 
@@ -168,7 +170,7 @@ mod tests {
             let ids = reader.group(&mut Reader::new(&head)).unwrap().1;
             assert_eq!((ids.len(), ids[1]), (20, 8));
             for (k, bytes) in written.iter().enumerate().filter(|(k, _)| lost != Some(*k)) {
-                let (_, found) = reader.row(&mut Reader::new(bytes)).unwrap();
+                let found = reader.row(&mut Reader::new(bytes)).unwrap();
                 assert_eq!(found.at, k as i64 * 1000);
                 let gone = lost.is_some_and(|l| k > l && k < 64);
                 let bits = found.values.map(|v| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>());

@@ -18,13 +18,13 @@ use tokio::sync::mpsc;
 use crate::append::{self, Commit, Job};
 use crate::block::{Block, Held, Lost, Room, folder};
 use crate::compact::BlockWork;
-use crate::config::{Backend, FsyncPolicy, OpenError, Recovery, StoreConfig};
+use crate::config::{Backend, Damage, FsyncPolicy, OpenError, Recovery, StoreConfig};
 use crate::disk::{Disk, Lock, SimDisk};
 use crate::head::Head;
 use crate::heap;
 use crate::maintain::Pending;
 use crate::replay::replay;
-use crate::wal::Wal;
+use crate::wal::{Wal, Written};
 
 pub(crate) const WAL_DIR: &str = "wal";
 /// What [`Shared::note`] calls a write of [`Store::backfill`].
@@ -268,6 +268,15 @@ impl Store {
         self.shared.damage()
     }
 
+    /// Reads every block whole, each chunk too, and says what in them is not as it was written; of one that could not be
+    /// opened [`Store::open`] has said so. Takes as long as reading all files and decoding all samples.
+    pub fn verify(&self) -> Vec<Damage> {
+        let blocks = self.shared.state.read().blocks.clone();
+        let mut found = Vec::new();
+        blocks.iter().for_each(|b| b.verify(&mut found));
+        found
+    }
+
     /// Makes what was written durable, if anything was. Blocks for as long as the disk takes: call it from a thread
     /// that may, under [`FsyncPolicy::Interval`] within 100 ms of [`Store::owes_sync`] and every second in any case. Under
     /// [`FsyncPolicy::Never`] it does nothing.
@@ -408,18 +417,20 @@ impl Shared {
         if !self.dirty.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
-        let (written, file) = {
+        let (outcome, written) = {
             let mut commit = self.commit.lock();
-            (commit.write(), commit.wal.as_ref().and_then(Wal::current))
+            (commit.write(), commit.wal.as_ref().and_then(Wal::written))
         };
-        if written.is_err() {
+        if outcome.is_err() {
             // It stays where it is, and the health says so; what was written before is synced all the same.
             self.dirty.store(true, Ordering::Release);
-            self.note("the write-ahead log", &written);
+            self.note("the write-ahead log", &outcome);
         }
         // Without the lock: appends go on while the disk works. A segment that ends meanwhile is synced by its end.
-        let outcome = file.map_or(Ok(()), |f| f.sync());
-        if outcome.is_err() {
+        let outcome = written.as_ref().map_or(Ok(()), Written::sync);
+        if outcome.is_ok() {
+            self.commit.lock().synced(written.as_ref());
+        } else {
             self.dirty.store(true, Ordering::Release);
             self.owe_sync();
             self.commit.lock().sync_failed();

@@ -2,7 +2,7 @@
 //!
 //! Invariant: replay yields every acknowledged record, in order, and never part of a record. A torn tail is cut off, also
 //! one in which pages were written behind others that were not; damage before it is reported with the file's name, and
-//! what follows it is still read.
+//! what follows it is still read. What a later note says was synced is no tail.
 //! Not here: what a record says (`record`), queries, retention.
 //!
 //! Segments are named by generation and number. A generation begins when the process starts and whenever the head is
@@ -21,7 +21,7 @@ pub const SEGMENT_BYTES_MAX: u64 = 32 << 20;
 /// No record is longer; a larger length in a file is damage.
 pub const RECORD_BYTES_MAX: usize = 256 << 20;
 /// The format that this program writes, and the highest that it reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Of a segment that could not be read whole, when everything that could be is in blocks.
 const UNREADABLE: &str = "wal.unreadable";
@@ -29,6 +29,8 @@ const MAGIC: &[u8; 8] = b"BELFWAL\n";
 const HEADER_BYTES: usize = 16;
 /// Opens each record, so that reading can go on behind damage.
 const MARK: [u8; 4] = [0xbe, 0x1f, 0x0a, 0x17];
+/// Opens a note: how much of the segment was synced when it was written.
+const NOTE_MARK: [u8; 4] = [0xbe, 0x1f, 0x0a, 0x18];
 const FRAME_BYTES: usize = 12;
 /// What reaches the platter whole or not at all: pages are multiples of it.
 const SECTOR_BYTES: usize = 512;
@@ -60,14 +62,33 @@ pub struct Wal {
     generation: u64,
     next_number: u64,
     file: Option<Arc<dyn DiskFile>>,
+    /// How much of the segment is known to be synced, and how much of that a note says.
+    synced: u64,
+    noted: u64,
     /// Records that are not in a file yet.
     pending: Vec<u8>,
+}
+
+/// A segment as far as it is written at one moment.
+pub struct Written {
+    file: Arc<dyn DiskFile>,
+    generation: u64,
+    number: u64,
+    bytes: u64,
+}
+
+impl Written {
+    /// Makes it durable. Needs no lock: more may be written meanwhile.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
 }
 
 impl Wal {
     /// Goes on after `segments`, in a new generation. Nothing is written yet.
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, segments: Vec<Segment>, generation: u64, sync_at_end: bool) -> Self {
-        Self { disk, dir, sync_at_end, segments, generation, next_number: 0, file: None, pending: Vec::new() }
+        let (synced, noted, pending) = (0, 0, Vec::new());
+        Self { disk, dir, sync_at_end, segments, generation, next_number: 0, file: None, synced, noted, pending }
     }
 
     /// Bytes of all segments.
@@ -82,10 +103,7 @@ impl Wal {
 
     /// Adds a record to those that the next [`Wal::write`] writes.
     pub fn push(&mut self, payload: &[u8]) {
-        self.pending.extend_from_slice(&MARK);
-        self.pending.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-        self.pending.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
-        self.pending.extend_from_slice(payload);
+        put_frame(&mut self.pending, MARK, payload);
     }
 
     /// Bytes that were pushed and are not written.
@@ -108,22 +126,39 @@ impl Wal {
         let Some(segment) = self.segments.last_mut() else {
             return Err(io::Error::other("the segment being written is not in the list"));
         };
-        if let Err(e) = file.append(&self.pending) {
+        // In this segment and no other: what is pending may have to wait for the next one.
+        let mut note = Vec::new();
+        if self.synced > self.noted {
+            put_frame(&mut note, NOTE_MARK, &self.synced.to_le_bytes());
+        }
+        let noted = if note.is_empty() { Ok(()) } else { file.append(&note) };
+        if let Err(e) = noted.and_then(|()| file.append(&self.pending)) {
             // A part may be in the file; a record behind it would make it damage instead of a torn tail.
             if file.truncate(segment.bytes).is_err() {
                 self.file = None;
             }
             return Err(e);
         }
-        segment.bytes += self.pending.len() as u64;
+        segment.bytes += (note.len() + self.pending.len()) as u64;
+        self.noted = self.synced;
         self.pending.clear();
         self.pending.shrink_to(1 << 20);
         Ok(())
     }
 
-    /// The file to sync so that everything written is durable; `None` when there is nothing to sync.
-    pub fn current(&self) -> Option<Arc<dyn DiskFile>> {
-        self.file.clone()
+    /// What to sync so that everything written is durable; `None` when there is nothing to sync.
+    pub fn written(&self) -> Option<Written> {
+        let (file, segment) = (self.file.clone()?, self.segments.last()?);
+        Some(Written { file, generation: segment.generation, number: segment.number, bytes: segment.bytes })
+    }
+
+    /// A sync of this has succeeded: the next write says so, in the same segment. Of a hole before that place a start knows
+    /// that it is no tail.
+    pub fn note_synced(&mut self, written: &Written) {
+        let of = (written.generation, written.number);
+        if self.file.is_some() && self.segments.last().is_some_and(|s| (s.generation, s.number) == of) {
+            self.synced = self.synced.max(written.bytes);
+        }
     }
 
     /// Ends the segment after a failed sync: what the file holds beyond its last good sync is unknown, so nothing more
@@ -170,6 +205,7 @@ impl Wal {
         let (generation, number) = (self.generation, self.next_number - 1);
         self.segments.push(Segment { generation, number, path, bytes: HEADER_BYTES as u64, unreadable: false });
         self.file = Some(file.clone());
+        (self.synced, self.noted) = (0, 0);
         Ok(file)
     }
 
@@ -357,16 +393,19 @@ fn read_segment(bytes: &[u8], is_last: bool, mut on_record: impl FnMut(&[u8]) ->
     }
     let mut at = out.good as usize;
     while at < bytes.len() {
-        if let Some(payload) = record_at(bytes, at) {
-            if let Err(e) = on_record(payload) {
+        if let Some((frame, end)) = frame_at(bytes, at) {
+            if let Frame::Record(payload) = frame
+                && let Err(e) = on_record(payload)
+            {
                 out.damage.push((at as u64, e.0));
             }
-            at += FRAME_BYTES + payload.len();
+            at = end;
             out.good = at as u64;
             continue;
         }
-        let Some(next) = (at + 1..bytes.len()).find(|p| record_at(bytes, *p).is_some()) else { break };
-        if is_last && bytes.len() - at <= TORN_BYTES_MAX && is_hole(bytes, at, next) {
+        let Some(next) = next_frame(bytes, at + 1) else { break };
+        let may_be_tail = is_last && bytes.len() - at <= TORN_BYTES_MAX && is_hole(bytes, at, next);
+        if may_be_tail && synced_behind(bytes, next) <= at as u64 {
             break;
         }
         let what = if at == 0 { "the segment's header is wrong" } else { "a record's checksum does not match" };
@@ -378,23 +417,70 @@ fn read_segment(bytes: &[u8], is_last: bool, mut on_record: impl FnMut(&[u8]) ->
 
 /// Is there a sector between `at`, where no record begins, and `to` that was never written? A power loss leaves such ones
 /// in what was not synced, as pages reach the platter in any order: then nothing behind it was synced either. What goes
-/// bad later is not zero to the end of a sector.
+/// bad later is zero to the end of a sector once in a while: then a note behind it may tell.
 fn is_hole(bytes: &[u8], at: usize, to: usize) -> bool {
     let ends = (at / SECTOR_BYTES + 1..=to / SECTOR_BYTES).map(|n| n * SECTOR_BYTES);
     ends.map(|end| at.max(end - SECTOR_BYTES)..end).any(|sector| bytes[sector].iter().all(|b| *b == 0))
 }
 
-fn record_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
+/// What stands between a mark and the next.
+enum Frame<'a> {
+    Record(&'a [u8]),
+    /// So many bytes of the segment were synced before this was written.
+    Synced(u64),
+}
+
+fn put_frame(out: &mut Vec<u8>, mark: [u8; 4], payload: &[u8]) {
+    out.extend_from_slice(&mark);
+    out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
+    out.extend_from_slice(payload);
+}
+
+/// What begins at `at`, if it is whole, and where it ends.
+fn frame_at(bytes: &[u8], at: usize) -> Option<(Frame<'_>, usize)> {
     let frame = bytes.get(at..at + FRAME_BYTES)?;
-    if frame[..4] != MARK {
+    let is_note = frame[..4] == NOTE_MARK;
+    if frame[..4] != MARK && !is_note {
         return None;
     }
     let len = le_u32(&frame[4..]) as usize;
     if len > RECORD_BYTES_MAX {
         return None;
     }
-    let payload = bytes.get(at + FRAME_BYTES..at + FRAME_BYTES + len)?;
-    (crc32fast::hash(payload) == le_u32(&frame[8..])).then_some(payload)
+    let end = at + FRAME_BYTES + len;
+    let payload = bytes.get(at + FRAME_BYTES..end)?;
+    if crc32fast::hash(payload) != le_u32(&frame[8..]) {
+        return None;
+    }
+    if !is_note {
+        return Some((Frame::Record(payload), end));
+    }
+    let synced = u64::from_le_bytes(payload.try_into().ok()?);
+    // It speaks of what was before it.
+    (synced <= at as u64).then_some((Frame::Synced(synced), end))
+}
+
+/// Where the next whole record or note begins, from `from` on.
+fn next_frame(bytes: &[u8], from: usize) -> Option<usize> {
+    (from..bytes.len()).find(|p| frame_at(bytes, *p).is_some())
+}
+
+/// The most that a note from `from` on says was synced.
+fn synced_behind(bytes: &[u8], from: usize) -> u64 {
+    let (mut at, mut most) = (Some(from), 0);
+    while let Some(place) = at {
+        at = match frame_at(bytes, place) {
+            Some((frame, end)) => {
+                if let Frame::Synced(synced) = frame {
+                    most = most.max(synced);
+                }
+                (end < bytes.len()).then_some(end)
+            }
+            None => next_frame(bytes, place + 1),
+        };
+    }
+    most
 }
 
 fn le_u32(b: &[u8]) -> u32 {
@@ -411,7 +497,8 @@ pub fn mend(bytes: &mut [u8]) {
     bytes[12..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
     let mut at = HEADER_BYTES;
     while let Some(frame) = bytes.get(at..at + FRAME_BYTES) {
-        let (is_frame, end) = (frame[..4] == MARK, at + FRAME_BYTES + le_u32(&frame[4..]) as usize);
+        let is_frame = [MARK, NOTE_MARK].iter().any(|mark| frame[..4] == *mark);
+        let (is_frame, end) = (is_frame, at + FRAME_BYTES + le_u32(&frame[4..]) as usize);
         at = match bytes.get(at + FRAME_BYTES..end).filter(|_| is_frame).map(crc32fast::hash) {
             Some(crc) => {
                 bytes[at + 8..at + FRAME_BYTES].copy_from_slice(&crc.to_le_bytes());
@@ -496,6 +583,73 @@ mod tests {
         assert_eq!(of(&[(1024, 1536)], false), (40 - 6 + 1, 0, 1));
         // Not until the end of a sector, and not from the beginning of a record or a sector on.
         assert_eq!(of(&[(1100, 1500)], true), (40 - 5, 0, 1));
+    }
+
+    /// Forty records of 100 bytes with their frames; the log is synced when there are `synced` of them, and says so before
+    /// the next one.
+    fn written_with_note(synced: usize) -> (SimDisk, PathBuf) {
+        let disk = SimDisk::default();
+        let mut wal = Wal::new(Arc::new(disk.clone()), dir(), Vec::new(), 1, true);
+        for i in 0..40 {
+            wal.push(&[i + 1; 88]);
+            wal.write().unwrap();
+            if usize::from(i) + 1 == synced {
+                let written = wal.written().unwrap();
+                written.sync().unwrap();
+                wal.note_synced(&written);
+            }
+        }
+        let file = wal.segments[0].path.clone();
+        (disk, file)
+    }
+
+    #[test]
+    fn a_hole_in_what_a_later_note_says_was_synced_is_damage() {
+        // The sector that is lost has the end of the 11th record and what follows up to the 16th. A note that stands in it
+        // is lost too, and one before it speaks of what is whole.
+        for (synced, left, is_damage) in [
+            (9, 9, false),
+            (10, 10, false),
+            (12, 10, false),
+            (16, 34, true),
+            (30, 34, true),
+            (39, 34, true),
+            (40, 10, false),
+        ] {
+            let (disk, file) = written_with_note(synced);
+            let note = if synced < 40 { FRAME_BYTES + 8 } else { 0 };
+            let len = disk.read(&file).unwrap().len();
+            assert_eq!(len, HEADER_BYTES + 40 * 100 + note, "one note, once something follows");
+            disk.tamper(&file, |b| b[1024..1536].fill(0));
+            let (found, replayed) = read(&disk);
+            let damage: Vec<u64> = replayed.damage.iter().map(|d| d.offset).collect();
+            let expected = if is_damage { vec![1016] } else { vec![] };
+            assert_eq!((found.len(), damage), (left, expected), "synced {synced}");
+            assert_eq!(replayed.torn_bytes == 0, is_damage, "synced {synced}");
+            assert_eq!(found.last().unwrap()[0], if is_damage { 40 } else { left as u8 }, "synced {synced}");
+        }
+    }
+
+    #[test]
+    fn a_note_speaks_of_its_own_segment_also_when_what_is_written_has_to_wait_for_the_next() {
+        let disk = SimDisk::default();
+        let mut wal = Wal::new(Arc::new(disk.clone()), dir(), Vec::new(), 1, true);
+        let push = |wal: &mut Wal| {
+            wal.push(&[7; 100]);
+            wal.write().unwrap();
+        };
+        push(&mut wal);
+        let first = wal.written().unwrap();
+        first.sync().unwrap();
+        wal.note_synced(&first);
+        wal.abandon_segment();
+        push(&mut wal);
+        // A sync of the segment before, which ended meanwhile.
+        wal.note_synced(&first);
+        push(&mut wal);
+        let lens: Vec<u64> = wal.segments.iter().map(|s| s.bytes).collect();
+        assert_eq!(lens, [HEADER_BYTES as u64 + 112, HEADER_BYTES as u64 + 224]);
+        assert_eq!(read(&disk).0.len(), 3);
     }
 
     #[test]

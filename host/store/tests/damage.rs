@@ -492,3 +492,28 @@ fn a_merge_without_room_is_told_apart_from_samples_that_are_not_kept() {
     assert_eq!(store.compact().unwrap(), 1);
     assert_eq!(store.health(), Health::Ok);
 }
+
+#[test]
+fn verifying_finds_every_flipped_byte_and_says_where() {
+    let disk = filled(&[0, 100_000]);
+    let (store, recovery) = open(&disk);
+    assert_eq!((recovery.damage, store.verify()), (vec![], vec![]));
+    drop(store);
+    let disk = disk.killed();
+    let file = blocks(&disk).remove(0);
+    let (len, index) = (disk.read(&file).unwrap().len(), index_of(&disk, &file));
+    for at in (0..len).step_by(241).chain(index - 8..index + 8).chain(len - 16..len) {
+        let disk = disk.killed();
+        flip(&disk, &file, at);
+        let Ok((store, recovery)) = Store::open(config(), Arc::new(disk.clone()), TimestampMs(T0)) else {
+            assert!((8..12).contains(&at), "only another version is refused: byte {at}");
+            continue;
+        };
+        let found: Vec<_> = recovery.damage.into_iter().chain(store.verify()).collect();
+        let [one] = found.as_slice() else { panic!("byte {at} of {len}: {found:?}") };
+        assert!(one.file == file && one.offset <= at as u64, "byte {at} of {len}: {one}");
+        if (100..index - 4).contains(&at) {
+            assert!(at as u64 - one.offset < 8_000 && one.what.contains("checksum"), "byte {at}: {one}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! A data folder of each format version, kept in the repository: every later Belfry must read it.
 //!
-//! Version 1: log 1, block 1. Version 2: log 2 (rows, times of their own), block 2. Until the first release the one of
-//! version 2 may be made anew after a change of the format:
+//! Version 1: log 1, block 1. Version 2: log 2 (rows, times of their own), block 2. Version 3: log 3 (notes of what was
+//! synced), block 2. Until the first release the one of version 3 may be made anew after a change of the format:
 //! `cargo test -p belfry-store --test golden -- --ignored`.
 
 mod common;
@@ -103,8 +103,8 @@ fn metadata() -> MetricMetadata {
 #[test]
 #[ignore = "makes the golden folder anew"]
 fn make_the_golden_folder() {
-    let _ = fs::remove_dir_all(golden(2));
-    let store = open(&golden(2));
+    let _ = fs::remove_dir_all(golden(3));
+    let store = open(&golden(3));
     store.declare(metadata());
     fill(&store, 0..BLOCK_ROWS);
     fill_together(&store, 0..BLOCK_ROWS);
@@ -113,9 +113,10 @@ fn make_the_golden_folder() {
     block_on(store.append(batch)).unwrap();
     store.flush().unwrap();
     fill(&store, BLOCK_ROWS..BLOCK_ROWS + LOG_ROWS);
+    store.sync().unwrap();
     fill_together(&store, BLOCK_ROWS..BLOCK_ROWS + LOG_ROWS);
     drop(store);
-    fs::remove_file(golden(2).join("LOCK")).unwrap();
+    fs::remove_file(golden(3).join("LOCK")).unwrap();
 }
 
 #[test]
@@ -127,7 +128,20 @@ fn the_folder_of_version_1_is_read() {
 
 #[test]
 fn the_folder_of_version_2_is_read() {
-    let (store, _folder) = copy_of(2);
+    check_with_rows(2);
+}
+
+#[test]
+fn the_folder_of_version_3_is_read() {
+    check_with_rows(3);
+    let segments: Vec<_> = fs::read_dir(golden(3).join("wal")).unwrap().map(|f| fs::read(f.unwrap().path())).collect();
+    let notes = segments.iter().flatten().flat_map(|b| b.windows(4)).filter(|w| *w == [0xbe, 0x1f, 0x0a, 0x18]);
+    assert!(notes.count() > 0, "its log has a note");
+}
+
+/// As version 1, together with rows and times of their own.
+fn check_with_rows(version: u32) {
+    let (store, _folder) = copy_of(version);
     assert_eq!(store.stats().block_samples, 16 * BLOCK_ROWS as u64);
     check(&store);
     let rows = 0..BLOCK_ROWS + LOG_ROWS;

@@ -253,7 +253,7 @@ fn stale_markers_histograms_starts_exemplars_and_metadata_survive_restart_and_bl
     ];
     batch.exemplars = vec![(id, exemplar.clone())];
     store.declare(meta.clone());
-    assert_eq!(block_on(store.append(batch)), accepted(3));
+    assert_eq!(block_on(store.append(batch)), Ok(Appended { accepted: 3, exemplars: 1, ..Appended::default() }));
     for boundary in ["head", "log", "block", "log of the next generation"] {
         let all = select(&store, &["__name__=m"], TimeRange::ALL);
         let buf = &all[0].1;
@@ -315,6 +315,67 @@ fn an_idle_series_is_forgotten_and_its_reference_says_so() {
     assert_eq!(append(&store, &[(old, T0 + 400_000, 1.0)]), unknown);
     assert_eq!(points(&store, "old").len(), 1, "its samples are still read");
     assert_eq!(append(&store, &[(SeriesRef(u64::MAX), T0, 1.0)]), unknown);
+}
+
+/// The exemplars of `name`, by what they say.
+fn exemplars(store: &Store, name: &str) -> Vec<String> {
+    let all = block_on(store.exemplars(&[Matcher::equal("__name__", name)], TimeRange::ALL)).unwrap();
+    all.iter().flat_map(|(_, of)| of).map(|e| e.labels.get("id").unwrap()[..3].to_owned()).collect()
+}
+
+fn put_exemplar(store: &Store, name: &str, at: i64, id: &str) {
+    let exemplar = Exemplar { labels: Labels::from_pairs([("id", id)]), value: 1.0, at: TimestampMs(at) };
+    let mut batch = Batch::at("test", TimestampMs(at));
+    batch.exemplars.push((store.open(&labels(name)).unwrap(), exemplar));
+    assert_eq!(block_on(store.append(batch)), Ok(Appended { exemplars: 1, ..Appended::default() }));
+}
+
+#[test]
+fn exemplars_stay_as_long_as_their_series_and_the_retention() {
+    let day = 86_400_000;
+    let config = StoreConfig { retention: Some(Duration::from_secs(86_400)), ..config() };
+    let (store, _) = Store::open(config, Arc::new(SimDisk::default()), TimestampMs(T0)).unwrap();
+    for name in ["live", "old"] {
+        put(&store, name, T0, 1.0).unwrap();
+        put_exemplar(&store, name, T0, "abc");
+    }
+    for hours in 1..=23 {
+        put(&store, "live", T0 + hours * 3_600_000, 1.0).unwrap();
+        store.maintain(TimestampMs(T0 + hours * 3_600_000)).unwrap();
+    }
+    assert_eq!(exemplars(&store, "live"), ["abc"]);
+    assert!(exemplars(&store, "old").is_empty(), "it was forgotten");
+    // Whoever has its number now has not its exemplars.
+    put(&store, "next", T0 + day - 1_000, 1.0).unwrap();
+    assert!(exemplars(&store, "next").is_empty());
+    put(&store, "live", T0 + day, 1.0).unwrap();
+    put_exemplar(&store, "live", T0 + day, "def");
+    store.maintain(TimestampMs(T0 + day + 1)).unwrap();
+    assert_eq!(exemplars(&store, "live"), ["def"], "older ones are beyond the retention");
+}
+
+#[test]
+fn newer_exemplars_displace_older_ones_by_number_and_by_bytes() {
+    let (store, _) = open(&SimDisk::default());
+    put_exemplar(&store, "few", T0, "abc");
+    let series = store.open(&labels("many")).unwrap();
+    let exemplar = |n: i64| {
+        (
+            series,
+            Exemplar { labels: Labels::from_pairs([("id", format!("{n:05}"))]), value: 0.0, at: TimestampMs(T0 + n) },
+        )
+    };
+    let mut batch = Batch::at("test", TimestampMs(T0));
+    batch.exemplars.extend((0..49_999).map(exemplar));
+    block_on(store.append(batch)).unwrap();
+    assert_eq!((exemplars(&store, "few").len(), exemplars(&store, "many").len()), (1, 49_999));
+    put_exemplar(&store, "many", T0 + 100_000, "new");
+    assert_eq!((exemplars(&store, "few").len(), exemplars(&store, "many").len()), (0, 50_000), "the oldest goes");
+    let long = |n: usize| format!("{n:03}{}", "x".repeat(100_000));
+    (0..400).for_each(|n| put_exemplar(&store, "few", T0 + 200_000 + n as i64, &long(n)));
+    let left = exemplars(&store, "few");
+    assert!((300..340).contains(&left.len()) && left.last().unwrap() == "399", "{} of 32 MiB", left.len());
+    assert!(exemplars(&store, "many").is_empty());
 }
 
 #[test]

@@ -34,6 +34,13 @@ pub(crate) fn time(ns: i64) -> String {
     format(ns, "2006-01-02 15:04:05.999999999 -0700 MST")
 }
 
+/// `time.Time.GoString`: `time.Date(2015, time.June, 23, 13, 19, 44, 128000000, time.UTC)`.
+pub(crate) fn go_string(ns: i64) -> String {
+    let (s, fraction) = (ns.div_euclid(SECOND).rem_euclid(86_400), ns.rem_euclid(SECOND));
+    let clock = format!("{}, {}, {}, {fraction}", s / 3_600, s / 60 % 60, s % 60);
+    format(ns, "time.Date(2006, time.January, 2, ") + &clock + ", time.UTC)"
+}
+
 /// `time.Duration.String`: `1h2m0.01s`, `1.5ms`, `0s`.
 pub(crate) fn duration(ns: i64) -> String {
     let sign = if ns < 0 { "-" } else { "" };

@@ -152,7 +152,10 @@ fn keywords_in_comments_strings_and_chains_open_and_close_nothing() {
 
 #[test]
 fn verbs_that_do_not_fit_and_literals_of_the_wrong_type_are_told_as_go_tells_them() {
-    gives("{{ printf \"%d|%s|%5d|%t|%%\" 1.5 2 \"x\" 1 }}", "%!d(float64=1.5)|%!s(int=2)|%!d(string=x)|%!t(int=1)|%");
+    gives(
+        "{{ printf \"%d|%s|%5d|%t|%%\" 1.5 2 \"x\" 1 }}",
+        "%!d(float64=1.5)|%!s(int=2)|%!d(string=    x)|%!t(int=1)|%",
+    );
     gives("{{ printf \"%5d|%-4s|%q|%x\" 12 \"a\" \"b\" 255 }}", "   12|a   |\"b\"|ff");
     fails(
         "{{ label \"a\" 5 }}",
@@ -430,15 +433,73 @@ fn work_is_bounded() {
         ("{{ define \"x\" }}{{ template \"x\" }}{{ end }}{{ template \"x\" }}", "depth"),
         ("{{ range 1000000 }}0123456789012345678901234567890123456789{{ end }}", "bytes"),
         ("{{ $x := \"0123456789\" }}{{ range 60 }}{{ $x = print $x $x }}{{ end }}", "bytes"),
-        ("{{ printf \"%99999999d\" 1 }}", "digits"),
-        ("{{ printf \"%*d\" 99999999 1 }}", "digits"),
+        ("{{ printf \"%1000000d %1000000d\" 1 2 }}", "bytes"),
+        ("{{ printf \"%.5000000f\" 1.5 }}", "bytes"),
+        ("{{ printf \"%1000000v\" $labels }}", "bytes"),
     ] {
         let e = alert(text);
         assert!(e.starts_with("<error") && e.contains(says), "{text}: {e}");
     }
 }
 
+/// As promtool 3.5.3 expands them, for a series `m{a="b", c="d\"é"}` of 1.5.
+#[test]
+fn printf_prints_what_go_prints() {
+    let labels = Labels::from_pairs([("__name__", "m"), ("a", "b"), ("c", "d\"é")]);
+    let answer = QuerySample { labels: labels.clone(), value: 1.5 };
+    let data = Data { labels, external_labels: Labels::empty(), external_url: String::new(), value: 1.5.into() };
+    let query = |_: &str, _: TimestampMs| Ok(vec![answer.clone()]);
+    let golden = include_str!("../tests/golden/printf.txt");
+    let (mut lines, mut wrong) = (0, Vec::new());
+    for (template, expected) in golden.lines().filter_map(|l| l.split_once('\t')) {
+        lines += 1;
+        let expanded = Template::parse(template).map(|t| t.expand_or_say(&data, &query, NOW));
+        if expanded.as_deref() != Ok(expected) {
+            wrong.push(format!("{template}\n  is       {expanded:?}\n  should be {expected:?}"));
+        }
+    }
+    assert!(lines > 2_000, "{lines}");
+    assert!(wrong.is_empty(), "{} of {lines}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 proptest::proptest! {
+    #[test]
+    fn no_format_panics_or_loses_its_texts(
+        format in "([%]|[%][-+# 0]{0,3}[*0-9]{0,3}[.]?[*0-9]{0,3}[a-zA-Z%é!]|\\[|\\]|[a-z]){0,12}",
+        n in proptest::num::i64::ANY, v in proptest::num::f64::ANY, s in ".{0,8}",
+    ) {
+        let args = [Value::Int(n), Value::Float(v), Value::string(s.as_str()), Value::Nil];
+        let Ok(printed) = gofmt::sprintf(&format, &args) else { return Ok(()) };
+        if !format.contains('%') {
+            proptest::prop_assert!(printed.starts_with(&format));
+        }
+    }
+
+    /// Naming the arguments in their order is the same as taking them so, and a width is the same from wherever it comes.
+    #[test]
+    fn an_argument_is_the_same_by_its_number(
+        flags in "[-+# 0]{0,3}", width in 1i64..40, precision in 0i64..25, verb in "[vdsqxXbocUteEfFgG]",
+        n in proptest::num::i64::ANY, v in proptest::num::f64::ANY, s in "\\PC{0,8}",
+    ) {
+        for arg in [Value::Int(n), Value::Float(v), Value::string(s.as_str()), Value::Bool(n > 0)] {
+            let plain = gofmt::sprintf(&format!("%{flags}{width}.{precision}{verb}"), std::slice::from_ref(&arg));
+            let args = [Value::Int(width), Value::Int(precision), arg];
+            let taken = gofmt::sprintf(&format!("%{flags}*.*{verb}"), &args);
+            let named = gofmt::sprintf(&format!("%{flags}[1]*.[2]*[3]{verb}"), &args);
+            proptest::prop_assert_eq!(&plain, &taken);
+            proptest::prop_assert_eq!(&plain, &named);
+        }
+    }
+
+    /// What Rust reads is what was printed: no digit is lost where none was asked to go.
+    #[test]
+    fn floats_read_back(v in proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL | proptest::num::f64::ZERO) {
+        for format in ["%v", "%g", "%#.17g", "%.17e", "%.1100f"] {
+            let text = gofmt::sprintf(format, &[Value::Float(v)]).map_err(proptest::test_runner::TestCaseError::fail)?;
+            proptest::prop_assert_eq!(text.parse::<f64>().map(f64::to_bits), Ok(v.to_bits()), "{}: {}", format, text);
+        }
+    }
+
     #[test]
     fn no_text_panics(text in "(\\{\\{|\\}\\}|[ .$|()\"]|if |end|range |else|printf|query|index|slice|humanize|labels|value|[0-9]{1,3}|[a-zA-Zé]){0,30}") {
         let _ = alert(&text);

@@ -100,7 +100,7 @@ impl Value {
             Self::Samples(_) => "template.queryResult",
             Self::Sample(_) => "*template.sample",
             Self::Time(_) => "*time.Time",
-            Self::Duration(_) => "*time.Duration",
+            Self::Duration(_) => "time.Duration",
             Self::Histogram(_) => "*histogram.FloatHistogram",
             Self::Named(_, _, t) | Self::Struct(_, t) => t,
         }

@@ -4,6 +4,7 @@
 
 mod compare;
 mod load;
+mod starts;
 
 use std::path::Path;
 use std::time::Duration;

@@ -34,7 +34,7 @@ pub fn number(text: &str) -> Option<f64> {
 
 /// Labels and the rest of the line.
 pub fn labels(line: &str) -> Option<(Labels, &str)> {
-    let end = line.find(|c: char| c == '{' || c.is_whitespace()).unwrap_or(line.len());
+    let end = line.find(|c: char| c == '{' || c == '@' || c.is_whitespace()).unwrap_or(line.len());
     let (name, mut rest) = line.split_at(end);
     let mut pairs: Vec<(String, String)> = Vec::new();
     if !name.is_empty() {

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::Belfry;
@@ -75,10 +76,23 @@ impl Home {
 
     /// Runs `belfry` with these arguments, in this folder, until it ends.
     pub async fn run(&self, arguments: &[&str]) -> Ended {
-        let output = self.command().args(arguments).output();
-        let output = tokio::time::timeout(END_WITHIN, output).await;
+        self.run_with(arguments, "").await
+    }
+
+    /// As [`Self::run`], with this on standard input.
+    pub async fn run_with(&self, arguments: &[&str], input: &str) -> Ended {
+        let run = async {
+            let mut command = self.command();
+            command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = command.spawn().expect("the program starts");
+            let mut stdin = child.stdin.take().expect("piped");
+            // Who does not read it is not tested for that; what these tests pour in fits into the pipe.
+            let _ = stdin.write_all(input.as_bytes()).await;
+            drop(stdin);
+            child.wait_with_output().await.expect("its output is read")
+        };
+        let output = tokio::time::timeout(END_WITHIN, run).await;
         let output = output.unwrap_or_else(|_| panic!("`belfry {}` did not end", arguments.join(" ")));
-        let output = output.expect("the program starts");
         Ended {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

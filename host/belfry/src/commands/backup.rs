@@ -10,13 +10,16 @@ use anyhow::{Context as _, Result, bail};
 use belfry_config::Config;
 use belfry_config::types::Backend;
 use belfry_model::Clock as _;
-use belfry_store::{RealDisk, Store, StoreConfig};
+use belfry_store::{Damage, RealDisk, Store, StoreConfig};
 use http::Method;
 
 use crate::cli::{BackupArgs, Output, RestoreArgs};
 use crate::client::{ask, escape};
 use crate::clock::SystemClock;
 use crate::say;
+
+/// Damaged places that are named; of more it is said how many.
+const DAMAGE_NAMED_MAX: usize = 20;
 
 /// Asks a running Belfry to write a backup.
 pub fn backup(arguments: &BackupArgs) -> Result<ExitCode> {
@@ -31,7 +34,7 @@ pub fn backup(arguments: &BackupArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Copies a backup to where the config wants the data, and looks whether it can be opened.
+/// Copies a backup to where the config wants the data, and reads all of the copy.
 pub fn restore(arguments: &RestoreArgs) -> Result<ExitCode> {
     let from = &arguments.folder;
     if !from.join(crate::app::STATE_FILE).is_file() {
@@ -63,14 +66,30 @@ pub fn restore(arguments: &RestoreArgs) -> Result<ExitCode> {
         std::fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
     }
     copy(from, &partial)?;
-    let (samples, series) = opened(&partial)?;
+    let read = read_whole(&partial)?;
+    let damage: Vec<String> = read.damage.iter().map(|d| name(d, &partial, from)).collect();
+    if !damage.is_empty() && !arguments.force {
+        std::fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
+        bail!(
+            "the backup is damaged, nothing was restored:\n{}\n  help: use another one, or --force for what is left of it",
+            listed(&damage)
+        );
+    }
     if to.exists() {
         std::fs::remove_dir(to).with_context(|| format!("cannot replace {}", to.display()))?;
     }
     std::fs::rename(&partial, to).with_context(|| format!("cannot move it to {}", to.display()))?;
     match arguments.run.config.output {
-        Output::Json => say!("{}", serde_json::json!({"folder": to, "samples": samples, "series": series})),
-        Output::Text => say!("restored to {}: {samples} samples in blocks, {series} open series", to.display()),
+        Output::Json => say!(
+            "{}",
+            serde_json::json!({"folder": to, "samples": read.samples, "series": read.series, "damage": damage})
+        ),
+        Output::Text => {
+            say!("restored to {}: {} samples in blocks, {} open series", to.display(), read.samples, read.series);
+            if !damage.is_empty() {
+                say!("what is left of a damaged backup, answers will lack:\n{}", listed(&damage));
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -100,14 +119,34 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Opens both parts as a start would; refuses what is damaged.
-fn opened(folder: &Path) -> Result<(u64, u64)> {
+/// What reading a data folder whole finds.
+struct Read {
+    samples: u64,
+    series: u64,
+    damage: Vec<Damage>,
+}
+
+/// Opens both parts as a start would, and reads every chunk.
+fn read_whole(folder: &Path) -> Result<Read> {
     let (store, recovery) = Store::open(StoreConfig::folder(folder), Arc::new(RealDisk), SystemClock::new().now())?;
-    if let Some(damage) = recovery.damage.first() {
-        bail!("the backup is damaged: {damage}\n  help: use another one");
-    }
+    let mut damage = recovery.damage;
+    damage.extend(store.verify());
     let stats = store.stats();
     store.close();
     belfry_state::State::open(folder.join(crate::app::STATE_FILE))?;
-    Ok((stats.block_samples, stats.series))
+    Ok(Read { samples: stats.block_samples, series: stats.series, damage })
+}
+
+/// A damaged place, by the file's name in the backup.
+fn name(damage: &Damage, copy: &Path, backup: &Path) -> String {
+    let file = damage.file.strip_prefix(copy).map_or_else(|_| damage.file.clone(), |file| backup.join(file));
+    Damage { file, ..damage.clone() }.to_string()
+}
+
+fn listed(damage: &[String]) -> String {
+    let mut lines: Vec<String> = damage.iter().take(DAMAGE_NAMED_MAX).map(|d| format!("  {d}")).collect();
+    if let Some(more) = damage.len().checked_sub(DAMAGE_NAMED_MAX).filter(|more| *more > 0) {
+        lines.push(format!("  and {more} places more"));
+    }
+    lines.join("\n")
 }

@@ -29,6 +29,7 @@ pub fn input(arguments: &ConfigArgs, flags: &[(&str, &str, Option<String>)]) -> 
         flags: set.collect(),
         builtins: builtins::NAMES.iter().map(|n| (*n).to_owned()).collect(),
         inspect: Some(super::start::component),
+        rule_files_may_be_away: false,
     }
 }
 

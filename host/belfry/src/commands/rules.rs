@@ -30,7 +30,7 @@ pub enum RulesCommand {
 /// Arguments of `rules check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Rule files, or patterns of them; without any, those that the config names.
+    /// Rule files, or patterns of them; `-` is standard input; without any, those that the config names.
     #[arg(required_unless_present = "config", value_name = "FILE")]
     pub files: Vec<String>,
     /// A config: how often is collected and evaluated, and where the Belfry is that may know the metrics.

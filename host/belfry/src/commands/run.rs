@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use belfry_config::{Config, LoadInput, Loaded, Problem};
 use belfry_dashboard::AccessPolicy;
 use belfry_model::{Clock, JournalEntry, Labels, TimestampMs};
@@ -79,10 +79,8 @@ fn reactor() -> Result<tokio::runtime::Runtime> {
 
 async fn serve(input: LoadInput, demo: Option<&demo::Demo>, stop: CancellationToken) -> Result<ExitCode> {
     let begin = Instant::now();
-    let loaded = match Config::load(&input) {
-        Ok(loaded) => loaded,
-        Err(problems) => bail!("the config is refused\n{problems}"),
-    };
+    // Whether there is a version of a rule file that is away shows once the data folder is open.
+    let loaded = load(&LoadInput { rule_files_may_be_away: true, ..input.clone() })?;
     let tracing = traces::Traces::new(&loaded.config.telemetry)?;
     let logs = logs::install(&loaded.config.telemetry, tracing.as_ref())?;
     for warning in &loaded.warnings {
@@ -94,6 +92,10 @@ async fn serve(input: LoadInput, demo: Option<&demo::Demo>, stop: CancellationTo
         let _ = tokio::task::spawn_blocking(move || tracing.shutdown()).await;
     }
     outcome
+}
+
+fn load(input: &LoadInput) -> Result<Loaded> {
+    Config::load(input).map_err(|problems| anyhow::anyhow!("the config is refused\n{problems}"))
 }
 
 /// Blocks and connections are open files, and the 1,024 that many systems begin with are few; programs that cannot have
@@ -129,6 +131,9 @@ async fn serve_with(
     let opened = open_data(&loaded, clock.now()).await?;
     opened.0.refuse_ahead_of(clock.clone());
     let (app, outputs) = App::open(loaded, input, opened, logs, clock, address).await?;
+    if app.rule_files.lacks_a_version(&app.loaded.load().config.rule_settings.patterns) {
+        load(&app.load_input)?;
+    }
     let admin = token::admin(&app.loaded.load().config)?;
     let organs_stop = CancellationToken::new();
     // Before anything is acknowledged.

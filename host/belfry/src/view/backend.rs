@@ -13,6 +13,7 @@ use belfry_dashboard::dto::{
 };
 use belfry_dashboard::prometheus_targets::ScrapePool;
 use belfry_model::{JournalEntry, Matcher, SeriesRead, Severity, TimeRange, TimestampMs};
+use belfry_promql::workers::Workers;
 use belfry_promql::{QueryError, QueryTime};
 use belfry_reports::ReportsInput;
 use belfry_store::Health;
@@ -191,8 +192,16 @@ impl Backend for Dashboard {
         })
     }
 
+    fn workers(&self) -> Arc<dyn Workers> {
+        self.0.queries.helpers()
+    }
+
     fn reader(&self) -> Arc<dyn SeriesRead> {
         self.0.store_reader()
+    }
+
+    fn missing(&self, range: TimeRange) -> Vec<String> {
+        self.0.store.missing(range)
     }
 
     fn scrape_pools(&self) -> Vec<ScrapePool> {

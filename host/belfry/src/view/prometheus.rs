@@ -28,7 +28,7 @@ pub fn about(app: &App) -> About {
         started: app.started,
         config_read: *app.config_read.lock(),
         config_error: refused,
-        config: loaded.shown.clone(),
+        config: loaded.shown_yaml(),
         retention: config.storage.retention.map_or_else(|| "forever".to_owned(), format_duration),
         query_flags: vec![
             ("query.lookback-delta", format_duration(config.queries.lookback)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use belfry_dashboard::dto::RuleView;
-use belfry_dashboard::rule_groups::{Alerting, GroupAlert, GroupRule, RuleGroup};
+use belfry_dashboard::rule_groups::{Alerting, GroupAlert, GroupRule, RuleGroup, Texts};
 use belfry_model::{Alert, AlertState, Labels, Severity};
 use belfry_rules::RuleSnapshot;
 use belfry_rules::file::RuleKind;
@@ -48,7 +48,10 @@ fn rule(r: &groups::RuleView) -> GroupRule {
             .alerts
             .iter()
             .filter(|a| is_active(&a.alert))
-            .map(|a| GroupAlert { keep_firing_since: a.keep_firing_since, ..active(&a.alert) })
+            .map(|a| {
+                let annotations = annotations(&r.spec.annotations, &a.alert.annotations);
+                GroupAlert { annotations, keep_firing_since: a.keep_firing_since, ..active(&a.alert) }
+            })
             .collect(),
     };
     GroupRule {
@@ -66,8 +69,19 @@ fn rule(r: &groups::RuleView) -> GroupRule {
     }
 }
 
-fn texts(pairs: &[(std::sync::Arc<str>, Words)]) -> Labels {
-    Labels::from_pairs(pairs.iter().map(|(name, words)| (name.clone(), words.text())))
+fn texts(pairs: &[(std::sync::Arc<str>, Words)]) -> Texts {
+    pairs.iter().map(|(name, words)| (name.to_string(), words.text().to_string())).collect()
+}
+
+/// All that the rule has: of an alert those that became empty are left out.
+fn annotations(of_rule: &[(std::sync::Arc<str>, Words)], of_alert: &Labels) -> Texts {
+    let mut all: Texts = of_rule.iter().map(|(name, _)| (name.to_string(), String::new())).collect();
+    all.extend(as_texts(of_alert));
+    all
+}
+
+fn as_texts(labels: &Labels) -> Texts {
+    labels.iter().map(|l| (l.name.to_string(), l.value.to_string())).collect()
 }
 
 fn is_active(alert: &Alert) -> bool {
@@ -77,7 +91,7 @@ fn is_active(alert: &Alert) -> bool {
 fn active(a: &Alert) -> GroupAlert {
     GroupAlert {
         labels: a.labels.clone(),
-        annotations: a.annotations.clone(),
+        annotations: as_texts(&a.annotations),
         state: a.state,
         active_at: a.active_since,
         keep_firing_since: None,
@@ -93,7 +107,7 @@ fn thresholds(rules: &[RuleSnapshot]) -> Option<RuleGroup> {
         GroupRule {
             name: r.rule.name.clone(),
             query: r.rule.query(),
-            labels: labels.build(),
+            labels: as_texts(&labels.build()),
             health: r.last_evaluation.map(|_| r.last_error.clone().map_or(Ok(()), Err)),
             evaluation_time: r.last_duration.unwrap_or_default(),
             last_evaluation: r.last_evaluation,
@@ -101,7 +115,7 @@ fn thresholds(rules: &[RuleSnapshot]) -> Option<RuleGroup> {
                 state: r.state,
                 hold: r.rule.duration,
                 keep_firing_for: Duration::ZERO,
-                annotations: r.rule.annotations.clone(),
+                annotations: as_texts(&r.rule.annotations),
                 alerts: r.alerts.iter().filter(|a| is_active(a)).map(active).collect(),
             }),
         }
@@ -159,7 +173,7 @@ pub fn of_files(app: &App) -> Vec<RuleView> {
         query: r.spec.query.clone(),
         duration_seconds: r.spec.hold.as_secs_f64(),
         severity: r.spec.severity(),
-        labels: texts(&r.spec.labels),
+        labels: Labels::from_pairs(texts(&r.spec.labels)),
         state: r.state,
         active: r.alerts.iter().filter(|a| is_active(&a.alert)).count() as u64,
         last_evaluation_ms: r.last_evaluation,
@@ -217,6 +231,16 @@ fn refused_metrics(refused: &[Refused], own: &mut OwnMetrics) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_empty_of_a_rule_and_its_alerts_is_told() {
+        let plain = |name: &str, text: &str| (std::sync::Arc::<str>::from(name), Words::Plain(text.into()));
+        let rule = [plain("summary", "written"), plain("runbook", "")];
+        let pairs = |all: [(&str, &str); 2]| Texts::from(all.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        assert_eq!(texts(&rule), pairs([("summary", "written"), ("runbook", "")]));
+        let alert = Labels::from_pairs([("summary", "expanded")]);
+        assert_eq!(annotations(&rule, &alert), pairs([("summary", "expanded"), ("runbook", "")]));
+    }
 
     #[test]
     fn refused_files_are_counted_and_the_first_hundred_named() {

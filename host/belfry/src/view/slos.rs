@@ -3,6 +3,8 @@
 //! Invariant: what is shown is what was recorded and what the alerts compare: nothing is worked out a second way.
 //! Not here: which rules an objective becomes (`belfry_rules::slo`), their evaluation.
 
+use std::sync::Arc;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -64,7 +66,7 @@ async fn view(
     let ask = async |query: String| {
         let options = QueryOptions { lookback, ..QueryOptions::default() };
         let asked = app.queries.ask(&query, QueryTime::Instant(now), options).await;
-        match asked.map(|a| a.answer.value) {
+        match asked.map(|a| Arc::unwrap_or_clone(a.answer).value) {
             Ok(QueryValue::Vector(points)) => Ok(points),
             Ok(_) => Ok(Vec::new()),
             Err(fault) => Err(BackendError::Unavailable { message: fault.to_string() }),

@@ -28,6 +28,10 @@ pub(super) fn files(view: View<'_>, context: &mut Context<'_>) -> (Vec<PathBuf>,
                 let help = "paths are relative to the config file; one that comes later is loaded then";
                 context.warning(at, format!("no rule file matches `{text}`"), help);
             }
+            Ok(files) if files.is_empty() && context.rule_files_may_be_away => {
+                let help = "its last good version goes on";
+                context.warning(at, format!("no rule file matches `{text}`"), help);
+            }
             Ok(files) if files.is_empty() => {
                 let help = "paths are relative to the config file; `*` may stand in the file's name";
                 context.error(at, format!("no rule file matches `{text}`"), help);

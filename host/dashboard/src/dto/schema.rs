@@ -68,12 +68,13 @@ impl JsonSchema for MetricKind {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        use model::MetricKind::{Counter, Gauge, Histogram, Info, StateSet, Summary, Unknown};
+        use model::MetricKind::{Counter, Gauge, GaugeHistogram, Histogram, Info, StateSet, Summary, Unknown};
         // A walk, as above.
         let all = successors(Some(Gauge), |kind| match kind {
             Gauge => Some(Counter),
             Counter => Some(Histogram),
-            Histogram => Some(Summary),
+            Histogram => Some(GaugeHistogram),
+            GaugeHistogram => Some(Summary),
             Summary => Some(Info),
             Info => Some(StateSet),
             StateSet => Some(Unknown),

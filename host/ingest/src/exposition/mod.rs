@@ -48,10 +48,8 @@ pub enum Event<'a> {
     Type {
         /// The metric family.
         metric: Cow<'a, str>,
-        /// Its kind; a gauge histogram is a histogram.
+        /// Its kind.
         kind: MetricKind,
-        /// The kind's name, with `gaugehistogram` told apart: what `__type__` says.
-        word: &'static str,
     },
     /// `# UNIT`.
     Unit {
@@ -117,9 +115,6 @@ pub struct ParseError {
     /// What was expected.
     pub message: String,
 }
-
-/// What `__type__` says of a histogram whose buckets go up and down.
-pub(crate) const GAUGE_HISTOGRAM_WORD: &str = "gaugehistogram";
 
 /// The NaN that Prometheus stores for every NaN that is not the stale marker.
 pub(crate) const NORMAL_NAN_BITS: u64 = 0x7ff8_0000_0000_0001;

@@ -15,7 +15,7 @@ use prost::Message as _;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use super::wire::{self, Metric};
-use super::{Event, ExemplarText, GAUGE_HISTOGRAM_WORD, HistogramSample, ParseError, Sample, normal_nan};
+use super::{Event, ExemplarText, HistogramSample, ParseError, Sample, normal_nan};
 use crate::scrape::openmetrics_float;
 
 /// Content type of the format, as asked for and as answered.
@@ -35,7 +35,7 @@ const KINDS: [MetricKind; 6] = [
     MetricKind::Summary,
     MetricKind::Unknown,
     MetricKind::Histogram,
-    MetricKind::Histogram,
+    MetricKind::GaugeHistogram,
 ];
 const GAUGE_HISTOGRAM: u64 = 5;
 
@@ -61,7 +61,7 @@ struct Family<'a> {
 
 enum Found {
     Help(String, String),
-    Type(String, MetricKind, &'static str),
+    Type(String, MetricKind),
     Unit(String, String),
     Float {
         series: String,
@@ -123,7 +123,7 @@ impl<'a> ProtobufParser<'a> {
         self.current = self.pending.pop_front();
         Ok(self.current.as_ref().map(|found| match found {
             Found::Help(metric, text) => Event::Help { metric: metric.into(), text: text.into() },
-            Found::Type(metric, kind, word) => Event::Type { metric: metric.into(), kind: *kind, word },
+            Found::Type(metric, kind) => Event::Type { metric: metric.into(), kind: *kind },
             Found::Unit(metric, unit) => Event::Unit { metric: metric.into(), unit },
             Found::Float { series, value, at, start, exemplar } => Event::Sample(Sample {
                 series,
@@ -174,8 +174,7 @@ impl<'a> ProtobufParser<'a> {
             family.rest = &[];
         }
         self.pending.push_back(Found::Help(family.name.clone(), help));
-        let word = if family.kind == GAUGE_HISTOGRAM { GAUGE_HISTOGRAM_WORD } else { kind.as_str() };
-        self.pending.push_back(Found::Type(family.name.clone(), kind, word));
+        self.pending.push_back(Found::Type(family.name.clone(), kind));
         if !unit.is_empty() {
             self.pending.push_back(Found::Unit(family.name.clone(), unit));
         }

@@ -158,7 +158,7 @@ fn every_kind_comes_out_as_the_text_formats_write_it() {
             r#"{"ä.b"} 1 None None"#,
             "type h histogram",
             r#"h{p="q"} native 3 6 [2.0, 1.0, 2.0] [] Unknown 1"#,
-            "type gh histogram",
+            "type gh gaugehistogram",
             "gh native 0 2.5 [] [2.5] Gauge 0",
         ]
     );

@@ -10,7 +10,7 @@ use memchr::{memchr, memmem};
 
 use super::created::Created;
 use super::series::{Blanks, Fault, name_end, scan, scan_labels, unescape, word};
-use super::{Event, ExemplarText, GAUGE_HISTOGRAM_WORD, ParseError, Sample, normal_nan};
+use super::{Event, ExemplarText, ParseError, Sample, normal_nan};
 
 /// Which text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,8 +204,8 @@ impl<'a> TextParser<'a> {
         Ok(Some(match keyword {
             b"HELP" => Event::Help { metric, text: unescape(rest, false) },
             _ => {
-                let (kind, word) = self.kind(rest.trim_matches([' ', '\t']), name_end + 1)?;
-                Event::Type { metric, kind, word }
+                let kind = self.kind(rest.trim_matches([' ', '\t']), name_end + 1)?;
+                Event::Type { metric, kind }
             }
         }))
     }
@@ -231,16 +231,14 @@ impl<'a> TextParser<'a> {
         Ok((word(self.text(from, end, "a metric name is not UTF-8")?), end))
     }
 
-    fn kind(&self, text: &str, at: usize) -> Parsed<(MetricKind, &'static str)> {
+    fn kind(&self, text: &str, at: usize) -> Parsed<MetricKind> {
         let kind = match (text, self.format) {
             ("counter", _) => MetricKind::Counter,
             ("gauge", _) => MetricKind::Gauge,
             ("histogram", _) => MetricKind::Histogram,
             ("summary", _) => MetricKind::Summary,
             ("untyped", TextFormat::Prometheus) | ("unknown", TextFormat::OpenMetrics) => MetricKind::Unknown,
-            (GAUGE_HISTOGRAM_WORD, TextFormat::OpenMetrics) => {
-                return Ok((MetricKind::Histogram, GAUGE_HISTOGRAM_WORD));
-            }
+            ("gaugehistogram", TextFormat::OpenMetrics) => MetricKind::GaugeHistogram,
             ("info", TextFormat::OpenMetrics) => MetricKind::Info,
             ("stateset", TextFormat::OpenMetrics) => MetricKind::StateSet,
             _ => {
@@ -248,7 +246,7 @@ impl<'a> TextParser<'a> {
                 return Err((at, format!("`{short}` is no metric type").into()));
             }
         };
-        Ok((kind, kind.as_str()))
+        Ok(kind)
     }
 
     fn sample(&mut self, start: usize) -> Parsed<Event<'a>> {
@@ -318,13 +316,13 @@ impl<'a> TextParser<'a> {
                 Event::Unit { metric, unit: text }
             }
             _ => {
-                let (kind, word) = self.kind(text, name_end + 1)?;
+                let kind = self.kind(text, name_end + 1)?;
                 let family = self.text(name_at, name_end, "a metric name is not UTF-8")?.trim_matches('"');
                 let rest = self.body.get(self.at..).unwrap_or_default();
                 if let Some(created) = &mut self.created {
                     created.begin(family, kind, rest);
                 }
-                Event::Type { metric, kind, word }
+                Event::Type { metric, kind }
             }
         }))
     }

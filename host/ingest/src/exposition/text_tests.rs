@@ -155,7 +155,7 @@ u NaN
             r#"foo_seconds_total{a="b"} = 1 # {} = 2 None"#,
             "type s = stateset",
             r#"s{s="on"} = 1"#,
-            "type g = histogram",
+            "type g = gaugehistogram",
             r#"g_bucket{le="+Inf"} = 5"#,
             "type u = unknown",
             "u = NaN",

@@ -18,7 +18,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::SemaphorePermit;
 
 use super::intake::{Version, unfolded_length};
-use super::outcome::{Failure, Refusals, Written};
+use super::outcome::{Failed, Failure, Refusals, Written};
 use super::{BODY_BYTES_MAX, Push};
 
 /// A body must have come within this: a slow one holds room that others need.
@@ -40,26 +40,28 @@ pub fn routes(push: Arc<Push>) -> Router {
 pub(super) async fn write(State(push): State<Arc<Push>>, request: Request) -> Response {
     let version = match version(request.headers()) {
         Ok(version) => version,
-        Err(failure) => return refuse(&failure, Version::One),
+        Err(failure) => return refuse(&failure),
     };
     let outcome = receive(&push, version, request).await;
     match outcome {
         Ok((written, refused)) => answer(version, written, &refused),
-        Err(failure) => {
+        Err(Failed { failure, written }) => {
             if failure == Failure::Busy {
                 push.counts.shed.fetch_add(1, Ordering::Relaxed);
             }
             tracing::debug!(%failure, "a remote write was refused");
-            refuse(&failure, version)
+            let mut response = refuse(&failure);
+            tell(version, written, response.headers_mut());
+            response
         }
     }
 }
 
-async fn receive(push: &Arc<Push>, version: Version, request: Request) -> Result<(Written, Refusals), Failure> {
+async fn receive(push: &Arc<Push>, version: Version, request: Request) -> Result<(Written, Refusals), Failed> {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     let most = announced.unwrap_or(BODY_BYTES_MAX);
     if most > BODY_BYTES_MAX {
-        return Err(too_large(BODY_BYTES_MAX));
+        return Err(too_large(BODY_BYTES_MAX).into());
     }
     let mut permit = room(push, most)?;
     let mut scratch = push.scratch();
@@ -73,7 +75,7 @@ async fn receive(push: &Arc<Push>, version: Version, request: Request) -> Result
         Ok(more) => permit.merge(more),
         Err(failure) => {
             push.give_back(scratch);
-            return Err(failure);
+            return Err(failure.into());
         }
     }
     let outcome = push.take(version, scratch).await;
@@ -148,7 +150,7 @@ fn tell(version: Version, written: Written, headers: &mut HeaderMap) {
     }
 }
 
-pub(super) fn refuse(failure: &Failure, version: Version) -> Response {
+pub(super) fn refuse(failure: &Failure) -> Response {
     let status = match failure {
         Failure::Malformed(_)
         | Failure::NotSnappy(_)
@@ -165,7 +167,6 @@ pub(super) fn refuse(failure: &Failure, version: Version) -> Response {
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     }
-    tell(version, Written::default(), response.headers_mut());
     response
 }
 

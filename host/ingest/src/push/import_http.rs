@@ -10,7 +10,6 @@ use axum::{Json, Router};
 
 use super::http::{BODY_WITHIN, read, refuse, too_large};
 use super::import::{IMPORT_BODY_BYTES_MAX, Import, Report, Wishes};
-use super::intake::Version;
 use super::outcome::Failure;
 use crate::exposition::TextFormat;
 
@@ -28,7 +27,7 @@ pub(super) async fn take(
     match receive(&import, &query, request).await {
         Ok(report) if report.is_whole() => Json(report).into_response(),
         Ok(report) => (StatusCode::BAD_REQUEST, Json(report)).into_response(),
-        Err(failure) => refuse(&failure, Version::One),
+        Err(failure) => refuse(&failure),
     }
 }
 

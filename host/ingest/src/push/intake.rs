@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use belfry_model::{Appended, Batch, TimestampMs, WriteError};
 
 use super::decoded::Decoded;
-use super::outcome::{Failure, Refusals, Written};
+use super::outcome::{Failed, Failure, Refusals, Written};
 use super::resolve::Prepared;
 use super::v2::Symbols;
 use super::{DECODED_BYTES_MAX, Push, v1, v2};
@@ -107,7 +107,7 @@ impl Push {
         self: &Arc<Self>,
         version: Version,
         scratch: Box<Scratch>,
-    ) -> Result<(Written, Refusals), Failure> {
+    ) -> Result<(Written, Refusals), Failed> {
         let now = self.clock.now();
         self.counts.requests.fetch_add(1, Ordering::Relaxed);
         self.counts.body_bytes.fetch_add(scratch.body.len() as u64, Ordering::Relaxed);
@@ -128,7 +128,7 @@ impl Push {
         now: TimestampMs,
         version: Version,
         scratch: Box<Scratch>,
-    ) -> Result<(Written, Refusals), Failure> {
+    ) -> Result<(Written, Refusals), Failed> {
         let (scratch, prepared) = self.clone().beside(scratch, move |push, scratch| {
             scratch.unfold()?;
             scratch.decode(version, &push.keys)?;
@@ -173,16 +173,18 @@ impl Push {
         }
     }
 
-    async fn append(&self, prepared: Prepared, now: TimestampMs) -> Result<(Written, Refusals), Failure> {
+    async fn append(&self, prepared: Prepared, now: TimestampMs) -> Result<(Written, Refusals), Failed> {
         let Prepared { floats, histograms, mut refused, .. } = prepared;
         let mut written = Written::default();
         // One after the other, so that each is counted exactly; requests with both are rare.
-        for (batch, count) in [(floats, &mut written.samples), (histograms, &mut written.histograms)] {
+        for (batch, native) in [(floats, false), (histograms, true)] {
             let Some(batch) = batch else { continue };
-            let exemplars = batch.exemplars.len() as u64;
-            let appended = self.append_one(batch, now).await?;
-            *count = appended.accepted;
-            written.exemplars += exemplars;
+            let appended = match self.append_one(batch, now).await {
+                Ok(appended) => appended,
+                Err(failure) => return Err(Failed { failure, written }),
+            };
+            *(if native { &mut written.histograms } else { &mut written.samples }) = appended.accepted;
+            written.exemplars += appended.exemplars;
             refused.too_old += appended.too_old;
             refused.duplicate += appended.duplicate;
             refused.unknown += appended.unknown_series;

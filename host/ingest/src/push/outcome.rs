@@ -74,6 +74,19 @@ pub(crate) struct Written {
     pub exemplars: u64,
 }
 
+/// A request that failed, and what of it was written before it did: that is told too.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub failure: Failure,
+    pub written: Written,
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self { failure, written: Written::default() }
+    }
+}
+
 /// Nothing of a request was written, or not all that could have been. The variants differ in what the sender must do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Failure {

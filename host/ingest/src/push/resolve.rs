@@ -108,6 +108,7 @@ impl Message<'_> {
 fn family(name: &str, kind: MetricKind) -> &str {
     let suffixes: &[&str] = match kind {
         MetricKind::Histogram => &["_bucket", "_sum", "_count"],
+        MetricKind::GaugeHistogram => &["_bucket", "_gsum", "_gcount", "_sum", "_count"],
         MetricKind::Summary => &["_sum", "_count"],
         _ => &[],
     };

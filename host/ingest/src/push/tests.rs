@@ -26,6 +26,8 @@ const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
 struct Moody {
     store: Arc<Store>,
     full: AtomicBool,
+    /// Is there no room for histograms alone?
+    histograms_full: AtomicBool,
     forgets: AtomicBool,
 }
 
@@ -36,11 +38,13 @@ impl Writer for Moody {
     }
 
     async fn append(&self, mut batch: Batch) -> Result<Appended, WriteError> {
-        if self.full.load(Ordering::SeqCst) {
+        let histograms_full = !batch.histograms.is_empty() && self.histograms_full.load(Ordering::SeqCst);
+        if self.full.load(Ordering::SeqCst) || histograms_full {
             return Err(WriteError::DiskFull("no space left".to_owned()));
         }
         if self.forgets.swap(false, Ordering::SeqCst) {
             batch.refs.iter_mut().for_each(|r| r.0 ^= 0x7777 << 32);
+            batch.exemplars.iter_mut().for_each(|(r, _)| r.0 ^= 0x7777 << 32);
         }
         self.store.append(batch).await
     }
@@ -57,7 +61,8 @@ struct World {
 
 fn world_of(series_max: Option<u64>) -> World {
     let (store, _) = Store::open(StoreConfig::memory(), Arc::new(RealDisk), TimestampMs(NOW)).unwrap();
-    let writer = Arc::new(Moody { store, full: AtomicBool::default(), forgets: AtomicBool::default() });
+    let [full, histograms_full, forgets] = Default::default();
+    let writer = Arc::new(Moody { store, full, histograms_full, forgets });
     let ingest = Arc::new(Ingest::new(writer.clone(), IngestLimits::default()));
     let clock = Arc::new(SimClock::at(TimestampMs(NOW)));
     World { push: Arc::new(Push::new(ingest, clock, series_max)), writer }
@@ -291,6 +296,35 @@ async fn version_2_brings_metadata_exemplars_histograms_and_start_times() {
 }
 
 #[tokio::test]
+async fn version_2_is_told_what_was_written_not_what_was_sent() {
+    let w = world();
+    let long = "x".repeat(PUSHED_VALUE_BYTES_MAX + 1);
+    let sent = |exemplar: &str| {
+        let mut t = Symbols::default();
+        let mut of = |name: &str, at: i64| v2::TimeSeries {
+            labels_refs: t.labels([("__name__", name)]),
+            samples: vec![sample(at, 1.0)],
+            histograms: vec![m::Histogram { count_int: Some(0), timestamp: at + 1, ..m::Histogram::default() }],
+            exemplars: vec![v2::Exemplar { labels_refs: t.labels([("id", exemplar)]), value: 1.0, timestamp: at }],
+            ..v2::TimeSeries::default()
+        };
+        let ahead = AHEAD_MAX.as_millis() as i64;
+        let timeseries = vec![of("good", NOW), of("", NOW), of("early", NOW + ahead + 1)];
+        v2::Request { timeseries, symbols: t.into_texts() }
+    };
+    // The series without a name is not opened, so that nothing of it is written.
+    let (status, _, written) = w.v2(&sent("a")).await;
+    assert_eq!((status, written), (400, [1, 1, 2]));
+    assert_eq!(w.v2(&sent("a")).await.2, [1, 1, 2], "what is there already counts as written");
+    assert_eq!(w.v2(&sent(&long)).await.2, [1, 1, 0], "labels that cannot be kept");
+
+    // The exemplars go with the last batch, here the histograms', which fails: the samples were written before.
+    w.writer.histograms_full.store(true, Ordering::SeqCst);
+    let (status, _, written) = w.v2(&sent("b")).await;
+    assert_eq!((status, written), (503, [1, 0, 0]));
+}
+
+#[tokio::test]
 async fn series_of_version_2_say_kind_and_unit_only_where_that_is_wanted() {
     let mut t = Symbols::default();
     let mut of = |pairs: &[(&str, &str)], kind: i32, unit: &str, at: i64| v2::TimeSeries {
@@ -374,6 +408,13 @@ async fn metadata_of_version_1_is_kept() {
     assert_eq!(w.v1(&m::WriteRequest { timeseries: Vec::new(), metadata }).await.0, 204);
     let known = w.writer.store.metadata(Some("temperature_celsius")).await.unwrap();
     assert_eq!((known[0].kind, known[0].unit.as_str()), (MetricKind::Gauge, "celsius"));
+
+    let sizes = |kind| m::MetricMetadata { kind, metric_family_name: "sizes".into(), ..m::MetricMetadata::default() };
+    for (number, kind) in [(3, MetricKind::Histogram), (4, MetricKind::GaugeHistogram), (99, MetricKind::Unknown)] {
+        let metadata = vec![sizes(number)];
+        assert_eq!(w.v1(&m::WriteRequest { timeseries: Vec::new(), metadata }).await.0, 204);
+        assert_eq!(w.writer.store.metadata(Some("sizes")).await.unwrap()[0].kind, kind);
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,6 @@ use super::decoded::{Decoded, LabelsAt};
 use super::histogram;
 use super::key::Keys;
 use super::wire::{Field, Malformed, Reader};
-use crate::exposition::GAUGE_HISTOGRAM_WORD;
 
 /// Tags as they stand in nearly every request: length-delimited fields 1 and 2, a double in field 1, a number in field 2.
 const LABEL: u8 = 0x0a;
@@ -153,19 +152,19 @@ fn metadata(bytes: &[u8]) -> Result<MetricMetadata, Malformed> {
 
 /// What `__type__` says; empty for what is not known.
 pub(super) fn word_of(number: u64) -> &'static str {
-    match (number, kind_of(number)) {
-        (4, _) => GAUGE_HISTOGRAM_WORD,
-        (_, MetricKind::Unknown) => "",
-        (_, kind) => kind.as_str(),
+    match kind_of(number) {
+        MetricKind::Unknown => "",
+        kind => kind.as_str(),
     }
 }
 
-/// Both versions number the kinds alike; a gauge histogram's buckets go up and down, as a histogram's do here.
+/// Both versions number the kinds alike.
 pub(super) fn kind_of(number: u64) -> MetricKind {
     match number {
         1 => MetricKind::Counter,
         2 => MetricKind::Gauge,
-        3 | 4 => MetricKind::Histogram,
+        3 => MetricKind::Histogram,
+        4 => MetricKind::GaugeHistogram,
         5 => MetricKind::Summary,
         6 => MetricKind::Info,
         7 => MetricKind::StateSet,

@@ -8,27 +8,21 @@ use std::fmt::Write as _;
 
 use belfry_model::{METRIC_NAME, MetricKind, MetricMetadata};
 
-use crate::exposition::{Event, GAUGE_HISTOGRAM_WORD, series_pairs};
+use crate::exposition::{Event, series_pairs};
 
 /// Metrics whose kind and help are remembered for a target.
 const FAMILIES_MAX: usize = 20_000;
 
 /// Series are not always named as their family: what may follow its name, and in families of which type.
-const PARTS: [(&str, &[&str]); 7] = [
-    ("_total", &["counter"]),
-    ("_bucket", &["histogram", GAUGE_HISTOGRAM_WORD]),
-    ("_sum", &["histogram", "summary", GAUGE_HISTOGRAM_WORD]),
-    ("_count", &["histogram", "summary", GAUGE_HISTOGRAM_WORD]),
-    ("_gsum", &[GAUGE_HISTOGRAM_WORD]),
-    ("_gcount", &[GAUGE_HISTOGRAM_WORD]),
-    ("_info", &["info"]),
+const PARTS: [(&str, &[MetricKind]); 7] = [
+    ("_total", &[MetricKind::Counter]),
+    ("_bucket", &[MetricKind::Histogram, MetricKind::GaugeHistogram]),
+    ("_sum", &[MetricKind::Histogram, MetricKind::Summary, MetricKind::GaugeHistogram]),
+    ("_count", &[MetricKind::Histogram, MetricKind::Summary, MetricKind::GaugeHistogram]),
+    ("_gsum", &[MetricKind::GaugeHistogram]),
+    ("_gcount", &[MetricKind::GaugeHistogram]),
+    ("_info", &[MetricKind::Info]),
 ];
-
-struct Family {
-    metadata: MetricMetadata,
-    /// What `__type__` says; empty while nobody knows.
-    word: &'static str,
-}
 
 /// What is new of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +36,7 @@ pub(super) enum News {
 /// By name.
 #[derive(Default)]
 pub(super) struct Families {
-    by_name: HashMap<Box<str>, Family>,
+    by_name: HashMap<Box<str>, MetricMetadata>,
 }
 
 impl Families {
@@ -57,20 +51,17 @@ impl Families {
                 return None;
             }
             let metadata = MetricMetadata { name: name.to_owned(), ..MetricMetadata::default() };
-            self.by_name.insert(name.into(), Family { metadata, word: "" });
+            self.by_name.insert(name.into(), metadata);
         }
-        let family = self.by_name.get_mut(name)?;
-        let known = &mut family.metadata;
+        let known = self.by_name.get_mut(name)?;
         match event {
             Event::Help { text, .. } if known.help != **text => {
                 known.help = text.to_string();
                 Some((name, News::Help))
             }
-            Event::Type { kind, word, .. } => {
-                let word = if *kind == MetricKind::Unknown { "" } else { *word };
-                let news = word != family.word;
-                (known.kind, family.word) = (*kind, word);
-                news.then_some((name, News::Meaning))
+            Event::Type { kind, .. } if known.kind != *kind => {
+                known.kind = *kind;
+                Some((name, News::Meaning))
             }
             Event::Unit { unit, .. } if known.unit != *unit => {
                 known.unit = (*unit).to_owned();
@@ -82,17 +73,18 @@ impl Families {
 
     /// What was said of the family `name`.
     pub fn get(&self, name: &str) -> Option<&MetricMetadata> {
-        self.by_name.get(name).map(|f| &f.metadata)
+        self.by_name.get(name)
     }
 
     /// What `__type__` and `__unit__` say of the series of metric `name`; empty for nothing.
     pub fn told(&self, name: &str) -> (&'static str, &str) {
-        let of_part = |(suffix, words): &(&str, &[&str])| {
+        let of_part = |(suffix, kinds): &(&str, &[MetricKind])| {
             let family = self.by_name.get(name.strip_suffix(suffix)?)?;
-            words.contains(&family.word).then_some(family)
+            kinds.contains(&family.kind).then_some(family)
         };
         let family = self.by_name.get(name).or_else(|| PARTS.iter().find_map(of_part));
-        family.map_or(("", ""), |f| (f.word, &f.metadata.unit))
+        let word = |kind: MetricKind| if kind == MetricKind::Unknown { "" } else { kind.as_str() };
+        family.map_or(("", ""), |f| (word(f.kind), &f.unit))
     }
 
     /// Writes what tells `series` from others, also from itself with another type or unit.

@@ -554,10 +554,11 @@ impl Scraper {
 
     /// `le="1"` and `le="1.0"` are one.
     fn write_numbers_alike(&self, own: &Labels, labels: &mut LabelsBuilder) {
-        for (name, kind, suffix) in [("le", MetricKind::Histogram, "_bucket"), ("quantile", MetricKind::Summary, "")] {
+        const BUCKETED: &[MetricKind] = &[MetricKind::Histogram, MetricKind::GaugeHistogram];
+        for (name, kinds, suffix) in [("le", BUCKETED, "_bucket"), ("quantile", &[MetricKind::Summary][..], "")] {
             let Some(value) = own.get(name) else { continue };
             let family = own.metric().and_then(|m| m.strip_suffix(suffix)).and_then(|f| self.families.get(f));
-            if family.is_some_and(|f| f.kind == kind)
+            if family.is_some_and(|f| kinds.contains(&f.kind))
                 && let Some(written) = number::canonical(value)
                 && written != value
             {

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use belfry_model::Labels;
 
 use super::memory::Held;
+use super::select::Of;
 use super::vector::{Cell, Column, Evaluated, Frame, OutSeries};
 use super::{Evaluator, Result, labels_for_absent, range_calls};
 use crate::QueryError;
@@ -56,8 +57,13 @@ impl<'a> Evaluator<'a> {
                 let out = OutSeries { labels, drop_name: false, column };
                 Evaluated::Vector(if out.column.is_all_absent() { Vec::new() } else { vec![out] })
             }
+            // What is computed was not started.
+            F::StartTimestamp => Evaluated::Vector(match &args[0].kind {
+                PlanKind::Select(s) => self.timestamps(s, frame, Of::Start, false)?,
+                _ => Vec::new(),
+            }),
             F::Timestamp => match &args[0].kind {
-                PlanKind::Select(s) if s.range == 0 => Evaluated::Vector(self.timestamps(s, frame, false)?),
+                PlanKind::Select(s) if s.range == 0 => Evaluated::Vector(self.timestamps(s, frame, Of::Time, false)?),
                 _ => {
                     let mut v = self.vector(&args[0], frame)?;
                     for s in &mut v {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use belfry_model::sample::is_stale;
 use belfry_model::{Labels, METRIC_NAME};
 
+use super::select::Of;
 use super::vector::{Column, Frame, OutSeries};
 use super::{Evaluator, Result};
 use crate::QueryError;
@@ -20,7 +21,7 @@ impl<'a> Evaluator<'a> {
         let matchers = self.sources.selections[select.id].matchers.clone();
         let (name_matchers, data): (Vec<_>, Vec<_>) = matchers.into_iter().partition(|m| m.name() == METRIC_NAME);
         // The newest sample wins, so times are read instead of values.
-        let infos = self.timestamps(select, frame, true)?;
+        let infos = self.timestamps(select, frame, Of::Time, true)?;
         let mut by_identity: HashMap<Labels, Vec<usize>> = HashMap::new();
         for (i, s) in infos.iter().enumerate() {
             by_identity.entry(s.labels.only(&IDENTIFYING)).or_default().push(i);

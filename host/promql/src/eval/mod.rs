@@ -8,6 +8,7 @@ mod aggregate_k;
 mod binary;
 mod calls;
 mod coarse;
+mod extended;
 mod histogram_calls;
 mod info;
 mod keys;
@@ -230,7 +231,7 @@ impl<'a> Evaluator<'a> {
         let counts_steps = self.steps.is_some();
         match &at.kind {
             PlanKind::Select(select) if by_series(at) => {
-                self.run(&Pipe { from: From::Select(select), then, frame, lookback, counts_steps }, sink)
+                self.run(&Pipe { from: From::Select(select, at.span), then, frame, lookback, counts_steps }, sink)
             }
             PlanKind::Call(f, args) if by_series(at) && range_calls::takes_window(*f) => {
                 self.stream_range_call(*f, args, then, frame, sink)
@@ -301,8 +302,9 @@ fn point_value(cell: Cell) -> PointValue {
 }
 
 fn row(s: OutSeries, frame: Frame) -> MatrixRow {
-    let points =
-        (0..s.column.len()).filter_map(|i| Some((TimestampMs(frame.time(i)), point_value(s.column.get(i)?)))).collect();
+    let mut points = Vec::with_capacity((0..s.column.len()).filter(|i| s.column.is_present(*i)).count());
+    points
+        .extend((0..s.column.len()).filter_map(|i| Some((TimestampMs(frame.time(i)), point_value(s.column.get(i)?)))));
     MatrixRow { labels: s.labels, points }
 }
 

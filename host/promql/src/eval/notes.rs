@@ -21,6 +21,9 @@ fn for_metric(text: &str, metric: &str) -> String {
     if metric.is_empty() { text.to_owned() } else { format!("{text} for metric name {}", quote(metric)) }
 }
 
+/// From here on Go's `%g` writes an exponent.
+const G_EXPONENT: i32 = 6;
+
 /// `%g` as Go writes it.
 pub(crate) fn format_g(v: f64) -> String {
     if v.is_nan() {
@@ -31,7 +34,7 @@ pub(crate) fn format_g(v: f64) -> String {
     }
     let exponent =
         if v == 0.0 { 0 } else { format!("{v:e}").split_once('e').map_or(0, |(_, e)| e.parse().unwrap_or(0)) };
-    if !(-4..21).contains(&exponent) {
+    if !(-4..G_EXPONENT).contains(&exponent) {
         let text = format!("{v:e}");
         let (mantissa, e) = text.split_once('e').unwrap_or((&text, "0"));
         let e: i32 = e.parse().unwrap_or(0);
@@ -175,5 +178,30 @@ impl Notes {
     pub fn fraction_nan(&mut self, span: Span, metric: &str) {
         let text = "input to histogram_fraction has NaN observations, which are excluded from all fractions";
         self.info(span, for_metric(text, metric));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::format_g;
+
+    #[test]
+    fn numbers_are_written_as_go_does() {
+        for (v, want) in [
+            (0.0, "0"),
+            (-0.5, "-0.5"),
+            (123_456.75, "123456.75"),
+            (999_999.0, "999999"),
+            (1e6, "1e+06"),
+            (-1_234_567.5, "-1.2345675e+06"),
+            (4.27e11, "4.27e+11"),
+            (1e100, "1e+100"),
+            (0.0001, "0.0001"),
+            (0.000_01, "1e-05"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(format_g(v), want);
+        }
     }
 }

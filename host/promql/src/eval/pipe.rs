@@ -14,6 +14,7 @@ use super::coarse::Met;
 use super::memory::SERIES_BYTES;
 use super::notes::Notes;
 use super::range_calls::Over;
+use super::rate::Subject;
 use super::select::{self, Points};
 use super::slide;
 use super::steps::{self, StepCounts};
@@ -43,8 +44,8 @@ const SERIES_WORK: u64 = 64;
 
 /// Where the series come from.
 pub(super) enum From<'p> {
-    /// A selector's samples, at each step the newest.
-    Select(&'p Select),
+    /// A selector's samples, at each step the newest; where the selector stands.
+    Select(&'p Select, Span),
     /// A function over the windows of a selector.
     Windows(&'p Select, Over),
     /// A function over the windows of a subquery's values.
@@ -166,7 +167,7 @@ struct Batch {
 impl Pipe<'_> {
     fn len(&self, sources: &Sources<'_>) -> usize {
         match &self.from {
-            From::Select(s) | From::Windows(s, _) => sources.sets.get(s.id).map_or(0, Selected::len),
+            From::Select(s, _) | From::Windows(s, _) => sources.sets.get(s.id).map_or(0, Selected::len),
             From::Columns { series, .. } => series.len(),
         }
     }
@@ -174,7 +175,7 @@ impl Pipe<'_> {
     /// Samples of the first series: most others have as many. What is read in all is limited by itself.
     fn longest(&self, sources: &Sources<'_>) -> u64 {
         match &self.from {
-            From::Select(s) | From::Windows(s, _) => sources.sets.get(s.id).map_or(0, |s| s.estimate(0)),
+            From::Select(s, _) | From::Windows(s, _) => sources.sets.get(s.id).map_or(0, |s| s.estimate(0)),
             From::Columns { inner, .. } => inner.n as u64,
         }
     }
@@ -215,10 +216,12 @@ impl Pipe<'_> {
     ) -> Result<Option<OutSeries>> {
         let Batch { notes, read, steps, .. } = batch;
         let mut s = match &self.from {
-            From::Select(select) => {
+            From::Select(select, span) => {
                 let labels = self.read(sources, hand, select, index, read)?;
                 let column = if select.extended == Some(Extended::Smoothed) {
-                    select::smoothed_column(&mut hand.buf, select, self.frame, self.lookback)
+                    hand.points.fill(&mut hand.buf);
+                    let subject = Subject { metric: labels.metric().unwrap_or(""), span: *span };
+                    select::smoothed_column(&hand.points, select, self.frame, self.lookback, subject, notes)
                 } else {
                     hand.newest.column(&hand.buf, select, self.frame, self.lookback)
                 };

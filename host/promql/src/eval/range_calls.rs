@@ -181,36 +181,55 @@ fn combine(w: &Window<'_>, average: bool, subject: Subject<'_>, notes: &mut Note
     Some(Cell::Histogram(Arc::new(if average { total.mean() } else { total.sum() })))
 }
 
+/// A sample beside the one before it, in `changes` and `resets`.
+struct Step<'w> {
+    at: i64,
+    start: i64,
+    value: Sampled<'w>,
+}
+
+enum Sampled<'w> {
+    Float(f64),
+    Histogram(&'w Histogram),
+}
+
+fn changed(a: &Step<'_>, b: &Step<'_>) -> bool {
+    match (&a.value, &b.value) {
+        (Sampled::Float(a), Sampled::Float(b)) => a != b && !(a.is_nan() && b.is_nan()),
+        (Sampled::Histogram(a), Sampled::Histogram(b)) => !histogram::equal(a, b),
+        _ => true,
+    }
+}
+
+fn was_reset(a: &Step<'_>, b: &Step<'_>) -> bool {
+    match (&a.value, &b.value) {
+        (Sampled::Float(x), Sampled::Float(y)) => y < x || rate::started_anew(a.start, a.at, b.start, b.at),
+        (Sampled::Histogram(a), Sampled::Histogram(b)) => histogram::detect_reset(b, a),
+        _ => true,
+    }
+}
+
 /// Pairs of neighbours, floats and histograms merged by time, counted by `f`.
-fn count_pairs(
-    w: &Window<'_>,
-    floats: fn(f64, f64) -> bool,
-    histograms: fn(&Histogram, &Histogram) -> bool,
-) -> Option<Cell> {
-    let mut from = 0;
+fn count_pairs(w: &Window<'_>, f: fn(&Step<'_>, &Step<'_>) -> bool) -> Option<Cell> {
+    let floats = w.times.iter().zip(w.floats).enumerate().map(|(i, (t, f))| Step {
+        at: *t,
+        start: w.starts.get(i).copied().unwrap_or(0),
+        value: Sampled::Float(*f),
+    });
+    let histograms = w.histogram_times.iter().zip(w.histograms);
+    let histograms = histograms.map(|(t, h)| Step { at: *t, start: 0, value: Sampled::Histogram(h) });
+    let mut all: Vec<Step<'_>> = floats.chain(histograms).collect();
+    if !w.histograms.is_empty() {
+        all.sort_by_key(|s| s.at);
+    }
     if w.extended == Some(Extended::Anchored) {
-        if w.times.last().is_none_or(|t| *t <= w.start) {
+        if all.last().is_none_or(|s| s.at <= w.start) {
             return None;
         }
-        from = w.times[..w.times.len() - 1].partition_point(|t| *t <= w.start).saturating_sub(1);
+        let from = all.partition_point(|s| s.at <= w.start).saturating_sub(1);
+        all.drain(..from);
     }
-    if w.histograms.is_empty() {
-        let n = w.floats[from..].windows(2).filter(|p| floats(p[0], p[1])).count();
-        return Some(Cell::Float(n as f64));
-    }
-    let mut all: Vec<(i64, Cell)> = Vec::new();
-    all.extend(w.times[from..].iter().zip(&w.floats[from..]).map(|(t, f)| (*t, Cell::Float(*f))));
-    all.extend(w.histogram_times.iter().zip(w.histograms).map(|(t, h)| (*t, Cell::Histogram(h.clone()))));
-    all.sort_by_key(|(t, _)| *t);
-    let n = all
-        .windows(2)
-        .filter(|p| match (&p[0].1, &p[1].1) {
-            (Cell::Float(a), Cell::Float(b)) => floats(*a, *b),
-            (Cell::Histogram(a), Cell::Histogram(b)) => histograms(a, b),
-            _ => true,
-        })
-        .count();
-    Some(Cell::Float(n as f64))
+    Some(Cell::Float(all.windows(2).filter(|p| f(&p[0], &p[1])).count() as f64))
 }
 
 /// Is the first (or last) sample a float?
@@ -262,11 +281,8 @@ pub(super) fn apply(
         F::TsOfFirstOverTime | F::TsOfLastOverTime => {
             return Ok(edge(w, f == F::TsOfLastOverTime).map(|e| Cell::Float(e.0 as f64 / 1000.0)));
         }
-        F::Changes => {
-            let float_changed = |a: f64, b: f64| a != b && !(a.is_nan() && b.is_nan());
-            return Ok(count_pairs(w, float_changed, |a, b| !histogram::equal(a, b)));
-        }
-        F::Resets => return Ok(count_pairs(w, |a, b| b < a, |a, b| histogram::detect_reset(b, a))),
+        F::Changes => return Ok(count_pairs(w, changed)),
+        F::Resets => return Ok(count_pairs(w, was_reset)),
         F::SumOverTime | F::AvgOverTime if !w.histograms.is_empty() => {
             if !w.floats.is_empty() {
                 notes.mixed_floats_histograms(subject.span, subject.metric);
@@ -357,7 +373,6 @@ impl Over {
     ) -> Result<()> {
         let Self { f, scalars, windows, arg0 } = self;
         let Hand { points, scratch, step_args, .. } = hand;
-        check_extended(*f, windows.extended, !points.histograms.is_empty())?;
         let metric = labels.metric().unwrap_or("");
         let subject = Subject { metric, span: *arg0 };
         if slide::handles(*f, points, windows, scalars) {
@@ -403,6 +418,9 @@ impl<'a> Evaluator<'a> {
             }
         }
         let Some(matrix) = matrix else { return Ok(()) };
+        if let PlanKind::Select(s) = &matrix.kind {
+            check_extended(f, s.extended)?;
+        }
         let arg0 = args.first().map_or(matrix.span, |a| a.span);
         let lookback = self.lookback_ms();
         let counts_steps = self.steps.is_some();
@@ -442,7 +460,7 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-fn check_extended(f: F, extended: Option<Extended>, histograms: bool) -> Result<()> {
+fn check_extended(f: F, extended: Option<Extended>) -> Result<()> {
     let (word, allowed): (_, &[F]) = match extended {
         None => return Ok(()),
         Some(Extended::Anchored) => ("anchored", &ANCHORED),
@@ -455,10 +473,6 @@ fn check_extended(f: F, extended: Option<Extended>, histograms: bool) -> Result<
             "{word} modifier can only be used with: {} - not with {name}",
             names.join(", ")
         )));
-    }
-    if histograms {
-        let m = "smoothed and anchored modifiers do not work with native histograms";
-        return Err(QueryError::Execution(m.to_owned()));
     }
     Ok(())
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use belfry_model::Histogram;
 use belfry_model::sample::ResetHint;
 
+use super::extended;
 use super::notes::Notes;
 use super::select::Window;
 use super::vector::Cell;
 use crate::histogram;
-use crate::syntax::ast::Extended;
 use crate::syntax::span::Span;
 
 /// Where notes belong.
@@ -20,12 +20,13 @@ pub(super) struct Subject<'m> {
 }
 
 /// Did the counter begin anew between two samples, by what their start timestamps say?
-fn started_anew(prev_start: i64, prev_at: i64, start: i64, at: i64) -> bool {
-    if start == 0 || start > at || start < prev_at {
+pub(super) fn started_anew(prev_start: i64, prev_at: i64, start: i64, at: i64) -> bool {
+    // Zero: not known. A start at the sample's own time is how OpenTelemetry says so, one behind it is wrong.
+    if start == 0 || start >= at || start < prev_at {
         return false;
     }
     // A start at the very time of the sample before is a delta series, if that sample had a start itself.
-    start > prev_at || prev_start != 0
+    start > prev_at || (prev_start != 0 && prev_start < prev_at)
 }
 
 pub(super) fn extrapolated(
@@ -36,7 +37,7 @@ pub(super) fn extrapolated(
     notes: &mut Notes,
 ) -> Option<Cell> {
     if w.extended.is_some() {
-        return extended(w, counter, per_second).map(Cell::Float);
+        return extended::rate(w, counter, per_second, subject, notes);
     }
     if !w.floats.is_empty() && !w.histograms.is_empty() {
         notes.mixed_floats_histograms(subject.span, subject.metric);
@@ -45,7 +46,11 @@ pub(super) fn extrapolated(
     let mut value = 0.0;
     let mut histogram = None;
     let times = if w.histograms.is_empty() { w.times } else { w.histogram_times };
-    let gaps = times.len().checked_sub(1).filter(|n| *n > 0)?;
+    let gaps = times.len().checked_sub(1)?;
+    let counted_from = if counter { zero_inside(w) } else { None };
+    if gaps == 0 && counted_from.is_none() {
+        return None;
+    }
     let first_count;
     if w.histograms.is_empty() {
         value = w.floats[gaps] - w.floats[0];
@@ -60,7 +65,7 @@ pub(super) fn extrapolated(
     let (first, last) = (times[0], times[gaps]);
     let mut to_start = (first - w.start) as f64 / 1000.0;
     let mut to_end = (w.end - last) as f64 / 1000.0;
-    let sampled = (last - first) as f64 / 1000.0;
+    let mut sampled = (last - first) as f64 / 1000.0;
     let samples = if w.histograms.is_empty() { w.stand_for.0 } else { w.stand_for.1 };
     let between = sampled / (samples.saturating_sub(1).max(1)) as f64;
     // Nearer to an edge than usual between samples: the series goes on beyond it. Else it begins or ends half a
@@ -69,7 +74,12 @@ pub(super) fn extrapolated(
     if to_start >= threshold {
         to_start = between / 2.0;
     }
-    if counter {
+    if let Some(start) = counted_from {
+        // Nothing to guess: there it was zero.
+        value += first_count;
+        sampled = (last - start) as f64 / 1000.0;
+        to_start = 0.0;
+    } else if counter {
         // A counter was never below zero.
         let increase = histogram.as_ref().map_or(value, |h: &Histogram| h.count);
         if increase > 0.0 && first_count >= 0.0 {
@@ -90,6 +100,13 @@ pub(super) fn extrapolated(
         }
         None => Cell::Float(value * factor),
     })
+}
+
+/// Where within the window, before its first sample, the counter was zero; as its start timestamp says. Those of
+/// histograms are not kept.
+fn zero_inside(w: &Window<'_>) -> Option<i64> {
+    let start = *w.starts.first().filter(|_| w.histograms.is_empty())?;
+    (start != 0 && w.start < start && start < w.times[0]).then_some(start)
 }
 
 /// Gives back what the resets within the window took away.
@@ -178,48 +195,6 @@ fn histogram_rate(
     h.reset_hint = ResetHint::Gauge;
     histogram::compact(&mut h);
     Some(h)
-}
-
-/// `anchored` and `smoothed`: values at the edges come from samples around them, nothing is extrapolated.
-fn extended(w: &Window<'_>, counter: bool, per_second: bool) -> Option<f64> {
-    let smoothed = w.extended == Some(Extended::Smoothed);
-    let (t, f) = (w.times, w.floats);
-    let mut last = t.len().checked_sub(1)?;
-    let mut first = t[..last].partition_point(|t| *t <= w.start).saturating_sub(1);
-    if smoothed {
-        last = t[..last].partition_point(|t| *t < w.end);
-    }
-    if t[last] <= w.start {
-        return None;
-    }
-    let between = |a: usize, b: usize, at: i64| {
-        let from = if counter && f[b] < f[a] { 0.0 } else { f[a] };
-        from + (f[b] - from) * (at - t[a]) as f64 / (t[b] - t[a]) as f64
-    };
-    let left = if smoothed && t[first] < w.start && first + 1 < t.len() {
-        between(first, first + 1, w.start)
-    } else {
-        f[first]
-    };
-    let right = if smoothed && last > 0 && t[last] > w.end { between(last - 1, last, w.end) } else { f[last] };
-    let mut value = right - left;
-    if counter {
-        if t[first] <= w.start {
-            first += 1;
-        }
-        let inside = if t[last] >= w.end { last } else { last + 1 };
-        let mut prev = left;
-        for v in f.get(first..inside).unwrap_or(&[]) {
-            if *v < prev {
-                value += prev;
-            }
-            prev = *v;
-        }
-        if right < prev {
-            value += prev;
-        }
-    }
-    Some(if per_second { value / w.range_seconds() } else { value })
 }
 
 /// Between the last two samples.

@@ -6,8 +6,11 @@ use belfry_model::read::Cancel;
 use belfry_model::sample::{ResetHint, is_stale};
 use belfry_model::{Histogram, Labels, SampleBuf, TimestampMs};
 
+use super::extended;
 use super::memory;
+use super::notes::Notes;
 use super::pipe::Read;
+use super::rate::Subject;
 use super::steps::{self, StepCounts};
 use super::vector::{ABSENT, Cell, Column, Frame, OutSeries};
 use super::{Evaluator, Result, coarse};
@@ -212,8 +215,14 @@ impl<'a> Evaluator<'a> {
         self.sources.sets.get(id).map_or(0, Selected::len)
     }
 
-    /// `timestamp(selector)`: the samples' own times.
-    pub(super) fn timestamps(&mut self, select: &Select, frame: Frame, only_floats: bool) -> Result<Vec<OutSeries>> {
+    /// `timestamp(selector)` and `start_timestamp(selector)`: what the samples themselves say of `of`.
+    pub(super) fn timestamps(
+        &mut self,
+        select: &Select,
+        frame: Frame,
+        of: Of,
+        only_floats: bool,
+    ) -> Result<Vec<OutSeries>> {
         let mut out = Vec::new();
         let mut buf = SampleBuf::default();
         for i in 0..self.series_count(select.id) {
@@ -222,7 +231,7 @@ impl<'a> Evaluator<'a> {
                 return Err(QueryError::Execution("info sample should be float".to_owned()));
             }
             self.refine(select, frame, &mut buf);
-            let column = instant_column(&buf, select, frame, self.lookback_ms(), true);
+            let column = instant_column(&buf, select, frame, self.lookback_ms(), of);
             if let Some(counts) = &mut self.steps {
                 steps::count_values(counts, &column);
             }
@@ -309,6 +318,10 @@ impl<'a> Evaluator<'a> {
             }
             let mut out: Vec<(TimestampMs, PointValue)> = Vec::new();
             windows.each(points, frame, lookback, &mut |_, w| {
+                if w.extended.is_some() {
+                    out.extend(extended::points(&w));
+                    return Ok(());
+                }
                 let floats = w.times.iter().zip(w.floats).map(|(t, f)| (TimestampMs(*t), PointValue::Float(*f)));
                 let histograms = w.histogram_times.iter().zip(w.histograms);
                 let histograms = histograms.map(|(t, h)| (TimestampMs(*t), PointValue::Histogram(h.clone())));
@@ -428,14 +441,16 @@ pub(super) fn tell_resets(buf: &mut SampleBuf) {
     }
 }
 
+/// What of a sample is asked for; times in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    Value,
+    Time,
+    Start,
+}
+
 /// At every step the newest sample that is not older than `lookback`; nothing behind a stale marker.
-pub(super) fn instant_column(
-    buf: &SampleBuf,
-    select: &Select,
-    frame: Frame,
-    lookback: i64,
-    timestamps: bool,
-) -> Column {
+pub(super) fn instant_column(buf: &SampleBuf, select: &Select, frame: Frame, lookback: i64, of: Of) -> Column {
     let mut column = Column::absent(frame.n);
     let mut hi = 0;
     for i in 0..frame.n {
@@ -447,12 +462,12 @@ pub(super) fn instant_column(
         if buf.times[newest] <= end.saturating_sub(lookback) || is_stale(buf.floats[newest]) {
             continue;
         }
-        if timestamps {
-            column.floats[i] = buf.times[newest] as f64 / 1000.0;
-        } else if let Some(Some(h)) = buf.histograms.get(newest) {
-            column.set(i, Cell::Histogram(h.clone()));
-        } else {
-            column.floats[i] = buf.floats[newest];
+        match (of, buf.histograms.get(newest)) {
+            (Of::Time, _) => column.floats[i] = buf.times[newest] as f64 / 1000.0,
+            // Zero: not known.
+            (Of::Start, _) => column.floats[i] = buf.starts.get(newest).copied().unwrap_or(0) as f64 / 1000.0,
+            (Of::Value, Some(Some(h))) => column.set(i, Cell::Histogram(h.clone())),
+            (Of::Value, _) => column.floats[i] = buf.floats[newest],
         }
     }
     column
@@ -494,7 +509,7 @@ impl Newest {
     /// As [`instant_column`], for one selector, frame and lookback alone.
     pub fn column(&mut self, buf: &SampleBuf, select: &Select, frame: Frame, lookback: i64) -> Column {
         if !buf.histograms.is_empty() {
-            return instant_column(buf, select, frame, lookback, false);
+            return instant_column(buf, select, frame, lookback, Of::Value);
         }
         self.prepare(&buf.times, select, frame, lookback);
         // A stale marker says itself that there is nothing.
@@ -504,24 +519,19 @@ impl Newest {
 }
 
 /// At every step the value on the line between the samples around it.
-pub(super) fn smoothed_column(buf: &mut SampleBuf, select: &Select, frame: Frame, lookback: i64) -> Column {
+pub(super) fn smoothed_column(
+    points: &Points,
+    select: &Select,
+    frame: Frame,
+    lookback: i64,
+    subject: Subject<'_>,
+    notes: &mut Notes,
+) -> Column {
     let mut column = Column::absent(frame.n);
-    let mut points = Points::default();
-    points.fill(buf);
-    let (times, values) = (&points.float_times, &points.floats);
     for i in 0..frame.n {
-        let at = select.end_at(frame.time(i));
-        let next = times.partition_point(|t| *t < at);
-        let after = (next < times.len() && times[next] <= at.saturating_add(lookback)).then_some(next);
-        let before = next.checked_sub(1).filter(|b| times[*b] > at.saturating_sub(lookback));
-        column.floats[i] = match (before, after) {
-            (_, Some(a)) if times[a] == at => values[a],
-            (Some(b), Some(a)) => {
-                values[b] + (values[a] - values[b]) * (at - times[b]) as f64 / (times[a] - times[b]) as f64
-            }
-            (Some(b), None) => values[b],
-            _ => continue,
-        };
+        if let Some(cell) = extended::at_time(points, select.end_at(frame.time(i)), lookback, subject, notes) {
+            column.set(i, cell);
+        }
     }
     column
 }

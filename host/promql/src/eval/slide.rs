@@ -119,7 +119,7 @@ pub(super) fn handles(f: F, points: &Points, windows: &Windows, args: &[Vec<f64>
     let plain = points.histograms.is_empty() && windows.extended.is_none() && points.float_ranks.is_empty();
     plain
         && match f {
-            F::Rate | F::Increase => points.float_starts.is_empty(),
+            F::Rate | F::Increase | F::Resets => points.float_starts.is_empty(),
             F::QuantileOverTime => args.first().is_some_and(|q| q.iter().all(|q| (0.0..=1.0).contains(q))),
             F::Delta
             | F::CountOverTime
@@ -130,7 +130,6 @@ pub(super) fn handles(f: F, points: &Points, windows: &Windows, args: &[Vec<f64>
             | F::TsOfFirstOverTime
             | F::TsOfLastOverTime
             | F::Changes
-            | F::Resets
             | F::SumOverTime
             | F::AvgOverTime
             | F::MaxOverTime
@@ -296,29 +295,29 @@ fn sums(floats: &[f64], scratch: &mut Scratch, average: bool, cancel: &Cancel, o
         return;
     }
     lanes(
+        floats,
         &scratch.spans,
         cancel,
         out,
-        |lo, len, out| {
+        |windows, len, out| {
             let (mut sum, mut c) = ([0.0; LANES], [0.0; LANES]);
-            let mut from = 0;
-            if average {
+            let mut first = average;
+            rows(windows, len, |row| {
                 // The mean begins with its first value, not with zero.
-                (0..LANES).for_each(|k| sum[k] = floats[lo[k]]);
-                from = 1;
-            }
-            for j in from..len {
-                let row = row(floats, lo, j);
+                if std::mem::take(&mut first) {
+                    sum = row;
+                    return;
+                }
                 for k in 0..LANES {
                     (sum[k], c[k]) = kahan_finite(row[k], sum[k], c[k]);
                 }
-            }
+            });
             for k in 0..LANES {
                 out[k] = match (average, sum[k].is_finite()) {
                     (true, true) => sum[k] / len as f64 + c[k] / len as f64,
-                    (true, false) => mean(&floats[lo[k]..lo[k] + len]),
+                    (true, false) => mean(windows[k]),
                     (false, true) => sum[k] + c[k],
-                    (false, false) => sum_of(&floats[lo[k]..lo[k] + len]),
+                    (false, false) => sum_of(windows[k]),
                 };
             }
         },
@@ -333,50 +332,49 @@ pub(super) fn sum_of(floats: &[f64]) -> f64 {
 
 fn variances(floats: &[f64], spans: &Spans, cancel: &Cancel, out: &mut [f64]) {
     lanes(
+        floats,
         spans,
         cancel,
         out,
-        |lo, len, out| {
+        |windows, len, out| {
             let (mut m, mut cm) = ([0.0; LANES], [0.0; LANES]);
             let (mut aux, mut ca) = ([0.0; LANES], [0.0; LANES]);
             let mut n = 0.0;
-            for j in 0..len {
+            rows(windows, len, |row| {
                 n += 1.0;
-                let row = row(floats, lo, j);
                 for k in 0..LANES {
                     let f = row[k];
                     let delta = f - (m[k] + cm[k]);
                     (m[k], cm[k]) = kahan_finite(delta / n, m[k], cm[k]);
                     (aux[k], ca[k]) = kahan_finite(delta * (f - (m[k] + cm[k])), aux[k], ca[k]);
                 }
-            }
+            });
             for k in 0..LANES {
                 let v = (aux[k] + ca[k]) / n;
-                out[k] = if v.is_finite() { v } else { variance(&floats[lo[k]..lo[k] + len]) };
+                out[k] = if v.is_finite() { v } else { variance(windows[k]) };
             }
         },
         |lo, hi| variance(&floats[lo..hi]),
     );
 }
 
-/// The value at place `j` of each window.
+/// Hands the first values of all windows to `each`, then the second ones, and so on; all are of this length.
 #[inline(always)]
-fn row(floats: &[f64], lo: &[usize; LANES], j: usize) -> [f64; LANES] {
-    // Where a step is as long as the distance of samples, they lie side by side.
-    if (1..LANES).all(|k| lo[k] == lo[0] + k)
-        && let Some(row) = floats.get(lo[0] + j..).and_then(|f| f.first_chunk())
-    {
-        return *row;
+fn rows(windows: &[&[f64]; LANES], len: usize, mut each: impl FnMut([f64; LANES])) {
+    // So the compiler sees that every place is within.
+    let windows: [&[f64]; LANES] = std::array::from_fn(|k| &windows[k][..len]);
+    for j in 0..len {
+        each(std::array::from_fn(|k| windows[k][j]));
     }
-    std::array::from_fn(|k| floats[lo[k] + j])
 }
 
 /// Gives runs of windows of one length to `together`, [`LANES`] at a time, and the others to `alone`.
 fn lanes(
+    floats: &[f64],
     spans: &Spans,
     cancel: &Cancel,
     out: &mut [f64],
-    together: impl Fn(&[usize; LANES], usize, &mut [f64; LANES]),
+    together: impl Fn(&[&[f64]; LANES], usize, &mut [f64; LANES]),
     alone: impl Fn(usize, usize) -> f64,
 ) {
     let mut i = 0;
@@ -388,9 +386,9 @@ fn lanes(
         }
         let run = &spans.of[i..spans.of.len().min(i + LANES)];
         if run.len() == LANES && hi > lo && run.iter().all(|(l, h)| h - l == hi - lo) {
-            let starts = std::array::from_fn(|k| run[k].0 as usize);
+            let windows = std::array::from_fn(|k| &floats[run[k].0 as usize..run[k].1 as usize]);
             let mut values = [ABSENT; LANES];
-            together(&starts, (hi - lo) as usize, &mut values);
+            together(&windows, (hi - lo) as usize, &mut values);
             out[i..i + LANES].copy_from_slice(&values);
             i += LANES;
             continue;

@@ -126,6 +126,7 @@ functions! {
     SortDesc "sort_desc" [V] 0 -> V,
     Sqrt "sqrt" [V] 0 -> V,
     Start "start" [] 0 -> S,
+    StartTimestamp "start_timestamp" [V] 0 -> V,
     StddevOverTime "stddev_over_time" [M] 0 -> V,
     StdvarOverTime "stdvar_over_time" [M] 0 -> V,
     Step "step" [] 0 -> S,

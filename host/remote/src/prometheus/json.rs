@@ -202,7 +202,8 @@ pub(super) fn kind(name: &str) -> MetricKind {
     match name {
         "counter" => MetricKind::Counter,
         "gauge" => MetricKind::Gauge,
-        "histogram" | "gaugehistogram" => MetricKind::Histogram,
+        "histogram" => MetricKind::Histogram,
+        "gaugehistogram" => MetricKind::GaugeHistogram,
         "summary" => MetricKind::Summary,
         "info" => MetricKind::Info,
         "stateset" => MetricKind::StateSet,

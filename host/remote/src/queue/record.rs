@@ -24,7 +24,7 @@ const EXEMPLARS: u8 = 6;
 const METADATA: u8 = 7;
 
 /// Kinds by their number in the file; a new one goes to the end.
-const KINDS: [MetricKind; 7] = [
+const KINDS: [MetricKind; 8] = [
     MetricKind::Unknown,
     MetricKind::Gauge,
     MetricKind::Counter,
@@ -32,6 +32,7 @@ const KINDS: [MetricKind; 7] = [
     MetricKind::Summary,
     MetricKind::Info,
     MetricKind::StateSet,
+    MetricKind::GaugeHistogram,
 ];
 
 /// Builds one record.
@@ -345,8 +346,12 @@ mod tests {
             ..Histogram::default()
         });
         let exemplar = Exemplar { labels: Labels::from_pairs([("trace_id", "7")]), value: 1.5, at };
-        let meta =
-            MetricMetadata { name: "up".into(), kind: MetricKind::Gauge, unit: "".into(), help: "Is it?".into() };
+        let meta = MetricMetadata {
+            name: "up".into(),
+            kind: MetricKind::GaugeHistogram,
+            unit: "".into(),
+            help: "Is it?".into(),
+        };
         let mut b = RecordBuilder::default();
         b.series(&[(4, labels.clone())]);
         b.floats(at, &[(4, -0.0)]);

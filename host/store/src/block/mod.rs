@@ -13,6 +13,7 @@ mod output;
 mod read;
 mod room;
 mod scan;
+mod spill;
 mod walk;
 mod write;
 mod write_index;

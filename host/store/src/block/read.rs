@@ -23,6 +23,7 @@ use super::{
 };
 use crate::chunk::{self, or_nothing, read_beside, read_deltas, trim};
 use crate::codec::{Corrupt, Reader};
+use crate::config::Damage;
 use crate::disk::{Disk, DiskRead, is_of_medium};
 use crate::downsample::Want;
 use crate::index::Postings;
@@ -409,24 +410,83 @@ impl Block {
         range: TimeRange,
         into: &mut SampleBuf,
     ) -> Result<(), ReadError> {
-        let read = |scratch: &mut Scratch| -> Result<SampleBuf, PartError> {
-            let times = self.times(place.times, &mut scratch.bytes)?;
-            let mut r = Reader::new(self.checked(place.offset, place.len, &mut scratch.bytes)?);
-            let mut chunk = SampleBuf { times: times.to_vec(), ..SampleBuf::default() };
-            let flags = r.u8()?;
-            scratch.values.read(&mut r, flags >> 4, times.len(), &mut chunk.floats)?;
-            read_beside(&mut r, flags, 0, times.len(), &mut chunk)?;
-            if flags & coarse::HAS_SEGMENTS == 0 {
-                return Err(Corrupt("a chunk of a downsampled block has no segments").into());
-            }
-            coarse::read(&mut r, want, &mut scratch.values, &mut chunk)?;
-            chunk.coarse.resolution_ms = self.meta().resolution;
-            Ok(chunk)
-        };
-        let chunk = SCRATCH.with_borrow_mut(read);
+        let chunk = SCRATCH.with_borrow_mut(|scratch| self.read_coarse(want, place, scratch));
         let chunk = chunk.map_err(|e| self.chunk_damaged(place, &e))?;
         coarse::select(&chunk, &self.gone.read(), place.series, want, range, into);
         Ok(())
+    }
+
+    fn read_coarse(&self, want: Want, place: &ChunkPlace, scratch: &mut Scratch) -> Result<SampleBuf, PartError> {
+        let times = self.times(place.times, &mut scratch.bytes)?;
+        let mut r = Reader::new(self.checked(place.offset, place.len, &mut scratch.bytes)?);
+        let mut chunk = SampleBuf { times: times.to_vec(), ..SampleBuf::default() };
+        let flags = r.u8()?;
+        scratch.values.read(&mut r, flags >> 4, times.len(), &mut chunk.floats)?;
+        read_beside(&mut r, flags, 0, times.len(), &mut chunk)?;
+        if flags & coarse::HAS_SEGMENTS == 0 {
+            return Err(Corrupt("a chunk of a downsampled block has no segments").into());
+        }
+        coarse::read(&mut r, want, &mut scratch.values, &mut chunk)?;
+        chunk.coarse.resolution_ms = self.meta().resolution;
+        Ok(chunk)
+    }
+
+    /// Reads everything, the index and each chunk that is not deleted, and adds what is not as it was written to `found`.
+    /// Where the index is damaged nobody can tell which chunks there are.
+    pub fn verify(&self, found: &mut Vec<Damage>) {
+        let mut add = |offset: u64, what: String| found.push(Damage { file: self.path.clone(), offset, what });
+        if let Some(why) = &self.lost_deletions {
+            add(0, format!("what was deleted from it may be back: {why}"));
+        }
+        let f = &self.footer;
+        let parts = [("labels", f.symbols), ("series", f.series), ("postings", f.postings), ("times", f.times)];
+        let mut is_whole = true;
+        for (name, section) in parts {
+            if let Err(e) = walk::check(&*self.file, section, |_| {}) {
+                add(section.offset, format!("the index of {name}: {e}"));
+                is_whole = false;
+            }
+        }
+        if !is_whole {
+            return;
+        }
+        let mut columns = BTreeSet::new();
+        let mut read_all = || -> Result<(), ReadError> {
+            let mut walk = self.walk()?;
+            let mut buf = SampleBuf::default();
+            while let Some(series) = walk.next()? {
+                for place in &series.chunks {
+                    buf.clear();
+                    if let Err((offset, e)) = self.verify_chunk(place, &mut buf)
+                        && (offset == place.offset || columns.insert(offset))
+                    {
+                        add(offset, format!("{e}, of {}", series.labels));
+                    }
+                }
+            }
+            Ok(())
+        };
+        if let Err(e) = read_all() {
+            add(f.series.offset, e.to_string());
+        }
+    }
+
+    /// Reads a chunk into `buf`, which is empty; where not, yields where what is damaged begins.
+    fn verify_chunk(&self, place: &ChunkPlace, buf: &mut SampleBuf) -> Result<(), (u64, PartError)> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            if self.version >= VERSION_SHARED_TIMES
+                && let Err(e) = self.times(place.times, &mut scratch.bytes)
+            {
+                let column = self.times_table().ok().and_then(|t| index::times(t.bytes(), place.times).ok());
+                return Err((column.map_or(place.offset, |c| c.offset), e));
+            }
+            let read = match self.version {
+                1 => self.decode_1(place, TimeRange::ALL, scratch, buf),
+                v if v >= VERSION_COARSE => self.read_coarse(Want::Plain, place, scratch).map(drop),
+                _ => self.decode_2(place, TimeRange::ALL, scratch, buf),
+            };
+            read.map_err(|e| (place.offset, e))
+        })
     }
 
     fn decode_1(

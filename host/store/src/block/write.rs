@@ -78,6 +78,7 @@ impl BlockWriter {
         out.put(MAGIC);
         let version = if resolution > 0 { VERSION_COARSE } else { VERSION_PLAIN };
         out.put(&version.to_le_bytes());
+        let series = SeriesList::new(&disk, dir, id);
         Ok(Self {
             disk,
             dir: dir.to_owned(),
@@ -89,7 +90,7 @@ impl BlockWriter {
             values: ValueEncoder::default(),
             scratch: Vec::new(),
             ends: Vec::new(),
-            series: SeriesList::default(),
+            series,
             entry: Vec::new(),
             last: None,
             times: TimesTable::default(),
@@ -161,7 +162,7 @@ impl BlockWriter {
     }
 
     fn end_series(&mut self) -> io::Result<()> {
-        self.series.add(&self.entry);
+        self.series.add(&self.entry)?;
         self.out.flush_if_full()
     }
 

@@ -1,38 +1,41 @@
 //! Writes the index of a block: which labels its series have, where their chunks are, which series have a label.
 //!
 //! A block of a million series has an index of 40 MB. So it is never in memory as it lies in the file: it goes there entry
-//! by entry, sizes first and bytes in a second walk, and beside it there are the series by numbers (some 20 bytes each),
-//! the postings compressed, and [`MEMBERS_TOGETHER`] of their members.
+//! by entry, sizes first and bytes in a second walk. The series by numbers (some 20 bytes each) and the postings,
+//! compressed, wait in a file where there are many (`spill`), and [`MEMBERS_TOGETHER`] of their members are in memory.
 //!
 //! Invariant: the bytes are those of `docs/formats/store.md`, and depend on nothing but the series.
 //! Not here: chunks, columns of times, the footer (`write`).
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use belfry_model::Labels;
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
-use super::Section;
 use super::output::{OpenSection, Output};
+use super::spill::Spill;
+use super::{Section, UNFINISHED, file_name};
 use crate::codec::{Reader, put_uvarint};
+use crate::disk::Disk;
 
-/// Series are kept in pieces of this size: one long vector would be copied each time it grows.
-const PIECE_BYTES: usize = 1 << 20;
 /// Members of labels are sorted by label so many at a time, a walk over all series each: 8 MB.
 const MEMBERS_TOGETHER: usize = 1 << 21;
 /// A checksum that is run along costs less for many bytes at once.
 const ENTRIES_BYTES: usize = 1 << 14;
 
 /// The series so far, in order.
-#[derive(Default)]
 pub(super) struct SeriesList {
     names: Names,
     /// Of each series: length of what follows, how many labels, their numbers in `names`, and what the index says of its
     /// chunks.
-    pieces: Vec<Vec<u8>>,
+    entries: Spill,
+    /// Of each label in order, when all series are there: the series that have it.
+    bitmaps: Spill,
     count: u32,
+    scratch: Vec<u8>,
 }
 
 /// Where the sections are.
@@ -43,6 +46,13 @@ pub(super) struct Sections {
 }
 
 impl SeriesList {
+    /// Files beside the block's in `dir` take what there is no room for in memory.
+    pub fn new(disk: &Arc<dyn Disk>, dir: &Path, id: u64) -> Self {
+        let spill = |what: &str| Spill::new(disk.clone(), dir.join(file_name(id, &format!("{what}.{UNFINISHED}"))));
+        let (entries, bitmaps) = (spill("series"), spill("postings"));
+        Self { names: Names::default(), entries, bitmaps, count: 0, scratch: Vec::new() }
+    }
+
     /// No series?
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -58,45 +68,50 @@ impl SeriesList {
     }
 
     /// Adds a series by its entry: its labels, then what the index says of its chunks.
-    pub fn add(&mut self, entry: &[u8]) {
-        if self.pieces.last().is_none_or(|p| p.len() + entry.len() + 10 > p.capacity()) {
-            self.pieces.push(Vec::with_capacity(PIECE_BYTES.max(entry.len() + 10)));
-        }
-        if let Some(piece) = self.pieces.last_mut() {
-            put_uvarint(piece, entry.len() as u64);
-            piece.extend_from_slice(entry);
-        }
+    pub fn add(&mut self, entry: &[u8]) -> io::Result<()> {
+        self.scratch.clear();
+        put_uvarint(&mut self.scratch, entry.len() as u64);
+        self.scratch.extend_from_slice(entry);
         self.count += 1;
+        self.entries.put(&self.scratch)
     }
 
-    fn entries(&self) -> impl Iterator<Item = &[u8]> {
-        self.pieces.iter().flat_map(|piece| {
+    /// Hands all entries to `f`, in order, until that fails.
+    fn entries(&self, f: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        self.entries.try_for_each(|piece| {
             let mut r = Reader::new(piece);
-            // What was just written can be read.
-            std::iter::from_fn(
-                move || if r.is_empty() { None } else { r.uvarint().and_then(|n| r.bytes(n as usize)).ok() },
-            )
+            while !r.is_empty() {
+                f(r.uvarint().and_then(|n| r.bytes(n as usize)).map_err(|e| io::Error::other(e.0))?)?;
+            }
+            Ok(())
         })
     }
 
     /// Writes symbols, series and postings.
-    pub fn write(self, out: &mut Output) -> io::Result<Sections> {
+    pub fn write(mut self, out: &mut Output) -> io::Result<Sections> {
         let (sorted, rank) = self.names.sorted();
-        let symbols = table(out, sorted.len(), || sorted.iter(), |s, out| out.extend_from_slice(s.as_bytes()))?;
+        let symbols = table(
+            out,
+            sorted.len(),
+            |f| sorted.iter().try_for_each(|s| f(s.as_bytes())),
+            |s, out| out.extend_from_slice(s),
+        )?;
         drop(sorted);
+        // Numbers are all that is needed from here on.
+        let pairs = std::mem::take(&mut self.names).labels;
         let of = |label: u32| {
-            let (name, value) = self.names.labels[label as usize];
+            let (name, value) = pairs[label as usize];
             (rank[name as usize], rank[value as usize])
         };
         let series = table(
             out,
             self.count as usize,
-            || self.entries(),
+            |f| self.entries(f),
             |entry, out| {
                 let mut r = Reader::new(entry);
                 let n = r.uvarint().unwrap_or(0);
                 put_uvarint(out, n);
-                for label in labels(&mut r, n) {
+                for label in numbers(&mut r, n) {
                     let (name, value) = of(label);
                     put_uvarint(out, u64::from(name));
                     put_uvarint(out, u64::from(value));
@@ -104,27 +119,28 @@ impl SeriesList {
                 out.extend_from_slice(r.rest());
             },
         )?;
-        let mut order: Vec<u32> = (0..self.names.labels.len() as u32).collect();
+        let mut order: Vec<u32> = (0..pairs.len() as u32).collect();
         order.sort_unstable_by_key(|l| of(*l));
-        let postings = self.postings(&order, of, MEMBERS_TOGETHER)?;
         let mut section = out.section();
         section.put_u32(small(order.len())?)?;
-        postings.iter().try_for_each(|part| section.put(&part.keys))?;
-        postings.iter().try_for_each(|part| section.put(&part.bitmaps))?;
+        self.postings(&order, of, MEMBERS_TOGETHER, |keys| section.put(keys))?;
+        self.bitmaps.try_for_each(|bitmaps| section.put(bitmaps))?;
         Ok(Sections { symbols, series, postings: section.end()? })
     }
 
-    /// The postings of the labels in `order`, in parts of `together` members or of one label.
+    /// The postings of the labels in `order`, as many at a time as have `together` members, or one: what the index says
+    /// of them goes to `put_keys`, and the bitmaps wait.
     fn postings(
-        &self,
+        &mut self,
         order: &[u32],
         of: impl Fn(u32) -> (u32, u32),
         together: usize,
-    ) -> io::Result<Vec<PostingsPart>> {
-        let counts = self.counts();
-        let mut parts = Vec::new();
+        mut put_keys: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let counts = self.counts(order.len())?;
         let mut place = vec![NOWHERE; counts.len()];
         let (mut members, mut bitmaps_end) = (Vec::new(), 0);
+        let (mut keys, mut bytes) = (Vec::new(), Vec::new());
         let mut from = 0;
         while from < order.len() {
             // The labels of this part, and where the members of each begin.
@@ -139,64 +155,57 @@ impl SeriesList {
             members.clear();
             members.resize(total, 0u32);
             // Series are walked in order, so each label's members ascend.
-            for (i, entry) in self.entries().enumerate() {
-                let mut r = Reader::new(entry);
-                let n = r.uvarint().unwrap_or(0);
-                for label in labels(&mut r, n) {
+            let mut i = 0;
+            self.entries(&mut |entry| {
+                for label in labels(entry) {
                     if let Some(at) = place.get_mut(label as usize).filter(|at| **at != NOWHERE) {
-                        members[*at as usize] = i as u32;
+                        members[*at as usize] = i;
                         *at += 1;
                     }
                 }
-            }
-            let mut part = PostingsPart::default();
+                i += 1;
+                Ok(())
+            })?;
             let mut begin = 0;
             for label in &order[from..to] {
                 let end = begin + counts[*label as usize] as usize;
                 let of_label = members[begin..end].iter().copied();
                 let mut bitmap = RoaringBitmap::from_sorted_iter(of_label).map_err(io::Error::other)?;
                 bitmap.optimize();
-                let len = part.bitmaps.len();
-                bitmap.serialize_into(&mut part.bitmaps)?;
-                let len = part.bitmaps.len() - len;
+                bytes.clear();
+                bitmap.serialize_into(&mut bytes)?;
+                self.bitmaps.put(&bytes)?;
                 let (name, value) = of(*label);
-                for v in [name, value, small(bitmaps_end)?, small(len)?] {
-                    part.keys.extend_from_slice(&v.to_le_bytes());
+                for v in [name, value, small(bitmaps_end)?, small(bytes.len())?] {
+                    keys.extend_from_slice(&v.to_le_bytes());
                 }
-                bitmaps_end += len;
+                if keys.len() >= ENTRIES_BYTES {
+                    put_keys(&keys)?;
+                    keys.clear();
+                }
+                bitmaps_end += bytes.len();
                 place[*label as usize] = NOWHERE;
                 begin = end;
             }
             small(bitmaps_end)?;
-            part.keys.shrink_to_fit();
-            part.bitmaps.shrink_to_fit();
-            parts.push(part);
             from = to;
         }
-        Ok(parts)
+        put_keys(&keys)
     }
 
-    /// How many series have each label.
-    fn counts(&self) -> Vec<u32> {
-        let mut counts = vec![0u32; self.names.labels.len()];
-        for entry in self.entries() {
-            let mut r = Reader::new(entry);
-            let n = r.uvarint().unwrap_or(0);
-            labels(&mut r, n).for_each(|label| counts[label as usize] += 1);
-        }
-        counts
+    /// How many series have each label, of so many.
+    fn counts(&self, of: usize) -> io::Result<Vec<u32>> {
+        let mut counts = vec![0u32; of];
+        self.entries(&mut |entry| {
+            labels(entry).for_each(|label| counts[label as usize] += 1);
+            Ok(())
+        })?;
+        Ok(counts)
     }
 }
 
 /// Of a label whose members are not looked for now.
 const NOWHERE: u32 = u32::MAX;
-
-/// What stands in the section for some labels.
-#[derive(Default)]
-struct PostingsPart {
-    keys: Vec<u8>,
-    bitmaps: Vec<u8>,
-}
 
 /// Names and values so far, and labels as pairs of them, numbered as they come.
 #[derive(Default)]
@@ -239,7 +248,13 @@ impl Names {
 }
 
 /// The label numbers at the front of a series' entry.
-fn labels<'r>(r: &'r mut Reader<'_>, n: u64) -> impl Iterator<Item = u32> + 'r {
+fn labels(entry: &[u8]) -> impl Iterator<Item = u32> {
+    let mut r = Reader::new(entry);
+    let n = r.uvarint().unwrap_or(0);
+    (0..n).map_while(move |_| r.uvarint().ok().map(|v| v as u32))
+}
+
+fn numbers<'r>(r: &'r mut Reader<'_>, n: u64) -> impl Iterator<Item = u32> + 'r {
     (0..n).map_while(|_| r.uvarint().ok().map(|v| v as u32))
 }
 
@@ -247,30 +262,30 @@ fn small(n: usize) -> io::Result<u32> {
     u32::try_from(n).map_err(|_| io::Error::other("the index of a block would be larger than 4 GiB"))
 }
 
-/// Writes a count, the offsets of the entries and of their end, the entries. They are made twice.
-fn table<T, I: Iterator<Item = T>>(
+/// Writes a count, the offsets of the entries and of their end, the entries. They are walked twice.
+fn table(
     out: &mut Output,
     count: usize,
-    entries: impl Fn() -> I,
-    put: impl Fn(T, &mut Vec<u8>),
+    walk: impl Fn(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>,
+    put: impl Fn(&[u8], &mut Vec<u8>),
 ) -> io::Result<Section> {
     let mut section = out.section();
     section.put_u32(small(count)?)?;
     section.put_u32(0)?;
     let (mut scratch, mut offsets, mut end) = (Vec::new(), Vec::with_capacity(ENTRIES_BYTES + 4), 0);
-    for e in entries() {
+    walk(&mut |entry| {
         scratch.clear();
-        put(e, &mut scratch);
+        put(entry, &mut scratch);
         end += scratch.len();
         offsets.extend_from_slice(&small(end)?.to_le_bytes());
-        put_if(&mut section, &mut offsets, ENTRIES_BYTES)?;
-    }
+        put_if(&mut section, &mut offsets, ENTRIES_BYTES)
+    })?;
     put_if(&mut section, &mut offsets, 0)?;
     scratch.clear();
-    for e in entries() {
-        put(e, &mut scratch);
-        put_if(&mut section, &mut scratch, ENTRIES_BYTES)?;
-    }
+    walk(&mut |entry| {
+        put(entry, &mut scratch);
+        put_if(&mut section, &mut scratch, ENTRIES_BYTES)
+    })?;
     put_if(&mut section, &mut scratch, 0)?;
     section.end()
 }
@@ -287,32 +302,45 @@ fn put_if(section: &mut OpenSection<'_>, waiting: &mut Vec<u8>, at_least: usize)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::SimDisk;
 
     #[test]
-    fn parts_of_postings_and_pieces_of_series_are_one_whole() {
-        let mut list = SeriesList::default();
-        let mut entry = Vec::new();
+    fn postings_in_parts_are_the_same_as_at_once_and_series_that_wait_in_a_file_are_all_there() {
         let labels = |i: u32| Labels::from_pairs([("a", (i % 7).to_string()), ("b", i.to_string()), ("c", "x".into())]);
-        // Some megabytes.
-        for i in 0..40_000u32 {
-            entry.clear();
-            list.put_labels(&labels(i), &mut entry);
-            entry.extend_from_slice(&[i as u8; 40]);
-            list.add(&entry);
-        }
-        assert!(list.pieces.len() > 1 && list.pieces.iter().all(|p| p.len() <= PIECE_BYTES));
-        assert_eq!(list.entries().count(), 40_000);
-        assert!(list.entries().zip(0u32..).all(|(e, i)| e.ends_with(&[i as u8; 40])));
-        let order: Vec<u32> = (0..list.names.labels.len() as u32).collect();
-        let of = |label: u32| list.names.labels[label as usize];
-        let whole = |together: usize| {
-            let parts = list.postings(&order, of, together).unwrap();
-            let all = |of: fn(&PostingsPart) -> &Vec<u8>| parts.iter().flat_map(of).copied().collect::<Vec<u8>>();
-            (parts.len(), all(|p| &p.keys), all(|p| &p.bitmaps))
+        let of_parts = |together: usize| {
+            let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
+            let mut list = SeriesList::new(&disk, Path::new("/b"), 1);
+            let mut entry = Vec::new();
+            // Some megabytes.
+            for i in 0..120_000u32 {
+                entry.clear();
+                list.put_labels(&labels(i), &mut entry);
+                entry.extend_from_slice(&[i as u8; 40]);
+                list.add(&entry).unwrap();
+            }
+            assert_eq!(list.entries.pieces(), (4, 2));
+            let mut i = 0;
+            let all = list.entries(&mut |e| {
+                assert!(e.ends_with(&[i as u8; 40]));
+                i += 1;
+                Ok(())
+            });
+            assert_eq!((all.unwrap(), i), ((), 120_000));
+            let order: Vec<u32> = (0..list.names.labels.len() as u32).collect();
+            let pairs = list.names.labels.clone();
+            let append = |to: &mut Vec<u8>, bytes: &[u8]| {
+                to.extend_from_slice(bytes);
+                Ok(())
+            };
+            let (mut keys, mut bitmaps) = (Vec::new(), Vec::new());
+            list.postings(&order, |l| pairs[l as usize], together, |k| append(&mut keys, k)).unwrap();
+            list.bitmaps.try_for_each(|b| append(&mut bitmaps, b)).unwrap();
+            assert_eq!(disk.list(Path::new("/b")).unwrap().len(), 1, "of the series alone");
+            drop(list);
+            assert_eq!(disk.list(Path::new("/b")).unwrap(), [""; 0]);
+            assert_eq!(keys.len(), order.len() * 16);
+            (keys, bitmaps)
         };
-        let (one, keys, bitmaps) = whole(usize::MAX);
-        let (many, keys_of_many, bitmaps_of_many) = whole(30_000);
-        assert_eq!((one, keys.len()), (1, order.len() * 16));
-        assert!(many > 3 && keys == keys_of_many && bitmaps == bitmaps_of_many);
+        assert!(of_parts(usize::MAX) == of_parts(30_000));
     }
 }

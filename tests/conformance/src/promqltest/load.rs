@@ -7,31 +7,40 @@ use belfry_model::sample::{ResetHint, Span, is_stale};
 use belfry_model::{Histogram, Labels, METRIC_NAME, Sample, TimestampMs, Value};
 use belfry_testkit::MemorySeries;
 
+use super::starts::{self, Starts};
 use crate::values::{self, Point, PointValue};
 
 pub(super) fn load(store: &mut MemorySeries, head: &str, lines: &[&str]) -> Result<(), String> {
     let (command, step) = head.split_once(char::is_whitespace).ok_or("no step")?;
     let step = super::ms(step.trim())?;
     let mut classic: BTreeMap<Labels, BTreeMap<i64, Classic>> = BTreeMap::new();
+    let mut starts = Starts::new();
     for line in lines {
         let (labels, rest) = values::labels(line).ok_or_else(|| format!("bad labels in `{line}`"))?;
+        // They stand before the samples that they belong to.
+        if let Some(rest) = rest.strip_prefix("@st") {
+            let all = starts::parse(rest).ok_or_else(|| format!("bad start timestamps in `{line}`"))?;
+            starts.insert(labels, all);
+            continue;
+        }
+        let starts = starts.get(&labels).map_or(&[][..], |s| s);
         let points = values::points(rest).ok_or_else(|| format!("bad values in `{line}`"))?;
         if command == "load_with_nhcb" {
             collect_classic(&mut classic, &labels, &points, step);
         }
-        push(store, &labels, points.iter().enumerate().map(|(i, p)| (i as i64 * step, p.clone())));
+        push(store, &labels, starts, points.iter().enumerate().map(|(i, p)| (i as i64 * step, p.clone())));
     }
     for (labels, by_time) in classic {
         let points = by_time.into_iter().map(|(t, c)| (t, Some(PointValue::Histogram(Arc::new(c.convert()), false))));
-        push(store, &labels, points);
+        push(store, &labels, &[], points);
     }
     Ok(())
 }
 
 /// Adds a series as a store gives it back: histograms say of themselves whether they were reset.
-fn push(store: &mut MemorySeries, labels: &Labels, points: impl Iterator<Item = (i64, Point)>) {
+fn push(store: &mut MemorySeries, labels: &Labels, starts: &[Option<i64>], points: impl Iterator<Item = (i64, Point)>) {
     let mut previous: Option<Arc<Histogram>> = None;
-    for (t, point) in points {
+    for (i, (t, point)) in points.enumerate() {
         let value = match point {
             None => continue,
             Some(PointValue::Float(f)) => {
@@ -56,7 +65,8 @@ fn push(store: &mut MemorySeries, labels: &Labels, points: impl Iterator<Item = 
                 Value::Histogram(stored)
             }
         };
-        store.push(labels, Sample { at: TimestampMs(t), value, start: None });
+        let start = starts.get(i).copied().flatten().map(|distance| TimestampMs(t + distance));
+        store.push(labels, Sample { at: TimestampMs(t), value, start });
     }
 }
 

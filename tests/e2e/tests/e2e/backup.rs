@@ -39,3 +39,33 @@ async fn a_backup_is_made_while_it_runs_and_a_belfry_starts_on_what_was_restored
     let after = belfry.one(cutoff).await.expect("samples").samples;
     assert_eq!(after[..before.len()], before, "what was there before the backup is there again");
 }
+
+#[tokio::test]
+async fn a_damaged_backup_is_refused_with_the_place_and_what_is_left_of_it_is_restored_on_demand() {
+    let home = Home::new(SYSTEM);
+    let belfry = home.start().await;
+    let many = r"count_over_time(system_uptime_seconds[10m]) > 3";
+    wait_until("some samples", SOON, async || belfry.one(many).await).await;
+    let (url, token) = (belfry.url().to_owned(), belfry.token());
+    let made = home.run(&["backup", "copy", "--server", &url, "--token", &token]).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    belfry.signal("TERM").await;
+    belfry.ended().await;
+
+    // In the log's first record, of several.
+    let log = std::fs::read_dir(home.path("copy/wal")).expect("the log").next().expect("a segment").expect("its name");
+    let mut bytes = std::fs::read(log.path()).expect("the segment");
+    bytes[40] ^= 1;
+    std::fs::write(log.path(), bytes).expect("damaged");
+
+    let restore = ["restore", "copy", "--config", "belfry.toml", "--data", "restored"];
+    let refused = home.run(&restore).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let place = format!("copy/wal/{} is damaged at byte 16", log.file_name().display());
+    assert!(refused.stderr.contains(&place) && refused.stderr.contains("--force"), "{refused:?}");
+    assert!(!home.path("restored").exists() && !home.path("restored.restoring").exists(), "nothing is left of the try");
+
+    let forced = home.run(&[&restore[..], &["--force"]].concat()).await;
+    assert!(forced.code == Some(0) && forced.stdout.contains(&place), "{forced:?}");
+    assert!(home.path("restored/wal").exists());
+}

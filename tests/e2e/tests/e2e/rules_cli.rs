@@ -78,6 +78,18 @@ async fn check_tells_errors_from_warnings_and_says_what_it_could_not_look_for() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn check_reads_standard_input() {
+    let home = home();
+    let good = home.run_with(&["rules", "check", "-"], RULES).await;
+    assert_eq!(good.code, Some(0), "{good:?}");
+    assert!(good.stdout.ends_with("ok: 1 files, 2 rules, 0 errors, 0 warnings\n"), "{good:?}");
+    let bad = home.run_with(&["rules", "check", "rules.yml", "-"], &RULES.replace("== 0", "==")).await;
+    assert_eq!(bad.code, Some(1), "{bad:?}");
+    assert!(bad.stdout.contains("standard input:5:"), "{bad:?}");
+    assert!(bad.stdout.ends_with("failed: 2 files, 2 rules, 1 errors, 0 warnings\n"), "{bad:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tests_pass_or_show_a_diff_and_name_the_rules_they_leave_out() {
     let home = home();
     let passed = home.run(&["rules", "test", "test.yml"]).await;
@@ -110,10 +122,34 @@ async fn mutations_that_no_test_notices_are_named() {
 
 const LIVE: &str = "groups:\n- name: g\n  interval: 500ms\n  rules:\n  - alert: Watched\n    expr: count({source=~\".+\"}) > 0\n    for: 1h\n";
 
+/// Live each evaluation is a range of its own: its start and end are its time. Over the range of the whole backtest the end
+/// would have more samples than the steps before it, and the start fewer.
+const BOUND: &str = r#"groups:
+- name: g
+  interval: 1s
+  rules:
+  - alert: MoreAtTheEnd
+    expr: count_over_time(system_uptime_seconds[1h] @ end()) > count_over_time(system_uptime_seconds[1h])
+  - alert: FewerAtTheStart
+    expr: count_over_time(system_uptime_seconds[1h]) unless count_over_time(system_uptime_seconds[1h] @ start())
+  - alert: Long
+    expr: vector(range()) > 0
+  - alert: Always
+    expr: count(count_over_time(system_uptime_seconds[1h] @ end()) == count_over_time(system_uptime_seconds[1h] @ start())) > 0
+"#;
+
+fn assert_only_always_fires(answer: &Value) {
+    let rules = answer["rules"].as_array().expect("rules");
+    let fired = rules.iter().filter(|r| r["result"]["series"] != 0).map(|r| r["rule"].as_str().expect("a name"));
+    assert_eq!(fired.collect::<Vec<_>>(), ["Always"], "{answer}");
+    assert!(rules.iter().all(|r| r["result"]["failures"].as_object().is_some_and(|f| f.is_empty())), "{answer}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backtest_says_when_a_rule_would_have_fired_and_how_the_live_one_does() {
     let home = Home::new(&format!("{SYSTEM}\n[rules]\nfiles = [\"live.yml\"]\n"));
     std::fs::write(home.path("live.yml"), LIVE).expect("written");
+    std::fs::write(home.path("bound.yml"), BOUND).expect("written");
     std::fs::write(home.path("new.yml"), LIVE.replace("1h", "0s")).expect("written");
     let belfry = home.start().await;
     wait_until("something is recorded", SOON, async || belfry.one("count({source=~\".+\"})").await).await;
@@ -141,6 +177,8 @@ async fn a_backtest_says_when_a_rule_would_have_fired_and_how_the_live_one_does(
     let same = json(&ask("live.yml").await);
     assert_eq!(same["rules"][0]["live"]["state"], "same", "{same}");
 
+    assert_only_always_fires(&json(&ask("bound.yml").await));
+
     // The folder itself, once nobody runs on it.
     let busy = home.run(&["rules", "backtest", "--data", "data", "--from", "-1m", "new.yml"]).await;
     assert_eq!(busy.code, Some(1), "{busy:?}");
@@ -151,4 +189,8 @@ async fn a_backtest_says_when_a_rule_would_have_fired_and_how_the_live_one_does(
     assert_eq!(text.code, Some(0), "{text:?}");
     assert!(text.stdout.contains("rule     fired  series"), "{text:?}");
     assert!(text.stdout.contains("Watched  1      1"), "{text:?}");
+    let mut arguments = vec!["rules", "backtest", "--data", "data"];
+    arguments.extend(over);
+    arguments.push("bound.yml");
+    assert_only_always_fires(&json(&home.run(&arguments).await));
 }

@@ -1,6 +1,9 @@
 //! Prometheus rule files: recorded series, alerts with their `for` clock over a crash, reloads.
 
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
 use belfry_e2e::{Belfry, Home, Receiver, SOON, wait_until};
+use belfry_model::TimestampMs;
 use serde_json::Value;
 
 const RULES: &str = r#"
@@ -124,25 +127,41 @@ async fn recorded(belfry: &Belfry, query: &str) {
     wait_until(query, SOON, async || belfry.one(query).await).await;
 }
 
+/// Since when the alert's condition holds.
+fn began(alert: &Value) -> TimestampMs {
+    alert["activeAt"].as_str().and_then(TimestampMs::from_rfc3339).expect("a time")
+}
+
 #[tokio::test]
 async fn the_for_clock_goes_on_after_a_crash() {
-    let world = World::new("4s").await;
+    /// So much of the hold passes before the crash: longer than a restart takes.
+    const BEFORE: Duration = Duration::from_secs(8);
+    let world = World::new("12s").await;
     world.site.answer(500);
     let belfry = world.home.start().await;
     let pending = alert_is(&belfry, "SiteDown", "pending").await;
+    let seen = Instant::now();
     let watchdog = alert_is(&belfry, "Watchdog", "pending").await;
     // Its samples are written behind what a restart remembers.
     recorded(&belfry, r#"ALERTS{alertname="Watchdog",alertstate="pending"}"#).await;
+    wait_until("most of the hold has passed", SOON, async || (seen.elapsed() >= BEFORE).then_some(())).await;
+    assert_eq!(alert(&belfry, "SiteDown").await.expect("it is there")["state"], "pending", "it is not over yet");
     belfry.kill().await;
+    let crashed = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let crashed = TimestampMs(crashed.as_millis() as i64);
+    // The time away is not counted: the clock is put forward by it. One that began anew would begin after the crash.
+    let goes_on = |before: &Value, after: &Value| {
+        let (began, moved_to) = (began(before), began(after));
+        assert!(began <= moved_to, "the time away is counted: {began} {moved_to}");
+        assert!(moved_to < crashed, "what passed before the crash is lost: {moved_to} {crashed}");
+    };
 
     let belfry = world.home.start().await;
     let after = alert(&belfry, "Watchdog").await.expect("remembered from the first moment on");
-    assert_eq!((&after["activeAt"], &after["state"]), (&watchdog["activeAt"], &"pending".into()));
+    assert_eq!(after["state"], "pending");
+    goes_on(&watchdog, &after);
     let firing = alert_is(&belfry, "SiteDown", "firing").await;
-    // Both are RFC 3339 in UTC: they compare as texts.
-    let (began, moved_to) =
-        (pending["activeAt"].as_str().expect("a time"), firing["activeAt"].as_str().expect("a time"));
-    assert!(moved_to >= began, "the time away is not counted: {began} {moved_to}");
+    goes_on(&pending, &firing);
     recorded(&belfry, r#"ALERTS{alertname="SiteDown",alertstate="firing"}"#).await;
     belfry.kill().await;
 
@@ -191,4 +210,83 @@ async fn a_bad_file_keeps_its_last_good_version_and_is_named_until_it_is_mended(
     std::fs::remove_file(world.home.path("rules/site.yml")).expect("removed");
     wait_until("its alerts end", SOON, async || alert(&belfry, "SiteDown").await.is_none().then_some(())).await;
     wait_until("its series end", SOON, async || belfry.query("site:down").await.is_empty().then_some(())).await;
+}
+
+/// The entry of a file that is refused.
+async fn refused(belfry: &Belfry) -> Value {
+    wait_until("the file is named", SOON, async || {
+        let rules = belfry.json("/api/rules").await;
+        rules.as_array()?.iter().find(|r| r["kind"] == "file").cloned()
+    })
+    .await
+}
+
+/// Its rules are evaluated by this process, not only remembered.
+async fn is_evaluated(belfry: &Belfry, rule: &str) {
+    let evaluated = || async {
+        let rule = belfry.named("/api/rules", rule).await?;
+        rule["last_evaluation_ms"].as_i64().filter(|_| rule["last_error"].is_null())
+    };
+    let first = wait_until(&format!("{rule} is evaluated"), SOON, evaluated).await;
+    wait_until(&format!("{rule} goes on"), SOON, async || evaluated().await.filter(|at| *at > first)).await;
+}
+
+#[tokio::test]
+async fn a_bad_file_keeps_its_last_good_version_over_a_restart() {
+    let world = World::new("1h").await;
+    world.site.answer(500);
+    let belfry = world.home.start().await;
+    let before = alert_is(&belfry, "SiteDown", "pending").await;
+    recorded(&belfry, r#"ALERTS{alertname="SiteDown"}"#).await;
+    belfry.kill().await;
+
+    world.write(&RULES.replace("FOR", "1h").replace("site:down > 0", "site:down >"));
+    // Twice: the version of before is not lost by a start that only used it.
+    for _ in 0..2 {
+        let belfry = world.home.start().await;
+        let named = refused(&belfry).await;
+        let said = named["description"].as_str().expect("a description");
+        assert!(said.contains("its last good version goes on") && named["enabled"] == true, "{named}");
+        assert!(named["last_error"].as_str().expect("problems").contains("could not parse expression"), "{named}");
+        assert!(belfry.log().contains("is refused; its last good version goes on"), "{}", belfry.log());
+        assert!(belfry.get("/ready").await.body.contains("site.yml"));
+        is_evaluated(&belfry, "SiteDown").await;
+        let after = alert(&belfry, "SiteDown").await.expect("it goes on");
+        assert_eq!((&after["state"], &after["labels"]), (&"pending".into(), &before["labels"]));
+        belfry.kill().await;
+    }
+
+    let belfry = world.home.start().await;
+    world.write(&RULES.replace("FOR", "0s"));
+    alert_is(&belfry, "SiteDown", "firing").await;
+    assert!(belfry.named("/api/rules", "SiteDown").await.is_some());
+    let rules = belfry.json("/api/rules").await;
+    assert!(rules.as_array().expect("rules").iter().all(|r| r["kind"] != "file"), "{rules}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_named_and_away_at_the_start_goes_on_and_one_that_the_config_gave_up_does_not() {
+    const NAMED: &str = "[rules]\nfiles = [\"named.yml\"]\ninterval = \"300ms\"\n";
+    let rules = "groups: [{name: g, rules: [{alert: Always, expr: vector(1)}]}]";
+    let home = Home::new(NAMED);
+    std::fs::write(home.path("named.yml"), rules).expect("written");
+    let belfry = home.start().await;
+    alert_is(&belfry, "Always", "firing").await;
+    belfry.kill().await;
+
+    std::fs::remove_file(home.path("named.yml")).expect("removed");
+    let belfry = home.start().await;
+    let named = refused(&belfry).await;
+    assert!(named["last_error"].as_str().expect("a problem").contains("there is no such file"), "{named}");
+    is_evaluated(&belfry, "Always").await;
+    belfry.kill().await;
+
+    // Taken out of the config: nothing of it lives on, and what is named again later is named anew.
+    home.configure("");
+    let belfry = home.start().await;
+    assert!(belfry.named("/api/rules", "Always").await.is_none());
+    belfry.kill().await;
+    home.configure(NAMED);
+    let ended = home.run(&["run", "--config", "belfry.toml", "--data", "data", "--listen", "127.0.0.1:0"]).await;
+    assert!(ended.code == Some(1) && ended.stderr.contains("no rule file matches `named.yml`"), "{ended:?}");
 }

@@ -165,6 +165,9 @@ async fn one(
     }
     let Some(spec) = file.groups.get(group).and_then(|g| g.rules.get(rule)) else { bail!("no such rule") };
     let expr = spec.query.to_string();
+    if is_bound_to_range(&expr) {
+        return each(source, file, (group, rule), steps, offset, &expr).await;
+    }
     let at = |i: u64| TimestampMs(steps.from.0 + i as i64 * steps.interval.as_millis() as i64) - offset;
     let (mut rows, mut failures) = (Vec::<MatrixRow>::new(), BTreeMap::<String, u64>::new());
     // Parts yet to be asked for, the next one last.
@@ -183,6 +186,45 @@ async fn one(
             Err(error) => *failures.entry(format!("{error:#}")).or_default() += last - first + 1,
         }
     }
+    let mut result = replay(file, group, rule, &rows, steps);
+    for (reason, n) in failures {
+        *result.failures.entry(reason).or_default() += n;
+    }
+    Ok(result)
+}
+
+/// Does it say another thing over a range than at one time of it? Live every evaluation is a range of its own: `start()` and
+/// `end()` are its time. As the expression is printed; a text within it that only looks so costs questions, nothing else.
+fn is_bound_to_range(expr: &str) -> bool {
+    ["start()", "end()", "step()", "range()"].iter().any(|f| expr.contains(f))
+}
+
+/// As [`one`], with a question for each evaluation.
+async fn each(
+    source: &Source,
+    file: &RuleFile,
+    (group, rule): (usize, usize),
+    steps: Steps,
+    offset: Duration,
+    expr: &str,
+) -> Result<Backtest> {
+    let (mut rows, mut failures) = (BTreeMap::<Labels, MatrixRow>::new(), BTreeMap::<String, u64>::new());
+    for i in 0..steps.count() {
+        let at = TimestampMs(steps.from.0 + i as i64 * steps.interval.as_millis() as i64) - offset;
+        match instant(source, expr, at).await {
+            Ok(answer) => {
+                for mut row in answer {
+                    row.points.iter_mut().for_each(|(t, _)| *t = *t + offset);
+                    match rows.get_mut(&row.labels) {
+                        Some(there) => there.points.append(&mut row.points),
+                        None => drop(rows.insert(row.labels.clone(), row)),
+                    }
+                }
+            }
+            Err(error) => *failures.entry(format!("{error:#}")).or_default() += 1,
+        }
+    }
+    let rows: Vec<MatrixRow> = rows.into_values().collect();
     let mut result = replay(file, group, rule, &rows, steps);
     for (reason, n) in failures {
         *result.failures.entry(reason).or_default() += n;
@@ -228,6 +270,39 @@ async fn range(
             let answer = ask(server, Method::GET, &path).await?;
             let rows = answer["data"]["result"].as_array().context("the answer has no result")?;
             rows.iter().map(row).collect()
+        }
+    }
+}
+
+/// The answer at one time, as rows of one point.
+async fn instant(source: &Source, expr: &str, at: TimestampMs) -> Result<Vec<MatrixRow>> {
+    let one = |labels, value| MatrixRow { labels, points: vec![(at, value)] };
+    match source {
+        Source::Folder(store) => {
+            let query = Query::parse(expr, QueryTime::Instant(at), QueryLimits::default())?;
+            match query.fetch(&**store).await?.evaluate(&Cancel::default())?.value {
+                QueryValue::Vector(points) => Ok(points.into_iter().map(|p| one(p.labels, p.value)).collect()),
+                QueryValue::Scalar(_, v) => Ok(vec![one(Labels::empty(), PointValue::Float(v))]),
+                _ => bail!("the expression gives no series"),
+            }
+        }
+        Source::Server(server) => {
+            let path = format!("/api/v1/query?query={}&time={}", escape(expr), at.as_secs_f64());
+            let answer = ask(server, Method::GET, &path).await?;
+            let result = &answer["data"]["result"];
+            if answer["data"]["resultType"] == "scalar" {
+                return Ok(vec![row(&json!({"values": [result]}))?]);
+            }
+            let found = result.as_array().context("the answer has no result")?;
+            let points = |v: &Value, name: &str| v.get(name).map(|p| vec![p.clone()]).unwrap_or_default();
+            found
+                .iter()
+                .map(|v| {
+                    row(&json!({
+                        "metric": v["metric"], "values": points(v, "value"), "histograms": points(v, "histogram")
+                    }))
+                })
+                .collect()
         }
     }
 }

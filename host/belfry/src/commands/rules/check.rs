@@ -16,6 +16,9 @@ use crate::say;
 /// promtool's exit code for `--lint-fatal`.
 const LINT_FATAL: u8 = 3;
 
+/// Stands for standard input among the files.
+const INPUT: &str = "-";
+
 pub(super) fn check(arguments: &CheckArgs) -> Result<ExitCode> {
     for lint in &arguments.lint {
         let known = check::LINTS.iter().map(|(name, _)| *name).chain(["all", "none", "duplicate-rules"]);
@@ -24,14 +27,16 @@ pub(super) fn check(arguments: &CheckArgs) -> Result<ExitCode> {
         }
     }
     let config = arguments.config.as_deref().map(load).transpose()?;
+    let unknown = files::unknown(arguments.ignore_unknown_fields);
+    let (inputs, named): (Vec<&String>, Vec<&String>) = arguments.files.iter().partition(|f| *f == INPUT);
     let paths = match &config {
         Some(config) if arguments.files.is_empty() => config.rule_files.clone(),
-        _ => files::named(&arguments.files)?,
+        _ => files::named(&named)?,
     };
-    let read = paths
-        .iter()
-        .map(|p| files::rules(p, files::unknown(arguments.ignore_unknown_fields)))
-        .collect::<Result<Vec<_>>>()?;
+    let mut read = paths.iter().map(|p| files::rules(p, unknown)).collect::<Result<Vec<_>>>()?;
+    if !inputs.is_empty() {
+        read.push(files::rules_of_input(unknown)?);
+    }
     let (facts, notes) = facts(arguments, config.as_ref())?;
     let errors: Vec<(String, &belfry_rules::file::Problem)> =
         read.iter().flat_map(|r| r.parsed.as_ref().err().into_iter().flatten().map(|p| (r.name.clone(), p))).collect();

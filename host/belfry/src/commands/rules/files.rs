@@ -1,5 +1,6 @@
 //! Rule and test files on the disk.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -14,9 +15,10 @@ pub struct Read<T> {
 }
 
 /// The files of arguments: a path, or a pattern that the shell left alone. One that finds nothing is an error.
-pub fn named(arguments: &[String]) -> Result<Vec<PathBuf>> {
+pub fn named(arguments: &[impl AsRef<str>]) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for argument in arguments {
+        let argument = argument.as_ref();
         let path = PathBuf::from(argument);
         let found = if path.exists() { vec![path] } else { matching(argument)? };
         if found.is_empty() {
@@ -39,6 +41,23 @@ fn text(path: &Path) -> Result<String> {
         bail!("{} has more than {} bytes\n  help: split it", path.display(), file::FILE_BYTES_MAX);
     }
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The name of standard input, as promtool calls it.
+const STANDARD_INPUT: &str = "standard input";
+
+/// Reads rules from standard input.
+pub fn rules_of_input(unknown: UnknownFields) -> Result<Read<RuleFile>> {
+    let mut text = String::new();
+    // One more than may be: what is longer is told as such, whoever pours it in.
+    let mut input = std::io::stdin().lock().take(file::FILE_BYTES_MAX as u64 + 1);
+    input.read_to_string(&mut text).context("cannot read standard input")?;
+    if text.len() > file::FILE_BYTES_MAX {
+        bail!("standard input has more than {} bytes\n  help: split it", file::FILE_BYTES_MAX);
+    }
+    let name = STANDARD_INPUT.to_owned();
+    let parsed = file::parse_with(&text, &name, unknown);
+    Ok(Read { name, text, parsed })
 }
 
 /// Reads one rule file.
