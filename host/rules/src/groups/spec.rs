@@ -46,8 +46,10 @@ pub struct GroupSpec {
     pub limit: Option<usize>,
     /// In order.
     pub rules: Vec<Arc<RuleSpec>>,
-    /// Which of them neither need nor feed another, and so need no order.
+    /// Which of them neither need nor feed another nor write its series, and so need no order.
     pub independent: Vec<bool>,
+    /// Which of them may write a series that another writes.
+    pub(super) rivals: Vec<bool>,
 }
 
 /// A rule as it is evaluated.
@@ -108,6 +110,9 @@ impl GroupSpec {
             // Templates may ask for anything.
             independent.fill(false);
         }
+        let rivals = super::rivals::rivals(group);
+        // Which of them has the series must not hang on which answer comes first.
+        independent.iter_mut().zip(&rivals).for_each(|(independent, rival)| *independent &= !rival);
         let interval = group.interval.map(|d| d.value).filter(|d| !d.is_zero());
         Self {
             file: file.into(),
@@ -117,6 +122,7 @@ impl GroupSpec {
             limit: group.limit.and_then(|l| usize::try_from(l.value).ok()).filter(|l| *l > 0),
             rules,
             independent,
+            rivals,
             key,
         }
     }

@@ -20,7 +20,10 @@ pub fn named(arguments: &[String]) -> Result<Vec<PathBuf>> {
     for argument in arguments {
         let path = PathBuf::from(argument);
         if path.is_dir() {
-            bail!("{argument} is a directory\n  help: name files, or a pattern like '{}'", path.join("*.yml").display());
+            bail!(
+                "{argument} is a directory\n  help: name files, or a pattern like '{}'",
+                path.join("*.yml").display()
+            );
         }
         let mut found = if path.exists() { vec![path] } else { matching(argument)? };
         // Folders beside the files of a pattern are nobody's mistake.
