@@ -111,7 +111,8 @@ pub async fn apply(app: &Arc<App>) {
         // Before the rules: an event that comes to a notify without routes is lost until it is resent.
         app.inputs.notify.send_and_wait(input).await;
     }
-    let rules = config.rules.iter().map(spec::rule).collect();
+    let external_labels = &config.rule_settings.external_labels;
+    let rules = config.rules.iter().map(|r| spec::rule(r, external_labels, &app.external_url)).collect();
     app.inputs.rules.send(RulesInput::Configure(rules)).await;
     crate::rule_files::apply(app).await;
     let mut reports = Vec::new();

@@ -143,10 +143,7 @@ impl RuleSpec {
     fn of(rule: &Rule, group: &Group, key: String, around: Arc<(Labels, String)>) -> Self {
         let template = |text: &str| match rule.kind {
             // The reader has checked it; the group's labels are checked only as names.
-            RuleKind::Alert => match Template::named(&format!("__alert_{}", rule.name.as_str()), text) {
-                Ok(template) if !template.is_literal() => Words::Template(template),
-                _ => Words::Plain(text.to_owned()),
-            },
+            RuleKind::Alert => Words::alerting(rule.name.as_str(), text),
             RuleKind::Record => Words::Plain(text.to_owned()),
         };
         let pair = |p: &Pair| (Arc::from(p.name.as_str()), template(&p.value));
@@ -270,6 +267,14 @@ pub enum Words {
 }
 
 impl Words {
+    /// Of the alerts of this name; what is no template is plain text.
+    pub(crate) fn alerting(name: &str, text: &str) -> Self {
+        match Template::named(&format!("__alert_{name}"), text) {
+            Ok(template) if !template.is_literal() => Self::Template(template),
+            _ => Self::Plain(text.to_owned()),
+        }
+    }
+
     /// As written.
     pub fn text(&self) -> &str {
         match self {
@@ -278,7 +283,7 @@ impl Words {
         }
     }
 
-    fn of(&self, data: &Data, query: &dyn QueryFunc, at: TimestampMs) -> String {
+    pub(crate) fn of(&self, data: &Data, query: &dyn QueryFunc, at: TimestampMs) -> String {
         match self {
             Self::Plain(text) => text.clone(),
             Self::Template(template) => template.expand_or_say(data, query, at),
