@@ -92,6 +92,17 @@ fn errors_have_prometheus_words_and_places() {
             ),
         );
     }
+    gives("{{ humanize \"1_000\" }}:{{ humanize1024 \"1_024\" }}", "1k:1ki");
+    for (text, why) in [
+        ("1__0", "invalid syntax"),
+        ("_1", "invalid syntax"),
+        ("1_", "invalid syntax"),
+        ("1e400", "value out of range"),
+    ] {
+        let told = format!("error calling humanize: strconv.ParseFloat: parsing {text:?}: {why}");
+        let said = bare(&format!("{{{{ humanize {text:?} }}}}"), Value::Missing, &[]).expect_err(text);
+        assert!(said.ends_with(&told), "{said}");
+    }
     fails(
         "{{ \"one\" | humanizePercentage }}",
         "error executing template test: template: test:1:11: executing \"test\" at <humanizePercentage>: error calling humanizePercentage: strconv.ParseFloat: parsing \"one\": invalid syntax",
