@@ -33,8 +33,12 @@ pub(crate) fn number(text: &str) -> Option<f64> {
             let parts_digits =
                 |(i, _)| [i - 1, i + 1].iter().all(|i| r.as_bytes().get(*i).is_some_and(u8::is_ascii_digit));
             let parted = r.match_indices('_').all(parts_digits);
-            let v = r.replace('_', "").parse::<f64>().ok().filter(|v| parted && v.is_finite());
-            v.map(|v| sign * v)
+            let bare = r.replace('_', "");
+            // As in Go a zero in front makes it octal, where all its digits are.
+            let digits = bare.strip_prefix('0').filter(|d| d.bytes().all(|b| b.is_ascii_digit()));
+            let octal = digits.and_then(|d| i64::from_str_radix(d, 8).ok()).map(|v| v as f64);
+            let v = octal.or_else(|| bare.parse::<f64>().ok());
+            v.filter(|v| parted && v.is_finite()).map(|v| sign * v)
         }
         _ => None,
     }
@@ -345,6 +349,8 @@ mod tests {
             assert!(points(text).is_ok(), "{text}");
         }
         assert_eq!(floats("1_000+1_0x1"), [Some(1000.0), Some(1010.0)]);
+        assert_eq!(floats("010x1 0_10 09 010.0 -017 00"), [8.0, 8.0, 8.0, 9.0, 10.0, -15.0, 0.0].map(Some));
+        assert_eq!(histogram("{{sum:010}}").map(|h| h.sum), Some(8.0));
         for text in [
             "1,2",
             "1 ,2",
