@@ -10,7 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("promql", &["model"]),
     ("store", &["model"]),
     ("state", &["model"]),
-    ("config", &["model", "promql"]),
+    ("config", &["model", "promql", "template"]),
     ("plugin", &["model"]),
     ("client", &[]),
     ("prompb", &["model"]),

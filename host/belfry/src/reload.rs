@@ -112,11 +112,16 @@ pub async fn apply(app: &Arc<App>) {
     let config = &loaded.config;
     app.channels.store(Arc::new(channels(config)));
     if let Some(route) = &config.route {
-        let input = NotifyInput::Configure { route: spec::route(route), retry: spec::retry(config.retry) };
+        let input = NotifyInput::Configure {
+            route: spec::route(route),
+            retry: spec::retry(config.retry),
+            external_labels: config.rule_settings.external_labels.clone(),
+        };
         // Before the rules: an event that comes to a notify without routes is lost until it is resent.
         app.inputs.notify.send_and_wait(input).await;
     }
-    let rules = config.rules.iter().map(spec::rule).collect();
+    let external_labels = &config.rule_settings.external_labels;
+    let rules = config.rules.iter().map(|r| spec::rule(r, external_labels, &app.external_url)).collect();
     app.inputs.rules.send(RulesInput::Configure(rules)).await;
     crate::rule_files::apply(app).await;
     let mut reports = Vec::new();

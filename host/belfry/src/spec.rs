@@ -103,7 +103,7 @@ pub fn condition(given: config::Condition) -> belfry_rules::Condition {
 }
 
 /// Thresholds for the rules organ.
-pub fn rule(given: &config::Rule) -> belfry_rules::ThresholdRule {
+pub fn rule(given: &config::Rule, external_labels: &Labels, external_url: &str) -> belfry_rules::ThresholdRule {
     belfry_rules::ThresholdRule {
         name: given.name.clone(),
         description: given.description.clone(),
@@ -114,6 +114,8 @@ pub fn rule(given: &config::Rule) -> belfry_rules::ThresholdRule {
         severity: given.severity,
         labels: given.labels.clone(),
         annotations: given.annotations.clone(),
+        external_labels: external_labels.clone(),
+        external_url: external_url.to_owned(),
         interval: given.interval,
     }
 }

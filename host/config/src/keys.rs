@@ -250,7 +250,7 @@ static RULES: TableSpec = TableSpec {
         key("files", Texts, Optional, "Paths; `*` may stand in the file's name. Read again when they change."),
         key("interval", Duration, Default("\"1m\""), "How often a group is evaluated that does not say it itself."),
         key("query_offset", Duration, Default("\"0s\""), "How far before its time a group is evaluated."),
-        key("external_labels", TextMap, Optional, "What templates see as `$externalLabels`."),
+        key("external_labels", TextMap, Optional, "Added to alerts that leave; `$externalLabels` in templates."),
     ],
 };
 

@@ -64,7 +64,7 @@ pub struct RuleSettings {
     pub interval: Duration,
     /// How far before its time such a group is evaluated.
     pub query_offset: Duration,
-    /// What templates see as `$externalLabels`.
+    /// Added to alerts that leave, and what templates see as `$externalLabels`.
     pub external_labels: Labels,
 }
 

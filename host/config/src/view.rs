@@ -9,7 +9,7 @@ use belfry_model::duration::parse_duration;
 
 use crate::problem::Origin;
 use crate::spec::{Kind, Need, TableSpec, parse_bytes};
-use crate::tree::{Node, Table, Value};
+use crate::tree::{Entry, Node, Table, Value};
 
 /// A table (or its absence) with the keys it may have.
 #[derive(Clone, Copy)]
@@ -124,6 +124,16 @@ impl<'a> View<'a> {
             Value::Text { text, .. } => Some((e.key.as_str(), text.as_str())),
             _ => None,
         }))
+    }
+
+    /// The texts of a table below: key, text and place.
+    pub fn texts_below(&self, key: &str) -> Vec<(&'a str, &'a str, Origin)> {
+        let Some(Node { value: Value::Table(t), .. }) = self.node(key) else { return Vec::new() };
+        let text = |e: &'a Entry| match &e.node.value {
+            Value::Text { text, .. } => Some((e.key.as_str(), text.as_str(), e.node.at)),
+            _ => None,
+        };
+        t.0.iter().filter_map(text).collect()
     }
 
     /// A table below, if such a one may be here and is.

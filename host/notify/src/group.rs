@@ -54,6 +54,18 @@ impl AlertGroup {
     }
 }
 
+/// The labels with those of the host that they lack: what the alert itself says holds.
+pub(crate) fn with_external(labels: &Labels, external: &Labels) -> Labels {
+    if external.is_empty() {
+        return labels.clone();
+    }
+    let mut all = labels.to_builder();
+    for label in external.iter().filter(|l| labels.get(&l.name).is_none()) {
+        all.set(label.name.clone(), label.value.clone());
+    }
+    all.build()
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Member {
     pub alert: Alert,
@@ -239,7 +251,7 @@ impl Group {
     }
 
     /// The notification to attempt now: the one on its way, or a new one that says how things stand.
-    pub fn attempt(&mut self, key: &str, ticket: u64, now: TimestampMs) -> AlertGroup {
+    pub fn attempt(&mut self, key: &str, ticket: u64, now: TimestampMs, external_labels: &Labels) -> AlertGroup {
         if self.flight.is_none() {
             let told_or_firing = |m: &&Member| m.fires() || (m.alert.state == AlertState::Resolved && m.told.is_some());
             let mut alerts: Vec<Alert> =
@@ -261,7 +273,7 @@ impl Group {
         }
         let number = self.flight.as_ref().map_or(0, |f| f.number);
         let dedup_key = self.dedup_key(key, number);
-        let (alerts, truncated, attempt) = match &mut self.flight {
+        let (mut alerts, truncated, attempt) = match &mut self.flight {
             Some(flight) => {
                 flight.attempt += 1;
                 flight.running = Some((ticket, now));
@@ -269,6 +281,7 @@ impl Group {
             }
             None => (Vec::new(), 0, 1),
         };
+        alerts.iter_mut().for_each(|a| a.labels = with_external(&a.labels, external_labels));
         AlertGroup {
             dedup_key,
             channel: self.channel.clone(),

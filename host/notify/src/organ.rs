@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use belfry_model::{Alert, AlertEvent, AlertState, Fingerprint, JournalEntry, Organ, TimestampMs};
+use belfry_model::{Alert, AlertEvent, AlertState, Fingerprint, JournalEntry, Labels, Organ, TimestampMs};
 
-use crate::group::{Admitted, AlertGroup, Ended, Group};
+use crate::group::{Admitted, AlertGroup, Ended, Group, with_external};
 use crate::retry::RetryPolicy;
 use crate::route::{Destination, Route, Timing};
 use crate::snapshot::{GroupSnapshot, History, NotifySnapshot, RecentDelivery};
@@ -55,6 +55,9 @@ pub enum NotifyInput {
         route: Route,
         /// For all channels.
         retry: RetryPolicy,
+        /// Labels that every alert has beyond this host, where it has none of the name: routes and groups see them,
+        /// and receivers. As Prometheus adds them when it sends.
+        external_labels: Labels,
     },
     /// Alerts that changed (fired or resolved; others are ignored).
     Alerts(Vec<AlertEvent>),
@@ -99,6 +102,8 @@ pub struct Notify {
     route: Option<Route>,
     timings: BTreeMap<String, Timing>,
     retry: RetryPolicy,
+    /// Not among those of the groups' alerts: a change of them holds for all.
+    external_labels: Labels,
     groups: BTreeMap<String, Group>,
     tickets: HashMap<u64, String>,
     next_ticket: u64,
@@ -160,9 +165,10 @@ impl Notify {
         }
     }
 
-    /// Where an alert with these labels would go: for `explain` and the routing page.
-    pub fn destinations(&self, labels: &belfry_model::Labels) -> Vec<Destination> {
-        self.route.as_ref().map(|r| r.destinations(labels)).unwrap_or_default()
+    /// Where an alert with these labels of its rule goes.
+    pub fn destinations(&self, labels: &Labels) -> Vec<Destination> {
+        let labels = with_external(labels, &self.external_labels);
+        self.route.as_ref().map(|r| r.destinations(&labels)).unwrap_or_default()
     }
 
     fn timing(&self, group: &Group) -> Timing {
@@ -174,7 +180,8 @@ impl Notify {
         })
     }
 
-    fn configure(&mut self, now: TimestampMs, route: Route, retry: RetryPolicy) {
+    fn configure(&mut self, now: TimestampMs, route: Route, retry: RetryPolicy, external_labels: Labels) {
+        self.external_labels = external_labels;
         self.timings = route.timings();
         self.retry = retry;
         let known: BTreeSet<String> =
@@ -373,7 +380,8 @@ impl Notify {
             *running += 1;
             let ticket = self.next_ticket;
             self.next_ticket += 1;
-            effects.push(NotifyEffect::Deliver { ticket, group: group.attempt(&key, ticket, now) });
+            effects
+                .push(NotifyEffect::Deliver { ticket, group: group.attempt(&key, ticket, now, &self.external_labels) });
             self.tickets.insert(ticket, key.clone());
             self.dirty.insert(key);
         }
@@ -425,7 +433,9 @@ impl Organ for Notify {
         self.dirty.extend(std::mem::take(&mut self.unreadable));
         for input in inputs {
             match input {
-                NotifyInput::Configure { route, retry } => self.configure(now, route, retry),
+                NotifyInput::Configure { route, retry, external_labels } => {
+                    self.configure(now, route, retry, external_labels);
+                }
                 NotifyInput::Alerts(events) => {
                     for AlertEvent { alert, .. } in events {
                         match alert.state {

@@ -61,6 +61,7 @@ struct World {
     answer: Answer,
     pending: Vec<(TimestampMs, u64, DeliveryOutcome)>,
     route: Route,
+    external_labels: Labels,
     steps: usize,
 }
 
@@ -75,6 +76,7 @@ impl World {
             answer: Box::new(|_, _| DeliveryOutcome::Accepted { reference: None }),
             pending: Vec::new(),
             route,
+            external_labels: Labels::empty(),
             steps: 0,
         };
         world.configure(world.route.clone());
@@ -83,7 +85,8 @@ impl World {
 
     fn configure(&mut self, route: Route) {
         self.route = route.clone();
-        self.step(NotifyInput::Configure { route, retry: RetryPolicy::default() });
+        let (retry, external_labels) = (RetryPolicy::default(), self.external_labels.clone());
+        self.step(NotifyInput::Configure { route, retry, external_labels });
     }
 
     fn step(&mut self, input: NotifyInput) {
@@ -175,6 +178,39 @@ fn a_group_waits_for_company_then_tells_changes_at_its_interval() {
     assert_eq!(group.common_labels.to_string(), r#"{alertname="hot", severity="critical"}"#);
     assert_eq!(group.group_labels.to_string(), r#"{alertname="hot"}"#);
     assert_eq!((group.repetition, group.attempt), (1, 1));
+}
+
+#[test]
+fn external_labels_are_on_what_is_told_and_lead_and_group_it_but_an_alerts_own_hold() {
+    let region = belfry_model::Matcher::new("region", belfry_model::MatchOp::Equal, "eu").expect("a matcher");
+    let eu = Route { matchers: vec![region], group_by: vec!["region".into(), "core".into()], ..root("eu") };
+    let mut world = World::new(Route { routes: vec![eu], ..root("elsewhere") });
+    world.external_labels = Labels::from_pairs([("region", "eu"), ("core", "all")]);
+    world.configure(world.route.clone());
+    world.step(firing("0", T0));
+    world.run_until(T0 + MINUTE);
+    let (_, group) = &world.attempts[0];
+    assert_eq!((&*group.channel, group.group_labels.to_string()), ("eu", r#"{core="0", region="eu"}"#.into()));
+    let all = r#"{alertname="hot", core="0", region="eu", severity="critical"}"#;
+    assert_eq!([group.alerts[0].labels.to_string(), group.common_labels.to_string()], [all, all]);
+    assert_eq!(
+        group.alerts[0].fingerprint,
+        alert("hot", "0", AlertState::Firing, T0).fingerprint,
+        "it is the same alert"
+    );
+    // A change of them leads elsewhere, over a restart, too.
+    world.external_labels = Labels::from_pairs([("region", "us")]);
+    world.restart();
+    world.run_until(T0 + HOUR);
+    world.step(resolved("0", T0));
+    world.run_until(T0 + HOUR * 2);
+    let told = |(_, g): &(TimestampMs, AlertGroup)| (g.channel.clone(), g.alerts[0].state.as_str());
+    let mut told: Vec<_> = world.attempts[1..].iter().map(told).collect();
+    told[1..].sort();
+    let expected = [("elsewhere", "firing"), ("elsewhere", "resolved"), ("eu", "resolved")];
+    assert_eq!(told, expected.map(|(channel, state)| (channel.to_owned(), state)));
+    assert_eq!(world.attempts[1].1.alerts[0].labels.get("region"), Some("us"));
+    assert!(world.rows.is_empty());
 }
 
 #[test]
@@ -451,7 +487,7 @@ fn script() -> Vec<(u32, &'static str, AlertState)> {
 fn run_with_crash(crash_after: usize, flaky: bool) -> (Vec<AlertGroup>, Vec<AlertGroup>, bool) {
     let route = root("ops");
     let retry = RetryPolicy::default();
-    let configure = || NotifyInput::Configure { route: route.clone(), retry };
+    let configure = || NotifyInput::Configure { route: route.clone(), retry, external_labels: Labels::empty() };
     let mut organ = Notify::new([]);
     let mut rows: BTreeMap<String, String> = BTreeMap::new();
     let mut answers: Vec<(TimestampMs, u64, DeliveryOutcome)> = Vec::new();

@@ -112,6 +112,10 @@ fn errors_are_worded_and_placed_as_prometheus_does() {
         ("(a)[5m]", "1:4: parse error: ranges only allowed for vector selectors"),
         ("\"a", "1:1: parse error: unterminated quoted string"),
         ("a[1m:1m:1m]", "1:8: parse error: unexpected \":\" in subquery selector, expected \"]\""),
+        (
+            "up > 1e400",
+            "1:6: parse error: error parsing number: strconv.ParseFloat: parsing \"1e400\": value out of range",
+        ),
         ("1m1", "1:1: parse error: bad number or duration syntax: \"1m1\""),
     ] {
         let got = parse(text).map_or_else(|e| e.to_string(), |e| format!("accepted as {e}"));

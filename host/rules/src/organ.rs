@@ -135,7 +135,7 @@ impl Scheduled {
     }
 
     fn reconfigure(&mut self, spec: ThresholdRule, now: TimestampMs, effects: &mut Vec<RulesEffect>) {
-        if !self.state.spec.same_condition(&spec) {
+        if !self.state.spec().same_condition(&spec) {
             let mut changes = Changes::default();
             self.state.end(now, &mut changes);
             changes.into_effects(now, effects);
@@ -147,7 +147,7 @@ impl Scheduled {
             self.phase = phase;
             self.due = phase.after(now);
         }
-        self.state.spec = spec;
+        self.state.become_spec(spec);
     }
 
     fn evaluated(
@@ -171,7 +171,7 @@ impl Scheduled {
             Err(reason) => {
                 self.failures += 1;
                 if self.last_error.as_ref() != Some(&reason) {
-                    effects.push(RulesEffect::Failed { rule: self.state.spec.name.clone(), reason: reason.clone() });
+                    effects.push(RulesEffect::Failed { rule: self.state.spec().name.clone(), reason: reason.clone() });
                 }
                 self.last_error = Some(reason);
             }
@@ -196,7 +196,7 @@ impl Scheduled {
             }
         }
         self.asked = Some((at, now));
-        let rule = &self.state.spec;
+        let rule = self.state.spec();
         effects.push(RulesEffect::Evaluate { rule: rule.name.clone(), expression: rule.expression(), at });
     }
 
@@ -206,7 +206,7 @@ impl Scheduled {
         let any = |state| alerts.iter().any(|a| a.state == state);
         let state = [AlertState::Firing, AlertState::Pending].into_iter().find(|s| any(*s));
         RuleSnapshot {
-            rule: self.state.spec.clone(),
+            rule: self.state.spec().clone(),
             state: state.unwrap_or(AlertState::Inactive),
             alerts,
             last_evaluation: self.last_evaluation,
@@ -280,6 +280,8 @@ fn orphaned(alert: &Alert) -> ThresholdRule {
         severity: alert.severity,
         labels: Labels::empty(),
         annotations: Labels::empty(),
+        external_labels: Labels::empty(),
+        external_url: String::new(),
         interval: RESEND_EVERY,
     }
 }

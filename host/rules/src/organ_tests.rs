@@ -18,6 +18,8 @@ fn rule(name: &str, hold_minutes: u32) -> ThresholdRule {
         severity: Severity::Critical,
         labels: Labels::from_pairs([("team", "ops")]),
         annotations: Labels::empty(),
+        external_labels: Labels::from_pairs([("region", "eu")]),
+        external_url: "http://b".into(),
         interval: MINUTE,
     }
 }
@@ -117,6 +119,30 @@ fn each_matching_series_has_an_alert_of_its_own() {
     assert_eq!(annotations.get("description"), Some("too hot"));
     assert_eq!(snapshot.state, AlertState::Firing);
     assert_eq!(snapshot.last_duration, Some(Duration::from_millis(7)));
+}
+
+#[test]
+fn annotations_are_templates_as_those_of_rule_files() {
+    let annotations = [
+        ("summary", "{{ $labels.core }} of {{ $labels.team }}{{ $labels.__name__ }} at {{ printf \"%.1f\" $value }}"),
+        ("where", "{{ $externalLabels.region }} {{ externalURL }}"),
+        ("wrong", "{{ $value.x }}"),
+        ("plain", "{ $value }"),
+    ];
+    let (annotations, description) = (Labels::from_pairs(annotations), "{{ $labels.core }} is too hot".to_owned());
+    let mut world = World::new(vec![ThresholdRule { annotations, description, ..rule("hot", 0) }]);
+    world.round(Ok(vec![core("7", 93.25)]));
+    let told = world.events[0].alert.annotations.clone();
+    assert_eq!(told.get("summary"), Some("7 of cpu at 93.2"));
+    assert_eq!(told.get("where"), Some("eu http://b"));
+    assert_eq!(told.get("description"), Some("7 is too hot"));
+    assert_eq!(told.get("plain"), Some("{ $value }"));
+    assert!(
+        told.get("wrong")
+            .is_some_and(|t| t.starts_with("<error expanding template: error executing template __alert_hot"))
+    );
+    world.round(Ok(vec![core("7", 96.0)]));
+    assert_eq!(world.organ.snapshot()[0].alerts[0].annotations.get("summary"), Some("7 of cpu at 96.0"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use belfry_model::{Alert, AlertEvent, AlertState, Fingerprint, Labels, METRIC_NA
 
 use crate::alert::{Trust, step};
 use crate::organ::RulesEffect;
-use crate::threshold::ThresholdRule;
+use crate::threshold::{Sentences, ThresholdRule};
 
 /// Alerts of one rule. A rule that breaches on more series than this says nothing more by further ones; they are shed
 /// and counted, in order of labels.
@@ -33,7 +33,8 @@ struct Tracked {
 
 #[derive(Debug)]
 pub(crate) struct RuleState {
-    pub spec: ThresholdRule,
+    spec: ThresholdRule,
+    sentences: Sentences,
     alerts: BTreeMap<Fingerprint, Tracked>,
     /// First answer since the start or the last gap.
     returned_at: Option<TimestampMs>,
@@ -49,7 +50,18 @@ impl RuleState {
             .into_iter()
             .map(|alert| (alert.fingerprint, Tracked { alert, trust: Trust::Unconfirmed }))
             .collect();
-        Self { spec, alerts, returned_at: None, answered_at: None, shed: 0, resent_at: None }
+        let sentences = Sentences::of(&spec);
+        Self { spec, sentences, alerts, returned_at: None, answered_at: None, shed: 0, resent_at: None }
+    }
+
+    pub fn spec(&self) -> &ThresholdRule {
+        &self.spec
+    }
+
+    /// The rule from now on; its alerts go on.
+    pub fn become_spec(&mut self, spec: ThresholdRule) {
+        self.sentences = Sentences::of(&spec);
+        self.spec = spec;
     }
 
     pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
@@ -64,12 +76,12 @@ impl RuleState {
     /// Takes the answer for `at`. `Err` says why it cannot be used; then nothing has changed.
     pub fn answer(&mut self, at: TimestampMs, series: Vec<(Labels, f64)>, out: &mut Changes) -> Result<(), String> {
         let mut answers = BTreeMap::new();
-        for (labels, value) in series {
+        for (series, value) in series {
             if is_stale(value) {
                 continue;
             }
-            let labels = self.spec.alert_labels(&labels);
-            if let Some((double, _)) = answers.insert(Fingerprint::of(&labels), (labels, value)) {
+            let labels = self.spec.alert_labels(&series);
+            if let Some((double, ..)) = answers.insert(Fingerprint::of(&labels), (labels, series, value)) {
                 return Err(format!("two series become the same alert {double}; select fewer, or drop rule labels"));
             }
         }
@@ -84,11 +96,11 @@ impl RuleState {
             if answer.is_none() && tracked.trust == Trust::Unconfirmed && waiting_for_return {
                 continue;
             }
-            let breached = answer.as_ref().is_some_and(|(_, v)| self.spec.condition.holds(*v, self.spec.threshold));
-            if let Some((_, value)) = answer {
+            let breached = answer.as_ref().is_some_and(|(.., v)| self.spec.condition.holds(*v, self.spec.threshold));
+            if let Some((_, series, value)) = answer {
                 tracked.alert.value = value;
                 if breached || tracked.alert.state == AlertState::Firing {
-                    tracked.alert.annotations = self.spec.alert_annotations(value);
+                    tracked.alert.annotations = self.sentences.over(&self.spec, &series, value, at);
                     tracked.alert.severity = self.spec.severity;
                 }
             }
@@ -109,9 +121,9 @@ impl RuleState {
         }
 
         let mut breaching: Vec<_> =
-            answers.into_iter().filter(|(_, (_, v))| self.spec.condition.holds(*v, self.spec.threshold)).collect();
-        breaching.sort_by(|(_, (a, _)), (_, (b, _))| a.cmp(b));
-        for (fingerprint, (labels, value)) in breaching {
+            answers.into_iter().filter(|(_, (.., v))| self.spec.condition.holds(*v, self.spec.threshold)).collect();
+        breaching.sort_by(|(_, (a, ..)), (_, (b, ..))| a.cmp(b));
+        for (fingerprint, (labels, series, value)) in breaching {
             if self.alerts.len() >= ALERTS_PER_RULE_MAX {
                 self.shed += 1;
                 continue;
@@ -120,7 +132,7 @@ impl RuleState {
                 fingerprint,
                 rule: self.spec.name.clone(),
                 severity: self.spec.severity,
-                annotations: self.spec.alert_annotations(value),
+                annotations: self.sentences.over(&self.spec, &series, value, at),
                 labels,
                 state: AlertState::Inactive,
                 value,

@@ -2,10 +2,14 @@
 //!
 //! Invariant: a comparison here answers as PromQL's would.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_model::labels::is_legacy_metric_name;
-use belfry_model::{Labels, Severity};
+use belfry_model::labels::{LabelsBuilder, is_legacy_metric_name};
+use belfry_model::{Labels, Severity, TimestampMs};
+use belfry_template::{Data, DataValue, NoQueries};
+
+use crate::groups::Words;
 
 /// How a threshold rule compares. NaN is as in PromQL and IEEE 754: it is not greater, less or equal to anything, so
 /// it breaches only `NotEquals`. Stale markers never get here as values: a series that ended is a series that is gone.
@@ -86,8 +90,12 @@ pub struct ThresholdRule {
     pub severity: Severity,
     /// Added to the alert.
     pub labels: Labels,
-    /// Added to the alert, for people.
+    /// Added to the alert, for people: Go templates, as in rule files.
     pub annotations: Labels,
+    /// `$externalLabels` in them.
+    pub external_labels: Labels,
+    /// `externalURL` in them.
+    pub external_url: String,
     /// How often it is evaluated.
     pub interval: Duration,
 }
@@ -126,17 +134,41 @@ impl ThresholdRule {
         b.build()
     }
 
-    /// Annotations of an alert with this value; `summary` says the condition unless the rule has one of its own.
-    pub fn alert_annotations(&self, value: f64) -> Labels {
-        let mut b = self.annotations.to_builder();
-        if self.annotations.get("summary").is_none() {
-            b.set(
-                "summary",
-                format!("{} is {} ({} {})", self.metric, short(value), self.condition.operator(), self.threshold),
-            );
+    /// What a `summary` says that the rule does not give.
+    fn summary(&self, value: f64) -> String {
+        format!("{} is {} ({} {})", self.metric, short(value), self.condition.operator(), self.threshold)
+    }
+}
+
+/// The annotations of a rule, read as templates. They ask no queries: answers are taken where nothing can be waited for.
+#[derive(Debug)]
+pub(crate) struct Sentences(Vec<(Arc<str>, Words)>);
+
+impl Sentences {
+    /// What is no template stands as it is: the config's check has refused it.
+    pub fn of(rule: &ThresholdRule) -> Self {
+        let read = |text: &str| Words::alerting(&rule.name, text);
+        let mut all: Vec<_> = rule.annotations.iter().map(|l| (l.name.clone(), read(&l.value))).collect();
+        if !rule.description.is_empty() {
+            all.push(("description".into(), read(&rule.description)));
         }
-        if !self.description.is_empty() {
-            b.set("description", self.description.as_str());
+        Self(all)
+    }
+
+    /// Annotations of the alert of a series with this value; `summary` says the condition unless the rule has one.
+    pub fn over(&self, rule: &ThresholdRule, series: &Labels, value: f64, at: TimestampMs) -> Labels {
+        let data = Data {
+            labels: series.clone(),
+            external_labels: rule.external_labels.clone(),
+            external_url: rule.external_url.clone(),
+            value: DataValue::Number(value),
+        };
+        let mut b = LabelsBuilder::default();
+        if rule.annotations.get("summary").is_none() {
+            b.set("summary", rule.summary(value));
+        }
+        for (name, words) in &self.0 {
+            b.set(name.clone(), words.of(&data, &NoQueries, at));
         }
         b.build()
     }

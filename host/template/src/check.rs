@@ -103,6 +103,14 @@ impl<'a> Checker<'a> {
     }
 
     fn pipe(&mut self, p: &PipeNode) -> Result<(), Problem> {
+        for (i, first) in p.commands.iter().enumerate().skip(1).filter_map(|(i, c)| Some((i, c.args.first()?))) {
+            // Nothing can be given to what is no function, method or field.
+            if let Expr::Bool(pos, _) | Expr::Dot(pos) | Expr::Nil(pos) | Expr::Number(pos, _) | Expr::String(pos, _) =
+                first
+            {
+                return Err((*pos, format!("non executable command in pipeline stage {}", i + 1)));
+            }
+        }
         for e in p.commands.iter().flat_map(|c| &c.args) {
             self.expr(e)?;
         }

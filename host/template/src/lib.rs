@@ -7,6 +7,7 @@
 //! The parser is `gotmpl`'s; the walk over its tree is ours, because templates see Go's types (a missing key of
 //! `map[string]string` is the empty string, a sample has fields, a time has methods) and errors name their place.
 
+mod adjacent;
 mod balance;
 mod check;
 mod exec;
@@ -194,7 +195,7 @@ impl Template {
             other => at(Pos::new(0, 1), other.to_string()),
         };
         let parser = Parser::new(&source, "{{", "}}").map_err(refused)?;
-        balance::check(&source).map_err(|(pos, message)| at(pos, message))?;
+        balance::check(&source).and_then(|()| adjacent::check(&source)).map_err(|(pos, message)| at(pos, message))?;
         let (body, defines) = parser.parse().map_err(refused)?;
         let defines = merge(defines).map_err(|(pos, message)| at(pos, message))?;
 

@@ -142,23 +142,36 @@ fn number(args: &[Value]) -> Result<f64, String> {
         Value::Float(v) => Ok(*v),
         Value::Int(n) => Ok(*n as f64),
         Value::Duration(ns) => Ok(*ns as f64 / 1e9),
-        Value::String(s) => parse_float(s).ok_or_else(|| format!("strconv.ParseFloat: parsing {s:?}: invalid syntax")),
+        Value::String(s) => parse_float(s).map_err(|why| format!("strconv.ParseFloat: parsing {s:?}: {why}")),
         other => Err(format!("can't convert {} to float", other.go_type())),
     }
 }
 
-fn parse_float(s: &str) -> Option<f64> {
+/// Go's `strconv.ParseFloat` for decimals.
+fn parse_float(s: &str) -> Result<f64, &'static str> {
+    const NO_NUMBER: &str = "invalid syntax";
     let bare = s.trim_start_matches(['+', '-']).to_ascii_lowercase();
     if s.len() - bare.len() > 1 {
-        return None;
+        return Err(NO_NUMBER);
+    }
+    let is_digit = |i: Option<usize>| i.and_then(|i| bare.as_bytes().get(i)).is_some_and(u8::is_ascii_digit);
+    let parts_digits = |(i, _): (usize, &str)| is_digit(i.checked_sub(1)) && is_digit(Some(i + 1));
+    if !bare.match_indices('_').all(parts_digits) {
+        return Err(NO_NUMBER);
     }
     let v = match bare.as_str() {
         "inf" | "infinity" => f64::INFINITY,
         "nan" => f64::NAN,
-        digits if digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') => digits.parse().ok()?,
-        _ => return None,
+        digits if digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') => {
+            let v: f64 = digits.replace('_', "").parse().map_err(|_| NO_NUMBER)?;
+            if v.is_infinite() {
+                return Err("value out of range");
+            }
+            v
+        }
+        _ => return Err(NO_NUMBER),
     };
-    Some(if s.starts_with('-') { -v } else { v })
+    Ok(if s.starts_with('-') { -v } else { v })
 }
 
 fn fits(ns: f64) -> bool {

@@ -92,6 +92,17 @@ fn errors_have_prometheus_words_and_places() {
             ),
         );
     }
+    gives("{{ humanize \"1_000\" }}:{{ humanize1024 \"1_024\" }}", "1k:1ki");
+    for (text, why) in [
+        ("1__0", "invalid syntax"),
+        ("_1", "invalid syntax"),
+        ("1_", "invalid syntax"),
+        ("1e400", "value out of range"),
+    ] {
+        let told = format!("error calling humanize: strconv.ParseFloat: parsing {text:?}: {why}");
+        let said = bare(&format!("{{{{ humanize {text:?} }}}}"), Value::Missing, &[]).expect_err(text);
+        assert!(said.ends_with(&told), "{said}");
+    }
     fails(
         "{{ \"one\" | humanizePercentage }}",
         "error executing template test: template: test:1:11: executing \"test\" at <humanizePercentage>: error calling humanizePercentage: strconv.ParseFloat: parsing \"one\": invalid syntax",
@@ -100,6 +111,53 @@ fn errors_have_prometheus_words_and_places() {
         bare("{{ range . }}{{ humanizeTimestamp . }}:{{ end }}", Value::List(ints(&[i64::MIN, 1]).into()), &[]),
         Err("error executing template test: template: test:1:16: executing \"test\" at <humanizeTimestamp .>: error calling humanizeTimestamp: -9.223372036854776e+18 cannot be represented as a nanoseconds timestamp since it overflows int64".to_owned())
     );
+}
+
+/// As promtool 3.5.3 refuses them; `gotmpl` takes each.
+#[test]
+fn what_stands_where_nothing_may_is_refused_in_go_s_words() {
+    for (text, why) in [
+        ("{{ $labels.}}", "unexpected <.> in operand"),
+        ("{{ $labels.a. }}", "unexpected <.> in operand"),
+        ("{{ .Value. }}", "unexpected <.> in operand"),
+        ("{{ .. }}", "unexpected <.> in operand"),
+        ("{{ .Labels..a }}", "unexpected <.> in operand"),
+        ("{{ ($labels). }}", "unexpected <.> in operand"),
+        ("{{ 1.5.}}", "unexpected <.> in operand"),
+        ("{{ 1.2.3 }}", "unexpected \".3\" in operand"),
+        ("{{ \"x\".a }}", "unexpected . after term \"\\\"x\\\"\""),
+        ("{{ true.a }}", "unexpected . after term \"true\""),
+        ("{{ 1 | 2 }}", "non executable command in pipeline stage 2"),
+        ("{{ \"a\" | \"b\" }}", "non executable command in pipeline stage 2"),
+        ("{{ 1 | humanize | . }}", "non executable command in pipeline stage 3"),
+        ("{{ if 1 | nil }}{{ end }}", "non executable command in pipeline stage 2"),
+        ("{{ printf \"%v\" (1 | true) }}", "non executable command in pipeline stage 2"),
+    ] {
+        assert_eq!(Template::parse(text).expect_err(text).message, why, "{text}");
+    }
+    for text in [
+        "{{ . . }}",
+        "{{ .5 }}",
+        "{{ 1. }}",
+        "{{ -1.5e-3 }}",
+        "{{ +1 }}",
+        "{{ 0x1p-4 }}",
+        "{{ (index $labels \"a\") }}",
+        "{{- $value -}}",
+        "{{ ($labels).a }}",
+        "{{ 1 | $value }}",
+        "{{ 1|humanize }}",
+        "{{ \"}}\\\".\" }}",
+        "{{ `}}.` }}",
+        "{{/* .. 1.2.3 */}}",
+        "{{ range $i, $x := query \"x\" }}{{ $i }}{{ $x.Value }}{{ end }}",
+        "{{ '.' }}",
+        "{{ (query \"a\" | first).Labels.b }}",
+        "{{ template \"x\" . }}{{ define \"x\" }}{{ .a }}..{{ end }}",
+        "{{ $labels.a }}. And ..",
+    ] {
+        assert!(Template::parse(text).is_ok(), "{text}: {:?}", Template::parse(text));
+    }
 }
 
 /// As promtool 3.5 refuses them; `gotmpl` takes each and loses what follows.

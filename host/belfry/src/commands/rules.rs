@@ -112,6 +112,9 @@ pub struct BacktestArgs {
     /// Only the rules of this name.
     #[arg(long, value_name = "NAME")]
     pub rule: Option<String>,
+    /// A config whose external labels and address templates of labels see.
+    #[arg(long, short, env = "BELFRY_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The first evaluation: RFC 3339, seconds since the epoch, or how long ago (`-7d`).
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub from: String,
@@ -163,7 +166,7 @@ pub fn run(command: &RulesCommand) -> Result<ExitCode> {
     match command {
         RulesCommand::Check(arguments) => check::check(arguments),
         RulesCommand::Test(arguments) => test::test(arguments),
-        RulesCommand::Backtest(arguments) => backtest::backtest(arguments),
+        RulesCommand::Backtest(arguments) => backtest::run(arguments),
         RulesCommand::Mutate(arguments) => mutate::mutate(arguments),
     }
 }

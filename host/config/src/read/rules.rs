@@ -142,6 +142,7 @@ fn rule(view: View<'_>, all: Option<&Collection>, context: &mut Context<'_>) -> 
             context.error(view.place(key), format!("`{}` is no name in `{key}`", label.name), help);
         }
     }
+    templates(view, context);
     if view.labels("labels").get("severity").is_some() {
         context.error(view.place("labels"), "`severity` among the labels", "use the rule's own key: severity = \"…\"");
     }
@@ -166,4 +167,27 @@ fn rule(view: View<'_>, all: Option<&Collection>, context: &mut Context<'_>) -> 
         annotations: view.labels("annotations"),
         interval: view.duration("interval").or(all.map(|a| a.interval))?,
     })
+}
+
+/// Annotations, and the description that becomes one.
+fn templates(view: View<'_>, context: &mut Context<'_>) {
+    let name = format!("__alert_{}", view.text("name").unwrap_or_default());
+    let texts =
+        view.texts_below("annotations").into_iter().map(|(key, text, at)| (format!("annotations.{key}"), text, at));
+    let description = view.text("description").map(|text| ("description".to_owned(), text, view.place("description")));
+    for (key, text, at) in texts.chain(description) {
+        match belfry_template::Template::named(&name, text) {
+            Err(e) => context.error(
+                at,
+                format!("`{key}` is no template: {}", e.message),
+                "write it as in Prometheus: {{ $labels.core }} is at {{ $value }}",
+            ),
+            Ok(template) if template.queries() => context.error(
+                at,
+                format!("`{key}` asks a query, and nothing answers one in [[rule]]"),
+                "write the alert in a rule file: [rules] files = [\"rules/*.yml\"]",
+            ),
+            Ok(_) => {}
+        }
+    }
 }

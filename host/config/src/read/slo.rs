@@ -29,6 +29,9 @@ const WINDOW_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// Beyond this the error budget is too small a number to count with.
 const OBJECTIVE_MAX: f64 = 99.999_999;
 
+/// Nobody promises less than this; who writes less has a fraction in mind.
+const OBJECTIVE_LIKELY_MIN: f64 = 50.0;
+
 /// Aggregations whose answers have the labels they group by, and no others.
 const SUMS: [AggregateOp; 5] =
     [AggregateOp::Sum, AggregateOp::Count, AggregateOp::Avg, AggregateOp::Min, AggregateOp::Max];
@@ -58,6 +61,7 @@ fn slo(
             format!("write the percentage that must be good, more than 0 and at most {OBJECTIVE_MAX}, like 99.9");
         context.error(view.place("objective"), format!("`objective` cannot be {objective}"), help);
     }
+    fraction(view, context);
     window(view, storage, context);
     for label in &view.labels("labels") {
         if !is_legacy_name(&label.name) || label.name.starts_with("__") {
@@ -84,6 +88,19 @@ fn slo(
         indicator: indicator?,
         labels: view.labels("labels"),
     })
+}
+
+/// 0.999 is as good a percentage as any, but hardly what was meant: nothing would ever be said of such an objective.
+fn fraction(view: View<'_>, context: &mut Context<'_>) {
+    let Some(objective) = view.number("objective").filter(|o| *o > 0.0 && *o < OBJECTIVE_LIKELY_MIN) else { return };
+    // Rid of what the multiplication adds: 0.29 is 29 %, not 28.999999999999996.
+    let percent = (objective * 1e10).round() / 1e8;
+    let help = match objective < 1.0 {
+        true => format!("it is a percentage: did you mean {percent}?"),
+        false => "it is the percentage that must be good, like 99.9".to_owned(),
+    };
+    let message = format!("`objective` is {objective} %: it is kept though most of what happens is bad");
+    context.warning(view.place("objective"), message, help);
 }
 
 fn window(view: View<'_>, storage: Option<&Storage>, context: &mut Context<'_>) {
@@ -163,6 +180,7 @@ fn indicator(view: View<'_>, context: &mut Context<'_>) -> Option<Indicator> {
                 context.error(view.place("threshold"), "`threshold` is not a number", "nothing compares with nan");
             }
             let query = expression(view, "query", false, context)?;
+            filter(view, &query, context);
             let condition = condition(view.text("condition")?);
             Some(Indicator::Threshold { query, condition, threshold: view.number("threshold")? })
         }
@@ -178,6 +196,19 @@ fn indicator(view: View<'_>, context: &mut Context<'_>) -> Option<Indicator> {
             context.error(view.at, "[slo] says twice what is good", FORMS);
             None
         }
+    }
+}
+
+/// What a filter leaves out is counted neither as good nor as bad.
+fn filter(view: View<'_>, query: &str, context: &mut Context<'_>) {
+    let Ok(expr) = belfry_promql::parse(query) else { return };
+    if let ExprKind::Binary(b) = &expr.unwrap_parens().kind
+        && b.op.is_comparison()
+        && !b.return_bool
+    {
+        let message = "`query` is a filter: a value that it leaves out counts neither as good nor as bad";
+        let help = "write the value alone, and its bound as `condition` and `threshold`";
+        context.warning(view.place("query"), message, help);
     }
 }
 

@@ -121,6 +121,11 @@ impl Parser<'_> {
             self.error(token.span, format!("error parsing number: {}", quote(raw)));
             0.0
         });
+        // `Inf` is a word; digits that become it are a mistake.
+        if value.is_infinite() && raw.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+            let why = format!("error parsing number: strconv.ParseFloat: parsing {}: value out of range", quote(raw));
+            self.error(token.span, why);
+        }
         NumberLiteral { value, duration: false }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use belfry_model::{Labels, TimestampMs};
 use belfry_promql::{MatrixRow, VectorPoint};
+use belfry_template::QueryFunc;
 use serde::Serialize;
 
 use crate::file::{RuleFile, RuleKind};
@@ -74,12 +75,32 @@ impl Steps {
     }
 }
 
+/// What templates of labels see beside the alert.
+pub struct Around<'a> {
+    /// `$externalLabels`.
+    pub external_labels: &'a Labels,
+    /// `$externalURL`.
+    pub external_url: &'a str,
+    /// Answers `query`.
+    pub query: &'a dyn QueryFunc,
+}
+
 /// Replays the rule `rule` of the group `group` over what its expression gave at `steps`. A recording rule, or one that
 /// is not there, never fires.
-pub fn backtest(file: &RuleFile, group: usize, rule: usize, rows: &[MatrixRow], steps: Steps) -> Backtest {
+pub fn backtest(
+    file: &RuleFile,
+    group: usize,
+    rule: usize,
+    rows: &[MatrixRow],
+    steps: Steps,
+    around: &Around<'_>,
+) -> Backtest {
     let mut result = Backtest { breached: rows.len(), ..Backtest::default() };
     let kind = file.groups.get(group).and_then(|g| g.rules.get(rule)).map(|r| r.kind);
-    let mut runs = rules_of(file, &Labels::empty(), "");
+    // Nobody reads them, and their queries would be asked for at every step.
+    let mut file = file.clone();
+    file.groups.iter_mut().flat_map(|g| &mut g.rules).for_each(|r| r.annotations.clear());
+    let mut runs = rules_of(&file, around.external_labels, around.external_url);
     let Some(run) = runs.get_mut(group).and_then(|g| g.get_mut(rule)).filter(|_| kind == Some(RuleKind::Alert)) else {
         return result;
     };
@@ -105,7 +126,7 @@ pub fn backtest(file: &RuleFile, group: usize, rule: usize, rows: &[MatrixRow], 
         }
         last = at;
         result.evaluations += 1;
-        if let Err(error) = run.answer(at, vector, &belfry_template::NoQueries) {
+        if let Err(error) = run.answer(at, vector, around.query) {
             *result.failures.entry(error).or_default() += 1;
         }
         let mut firing: BTreeMap<Labels, f64> = run.firing().map(|a| (a.labels.clone(), a.value)).collect();
@@ -136,6 +157,7 @@ pub fn backtest(file: &RuleFile, group: usize, rule: usize, rows: &[MatrixRow], 
 #[cfg(test)]
 mod tests {
     use belfry_promql::PointValue;
+    use belfry_template::QuerySample;
 
     use super::*;
 
@@ -161,7 +183,14 @@ mod tests {
             to: TimestampMs((longest as i64 - 1) * MINUTE),
             interval: Duration::from_secs(60),
         };
-        backtest(&file, 0, 0, &rows, steps)
+        let external_labels = Labels::from_pairs([("region", "eu")]);
+        let query = |text: &str, at: TimestampMs| {
+            assert_eq!(text, "owner", "annotations are nobody's");
+            let labels = Labels::from_pairs([("team", format!("t{}", at.0 / MINUTE))]);
+            Ok(vec![QuerySample { labels, value: 1.0 }])
+        };
+        let around = Around { external_labels: &external_labels, external_url: "http://b", query: &query };
+        backtest(&file, 0, 0, &rows, steps, &around)
     }
 
     fn shown(b: &Backtest) -> Vec<String> {
@@ -185,6 +214,15 @@ mod tests {
         let b = replay("for: 0s", &[("x", "..##")]);
         assert_eq!(shown(&b), ["x 2–-1"]);
         assert_eq!(b.seconds_longest, 60.0);
+    }
+
+    #[test]
+    fn templates_of_labels_ask_and_see_what_they_do_live() {
+        let labels = r#"labels: {t: '{{ with query "owner" }}{{ (first .).Labels.team }}{{ end }}', r: '{{ $externalLabels.region }}', u: '{{ externalURL }}'}"#;
+        let b = replay(&format!("{labels}, annotations: {{s: '{{{{ query \"annotations\" }}}}'}}"), &[("x", "..##")]);
+        let fired: Vec<String> = b.firings.iter().map(|f| f.labels.to_string()).collect();
+        let expected = |t: &str| format!(r#"{{a="x", alertname="A", r="eu", t="{t}", u="http://b"}}"#);
+        assert_eq!(fired, [expected("t2"), expected("t3")], "asked at each evaluation");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! assert_eq!(problems.unwrap_err()[0].line, 5);
 //! ```
 
+pub(crate) mod number;
 mod place;
 mod read;
 mod types;

@@ -10,6 +10,7 @@ use belfry_model::duration::parse_duration;
 use belfry_model::{METRIC_NAME, labels::is_legacy_name};
 use belfry_template::Template;
 
+use super::number;
 use super::place::{Located, Place, Problem, Text};
 use super::types::{Group, Pair, Rule, RuleFile, RuleKind};
 use super::yaml::{self, Node, NodeKind};
@@ -206,9 +207,9 @@ impl Reader {
         if name.is_empty() {
             self.problem(node.at, "Groupname must not be empty", "give the group a `name`");
         }
-        let limit = self.text(&fields, "limit").and_then(|text| match text.parse() {
-            Ok(value) => Some(Located { value, at: text.at() }),
-            Err(_) => {
+        let limit = self.text(&fields, "limit").and_then(|text| match number::integer(&text) {
+            Some(value) => Some(Located { value, at: text.at() }),
+            None => {
                 self.problem(
                     text.at(),
                     format!("`limit`: \"{}\" is no whole number", text.as_str()),

@@ -5,6 +5,7 @@
 //! Not here: a clock, reading and evaluating (the driver does both), who hears of an alert.
 
 mod organ;
+mod rivals;
 mod round;
 pub mod shared;
 mod spec;

@@ -374,7 +374,14 @@ impl Running {
         rule.last_evaluation = Some(at);
         rule.took = took;
         let mut changes = Changes::default();
-        let health = match outcome.and_then(|rows| rule.state.answer(at, rows, self.spec.limit, &mut changes)) {
+        let written_at = at.minus(self.spec.query_offset);
+        let mut answered = outcome.and_then(|rows| rule.state.answer(at, rows, self.spec.limit, &mut changes));
+        if self.spec.rivals.get(index).copied().unwrap_or(false) {
+            let refused = round.written.admit(written_at, &mut changes.samples);
+            refused.series.iter().for_each(|series| rule.state.disown(series));
+            answered = answered.and(refused.reason.map_or(Ok(()), Err));
+        }
+        let health = match answered {
             Ok(()) => Health::Ok,
             Err(reason) => {
                 rule.failures += 1;
@@ -390,7 +397,7 @@ impl Running {
         rule.health = health;
         round.samples += changes.samples.len() as u64;
         round.shared.recorded(changes.samples.iter().map(|(labels, _)| labels));
-        into_effects(changes, at.minus(self.spec.query_offset), effects);
+        into_effects(changes, written_at, effects);
         self.ask(next_serial, effects);
         if let Some(round) = self.round.take_if(|round| round.is_over()) {
             self.last = Some((at, round.took(now), round.samples));

@@ -234,6 +234,11 @@ fn what_waits_goes_on_waiting_after_a_restart_and_the_time_away_is_not_counted()
         "#####|##.", //
         "p..F....R",
     );
+    check(
+        "    keep_firing_for: 3m\n",
+        "#.|...", // Known not to hold since the second minute: nobody waits for it to come back.
+        "F...R.",
+    );
     let away = "|".repeat(70);
     check("    for: 2m\n", &format!("##{away}###"), &format!("p.{}..F", ".".repeat(70)));
 }
@@ -400,6 +405,33 @@ fn one_label_set_twice_is_an_error_and_changes_nothing() {
     world.minute(&[("0", 1.0), ("1", 1.0)]);
     assert_eq!(world.failed, ["vector contains metrics with the same labelset after applying alert labels"]);
     assert_eq!(world.organ.snapshot()[0].rules[0].state, AlertState::Firing);
+}
+
+#[test]
+fn of_two_rules_that_write_one_series_the_first_has_it_and_the_second_fails() {
+    let rules = |rules: &str| format!("groups:\n- name: g\n  rules:\n{rules}");
+    let (one, two) = ("  - {record: d, expr: 'load{core=\"0\"}'}\n", "  - {record: d, expr: '2 * load'}\n");
+    let mut world = World::new(&rules(&format!("{one}{two}")));
+    let health = |world: &World| world.organ.snapshot()[0].rules.iter().map(|r| r.health.clone()).collect::<Vec<_>>();
+    world.minute(&[("0", 3.0), ("1", 3.0)]);
+    let reason = format!(
+        "duplicate sample for timestamp {}; overrides not allowed: existing 3, new value 6",
+        world.organ.snapshot()[0].last_evaluation.expect("evaluated").0
+    );
+    assert_eq!(health(&world), [Health::Ok, Health::Bad(reason.clone())]);
+    assert_eq!(world.failed, [reason]);
+    let values = |world: &World| world.vector("sort_by_label(d, \"core\")", world.now).expect("valid");
+    let points: Vec<_> = values(&world).into_iter().map(|p| (p.labels.to_string(), p.value)).collect();
+    let [first, rest] =
+        [("d{core=\"0\"}", 3.0), ("d{core=\"1\"}", 6.0)].map(|(l, v)| (l.to_owned(), PointValue::Float(v)));
+    assert_eq!(points, [first, rest], "what nobody else wrote is there");
+    // With the same value nothing is wrong.
+    world.minute(&[("0", 0.0), ("1", 0.0)]);
+    assert_eq!(health(&world), [Health::Ok, Health::Ok]);
+    // It never had the first one's series, and so does not end it.
+    world.minute(&[("0", 3.0), ("1", 3.0)]);
+    world.configure(&rules(one));
+    assert_eq!(world.now_is("d"), ["d{core=\"0\"}"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One evaluation of a group: which of its rules may be asked for now.
 //!
 //! Invariant: of the rules that need their order at most one is asked for at a time; those that neither need nor feed
-//! another are asked for beside it, a few at a time. As Prometheus does with `concurrent-rule-eval`.
+//! another, nor write its series, are asked for beside it, a few at a time. As Prometheus does with `concurrent-rule-eval`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use belfry_model::{METRIC_NAME, MatchOp, TimestampMs};
 use belfry_promql::syntax::ast::{ExprKind, VectorSelector};
 use belfry_promql::syntax::functions::Function;
 
+use super::rivals::Written;
 use super::shared::Shared;
 use crate::file::{Rule, RuleKind};
 
@@ -24,6 +25,8 @@ pub(super) struct Round {
     pub samples: u64,
     /// What its rules read; gone with it.
     pub shared: Arc<Shared>,
+    /// What its rivals wrote.
+    pub written: Written,
     /// The next rule that needs its order, and the next that does not, or rules beyond.
     ordered: usize,
     free: usize,
@@ -39,6 +42,7 @@ impl Round {
             begun,
             samples: 0,
             shared: Arc::default(),
+            written: Written::default(),
             ordered: 0,
             free: 0,
             flying: Vec::with_capacity(SIDE_BY_SIDE_MAX),

@@ -46,8 +46,10 @@ pub struct GroupSpec {
     pub limit: Option<usize>,
     /// In order.
     pub rules: Vec<Arc<RuleSpec>>,
-    /// Which of them neither need nor feed another, and so need no order.
+    /// Which of them neither need nor feed another nor write its series, and so need no order.
     pub independent: Vec<bool>,
+    /// Which of them may write a series that another writes.
+    pub(super) rivals: Vec<bool>,
 }
 
 /// A rule as it is evaluated.
@@ -108,6 +110,9 @@ impl GroupSpec {
             // Templates may ask for anything.
             independent.fill(false);
         }
+        let rivals = super::rivals::rivals(group);
+        // Which of them has the series must not hang on which answer comes first.
+        independent.iter_mut().zip(&rivals).for_each(|(independent, rival)| *independent &= !rival);
         let interval = group.interval.map(|d| d.value).filter(|d| !d.is_zero());
         Self {
             file: file.into(),
@@ -117,6 +122,7 @@ impl GroupSpec {
             limit: group.limit.and_then(|l| usize::try_from(l.value).ok()).filter(|l| *l > 0),
             rules,
             independent,
+            rivals,
             key,
         }
     }
@@ -137,10 +143,7 @@ impl RuleSpec {
     fn of(rule: &Rule, group: &Group, key: String, around: Arc<(Labels, String)>) -> Self {
         let template = |text: &str| match rule.kind {
             // The reader has checked it; the group's labels are checked only as names.
-            RuleKind::Alert => match Template::named(&format!("__alert_{}", rule.name.as_str()), text) {
-                Ok(template) if !template.is_literal() => Words::Template(template),
-                _ => Words::Plain(text.to_owned()),
-            },
+            RuleKind::Alert => Words::alerting(rule.name.as_str(), text),
             RuleKind::Record => Words::Plain(text.to_owned()),
         };
         let pair = |p: &Pair| (Arc::from(p.name.as_str()), template(&p.value));
@@ -264,6 +267,14 @@ pub enum Words {
 }
 
 impl Words {
+    /// Of the alerts of this name; what is no template is plain text.
+    pub(crate) fn alerting(name: &str, text: &str) -> Self {
+        match Template::named(&format!("__alert_{name}"), text) {
+            Ok(template) if !template.is_literal() => Self::Template(template),
+            _ => Self::Plain(text.to_owned()),
+        }
+    }
+
     /// As written.
     pub fn text(&self) -> &str {
         match self {
@@ -272,7 +283,7 @@ impl Words {
         }
     }
 
-    fn of(&self, data: &Data, query: &dyn QueryFunc, at: TimestampMs) -> String {
+    pub(crate) fn of(&self, data: &Data, query: &dyn QueryFunc, at: TimestampMs) -> String {
         match self {
             Self::Plain(text) => text.clone(),
             Self::Template(template) => template.expand_or_say(data, query, at),

@@ -128,6 +128,11 @@ impl RuleState {
         Ok(())
     }
 
+    /// Another rule wrote this series: it is not this one's to end.
+    pub fn disown(&mut self, series: &Labels) {
+        self.written.remove(series);
+    }
+
     fn alerts(
         &mut self,
         at: TimestampMs,
@@ -155,8 +160,11 @@ impl RuleState {
         let mut forgotten = Vec::new();
         for (fingerprint, active) in &mut self.alerts {
             let holds = breached.contains(fingerprint);
-            // After a restart sources need a moment to come back: a resolve and a new page would both be lies.
-            let awaited = active.unseen_since.is_some() && at.since(returned_at) < RETURN_GRACE;
+            // After a restart sources need a moment to come back: a resolve and a new page would both be lies. Not of
+            // what had ceased to hold before it.
+            let awaited = active.unseen_since.is_some()
+                && active.keep_firing_since.is_none()
+                && at.since(returned_at) < RETURN_GRACE;
             if holds || !awaited {
                 active.unseen_since = None;
                 if active.step(&self.spec, at, holds, out) {

@@ -11,6 +11,7 @@ use belfry_model::duration::parse_duration;
 use belfry_model::{Histogram, Labels, TimestampMs};
 
 use super::series::{self, Point};
+use crate::file::number;
 use crate::file::yaml::{self, Node, NodeKind};
 use crate::file::{Place, Problem, Text, UnknownFields};
 
@@ -337,7 +338,7 @@ impl Reader {
             return None;
         };
         let values = self.text(f, "values");
-        let Some(labels) = series::labels(name) else {
+        let Some(labels) = series::series(name) else {
             self.problem(name.at(), format!("`{}` is no series", name.as_str()), "write it like up{job=\"node\"}");
             return None;
         };
@@ -409,7 +410,7 @@ impl Reader {
             };
             let value = match self.text(e, "value") {
                 None => 0.0,
-                Some(t) => match series::number(yaml_float(t)) {
+                Some(t) => match number::float(t).or_else(|| yaml_word(t)) {
                     Some(v) => v,
                     None => {
                         self.problem(t.at(), format!("`value`: `{}` is no number", t.as_str()), "write a number");
@@ -438,13 +439,15 @@ impl Reader {
 }
 
 /// YAML writes infinity and NaN with a dot.
-fn yaml_float(text: &str) -> &str {
-    match text {
+/// What is a float without being a number. PromQL's words are taken as well, which promtool refuses.
+fn yaml_word(text: &str) -> Option<f64> {
+    let word = match text {
         ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => "Inf",
         "-.inf" | "-.Inf" | "-.INF" => "-Inf",
         ".nan" | ".NaN" | ".NAN" => "NaN",
         other => other,
-    }
+    };
+    series::number(word).filter(|v| !v.is_finite())
 }
 
 /// `None` for a field that is not there or is null.

@@ -56,6 +56,11 @@ impl RuleRun {
         Ok(changes.samples)
     }
 
+    /// Another rule, or the test's input, has this series at the last answer's time.
+    pub fn disown(&mut self, series: &Labels) {
+        self.state.disown(series);
+    }
+
     /// Alerts that fire.
     pub fn firing(&self) -> impl Iterator<Item = &Alert> {
         self.state.alerts.values().map(|a| &a.alert).filter(|a| a.state == AlertState::Firing)

@@ -69,6 +69,31 @@ impl Memory {
         }
     }
 
+    /// Adds what a rule wrote, as Prometheus would: after all samples of its series that have happened.
+    pub fn append(&mut self, labels: &Labels, at: TimestampMs, value: Value) -> Result<(), &'static str> {
+        let by_labels = labels.metric().and_then(|name| self.series.get(name)).and_then(|all| all.get(labels));
+        let past = by_labels.map(|s| s.0.partition_point(|s| s.at <= self.horizon));
+        let last = past.and_then(|n| n.checked_sub(1)).and_then(|i| by_labels?.0.get(i));
+        match last {
+            Some(last) if last.at > at => return Err("out of order sample"),
+            Some(last) if last.at == at => {
+                let before = self.before(labels, at);
+                let is_same = match (&last.value, histogram::stored(before, value)) {
+                    (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
+                    (a, b) => *a == b,
+                };
+                return if is_same { Ok(()) } else { Err("duplicate sample for timestamp") };
+            }
+            _ => self.push(labels, at, value),
+        }
+        Ok(())
+    }
+
+    fn before(&self, labels: &Labels, at: TimestampMs) -> Option<&Value> {
+        let samples = &self.series.get(labels.metric()?)?.get(labels)?.0;
+        samples.partition_point(|s| s.at < at).checked_sub(1).and_then(|i| samples.get(i)).map(|s| &s.value)
+    }
+
     fn matching<'a>(&'a self, matchers: &'a [Matcher]) -> impl Iterator<Item = (&'a Labels, &'a Arc<Samples>)> {
         let name = matchers.iter().find(|m| m.name() == METRIC_NAME && m.op() == MatchOp::Equal).map(Matcher::value);
         let of_one = name.into_iter().filter_map(|n| self.series.get(n));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use belfry_model::duration::format_duration;
 use belfry_model::read::Cancel;
+use belfry_model::sample::is_stale;
 use belfry_model::{Alert, Labels, TimestampMs, Value};
 use belfry_promql::{Expr, PointValue, Query, QueryLimits, QueryTime, QueryValue, VectorPoint};
 use belfry_template::{DataValue, QuerySample};
@@ -222,15 +223,28 @@ impl<'a> Test<'a> {
                 let query = |text: &str, at: TimestampMs| template_query(memory, text, at, &limits);
                 self.rules[i].run.answer(at, vector, &query)
             });
-            match written {
-                Ok(samples) => samples.into_iter().for_each(|(labels, v)| self.memory.push(&labels, when, stored(v))),
-                Err(e) => {
-                    let what = format!("rule: {}, time: {}, err: {e}", rule.name.as_str(), format_duration(passed));
-                    failures.push(self.failure(self.group.at, what));
-                }
+            if let Err(e) = written.and_then(|samples| self.write(i, when, samples)) {
+                let what = format!("rule: {}, time: {}, err: {e}", rule.name.as_str(), format_duration(passed));
+                failures.push(self.failure(self.group.at, what));
             }
         }
         failures
+    }
+
+    /// Writes what a rule gave; the error is that of the last series that something else wrote.
+    fn write(&mut self, rule: usize, at: TimestampMs, samples: Vec<(Labels, PointValue)>) -> Result<(), String> {
+        let mut outcome = Ok(());
+        for (labels, value) in samples {
+            let ends = matches!(value, PointValue::Float(v) if is_stale(v));
+            // The end of a series that another rule goes on with is no conflict.
+            if let Err(reason) = self.memory.append(&labels, at, stored(value))
+                && !ends
+            {
+                self.rules[rule].run.disown(&labels);
+                outcome = Err(reason.to_owned());
+            }
+        }
+        outcome
     }
 
     fn limits(&self) -> QueryLimits {

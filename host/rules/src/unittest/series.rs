@@ -10,10 +10,16 @@ use belfry_promql::syntax::quote::unquote;
 /// Values of one series: `x` makes many of little text.
 pub(crate) const POINTS_MAX: usize = 1_000_000;
 
+/// Of native histograms with bounds of their own.
+const CUSTOM_SCHEMA: i32 = -53;
+
 /// A point of a series; `None` is a gap.
 pub(crate) type Point = Option<Value>;
 
-/// `inf`, `nan` and decimal numbers.
+/// PromQL's operators: no metric is called so without quotes.
+const OPERATORS: &[&str] = &["inf", "nan", "bool", "on", "ignoring", "group_left", "group_right", "atan2"];
+
+/// `inf`, `nan` and decimal numbers, as PromQL has them: `_` may part digits, and none is too large.
 pub(crate) fn number(text: &str) -> Option<f64> {
     let (sign, rest) = match text.strip_prefix('-') {
         Some(rest) => (-1.0, rest),
@@ -21,11 +27,28 @@ pub(crate) fn number(text: &str) -> Option<f64> {
     };
     let rest = rest.to_ascii_lowercase();
     match rest.as_str() {
-        "inf" | "infinity" => Some(sign * f64::INFINITY),
+        "inf" => Some(sign * f64::INFINITY),
         "nan" => Some(f64::NAN),
-        r if r.starts_with(|c: char| c.is_ascii_digit() || c == '.') => r.parse::<f64>().ok().map(|v| sign * v),
+        r if r.starts_with(|c: char| c.is_ascii_digit() || c == '.') => {
+            let parts_digits =
+                |(i, _)| [i - 1, i + 1].iter().all(|i| r.as_bytes().get(*i).is_some_and(u8::is_ascii_digit));
+            let parted = r.match_indices('_').all(parts_digits);
+            let bare = r.replace('_', "");
+            // As in Go a zero in front makes it octal, where all its digits are.
+            let digits = bare.strip_prefix('0').filter(|d| d.bytes().all(|b| b.is_ascii_digit()));
+            let octal = digits.and_then(|d| i64::from_str_radix(d, 8).ok()).map(|v| v as f64);
+            let v = octal.or_else(|| bare.parse::<f64>().ok());
+            v.filter(|v| parted && v.is_finite()).map(|v| sign * v)
+        }
         _ => None,
     }
+}
+
+/// A series as test files put it in: with labels, and its braces right behind its name.
+pub(crate) fn series(text: &str) -> Option<Labels> {
+    let named = text.trim();
+    let parted = named.find(char::is_whitespace).is_some_and(|i| !named[..i].contains('{'));
+    labels(text).filter(|labels| !parted && !labels.is_empty())
 }
 
 /// `name{a="b"}`, `{a="b"}` or `{"na.me", a="b"}`.
@@ -35,7 +58,7 @@ pub(crate) fn labels(text: &str) -> Option<Labels> {
     let (name, rest) = text.split_at(end);
     let mut pairs: Vec<(String, String)> = Vec::new();
     if !name.is_empty() {
-        if !is_legacy_metric_name(name) {
+        if !is_legacy_metric_name(name) || OPERATORS.iter().any(|o| name.eq_ignore_ascii_case(o)) {
             return None;
         }
         pairs.push((METRIC_NAME.to_owned(), name.to_owned()));
@@ -50,8 +73,9 @@ pub(crate) fn labels(text: &str) -> Option<Labels> {
             let n = quoted(rest)?;
             (unquote(&rest[..n])?, &rest[n..])
         } else {
-            let n = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'))?;
-            (rest[..n].to_owned(), &rest[n..])
+            let n = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;
+            let begins = |c: char| c.is_ascii_alphabetic() || c == '_';
+            (rest[..n].strip_prefix(begins).map(|_| rest[..n].to_owned())?, &rest[n..])
         };
         rest = after.trim_start();
         if let Some(value) = rest.strip_prefix('=') {
@@ -61,6 +85,13 @@ pub(crate) fn labels(text: &str) -> Option<Labels> {
             rest = value[n..].trim_start();
         } else {
             pairs.push((METRIC_NAME.to_owned(), key));
+        }
+        let (last, earlier) = pairs.split_last()?;
+        if !name.is_empty() && last.0 == METRIC_NAME {
+            // As in Prometheus: the name before the braces holds.
+            pairs.pop();
+        } else if last.0.is_empty() || earlier.iter().any(|(name, _)| *name == last.0) {
+            return None;
         }
         rest = match rest.strip_prefix(',') {
             Some(rest) => rest.trim_start(),
@@ -98,14 +129,14 @@ pub(crate) fn points(text: &str) -> Result<Vec<Point>, String> {
                 '}' => depth -= 1,
                 _ => {}
             }
-            depth == 0 && (c.is_whitespace() || *c == ',')
+            depth == 0 && c.is_whitespace()
         });
         let end = end.map_or(rest.len(), |(i, _)| i);
         item(&rest[..end], &mut out).ok_or_else(|| rest[..end].to_owned())?;
         if out.len() > POINTS_MAX {
             return Err(format!("more than {POINTS_MAX} values"));
         }
-        rest = rest[end..].trim_start_matches(|c: char| c.is_whitespace() || c == ',');
+        rest = rest[end..].trim_start();
     }
     Ok(out)
 }
@@ -128,13 +159,8 @@ fn item(text: &str, out: &mut Vec<Point>) -> Option<()> {
     if text.starts_with("{{") {
         return histogram_item(text, out);
     }
-    if let Some(rest) = text.strip_prefix("stale") {
-        let n = match rest.strip_prefix('x') {
-            Some(n) => times(n)?,
-            None if rest.is_empty() => 0,
-            None => return None,
-        };
-        out.resize(out.len() + n + 1, Some(Value::Float(stale_nan())));
+    if text == "stale" {
+        out.push(Some(Value::Float(stale_nan())));
         return Some(());
     }
     // `0x3` is three more zeros: there are no hexadecimal values here.
@@ -152,6 +178,11 @@ fn item(text: &str, out: &mut Vec<Point>) -> Option<()> {
         Some(i) => (number(&body[..i])?, number(&body[i..])?),
         None => (number(body)?, 0.0),
     };
+    // Steps are taken a number of times, and `infx2` is a word of its own.
+    let (repeated, ends_in_digits) = (text.len() > body.len(), !body.ends_with(|c: char| c.is_ascii_alphabetic()));
+    if (step_at.is_some() && !repeated) || (repeated && !ends_in_digits) {
+        return None;
+    }
     let mut v = start;
     for _ in 0..=n {
         out.push(Some(Value::Float(v)));
@@ -166,14 +197,21 @@ fn histogram_item(text: &str, out: &mut Vec<Point>) -> Option<()> {
     let end = text.find("}}")? + 2;
     let first = histogram(&text[..end])?;
     let rest = &text[end..];
-    let mut push = |h: &Histogram| out.push(Some(Value::Histogram(Arc::new(h.clone()))));
-    push(&first);
+    let mut push = |h: &Histogram| {
+        let below_zero = h.positive_counts.iter().chain(&h.negative_counts).any(|c| *c < 0.0);
+        // As a store refuses them.
+        if below_zero || (h.schema != CUSTOM_SCHEMA && !h.custom_bounds.is_empty()) {
+            return None;
+        }
+        out.push(Some(Value::Histogram(Arc::new(h.clone()))));
+        Some(())
+    };
+    push(&first)?;
     if rest.is_empty() {
         return Some(());
     }
     if let Some(n) = rest.strip_prefix('x') {
-        (0..times(n)?).for_each(|_| push(&first));
-        return Some(());
+        return (0..times(n)?).try_for_each(|_| push(&first));
     }
     let (sign, rest) = match rest.split_at_checked(1)? {
         ("+", rest) => (1.0, rest),
@@ -186,7 +224,7 @@ fn histogram_item(text: &str, out: &mut Vec<Point>) -> Option<()> {
     for _ in 0..times(rest[end..].strip_prefix('x')?)? {
         h = belfry_promql::add_histograms(&h, &step, sign)?;
         h.reset_hint = step.reset_hint;
-        push(&h);
+        push(&h)?;
     }
     Some(())
 }
@@ -196,7 +234,12 @@ pub(crate) fn histogram(text: &str) -> Option<Histogram> {
     let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     let mut h = Histogram::default();
     let (mut offset, mut n_offset) = (0, 0);
-    let mut rest = inner.trim();
+    let mut seen: Vec<&str> = Vec::new();
+    let mut rest = inner.trim_end();
+    // Promtool's tokens: nothing stands between the braces and the first key.
+    if rest.starts_with(char::is_whitespace) {
+        return None;
+    }
     while !rest.is_empty() {
         let (key, after) = rest.split_once(':')?;
         let end = match after.starts_with('[') {
@@ -204,8 +247,17 @@ pub(crate) fn histogram(text: &str) -> Option<Histogram> {
             false => after.find(char::is_whitespace).unwrap_or(after.len()),
         };
         let (value, after) = after.split_at(end);
-        let list = || -> Option<Vec<f64>> { value.trim_matches(['[', ']']).split_whitespace().map(number).collect() };
-        match key.trim() {
+        // `+Inf` is how it is printed, here and in promtool.
+        if (value.starts_with('+') && value != "+Inf") || seen.contains(&key) {
+            return None;
+        }
+        seen.push(key);
+        let list = || -> Option<Vec<f64>> {
+            let inside = value.strip_prefix('[')?.strip_suffix(']')?;
+            let padded = inside.is_empty() || inside.trim() != inside;
+            if padded { None } else { inside.split_whitespace().map(number).collect() }
+        };
+        match key {
             "schema" => h.schema = value.parse().ok()?,
             "sum" => h.sum = number(value)?,
             "count" => h.count = number(value)?,
@@ -272,6 +324,88 @@ mod tests {
         assert_eq!(points("1 two 3"), Err("two".to_owned()));
     }
 
+    /// Each was given to promtool 3.5.3.
+    #[test]
+    fn what_promtool_takes_is_taken_and_what_it_refuses_is_refused() {
+        for text in [
+            "1_000",
+            "1_000+1_0x2",
+            "inf+1x2",
+            "nan+1x2",
+            "5.",
+            ".5",
+            "1.5x2",
+            "1e3x2",
+            "007x1",
+            "{{}}",
+            "{{ }}",
+            "{{schema:0 }}",
+            "{{schema:0  sum:1}}",
+            "{{buckets:[1  2]}}",
+            "{{sum:1_000}}",
+            "{{count:-5}}",
+            "{{schema:-53 custom_values:[1 2]}}",
+        ] {
+            assert!(points(text).is_ok(), "{text}");
+        }
+        assert_eq!(floats("1_000+1_0x1"), [Some(1000.0), Some(1010.0)]);
+        assert_eq!(floats("010x1 0_10 09 010.0 -017 00"), [8.0, 8.0, 8.0, 9.0, 10.0, -15.0, 0.0].map(Some));
+        assert_eq!(histogram("{{sum:010}}").map(|h| h.sum), Some(8.0));
+        for text in [
+            "1,2",
+            "1 ,2",
+            "Infx1",
+            "NaNx1",
+            "-nanx2",
+            "+Infx1",
+            "stalex2",
+            "1+infx2",
+            "1+2",
+            "infinity",
+            "1e400",
+            "1__0",
+            "1_",
+            "{{ schema:0 }}",
+            "{{ schema:0}}",
+            "{{schema :0}}",
+            "{{schema:0 schema:0}}",
+            "{{sum:1 sum:1}}",
+            "{{buckets:[]}}",
+            "{{buckets:[ 1 2 ]}}",
+            "{{sum:+5}}",
+            "{{offset:+1 buckets:[1]}}",
+            "{{buckets:[-1]}}",
+            "{{custom_values:[1]}}",
+        ] {
+            assert!(points(text).is_err(), "{text}");
+        }
+        for text in
+            ["x", "sum", "stale", "x{__name__=\"y\"}", "{\"x\",}", "x{ i = \"1\" }", "x{\"i.j\"=\"1\"}", "x{by=\"1\"}"]
+        {
+            assert!(series(text).is_some(), "{text}");
+        }
+        for text in [
+            "x{,}",
+            "x{i=\"1\",i=\"2\"}",
+            "x{i=\"1\",i=\"1\"}",
+            "x {i=\"1\"}",
+            "inf",
+            "NaN",
+            "bool",
+            "on",
+            "x{i=\"1\",,}",
+            "{}",
+            "",
+            "{\"x\",\"y\"}",
+            "x{i.j=\"1\"}",
+            "x{1=\"a\"}",
+            "x{\"\"=\"1\"}",
+            "{\"\"}",
+        ] {
+            assert!(series(text).is_none(), "{text}");
+        }
+    }
+
     #[test]
     fn series_are_read_with_and_without_labels() {
         for (text, read) in [
@@ -280,6 +414,8 @@ mod tests {
             ("up{ job = \"a\" , instance='b', }", "up{instance=\"b\", job=\"a\"}"),
             ("{job=\"a\"}", "{job=\"a\"}"),
             ("{\"my.metric\", a=\"b\"}", "my.metric{a=\"b\"}"),
+            ("x{__name__=\"y\"}", "x"),
+            ("x{\"y\", a=\"b\"}", "x{a=\"b\"}"),
         ] {
             assert_eq!(labels(text).map(|l| l.to_string()).as_deref(), Some(read), "{text}");
         }

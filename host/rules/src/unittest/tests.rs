@@ -196,6 +196,33 @@ fn an_error_of_a_rule_ends_the_test() {
 }
 
 #[test]
+fn a_series_that_is_there_with_another_value_fails_the_rule_that_writes_it() {
+    let rules = |expr: &str| {
+        format!(
+            "groups:\n- name: g\n  rules: [{{record: one, expr: vector(1)}}]\n- name: h\n  query_offset: 1m\n  rules: \
+             [{{record: late, expr: vector(1)}}]\n- name: i\n  rules: [{{record: one, expr: {expr}}}]\n"
+        )
+    };
+    let test = |series: &str| {
+        format!(
+            "tests:\n- interval: 1m\n  input_series: [{{series: {series}, values: 1x10}}]\n  promql_expr_test:\n  \
+             - {{expr: vector(1), eval_time: 1m, exp_samples: [{{labels: '{{}}', value: 1}}]}}\n"
+        )
+    };
+    passes(&rules("vector(1)"), &test("other"));
+    // In promtool's words.
+    assert_eq!(
+        fails(&rules("vector(2)"), &test("other")),
+        "2:3 rule: one, time: 0s, err: duplicate sample for timestamp\n"
+    );
+    assert_eq!(fails(&rules("vector(1)"), &test("late")), "2:3 rule: late, time: 0s, err: out of order sample\n");
+    passes(&rules("vector(1)"), &test("one"));
+    assert!(fails(&rules("vector(1)"), &test("one").replace("1x10", "3x10")).contains("err: duplicate sample"));
+    // What will come is no conflict.
+    passes(&rules("vector(1)"), &test("one").replace("1x10", "1 1 7"));
+}
+
+#[test]
 fn groups_are_evaluated_in_the_order_asked_for() {
     let rules_text = "groups:\n- {name: second, rules: [{record: b, expr: a + 1}]}\n- {name: first, rules: [{record: a, expr: vector(time())}]}\n";
     let test = "group_eval_order: [first, second]\ntests: [{promql_expr_test: [{expr: b, eval_time: 1m, exp_samples: [{labels: b, value: 61}]}]}]";

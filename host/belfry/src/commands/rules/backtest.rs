@@ -1,6 +1,7 @@
 //! `belfry rules backtest`
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,9 @@ use belfry_model::duration::{format_duration, parse_duration};
 use belfry_model::read::Cancel;
 use belfry_model::{Clock as _, Labels, TimestampMs};
 use belfry_promql::{MatrixRow, PointValue, Query, QueryLimits, QueryTime, QueryValue};
-use belfry_rules::backtest::{Backtest, EVALUATIONS_MAX, Steps, backtest as replay};
+use belfry_rules::backtest::{Around, Backtest, EVALUATIONS_MAX, Steps, backtest};
 use belfry_rules::file::{self, Group, Rule, RuleFile, RuleKind};
+use belfry_rules::groups::{DataValue, QuerySample, template_value};
 use belfry_store::{RealDisk, Store, StoreConfig};
 use http::Method;
 use serde_json::{Value, json};
@@ -31,6 +33,13 @@ const LISTED_MAX: usize = 20;
 enum Source {
     Server(ServerArgs),
     Folder(Arc<Store>),
+}
+
+/// What templates see of the Belfry that would evaluate them.
+#[derive(Default)]
+struct Host {
+    external_labels: Labels,
+    external_url: String,
 }
 
 /// A rule with what became of it.
@@ -56,7 +65,7 @@ enum Live {
     },
 }
 
-pub(super) fn backtest(arguments: &BacktestArgs) -> Result<ExitCode> {
+pub(super) fn run(arguments: &BacktestArgs) -> Result<ExitCode> {
     let now = crate::clock::SystemClock::new().now();
     let (from, to) = (time(&arguments.from, now)?, time(&arguments.to, now)?);
     let interval = parse_duration(&arguments.interval).context("--interval")?;
@@ -66,6 +75,7 @@ pub(super) fn backtest(arguments: &BacktestArgs) -> Result<ExitCode> {
             format_duration(interval)
         );
     }
+    let host = arguments.config.as_deref().map(host).transpose()?.unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let source = source(arguments, now)?;
@@ -96,10 +106,10 @@ pub(super) fn backtest(arguments: &BacktestArgs) -> Result<ExitCode> {
                     let interval = group.interval.map(|i| i.value).filter(|d| !d.is_zero()).unwrap_or(interval);
                     let offset = group.query_offset.map_or(Duration::ZERO, |o| o.value);
                     let steps = Steps { from, to, interval };
-                    let result = one(&source, file, g, r, steps, offset).await?;
+                    let result = one((&source, &host), file, g, r, steps, offset).await?;
                     let live = match live.as_ref().filter(|_| given) {
                         None => Live::Unknown,
-                        Some(live) => compare(&source, live, (group, rule), steps).await?,
+                        Some(live) => compare((&source, &host), live, (group, rule), steps).await?,
                     };
                     all.push(Replayed {
                         group: group.name.as_str().to_owned(),
@@ -149,8 +159,14 @@ fn source(arguments: &BacktestArgs, now: TimestampMs) -> Result<Source> {
     Ok(Source::Folder(store))
 }
 
+fn host(config: &Path) -> Result<Host> {
+    let config = super::check::load(config)?;
+    let external_url = config.server.external_url.unwrap_or_else(|| format!("http://{}", config.server.listen));
+    Ok(Host { external_labels: config.rule_settings.external_labels, external_url })
+}
+
 async fn one(
-    source: &Source,
+    (source, host): (&Source, &Host),
     file: &RuleFile,
     group: usize,
     rule: usize,
@@ -158,15 +174,18 @@ async fn one(
     offset: Duration,
 ) -> Result<Backtest> {
     if steps.count() > EVALUATIONS_MAX {
-        bail!(
-            "{} evaluations are more than {EVALUATIONS_MAX}\n  help: look at less time, or give a longer --interval",
-            steps.count()
-        );
+        let own = file.groups.get(group).filter(|g| g.interval.is_some_and(|i| !i.value.is_zero()));
+        let longer = match own {
+            // It goes before the flag.
+            Some(own) => format!("give the group {} a longer interval", own.name.as_str()),
+            None => "give a longer --interval".to_owned(),
+        };
+        bail!("{} evaluations are more than {EVALUATIONS_MAX}\n  help: look at less time, or {longer}", steps.count());
     }
     let Some(spec) = file.groups.get(group).and_then(|g| g.rules.get(rule)) else { bail!("no such rule") };
     let expr = spec.query.to_string();
     if is_bound_to_range(&expr) {
-        return each(source, file, (group, rule), steps, offset, &expr).await;
+        return each((source, host), file, (group, rule), steps, offset, &expr).await;
     }
     let at = |i: u64| TimestampMs(steps.from.0 + i as i64 * steps.interval.as_millis() as i64) - offset;
     let (mut rows, mut failures) = (Vec::<MatrixRow>::new(), BTreeMap::<String, u64>::new());
@@ -186,7 +205,7 @@ async fn one(
             Err(error) => *failures.entry(format!("{error:#}")).or_default() += last - first + 1,
         }
     }
-    let mut result = replay(file, group, rule, &rows, steps);
+    let mut result = replay((source, host), file, (group, rule), &rows, steps);
     for (reason, n) in failures {
         *result.failures.entry(reason).or_default() += n;
     }
@@ -201,7 +220,7 @@ fn is_bound_to_range(expr: &str) -> bool {
 
 /// As [`one`], with a question for each evaluation.
 async fn each(
-    source: &Source,
+    (source, host): (&Source, &Host),
     file: &RuleFile,
     (group, rule): (usize, usize),
     steps: Steps,
@@ -225,11 +244,40 @@ async fn each(
         }
     }
     let rows: Vec<MatrixRow> = rows.into_values().collect();
-    let mut result = replay(file, group, rule, &rows, steps);
+    let mut result = replay((source, host), file, (group, rule), &rows, steps);
     for (reason, n) in failures {
         *result.failures.entry(reason).or_default() += n;
     }
     Ok(result)
+}
+
+/// Moves the alerts over what the expression gave; templates ask the same source.
+fn replay(
+    (source, host): (&Source, &Host),
+    file: &RuleFile,
+    (group, rule): (usize, usize),
+    rows: &[MatrixRow],
+    steps: Steps,
+) -> Backtest {
+    let query = |text: &str, at: TimestampMs| ask_beside(source, text, at).map_err(|e| format!("{e:#}"));
+    let Host { external_labels, external_url } = host;
+    backtest(file, group, rule, rows, steps, &Around { external_labels, external_url, query: &query })
+}
+
+/// Answers from where nothing can be awaited. A thread and a runtime each time: few labels ask anything.
+fn ask_beside(source: &Source, text: &str, at: TimestampMs) -> Result<Vec<QuerySample<DataValue>>> {
+    let answer = std::thread::scope(|scope| {
+        let ask = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(range(source, text, at, at, Duration::from_secs(1)))
+        };
+        scope.spawn(ask).join().unwrap_or_else(|_| bail!("the query was given up"))
+    });
+    let sample = |row: MatrixRow| {
+        let value = template_value(&row.points.first()?.1);
+        Some(QuerySample { labels: row.labels, value })
+    };
+    Ok(answer?.into_iter().filter_map(sample).collect())
 }
 
 /// Points come in order of time; evaluation times are what the offset is added back to.
@@ -359,7 +407,12 @@ fn same(a: &Rule, b: &Rule) -> bool {
 }
 
 /// The live rule of the same name and labels, or of the name if there is only one.
-async fn compare(source: &Source, live: &RuleFile, (group, rule): (&Group, &Rule), steps: Steps) -> Result<Live> {
+async fn compare(
+    from: (&Source, &Host),
+    live: &RuleFile,
+    (group, rule): (&Group, &Rule),
+    steps: Steps,
+) -> Result<Live> {
     let of_name: Vec<(usize, usize, &Group, &Rule)> = live
         .groups
         .iter()
@@ -375,7 +428,7 @@ async fn compare(source: &Source, live: &RuleFile, (group, rule): (&Group, &Rule
     }
     let other = of_name.iter().find(alike).or(of_name.first().filter(|_| of_name.len() == 1));
     let Some((g, r, _, other)) = other else { return Ok(Live::None) };
-    let result = Box::new(one(source, live, *g, *r, steps, Duration::ZERO).await?);
+    let result = Box::new(one(from, live, *g, *r, steps, Duration::ZERO).await?);
     Ok(Live::Other { expr: other.query.to_string(), result })
 }
 

@@ -90,7 +90,7 @@ fn is_wanted(lints: &[String], lint: &str) -> bool {
         || lints.iter().any(|l| l == "all" || l == lint || (l == "duplicate-rules" && lint == "duplicate-rule"))
 }
 
-fn load(path: &Path) -> Result<Config> {
+pub(super) fn load(path: &Path) -> Result<Config> {
     let config = ConfigArgs { config: Some(path.to_owned()), ..ConfigArgs::default() };
     let input = crate::commands::config::input(&config, &[]);
     Ok(Config::load(&input).map_err(|problems| anyhow::anyhow!("{problems}"))?.config)

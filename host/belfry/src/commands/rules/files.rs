@@ -14,17 +14,26 @@ pub struct Read<T> {
     pub parsed: Result<T, Vec<Problem>>,
 }
 
-/// The files of arguments: a path, or a pattern that the shell left alone. One that finds nothing is an error.
+/// The files of arguments: a path, or a pattern that the shell left alone. One that finds no file is an error: a check
+/// that has read nothing must not say that all is well.
 pub fn named(arguments: &[impl AsRef<str>]) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for argument in arguments {
         let argument = argument.as_ref();
         let path = PathBuf::from(argument);
-        let found = if path.exists() { vec![path] } else { matching(argument)? };
+        if path.is_dir() {
+            bail!(
+                "{argument} is a directory\n  help: name files, or a pattern like '{}'",
+                path.join("*.yml").display()
+            );
+        }
+        let mut found = if path.exists() { vec![path] } else { matching(argument)? };
+        // Folders beside the files of a pattern are nobody's mistake.
+        found.retain(|p| !p.is_dir());
         if found.is_empty() {
             bail!("no file {argument}\n  help: check the path; patterns are like rules/*.yml");
         }
-        all.extend(found.into_iter().filter(|p| !p.is_dir()));
+        all.extend(found);
     }
     all.dedup();
     Ok(all)
@@ -151,4 +160,33 @@ impl Suites {
 /// What `--ignore-unknown-fields` means.
 pub fn unknown(ignored: bool) -> UnknownFields {
     if ignored { UnknownFields::Ignored } else { UnknownFields::Refused }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(pattern: &str) -> String {
+        format!("{:#}", named(&[pattern.to_owned()]).expect_err("refused"))
+    }
+
+    #[test]
+    fn what_names_no_file_is_refused_and_folders_beside_files_are_passed_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(folder.path().join("rules/more.yml")).expect("folders");
+        let under = |path: &str| folder.path().join(path).display().to_string();
+        assert_eq!(
+            told(&under("rules")),
+            format!("{0} is a directory\n  help: name files, or a pattern like '{0}/*.yml'", under("rules"))
+        );
+        for nothing in ["rules/*.yml", "rules/*.rules", "rules.yml"] {
+            assert_eq!(
+                told(&under(nothing)),
+                format!("no file {}\n  help: check the path; patterns are like rules/*.yml", under(nothing))
+            );
+        }
+        let file = folder.path().join("rules/a.yml");
+        std::fs::write(&file, "groups: []").expect("a file");
+        assert_eq!(named(&[under("rules/*.yml")]).expect("found"), [file]);
+    }
 }
