@@ -553,10 +553,13 @@ proptest! {
         fuzz::remote_write_1(&rubbish);
         fuzz::remote_write_2(&rubbish);
         fuzz::remote_write_body(&rubbish);
+        fuzz::import(&rubbish);
+        let text = "\u{5}# TYPE h histogram\nh_bucket{le=\"1\"} 1 1.5 # {t=\"x\"} 0.5 1.2\na 1 1600000000\n# EOF\n";
         for (door, mut bytes) in [
             (fuzz::remote_write_1 as fn(&[u8]), one.encode_to_vec()),
             (fuzz::remote_write_2, two.encode_to_vec()),
             (fuzz::remote_write_body, snappy(&one)),
+            (fuzz::import, text.as_bytes().to_vec()),
         ] {
             if bytes.is_empty() {
                 continue;

@@ -707,8 +707,7 @@ fn what_starts_with_underscores_stays_as_in_prometheus() {
 
 #[test]
 fn a_series_that_cannot_be_kept_is_told_and_counted_at_each_scrape() {
-    let many: Vec<String> =
-        (0..LABELS_SCRAPED_MAX).map(|n| format!("l{n}=\"\"")).map(|l| l.replace("\"\"", "\"v\"")).collect();
+    let many: Vec<String> = (0..LABELS_SCRAPED_MAX).map(|n| format!("l{n}=\"v\"")).collect();
     let long = "n".repeat(LABEL_BYTES_MAX + 1);
     let mut bench = Bench::new(test_job());
     for (n, text, said) in [
