@@ -105,6 +105,16 @@ fn the_external_url_is_an_address_that_paths_can_be_added_to() {
 }
 
 #[test]
+fn labels_of_a_group_of_targets_have_any_name_but_none() {
+    let job = |labels: &str| {
+        let text = format!("[[scrape]]\njob = \"a\"\n[[scrape.static]]\ntargets = [\"h:1\"]\nlabels = {labels}\n");
+        load(&text, &[]).map(|l| l.config.scrapes[0].groups[0].labels.to_string())
+    };
+    assert_eq!(job(r#"{ "zone.name" = "x", "größe" = "y" }"#).unwrap(), r#"{"größe"="y", "zone.name"="x"}"#);
+    assert!(job(r#"{ "" = "x" }"#).unwrap_err().to_string().contains("a label has no name"));
+}
+
+#[test]
 fn a_scrape_job_says_whether_its_series_tell_kind_and_unit_or_the_collection_does() {
     let of_jobs = |collection: &str| {
         let job = |name: &str, key: &str| format!("[[scrape]]\njob = \"{name}\"\ntargets = [\"h:1\"]\n{key}\n");

@@ -4,7 +4,9 @@
 //! known series costs no look-up here.
 //! Not here: which labels pass (the producer's protocol says that), the book (`push::book`).
 
-use belfry_model::{Appended, Batch, Labels, SeriesRef, TimestampMs};
+use std::sync::atomic::Ordering;
+
+use belfry_model::{Appended, Batch, Labels, SeriesRef, TimestampMs, WriteError};
 
 use crate::writer::{AppendError, Ingest, OpenError, lock, malformed};
 
@@ -13,28 +15,33 @@ use crate::writer::{AppendError, Ingest, OpenError, lock, malformed};
 enum Counted {
     /// The producer's and that of all together.
     OfProducer,
-    /// That of all together.
+    /// None refuses it.
     Beside,
 }
 
 impl Ingest {
     /// The reference of a series with exactly these labels, counted as one more of the producer's.
     pub fn open_as_is(&self, producer: &str, labels: &Labels) -> Result<SeriesRef, OpenError> {
-        let series = self.place(producer, Counted::OfProducer).and_then(|()| {
-            self.writer.open(labels).map_err(|e| {
-                self.hand_back(producer, 1);
-                OpenError::from(e)
-            })
-        });
+        let series = self.try_open_as_is(producer, labels);
         self.shed_if_failed(producer, &series);
         series
     }
 
+    /// The same for one that tries again: what is shed in the end it counts with [`Self::open_as_is`].
+    pub(crate) fn try_open_as_is(&self, producer: &str, labels: &Labels) -> Result<SeriesRef, OpenError> {
+        self.place(producer, Counted::OfProducer).and_then(|()| {
+            self.writer.open(labels).map_err(|e| {
+                self.hand_back(producer, 1);
+                OpenError::from(e)
+            })
+        })
+    }
+
     /// The same for a series that tells of the producer itself, such as `up`: what it brings cannot take its place, for
-    /// the producer's limit does not count it. [`Self::hand_back_report`] gives it back.
+    /// no limit refuses it; beside that of all together it counts. [`Self::hand_back_report`] gives it back.
     pub fn open_report(&self, producer: &str, labels: &Labels) -> Result<SeriesRef, OpenError> {
         let series = self.place(producer, Counted::Beside).and_then(|()| {
-            self.writer.open(labels).map_err(|e| {
+            self.writer.open_always(labels).map_err(|e| {
                 self.hand_back_report(producer, 1);
                 OpenError::from(e)
             })
@@ -44,10 +51,17 @@ impl Ingest {
     }
 
     fn shed_if_failed(&self, producer: &str, series: &Result<SeriesRef, OpenError>) {
-        if series.is_err()
-            && let Some(entry) = lock(&self.producers).get_mut(producer)
-        {
+        let Err(error) = series else { return };
+        if let Some(entry) = lock(&self.producers).get_mut(producer) {
             entry.stats.series_shed += 1;
+        }
+        self.note_shed(error);
+    }
+
+    /// Counts what the limit of all together shed.
+    pub(crate) fn note_shed(&self, error: &OpenError) {
+        if matches!(error, OpenError::TotalLimit { .. } | OpenError::Store(WriteError::SeriesLimit { .. })) {
+            self.shed_series.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -59,7 +73,7 @@ impl Ingest {
         if counted == Counted::OfProducer && entry.series().saturating_sub(entry.beside) >= limit {
             return Err(OpenError::ProducerLimit { producer: producer.to_owned(), limit });
         }
-        if total >= self.limits.series_total {
+        if counted == Counted::OfProducer && total >= self.limits.series_total {
             return Err(OpenError::TotalLimit { limit: self.limits.series_total });
         }
         entry.held += 1;

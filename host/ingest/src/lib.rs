@@ -4,6 +4,7 @@
 //! what is shed is counted by producer and reason.
 //! Not here: how a plugin is called (see [`Producer`]), how samples are kept.
 
+mod beside;
 mod bulk;
 pub mod collection;
 pub mod exposition;
@@ -15,6 +16,7 @@ pub mod relabel;
 pub mod scrape;
 mod writer;
 
+pub use beside::{EXEMPLAR_CHARS_MAX, HELP_BYTES_MAX, METADATA_NAME_BYTES_MAX, UNIT_BYTES_MAX};
 pub use collection::{CollectEffect, CollectInput, Collection, Producer, PullError, PullSchedule, SourceSchedule};
 pub use labels::{LABEL_NAME_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX, METRIC_NAME_BYTES_MAX};
 pub use producers::{ProducerStats, SERIES_IDLE};

@@ -168,11 +168,11 @@ impl Relabel {
             Action::LabelDrop => drop(labels.retain(|l| !self.regex.is_match(&l.name))),
             Action::LabelKeep => drop(labels.retain(|l| self.regex.is_match(&l.name))),
             Action::Lowercase => {
-                let value = self.sources(labels).to_lowercase();
+                let value = self.sources(labels).chars().map(lower).collect::<String>();
                 labels.set(spec.target_label.as_str(), value);
             }
             Action::Uppercase => {
-                let value = self.sources(labels).to_uppercase();
+                let value = self.sources(labels).chars().map(upper).collect::<String>();
                 labels.set(spec.target_label.as_str(), value);
             }
         }
@@ -189,6 +189,30 @@ impl Relabel {
         }
         out
     }
+}
+
+/// Letter by letter, as Go's `strings.ToUpper` does it: what has no single upper-case letter stays (`ß`).
+fn upper(c: char) -> char {
+    match c {
+        // Greek letters with an iota below have a single one, but Rust writes the iota beside it.
+        '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => char::from_u32(c as u32 + 8),
+        '\u{1fb3}' | '\u{1fc3}' | '\u{1ff3}' => char::from_u32(c as u32 + 9),
+        _ => single(c.to_uppercase()),
+    }
+    .unwrap_or(c)
+}
+
+/// The same for `strings.ToLower`.
+fn lower(c: char) -> char {
+    match c {
+        // Its dot would become a letter of its own.
+        'İ' => 'i',
+        _ => single(c.to_lowercase()).unwrap_or(c),
+    }
+}
+
+fn single(mut letters: impl Iterator<Item = char>) -> Option<char> {
+    letters.next().filter(|_| letters.next().is_none())
 }
 
 /// As Prometheus 3 compiles it: anchored, and `.` matches a line feed too.

@@ -69,6 +69,17 @@ fn every_action_does_what_prometheus_does() {
     }
 }
 
+/// What Go's `strings.ToUpper` and `strings.ToLower` give.
+#[test]
+fn letters_change_one_by_one() {
+    let changed = |action, text: &str| {
+        let rule = RelabelSpec { source_labels: sources(&["a"]), target_label: "a".to_owned(), action, ..spec() };
+        relabelled(&[("a", text)], vec![rule])
+    };
+    assert_eq!(changed(Action::Uppercase, "straße ŉ ﬁ ᾳ ᾀ ǆ"), r#"{a="STRAßE ŉ ﬁ ᾼ ᾈ Ǆ"}"#);
+    assert_eq!(changed(Action::Lowercase, "İI ΟΔΟΣ ẞ"), r#"{a="ii οδοσ ß"}"#);
+}
+
 #[test]
 fn hashmod_gives_the_numbers_that_prometheus_gives() {
     let rule = |modulus| RelabelSpec {

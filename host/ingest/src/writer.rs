@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use belfry_model::sample::{is_stale, stale_nan};
 use belfry_model::write::Times;
-use belfry_model::{Appended, Batch, Labels, MetricMetadata, SeriesRef, TimestampMs, WriteError, Writer};
+use belfry_model::{Appended, Batch, Labels, SeriesRef, TimestampMs, WriteError, Writer};
 use tokio::sync::Semaphore;
 
 use crate::labels::admit;
@@ -106,6 +106,10 @@ pub struct IngestStats {
     pub batches_shed: u64,
     /// Series of the host's own whose references are kept.
     pub record_cache: usize,
+    /// Exemplars left out because their labels are too long.
+    pub exemplars_too_long: u64,
+    /// Metadata with a text that was cut, or left out because of its name.
+    pub metadata_cut: u64,
 }
 
 /// The way into the store.
@@ -117,6 +121,9 @@ pub struct Ingest {
     room: Semaphore,
     waiting: AtomicUsize,
     shed: AtomicU64,
+    pub(crate) beside: crate::beside::Counts,
+    /// New series that found no place among those of all together.
+    pub(crate) shed_series: AtomicU64,
 }
 
 impl Ingest {
@@ -136,7 +143,14 @@ impl Ingest {
             room: Semaphore::new(IN_FLIGHT_BATCHES_MAX),
             waiting: AtomicUsize::new(0),
             shed: AtomicU64::new(0),
+            beside: Default::default(),
+            shed_series: AtomicU64::new(0),
         }
+    }
+
+    /// How many series may be open.
+    pub fn limits(&self) -> IngestLimits {
+        self.limits
     }
 
     /// Makes a producer known, or changes what the host says of it; its counters and open series stay. Series that are
@@ -206,17 +220,18 @@ impl Ingest {
             };
             if let Some(refused) = refused {
                 entry.stats.series_shed += 1;
+                self.note_shed(&refused);
                 return Err(refused);
             }
         }
-        let series = self.writer.open(&all)?;
+        let series = self.writer.open(&all).map_err(|e| {
+            let refused = OpenError::from(e);
+            entry.stats.series_shed += 1;
+            self.note_shed(&refused);
+            refused
+        })?;
         entry.opened(hash, series);
         Ok(series)
-    }
-
-    /// Remembers what a metric is.
-    pub fn declare(&self, metadata: MetricMetadata) {
-        self.writer.declare(metadata);
     }
 
     /// Writes a batch; waits while the store is busy. Samples that the store refuses are in the answer and counted.
@@ -297,6 +312,8 @@ impl Ingest {
                     }
                     Err(error) => {
                         tracing::debug!(%labels, %error, "a series of the host's own was not opened");
+                        let limit = matches!(error, WriteError::SeriesLimit { .. });
+                        self.shed_series.fetch_add(u64::from(limit), Ordering::Relaxed);
                         refused += 1;
                         continue;
                     }
@@ -324,7 +341,14 @@ impl Ingest {
             waiting: self.waiting.load(Ordering::Acquire),
             batches_shed: self.shed.load(Ordering::Relaxed),
             record_cache: lock(&self.recorded).len(),
+            exemplars_too_long: self.beside.exemplars.load(Ordering::Relaxed),
+            metadata_cut: self.beside.metadata.load(Ordering::Relaxed),
         }
+    }
+
+    /// Times a new series was shed because all together, or the store, have as many as they may.
+    pub fn series_shed(&self) -> u64 {
+        self.shed_series.load(Ordering::Relaxed)
     }
 
     /// Counters of one producer.

@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
-use belfry_model::METRIC_NAME;
 use belfry_model::sample::is_stale;
+use belfry_model::{METRIC_NAME, MetricMetadata};
 use tokio::sync::Notify;
 
 use super::*;

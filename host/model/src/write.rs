@@ -104,6 +104,12 @@ pub trait Writer: Send + Sync {
     /// The reference of the series with these labels, made if it is new.
     fn open(&self, labels: &Labels) -> Result<SeriesRef, WriteError>;
 
+    /// The same beyond the limit of series: for the few that tell how the collecting itself goes, which are missed most
+    /// when there is no room.
+    fn open_always(&self, labels: &Labels) -> Result<SeriesRef, WriteError> {
+        self.open(labels)
+    }
+
     /// Writes a batch. `Ok` means that `write()` has returned for it (and `fsync`, under that policy).
     async fn append(&self, batch: Batch) -> Result<Appended, WriteError>;
 

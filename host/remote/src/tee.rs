@@ -38,6 +38,10 @@ impl Writer for Tee {
         self.store.open(labels)
     }
 
+    fn open_always(&self, labels: &Labels) -> Result<SeriesRef, WriteError> {
+        self.store.open_always(labels)
+    }
+
     async fn append(&self, batch: Batch) -> Result<Appended, WriteError> {
         let copy = batch.clone();
         let appended = self.store.append(batch).await?;

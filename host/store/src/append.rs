@@ -71,6 +71,14 @@ impl Commit {
         self.builder.clear();
     }
 
+    /// Ends the record if it is long: a reader holds one whole, and takes none beyond
+    /// [`RECORD_BYTES_MAX`](crate::wal::RECORD_BYTES_MAX).
+    pub fn split_record(&mut self) {
+        if self.builder.len() >= RECORD_BYTES_SPLIT {
+            self.end_record();
+        }
+    }
+
     /// Writes what is queued.
     pub fn write(&mut self) -> io::Result<()> {
         let outcome = self.wal.as_mut().map_or(Ok(()), Wal::write);
@@ -158,6 +166,7 @@ fn apply(shared: &Shared, commit: &mut Commit, state: &mut State, batch: &Batch)
     let mut out = Appended::default();
     for m in state.head.take_new_metadata() {
         commit.builder.metadata(&m);
+        commit.split_record();
     }
     let window = i64::try_from(shared.config.out_of_order_window.as_millis()).unwrap_or(i64::MAX);
     let now = shared.clock.get().map(|c| c.now());
@@ -189,6 +198,7 @@ fn apply(shared: &Shared, commit: &mut Commit, state: &mut State, batch: &Batch)
         if state.head.add_exemplar(id, exemplar) {
             introduce(state, commit, id);
             commit.builder.exemplar(id, exemplar);
+            commit.split_record();
         }
     }
     commit.end_record();
@@ -229,7 +239,10 @@ fn take_row(state: &mut State, commit: &mut Commit, batch: &Batch, bounds: &Boun
     state.head.push_row(number, at, &batch.values);
     if commit.wal.is_some() {
         if state.head.group_mut(number).is_some_and(|g| g.introduced != commit.epoch as u32) {
-            state.head.group_ids(number).into_iter().for_each(|id| introduce(state, commit, id));
+            state.head.group_ids(number).into_iter().for_each(|id| {
+                introduce(state, commit, id);
+                commit.split_record();
+            });
         }
         let epoch = commit.epoch;
         if let Some(group) = state.head.group_mut(number) {
@@ -244,6 +257,22 @@ impl Shared {
     /// from before 1970. Without a `now` no retention is judged.
     pub(crate) fn earliest(&self, now: Option<TimestampMs>) -> i64 {
         now.zip(self.config.retention).map_or(0, |(now, r)| now.minus(r).0.max(0))
+    }
+}
+
+impl Shared {
+    fn open(&self, labels: &Labels, limit: u64) -> Result<SeriesRef, WriteError> {
+        if let Some(known) = self.state.read().head.get(labels) {
+            return Ok(known);
+        }
+        check(labels)?;
+        let mut state = self.state.write();
+        // Somebody else may have opened it between the two locks; that one is not new.
+        if state.head.len() as u64 >= limit && state.head.get(labels).is_none() {
+            self.counters.shed_series.fetch_add(1, Ordering::Relaxed);
+            return Err(WriteError::SeriesLimit { limit });
+        }
+        Ok(state.head.open(labels))
     }
 }
 
@@ -284,9 +313,7 @@ fn take(state: &mut State, commit: &mut Commit, bounds: &Bounds, of: SeriesRef, 
                 Some(h) => commit.builder.histogram(id, p.at, h, p.start),
                 None => commit.builder.float(id, p.at, p.value, p.start),
             }
-            if commit.builder.len() >= RECORD_BYTES_SPLIT {
-                commit.end_record();
-            }
+            commit.split_record();
         }
     }
 }
@@ -320,18 +347,11 @@ pub(crate) fn check(labels: &Labels) -> Result<(), WriteError> {
 #[async_trait]
 impl Writer for Store {
     fn open(&self, labels: &Labels) -> Result<SeriesRef, WriteError> {
-        if let Some(known) = self.shared.state.read().head.get(labels) {
-            return Ok(known);
-        }
-        check(labels)?;
-        let limit = self.shared.config.series_max;
-        let mut state = self.shared.state.write();
-        // Somebody else may have opened it between the two locks; that one is not new.
-        if state.head.len() as u64 >= limit && state.head.get(labels).is_none() {
-            self.shared.counters.shed_series.fetch_add(1, Ordering::Relaxed);
-            return Err(WriteError::SeriesLimit { limit });
-        }
-        Ok(state.head.open(labels))
+        self.shared.open(labels, self.shared.config.series_max)
+    }
+
+    fn open_always(&self, labels: &Labels) -> Result<SeriesRef, WriteError> {
+        self.shared.open(labels, u64::MAX)
     }
 
     async fn append(&self, batch: Batch) -> Result<Appended, WriteError> {

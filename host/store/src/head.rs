@@ -25,6 +25,9 @@ pub const EXEMPLARS_MAX: usize = 50_000;
 pub const EXEMPLARS_BYTES_MAX: usize = 32 << 20;
 /// Metrics whose metadata is kept; further ones are shed.
 pub const METADATA_MAX: usize = 100_000;
+/// Bytes of all metadata's texts; what would be beyond is shed. Answers of the API repeat them, and each generation of
+/// the log.
+pub const METADATA_BYTES_MAX: usize = 32 << 20;
 
 /// The head is written to a block when its samples take about this much, so that memory has a bound of its own.
 pub const HEAD_BYTES_MAX: usize = 64 << 20;
@@ -82,8 +85,9 @@ pub struct Head {
     exemplar_order: VecDeque<u32>,
     exemplar_bytes: usize,
     metadata: BTreeMap<String, MetricMetadata>,
-    /// Metadata that the log's generation does not have yet.
-    new_metadata: Vec<MetricMetadata>,
+    metadata_bytes: usize,
+    /// Names of metadata that the log's generation does not have yet: however often it changed.
+    new_metadata: BTreeSet<String>,
     /// Time of the newest sample of any block; `i64::MIN` for none.
     pub(crate) blocks_max: i64,
     pub(crate) has_live: bool,
@@ -307,17 +311,21 @@ impl Head {
         if self.metadata.get(&m.name) == Some(&m) {
             return true;
         }
-        if self.metadata.len() >= METADATA_MAX && !self.metadata.contains_key(&m.name) {
+        let known = self.metadata.get(&m.name);
+        let bytes = self.metadata_bytes - known.map_or(0, text_bytes) + text_bytes(&m);
+        if bytes > METADATA_BYTES_MAX || known.is_none() && self.metadata.len() >= METADATA_MAX {
             return false;
         }
-        self.new_metadata.push(m.clone());
+        self.metadata_bytes = bytes;
+        self.new_metadata.insert(m.name.clone());
         self.metadata.insert(m.name.clone(), m);
         true
     }
 
     /// Metadata that the log does not have yet.
     pub fn take_new_metadata(&mut self) -> Vec<MetricMetadata> {
-        std::mem::take(&mut self.new_metadata)
+        let names = std::mem::take(&mut self.new_metadata);
+        names.iter().filter_map(|name| self.metadata.get(name)).cloned().collect()
     }
 
     /// All metadata, by name.
@@ -344,6 +352,13 @@ impl Head {
     /// Forgets what was set aside: it is in a block now.
     pub fn release_frozen(&mut self) -> Option<Arc<Frozen>> {
         self.frozen.take()
+    }
+
+    /// How many series have had no sample since `before`.
+    pub fn idle(&self, before: i64) -> usize {
+        let newest = |s: &Slot| self.groups.get(s.group).map_or(s.newest, |g| g.newest.max(s.newest));
+        let is_idle = |s: &&Slot| s.serial != 0 && newest(s) != i64::MIN && newest(s) < before;
+        self.slots.iter().filter(is_idle).count()
     }
 
     /// Forgets series without samples in the head whose newest is more than `idle_ms` before `now`, and those that
@@ -429,6 +444,11 @@ impl Head {
     pub fn has_live_samples(&self) -> bool {
         self.has_live
     }
+}
+
+/// What metadata counts towards [`METADATA_BYTES_MAX`]: its name stands twice.
+fn text_bytes(m: &MetricMetadata) -> usize {
+    2 * m.name.len() + m.unit.len() + m.help.len()
 }
 
 fn reference(serial: u32, id: u32) -> SeriesRef {

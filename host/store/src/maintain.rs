@@ -7,6 +7,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use belfry_model::{SampleBuf, TimestampMs};
 
@@ -28,6 +29,8 @@ pub(crate) struct Pending {
     /// round write a block.
     last_flush: TimestampMs,
     last_forget: TimestampMs,
+    /// When places for series were last short.
+    last_crowded: TimestampMs,
     /// Imports that had failed by the last round.
     imports_failed: u64,
 }
@@ -35,7 +38,7 @@ pub(crate) struct Pending {
 impl Pending {
     /// Of a store that is opened at `now`.
     pub fn new(now: TimestampMs) -> Self {
-        Self { frozen: None, last_flush: now, last_forget: now, imports_failed: 0 }
+        Self { frozen: None, last_flush: now, last_forget: now, last_crowded: TimestampMs::MIN, imports_failed: 0 }
     }
 }
 
@@ -51,6 +54,14 @@ pub struct Maintained {
     /// Series that were forgotten because nothing came for them.
     pub forgotten: u64,
 }
+
+/// Where places for series are short, one without a sample for so long gives up its own: no query at an instant sees it
+/// any more.
+const IDLE_CROWDED: Duration = Duration::from_secs(5 * 60);
+/// And places are looked for at most this often: each time a block is written.
+const CROWDED_EVERY: Duration = Duration::from_secs(60);
+/// They are short when less than this part is free, and worth a block when series that ended take as much.
+const CROWDED_PART: u64 = 10;
 
 /// Samples that are older than the newest by more than blocks of this level span get a block of their own: half a day.
 const LATE_LEVEL: usize = 2;
@@ -74,7 +85,13 @@ impl Store {
         outcome?;
         if shared.is_over(&mut pending.last_forget, now) {
             pending.last_forget = now;
-            done.forgotten = shared.forget(now);
+            done.forgotten = shared.forget(now, shared.config.block_span * 2);
+        }
+        if shared.is_crowded(&mut pending.last_crowded, now) {
+            let outcome = shared.flush_if_due(&mut pending, None).map(|flushed| done.flushed |= flushed);
+            shared.note("a block", &outcome);
+            outcome?;
+            done.forgotten += shared.forget(now, IDLE_CROWDED);
         }
         shared.rest(now);
         pending.imports_failed = shared.settle_imports(pending.imports_failed);
@@ -148,10 +165,14 @@ impl Shared {
         state.head.take_new_metadata();
         for m in state.head.metadata().values() {
             commit.builder.metadata(m);
+            commit.split_record();
         }
         for id in state.head.with_exemplars() {
             introduce(&mut state, &mut commit, id);
-            state.head.exemplars(id).for_each(|e| commit.builder.exemplar(id, e));
+            for e in state.head.exemplars(id) {
+                commit.builder.exemplar(id, e);
+                commit.split_record();
+            }
         }
         drop(state);
         commit.end_record();
@@ -161,7 +182,7 @@ impl Shared {
     /// Writes what was set aside to a block, then deletes its part of the log.
     fn write_frozen(&self, pending: &mut Pending) -> io::Result<()> {
         let Some(generation) = pending.frozen else { return Ok(()) };
-        // The new generation's first record (metadata, exemplars) must be on the disk before the old ones go.
+        // The new generation's first records (metadata, exemplars) must be on the disk before the old ones go.
         self.commit.lock().write()?;
         // Rows were sealed to set the head aside: what they took raw is free, and as much as writing the block will take.
         heap::give_back_after(self.counters.wal_bytes.load(Ordering::Relaxed));
@@ -283,8 +304,24 @@ impl Shared {
         Ok(expired)
     }
 
-    fn forget(&self, now: TimestampMs) -> u64 {
-        let idle_ms = self.config.block_span.as_millis() as i64 * 2;
+    /// Are so many places for series taken, and so many of them by series that ended, that they should be given back
+    /// before their time? Else what churns at one target keeps everybody's new series out for hours.
+    fn is_crowded(&self, last: &mut TimestampMs, now: TimestampMs) -> bool {
+        *last = (*last).min(now);
+        let limit = self.config.series_max;
+        if now.since(*last) < CROWDED_EVERY {
+            return false;
+        }
+        let state = self.state.read();
+        if (state.head.len() as u64) < limit - limit / CROWDED_PART {
+            return false;
+        }
+        *last = now;
+        state.head.idle(now.minus(IDLE_CROWDED).0) as u64 > limit / CROWDED_PART
+    }
+
+    fn forget(&self, now: TimestampMs, idle: Duration) -> u64 {
+        let idle_ms = idle.as_millis() as i64;
         let _commit = self.commit.lock();
         let mut state = self.state.write();
         let forgotten = state.head.forget_idle(now.0, idle_ms) as u64;

@@ -103,6 +103,12 @@ impl Wal {
 
     /// Adds a record to those that the next [`Wal::write`] writes.
     pub fn push(&mut self, payload: &[u8]) {
+        // Whoever makes records ends them long before. One that is longer would be damage to the reader, and hide what
+        // is behind it; without it the log has everything else, and the next block everything.
+        if payload.len() > RECORD_BYTES_MAX {
+            tracing::error!(bytes = payload.len(), "a record is too long for the log and was left out of it");
+            return;
+        }
         put_frame(&mut self.pending, MARK, payload);
     }
 

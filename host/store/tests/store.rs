@@ -287,6 +287,77 @@ fn new_series_are_shed_at_the_limit_and_open_ones_go_on() {
     assert_eq!(store.open(&labels("c")), Err(WriteError::SeriesLimit { limit: 2 }));
     assert_eq!(put(&store, "a", T0, 1.0), accepted(1));
     assert_eq!(store.stats().shed_series, 1);
+    assert!(store.open_always(&labels("up")).is_ok(), "what tells of the collecting finds room");
+}
+
+#[test]
+fn where_places_are_short_series_that_ended_give_up_theirs_within_minutes() {
+    let config = StoreConfig { series_max: 10, block_span: Duration::from_secs(7200), ..StoreConfig::memory() };
+    let (store, _) = Store::open(config, Arc::new(RealDisk), TimestampMs(T0)).unwrap();
+    for n in 0..10 {
+        assert_eq!(put(&store, &format!("s{n}"), T0, 1.0), accepted(1));
+    }
+    let at = |minutes: i64| TimestampMs(T0 + minutes * 60_000);
+    for minutes in 1..7 {
+        for live in ["s0", "s1"] {
+            put(&store, live, at(minutes).0, 1.0).unwrap();
+        }
+        let forgotten = store.upkeep(at(minutes)).unwrap().forgotten;
+        assert_eq!(forgotten, if minutes == 6 { 8 } else { 0 }, "after {minutes} minutes");
+    }
+    assert_eq!(put(&store, "new", at(7).0, 1.0), accepted(1));
+    assert_eq!(points(&store, "s5").len(), 1, "their samples stay");
+    assert_eq!(put(&store, "s5", T0, 2.0), Ok(Appended { duplicate: 1, ..Appended::default() }));
+}
+
+#[test]
+fn metadata_is_bounded_in_bytes() {
+    let (store, _) = Store::open(StoreConfig::memory(), Arc::new(RealDisk), TimestampMs(T0)).unwrap();
+    let declare = |name: &str, bytes: usize| {
+        store.declare(MetricMetadata { name: name.into(), help: "h".repeat(bytes), ..MetricMetadata::default() });
+    };
+    (0..40).for_each(|n| declare(&format!("m{n}"), 1 << 20));
+    let kept = block_on(store.metadata(None)).unwrap();
+    assert_eq!((kept.len(), store.stats().shed_metadata), (31, 9));
+    declare("m0", 10);
+    declare("m31", 1 << 20);
+    assert_eq!(store.stats().shed_metadata, 9, "what is shorter now made room");
+    declare("m31", 10);
+    assert_eq!(block_on(store.metadata(Some("m31"))).unwrap()[0].help.len(), 10);
+}
+
+/// A single record for all that only the log knows was longer than the reader takes.
+#[test]
+fn what_only_the_log_knows_goes_on_in_records_that_can_be_read() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    let id = store.open(&labels("a")).unwrap();
+    for n in 0..7 {
+        store.declare(MetricMetadata { name: format!("m{n}"), help: "h".repeat(4 << 20), ..MetricMetadata::default() });
+        let mut batch = Batch::at("test", TimestampMs(T0 + n));
+        batch.refs = vec![id];
+        batch.values = vec![1.0];
+        let labels = Labels::from_pairs([("t", format!("{n}{}", "x".repeat(4 << 20)).as_str())]);
+        batch.exemplars = vec![(id, Exemplar { labels, value: 1.0, at: TimestampMs(T0 + n) })];
+        block_on(store.append(batch)).unwrap();
+    }
+    store.flush().unwrap();
+    let mut records = Vec::new();
+    for file in disk.files().iter().filter(|f| f.extension().is_some_and(|e| e == "wal")) {
+        disk.tamper(file, |bytes| {
+            let mut at = 16;
+            while let Some(length) = bytes.get(at + 4..at + 8) {
+                records.push(u32::from_le_bytes(length.try_into().unwrap()) as usize);
+                at += 12 + records.last().unwrap();
+            }
+        });
+    }
+    assert!(records.len() > 1 && records.iter().all(|n| *n < 40 << 20), "{records:?}");
+    let (restarted, recovery) = open(&disk.killed());
+    assert_eq!(recovery.damage.len(), 0);
+    assert_eq!(block_on(restarted.metadata(None)).unwrap().len(), 7);
+    let exemplars = block_on(restarted.exemplars(&[Matcher::equal("job", "test")], TimeRange::ALL)).unwrap();
+    assert!(exemplars[0].1.len() > 1, "{}", exemplars[0].1.len());
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "remote_write_1", run: push::fuzz::remote_write_1, seeds: write_1 },
     Target { name: "remote_write_2", run: push::fuzz::remote_write_2, seeds: write_2 },
     Target { name: "remote_write_body", run: push::fuzz::remote_write_body, seeds: bodies },
+    Target { name: "import", run: push::fuzz::import, seeds: imports },
     Target { name: "text", run: |b| _ = exposition::fuzz_text(b, TextFormat::Prometheus), seeds: text },
     Target { name: "openmetrics", run: |b| _ = exposition::fuzz_text(b, TextFormat::OpenMetrics), seeds: openmetrics },
     Target { name: "protobuf", run: |b| _ = exposition::fuzz_protobuf(b), seeds: protobuf },
@@ -134,6 +135,18 @@ fn text() -> Vec<Vec<u8>> {
     vec![all.into(), b"a 1\nb 2\n".to_vec()]
 }
 
+/// Gzip that packs nothing: `a 1` and `b 2`, each on a line.
+const PACKED: [u8; 31] = [
+    0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x04, 0x03, 0x01, 0x08, 0x00, 0xf7, 0xff, 0x61, 0x20, 0x31, 0x0a,
+    0x62, 0x20, 0x32, 0x0a, 0x7e, 0x4e, 0x8f, 0x97, 0x08, 0x00, 0x00, 0x00,
+];
+
+/// Texts of each format, plain and packed, behind what says so.
+fn imports() -> Vec<Vec<u8>> {
+    let of = |wish: u8, texts: Vec<Vec<u8>>| texts.into_iter().map(move |text| [vec![wish], text].concat());
+    of(0, text()).chain(of(5, openmetrics())).chain(of(6, vec![PACKED.to_vec()])).collect()
+}
+
 /// Answers over HTTP, of a known length, in chunks, and to the end of the connection, each behind the size of its pieces.
 fn answers() -> Vec<Vec<u8>> {
     [
@@ -142,7 +155,9 @@ fn answers() -> Vec<Vec<u8>> {
         "\u{0}HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.0 302 Found\r\nLocation: /m\r\nConnection: keep-alive\r\n\r\nx",
     ]
     .map(|s| s.as_bytes().to_vec())
-    .to_vec()
+    .into_iter()
+    .chain([[&b"\x07HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 31\r\n\r\n"[..], &PACKED].concat()])
+    .collect()
 }
 
 fn openmetrics() -> Vec<Vec<u8>> {

@@ -23,6 +23,10 @@ impl Writer for LateWrites {
         self.writer.open(labels)
     }
 
+    fn open_always(&self, labels: &Labels) -> Result<SeriesRef, WriteError> {
+        self.writer.open_always(labels)
+    }
+
     async fn append(&self, batch: Batch) -> Result<Appended, WriteError> {
         let oldest = oldest(&batch);
         let appended = self.writer.append(batch).await;

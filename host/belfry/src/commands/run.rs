@@ -165,6 +165,7 @@ async fn serve_with(
     tasks.spawn(reload::watch_folder(app.clone(), organs_stop.clone()));
     tasks.spawn(publisher::run(app.clone(), organs_stop.clone()));
     tasks.spawn(driver::clock_watch::run(app.clone(), organs_stop.clone()));
+    tasks.spawn(driver::series_watch::run(app.clone(), organs_stop.clone()));
     greet(&app, demo, &admin, begin);
     until_signal(&app).await?;
 

@@ -11,6 +11,7 @@ pub mod notify;
 pub mod reports;
 pub mod rules;
 pub mod scrape;
+pub mod series_watch;
 
 use std::sync::Arc;
 use std::time::Duration;

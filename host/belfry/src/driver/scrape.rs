@@ -475,6 +475,11 @@ impl TargetWork {
                 _ => tracing::info!(job = self.job.name, instance, "target is up"),
             }
         }
+        // Once, not at every scrape.
+        if let Some(shed) = outcome.shed.as_ref().filter(|_| status.last_error.is_empty()) {
+            let instance = self.target.labels.get("instance").unwrap_or_default();
+            tracing::warn!(job = self.job.name, instance, "{shed}");
+        }
         status.failures += u64::from(outcome.error.is_some());
         status.scrapes += 1;
         (status.health, status.last_error) = (health, error);

@@ -22,7 +22,7 @@ use tokio::sync::broadcast;
 use super::{alerts, metrics, overview, plugins, prometheus, reports, scrape, series, slos, sources, storage};
 use crate::app::App;
 use crate::changes::Changed;
-use crate::driver::clock_watch;
+use crate::driver::{clock_watch, series_watch};
 use crate::queries::QueryFault;
 use crate::reload;
 
@@ -295,6 +295,11 @@ async fn readiness(app: &App) -> Readiness {
     checks.push(match jumped {
         None => check("clock", CheckStatus::Ok, false, "it goes on evenly".to_owned(), 0.0),
         Some(why) => check("clock", CheckStatus::Degraded, false, why, 0.0),
+    });
+    // What is open goes on: not ready would take that away too.
+    checks.push(match app.notices.lock().get(series_watch::SHED) {
+        None => check("series", CheckStatus::Ok, false, "new ones are taken".to_owned(), 0.0),
+        Some(n) => check("series", CheckStatus::Degraded, false, format!("{}. {}", n.title, n.text), 0.0),
     });
     let bad: Vec<String> = plugins::plugins(app).into_iter().filter(|p| !p.reason.is_empty()).map(|p| p.name).collect();
     checks.push(match bad.is_empty() {

@@ -74,6 +74,10 @@ fn of_ingest(app: &App, own: &mut OwnMetrics) {
             rejected.set(&[producer, ("reason", reason)], n as f64);
         }
     }
+    own.counter("belfry_ingest_exemplars_rejected", "Exemplars left out, by reason.")
+        .set(&[("reason", "labels_too_long")], stats.exemplars_too_long as f64);
+    own.counter("belfry_ingest_metadata_cut", "Metadata whose help or unit was cut, or left out for its long name.")
+        .set(&[], stats.metadata_cut as f64);
     own.gauge("belfry_ingest_batches_waiting", "Batches that wait for the store.").set(&[], stats.waiting as f64);
     own.counter("belfry_ingest_batches_shed", "Batches shed because too many waited.")
         .set(&[], stats.batches_shed as f64);
@@ -102,6 +106,8 @@ fn of_store(app: &App, own: &mut OwnMetrics) {
         .set(&[("reason", "unknown_series")], s.rejected_unknown_series as f64)
         .set(&[("reason", "too_far_ahead")], s.rejected_too_far_ahead as f64);
     own.counter("belfry_store_series_shed", "New series shed at the limit.").set(&[], s.shed_series as f64);
+    own.counter("belfry_store_metadata_shed", "Metadata left out because there is as much as there may be.")
+        .set(&[], s.shed_metadata as f64);
     own.gauge("belfry_store_wal_bytes", "Bytes of the write-ahead log.").set(&[], s.wal_bytes as f64);
     own.gauge("belfry_store_blocks", "Blocks on the disk.").set(&[], s.blocks as f64);
     own.gauge("belfry_store_block_bytes", "Bytes of the blocks.").set(&[], s.block_bytes as f64);

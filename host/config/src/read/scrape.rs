@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use belfry_model::labels::is_legacy_name;
-
 use super::server::pace;
 use super::{Context, is_pattern, matching, plain};
 use crate::problem::Origin;
@@ -102,9 +100,9 @@ fn groups(view: View<'_>, context: &mut Context<'_>) -> Vec<StaticGroup> {
                 check_target(target, at, relabelled, context);
             }
             let labels = group.labels("labels");
-            for label in labels.iter().filter(|l| !is_legacy_name(&l.name)) {
-                let message = format!("`{}` is no label name", label.name);
-                context.error(group.place("labels"), message, "use letters, digits and `_`, no digit first");
+            // Any UTF-8 is a name, as in Prometheus 3.
+            if labels.iter().any(|l| l.name.is_empty()) {
+                context.error(group.place("labels"), "a label has no name".to_owned(), "give it one, or take it away");
             }
             StaticGroup { targets: group.texts("targets"), labels }
         })

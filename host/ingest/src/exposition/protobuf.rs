@@ -16,6 +16,7 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 
 use super::wire::{self, Metric};
 use super::{Event, ExemplarText, HistogramSample, ParseError, Sample, normal_nan};
+use crate::push::histogram::check;
 use crate::scrape::openmetrics_float;
 
 /// Content type of the format, as asked for and as answered.
@@ -231,7 +232,8 @@ impl<'a> ProtobufParser<'a> {
             (4 | 5, _, _, _, _, Some(h)) => {
                 let is_native = h.is_native();
                 let start = millis(h.created_timestamp);
-                if !(is_native && self.native) || self.classic {
+                // One that is native alone has no classic series to go with it.
+                if !(is_native && self.native) || self.classic && !h.bucket.is_empty() {
                     let count = h.count();
                     float("_count", None, count, start, None);
                     float("_sum", None, h.sample_sum, start, None);
@@ -370,7 +372,7 @@ fn native(h: wire::Histogram, gauge: bool) -> Result<Histogram, String> {
     let zero_count = if integer { h.zero_count as f64 } else { h.zero_count_float };
     let (positive_spans, positive_counts) = buckets(&h.positive_span, &h.positive_delta, h.positive_count, integer)?;
     let (negative_spans, negative_counts) = buckets(&h.negative_span, &h.negative_delta, h.negative_count, integer)?;
-    Ok(Histogram {
+    let histogram = Histogram {
         schema,
         count,
         sum: normal_nan(h.sample_sum),
@@ -383,7 +385,8 @@ fn native(h: wire::Histogram, gauge: bool) -> Result<Histogram, String> {
         custom_bounds: Vec::new(),
         reset_hint: if gauge { ResetHint::Gauge } else { ResetHint::Unknown },
         integer,
-    })
+    };
+    check(&histogram).map(|()| histogram)
 }
 
 fn buckets(

@@ -207,3 +207,31 @@ proptest! {
         prop_assert!(fuzz_protobuf(&bytes) <= bytes.len() * 4);
     }
 }
+
+#[test]
+fn classic_series_are_not_made_of_a_histogram_that_is_native_alone() {
+    let mut families = all_kinds();
+    let histogram = |f: &mut MetricFamily| f.metric[0].histogram.take().unwrap();
+    let mut native = histogram(&mut families[4]);
+    native.bucket.clear();
+    families[4].metric[0].histogram = Some(native);
+    let of = |native, classic| told(&body(&families[4..5]), native, classic).len();
+    assert_eq!((of(true, false), of(true, true)), (2, 2), "help and type are told as one");
+    assert_eq!(of(false, true), 4, "count, sum and the last bucket, where native ones are not asked for");
+}
+
+#[test]
+fn a_histogram_that_contradicts_itself_is_refused_as_a_pushed_one_is() {
+    let mut families = all_kinds();
+    families[4].metric[0].histogram.as_mut().unwrap().sample_count += 1;
+    let bytes = body(&families[4..5]);
+    let mut parser = ProtobufParser::new(&bytes, true, false);
+    let said = loop {
+        match parser.next_event() {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it was taken"),
+            Err(e) => break e.message,
+        }
+    };
+    assert_eq!(said, r#"`h{p="q"}`: the buckets hold 6 observations, the histogram 7"#);
+}

@@ -144,7 +144,8 @@ fn absolute(side: &mut Side, integer: bool) -> Vec<f64> {
     sums.collect()
 }
 
-fn check(h: &Histogram) -> Result<(), String> {
+/// Why PromQL cannot work with a histogram (Prometheus' `Histogram.Validate`); whoever brings one, it is asked.
+pub(crate) fn check(h: &Histogram) -> Result<(), String> {
     let custom = h.schema == Histogram::CUSTOM_BOUNDS;
     if !custom && !(-4..=8).contains(&h.schema) {
         return Err(format!("native histograms have a schema of -4 to 8, or -53; not {}", h.schema));

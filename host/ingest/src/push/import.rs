@@ -21,6 +21,7 @@ use super::AHEAD_MAX;
 use super::labels::checked_series;
 use super::outcome::Failure;
 use crate::exposition::{Event, ParseError, TextFormat, TextParser, series_labels};
+use crate::scrape::write_alike;
 use crate::{AppendError, Ingest, OpenError};
 
 /// Producer of what is imported.
@@ -301,7 +302,7 @@ impl<'a> Run<'a> {
                     return self.old(s.series, at, s.value, s.start);
                 } else {
                     let exemplar = s.exemplar.and_then(|e| {
-                        let labels = series_labels(e.labels).ok()?;
+                        let labels = series_labels(e.labels).ok().filter(|l| self.import.ingest.takes_exemplar(l))?;
                         Some(Exemplar { labels, value: e.value, at: e.at.map_or(at, TimestampMs) })
                     });
                     return self.live(s.series, at, s.value, s.start, exemplar);
@@ -319,7 +320,13 @@ impl<'a> Run<'a> {
     }
 
     fn labels(&self, series: &str) -> Result<Labels, String> {
-        let labels = series_labels(series)?;
+        let mut labels = series_labels(series)?;
+        if self.wishes.format == Some(TextFormat::OpenMetrics) {
+            // As when it is scraped, and as promtool makes blocks of it.
+            let mut alike = labels.to_builder();
+            write_alike(&labels, &mut alike, |family| self.metadata.get(family).map(|m| m.kind));
+            labels = alike.build();
+        }
         let own = labels.iter().map(|l| (l.name.as_bytes(), l.value.as_bytes()));
         let more = self.wishes.labels.iter().filter(|(n, _)| labels.get(n).is_none());
         checked_series(own.chain(more.map(|(n, v)| (n.as_bytes(), v.as_bytes()))))

@@ -51,9 +51,11 @@ fn wishes(headers: &HeaderMap, query: &[(String, String)]) -> Result<Wishes, Fai
     let mut wishes = Wishes::default();
     let is_openmetrics = text(header::CONTENT_TYPE).starts_with("application/openmetrics-text");
     wishes.format = is_openmetrics.then_some(TextFormat::OpenMetrics);
+    // Names of codings are case-insensitive (RFC 9110, 8.4.1).
     wishes.gzip = match text(header::CONTENT_ENCODING) {
-        "" | "identity" => false,
-        "gzip" => true,
+        "" => false,
+        plain if plain.eq_ignore_ascii_case("identity") => false,
+        packed if packed.eq_ignore_ascii_case("gzip") => true,
         other => {
             return Err(Failure::Unsupported(format!("the content encoding {other:?} is not supported; send gzip")));
         }

@@ -11,7 +11,7 @@
 mod book;
 mod decoded;
 pub mod fuzz;
-mod histogram;
+pub(crate) mod histogram;
 mod http;
 pub mod import;
 mod import_http;

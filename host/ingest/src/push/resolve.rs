@@ -16,7 +16,8 @@ use super::outcome::Refusals;
 use super::v1::{kind_of, word_of};
 use super::wire::Malformed;
 use super::{AHEAD_MAX, Push};
-use crate::OpenError;
+use crate::Ingest;
+use crate::beside::{HELP_BYTES_MAX, UNIT_BYTES_MAX, cut_bytes};
 use crate::labels::{METRIC_TYPE, METRIC_UNIT};
 use crate::writer::lock;
 
@@ -95,12 +96,17 @@ impl Message<'_> {
     fn metadata(&self, series: &SeriesPart, name: &str) -> Option<MetricMetadata> {
         let at = series.metadata?;
         let body = self.scratch.bytes.get(..self.scratch.length).unwrap_or_default();
-        let text = |n: u32| {
-            let bytes = self.scratch.symbols.text(body, u64::from(n)).unwrap_or_default();
-            String::from_utf8_lossy(bytes).into_owned()
+        // Many series may name one long text: no more of it is copied than is kept.
+        let text = |n: u32, max: usize| {
+            cut_bytes(self.scratch.symbols.text(body, u64::from(n)).unwrap_or_default(), max).into_owned()
         };
         let kind = kind_of(u64::from(at.kind));
-        Some(MetricMetadata { name: family(name, kind).to_owned(), kind, unit: text(at.unit), help: text(at.help) })
+        Some(MetricMetadata {
+            name: family(name, kind).to_owned(),
+            kind,
+            unit: text(at.unit, UNIT_BYTES_MAX),
+            help: text(at.help, HELP_BYTES_MAX),
+        })
     }
 }
 
@@ -128,7 +134,7 @@ impl Push {
         }
         let mut floats = floats(&self.producer, d, &scratch.found, latest, &mut refused);
         let mut histograms = histograms(&self.producer, d, &scratch.found, latest, &mut refused);
-        let exemplars = exemplars(&Message { version, typed: false, scratch });
+        let exemplars = exemplars(&self.ingest, &Message { version, typed: false, scratch });
         // With the last batch: an engine beyond this machine refuses those of a series that it has no sample of yet.
         if let Some(batch) = histograms.as_mut().or(floats.as_mut()) {
             batch.exemplars = exemplars;
@@ -203,9 +209,11 @@ impl Push {
                     continue;
                 }
             };
-            let mut opened = self.ingest.open_as_is(&self.producer, &labels);
-            let at_limit = matches!(opened, Err(OpenError::ProducerLimit { .. } | OpenError::TotalLimit { .. }));
-            if at_limit && !swept {
+            let opened = match swept {
+                false => self.ingest.try_open_as_is(&self.producer, &labels),
+                true => self.ingest.open_as_is(&self.producer, &labels),
+            };
+            let opened = if opened.is_err() && !swept {
                 // Once a request: the places of series that ended, and of idle ones when that is due.
                 swept = true;
                 let held = {
@@ -214,8 +222,10 @@ impl Push {
                     book.len()
                 };
                 self.ingest.holds(&self.producer, held);
-                opened = self.ingest.open_as_is(&self.producer, &labels);
-            }
+                self.ingest.open_as_is(&self.producer, &labels)
+            } else {
+                opened
+            };
             match opened {
                 Ok(reference) => {
                     let hash = message.metadata_hash(part.metadata);
@@ -323,13 +333,19 @@ fn histograms(
     (!batch.histograms.is_empty()).then_some(batch)
 }
 
-/// Exemplars that can be kept. The others are left out in silence: they are examples.
-fn exemplars(message: &Message<'_>) -> Vec<(SeriesRef, Exemplar)> {
+/// Exemplars that can be kept. The others are left out, and counted where they are too long; nobody is told: they are
+/// examples.
+fn exemplars(ingest: &Ingest, message: &Message<'_>) -> Vec<(SeriesRef, Exemplar)> {
     let parts = &message.scratch.decoded.exemplars;
     let found = &message.scratch.found;
     let kept = parts.iter().filter_map(|e| {
         let reference = found.get(e.series as usize).filter(|r| **r != MISSING)?;
-        let labels = checked(message.pairs(e.labels).ok()?).ok()?;
+        let pairs = message.pairs(e.labels).ok()?;
+        // Before they are copied: many may name one long text.
+        if !ingest.takes_exemplar_of(pairs.iter().copied()) {
+            return None;
+        }
+        let labels = checked(pairs).ok()?;
         Some((SeriesRef(*reference), Exemplar { labels, value: e.value, at: TimestampMs(e.at) }))
     });
     kept.collect()

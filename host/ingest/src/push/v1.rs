@@ -9,6 +9,7 @@ use super::decoded::{Decoded, LabelsAt};
 use super::histogram;
 use super::key::Keys;
 use super::wire::{Field, Malformed, Reader};
+use crate::beside::{HELP_BYTES_MAX, METADATA_NAME_BYTES_MAX, UNIT_BYTES_MAX, cut_bytes};
 
 /// Tags as they stand in nearly every request: length-delimited fields 1 and 2, a double in field 1, a number in field 2.
 const LABEL: u8 = 0x0a;
@@ -136,13 +137,13 @@ fn exemplar(bytes: &[u8], start: usize, into: &mut Decoded) -> Result<(), Malfor
 fn metadata(bytes: &[u8]) -> Result<MetricMetadata, Malformed> {
     let mut m = MetricMetadata::default();
     let mut r = Reader::new(bytes);
-    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    let text = |b: &[u8], max: usize| cut_bytes(b, max).into_owned();
     while let Some((n, field)) = r.field()? {
         match (n, field) {
             (1, Field::Varint(kind)) => m.kind = kind_of(kind),
-            (2, Field::Bytes(b)) => m.name = text(b),
-            (4, Field::Bytes(b)) => m.help = text(b),
-            (5, Field::Bytes(b)) => m.unit = text(b),
+            (2, Field::Bytes(b)) => m.name = text(b, METADATA_NAME_BYTES_MAX),
+            (4, Field::Bytes(b)) => m.help = text(b, HELP_BYTES_MAX),
+            (5, Field::Bytes(b)) => m.unit = text(b, UNIT_BYTES_MAX),
             (1 | 2 | 4 | 5, _) => return Err(Malformed::Type(n)),
             _ => {}
         }

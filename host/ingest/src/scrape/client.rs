@@ -303,7 +303,7 @@ fn limit_of(bytes_max: u64) -> usize {
     if bytes_max == 0 { usize::MAX } else { usize::try_from(bytes_max).unwrap_or(usize::MAX) }
 }
 
-fn is_packed(encoding: Option<&[u8]>) -> Result<bool, ScrapeError> {
+pub(super) fn is_packed(encoding: Option<&[u8]>) -> Result<bool, ScrapeError> {
     match encoding {
         None | Some(b"" | b"identity") => Ok(false),
         Some(b"gzip") => Ok(true),
@@ -344,7 +344,7 @@ async fn read(
 }
 
 /// Stops one byte past the limit: what a small answer grows to is never held.
-fn unpack(packed: &[u8], limit: usize, body: &mut Vec<u8>) -> Result<(), ScrapeError> {
+pub(super) fn unpack(packed: &[u8], limit: usize, body: &mut Vec<u8>) -> Result<(), ScrapeError> {
     body.clear();
     let reader = flate2::read::MultiGzDecoder::new(packed);
     let read = reader.take((limit as u64).saturating_add(1)).read_to_end(body);

@@ -8,10 +8,13 @@ use std::fmt::Write as _;
 
 use belfry_model::{METRIC_NAME, MetricKind, MetricMetadata};
 
+use crate::beside::{HELP_BYTES_MAX, METADATA_NAME_BYTES_MAX, UNIT_BYTES_MAX, cut};
 use crate::exposition::{Event, series_pairs};
 
 /// Metrics whose kind and help are remembered for a target.
 const FAMILIES_MAX: usize = 20_000;
+/// Bytes of their names and texts; beyond that none is remembered any more.
+const FAMILIES_BYTES_MAX: usize = 8 << 20;
 
 /// Series are not always named as their family: what may follow its name, and in families of which type.
 const PARTS: [(&str, &[MetricKind]); 7] = [
@@ -23,6 +26,11 @@ const PARTS: [(&str, &[MetricKind]); 7] = [
     ("_gcount", &[MetricKind::GaugeHistogram]),
     ("_info", &[MetricKind::Info]),
 ];
+
+/// What is remembered of a text: a character more than is kept of it, so that it is seen and counted.
+fn kept(text: &str, bytes_max: usize) -> &str {
+    cut(text, bytes_max + 4)
+}
 
 /// What is new of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +45,7 @@ pub(super) enum News {
 #[derive(Default)]
 pub(super) struct Families {
     by_name: HashMap<Box<str>, MetricMetadata>,
+    bytes: usize,
 }
 
 impl Families {
@@ -47,24 +56,34 @@ impl Families {
             Event::Sample(_) | Event::Histogram(_) => return None,
         };
         if !self.by_name.contains_key(name) {
-            if self.by_name.len() >= FAMILIES_MAX {
+            if self.by_name.len() >= FAMILIES_MAX
+                || self.bytes >= FAMILIES_BYTES_MAX
+                || name.len() > METADATA_NAME_BYTES_MAX
+            {
                 return None;
             }
+            self.bytes += 2 * name.len();
             let metadata = MetricMetadata { name: name.to_owned(), ..MetricMetadata::default() };
             self.by_name.insert(name.into(), metadata);
         }
         let known = self.by_name.get_mut(name)?;
         match event {
-            Event::Help { text, .. } if known.help != **text => {
-                known.help = text.to_string();
+            Event::Help { text, .. } if known.help != *kept(text, HELP_BYTES_MAX) => {
+                let text = kept(text, HELP_BYTES_MAX);
+                let bytes = self.bytes - known.help.len() + text.len();
+                if bytes > FAMILIES_BYTES_MAX {
+                    return None;
+                }
+                self.bytes = bytes;
+                known.help = text.to_owned();
                 Some((name, News::Help))
             }
             Event::Type { kind, .. } if known.kind != *kind => {
                 known.kind = *kind;
                 Some((name, News::Meaning))
             }
-            Event::Unit { unit, .. } if known.unit != *unit => {
-                known.unit = (*unit).to_owned();
+            Event::Unit { unit, .. } if known.unit != *kept(unit, UNIT_BYTES_MAX) => {
+                known.unit = kept(unit, UNIT_BYTES_MAX).to_owned();
                 Some((name, News::Meaning))
             }
             _ => None,

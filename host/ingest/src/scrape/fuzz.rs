@@ -1,6 +1,10 @@
 //! A door for fuzzers: it takes any bytes, and must neither panic nor use memory beyond the bounds of an answer.
 
+use super::client;
 use super::http1::{self, Body, Head, ToCome};
+
+/// Of an answer, as if a job had said so.
+const UNPACKED_BYTES_MAX: usize = 1 << 20;
 
 /// What was made of an answer: its head, its body as far as it came, whether it is whole, and what stands behind it.
 type Made = Result<Option<(Head, Vec<u8>, bool, Vec<u8>)>, &'static str>;
@@ -14,6 +18,14 @@ pub fn answer(bytes: &[u8]) {
     let whole = made(bytes, bytes.len().max(1));
     let cut = made(bytes, usize::from(*piece) + 1);
     assert_eq!(whole, cut, "pieces of {} bytes", usize::from(*piece) + 1);
+    if let Ok(Some((head, packed, true, _))) = whole
+        && matches!(client::is_packed(head.encoding.as_deref().map(str::as_bytes)), Ok(true))
+    {
+        let mut body = Vec::new();
+        // Refusing it is as good as taking it; what it grows to is bounded.
+        let _ = client::unpack(&packed, UNPACKED_BYTES_MAX, &mut body);
+        assert!(body.len() <= UNPACKED_BYTES_MAX);
+    }
 }
 
 fn made(all: &[u8], piece: usize) -> Made {

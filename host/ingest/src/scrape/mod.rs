@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::relabel::Relabel;
 
 pub use connection::Kept;
-pub(crate) use number::openmetrics_float;
+pub(crate) use number::{openmetrics_float, write_alike};
 pub use pace::Pace;
 pub use scraper::{Answer, BodyFormat, LABELS_SCRAPED_MAX, Outcome, Scraper};
 pub use status::{ActiveTarget, JobStatus, TargetHealth};

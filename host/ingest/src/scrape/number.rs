@@ -1,9 +1,27 @@
 //! Numbers in the labels `le` and `quantile`, written in one way: since Prometheus 3, `le="1"` and `le="1.0"` are one
 //! series, whatever format an exporter speaks.
 
+use belfry_model::{Labels, LabelsBuilder, MetricKind};
+
 /// As OpenMetrics writes a float (`1.0`, `0.05`, `1e+06`, `+Inf`); `None` when the text is no number.
 pub(crate) fn canonical(text: &str) -> Option<String> {
     fast_float2::parse(text).ok().map(openmetrics_float)
+}
+
+/// Writes the numbers in a series' labels in the one way, where its family is one that has them: others may say in `le`
+/// what they like. `kind_of` says what kind of metric a family is.
+pub(crate) fn write_alike(own: &Labels, labels: &mut LabelsBuilder, kind_of: impl Fn(&str) -> Option<MetricKind>) {
+    const BUCKETED: &[MetricKind] = &[MetricKind::Histogram, MetricKind::GaugeHistogram];
+    for (name, kinds, suffix) in [("le", BUCKETED, "_bucket"), ("quantile", &[MetricKind::Summary], "")] {
+        let Some(value) = own.get(name) else { continue };
+        let family = own.metric().and_then(|m| m.strip_suffix(suffix));
+        if family.and_then(&kind_of).is_some_and(|kind| kinds.contains(&kind))
+            && let Some(written) = canonical(value)
+            && written != value
+        {
+            labels.set(name, written);
+        }
+    }
 }
 
 /// A float as OpenMetrics writes it.

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use belfry_model::sample::stale_nan;
 use belfry_model::write::Times;
-use belfry_model::{Batch, Exemplar, Labels, LabelsBuilder, METRIC_NAME, MetricKind, SeriesRef, TimestampMs};
+use belfry_model::{Batch, Exemplar, Labels, LabelsBuilder, METRIC_NAME, SeriesRef, TimestampMs};
 
 use super::families::{Families, News};
 use super::lines::Lines;
 use super::slots::{LastExemplar, Slots};
 use super::{Job, ScrapeError, Target, number};
+use crate::beside::cut;
 use crate::exposition::{
     Event, ExemplarText, HistogramSample, ProtobufParser, Sample, TextFormat, TextParser, series_labels, series_pairs,
 };
@@ -26,6 +27,8 @@ use crate::writer::{AppendError, Ingest, OpenError};
 pub const LABELS_SCRAPED_MAX: usize = 128;
 /// Bytes of a label's name or value.
 const LABEL_BYTES_MAX: usize = 8192;
+/// Bytes of a name that a message repeats.
+const TOLD_BYTES_MAX: usize = 100;
 
 /// The format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +61,9 @@ pub struct Outcome {
     pub kept: u64,
     /// Series that were not there at the last scrape.
     pub added: u64,
-    /// Series that were refused: over a limit of Belfry's, or with labels that cannot be stored.
+    /// Series that were refused because their labels cannot be stored.
     pub refused: u64,
-    /// What a limit of Belfry's left out; `up` is 1 all the same.
+    /// What was left out, because of a limit of Belfry's or because it cannot be stored; `up` is 1 all the same.
     pub shed: Option<String>,
 }
 
@@ -112,7 +115,7 @@ struct Reading {
     kept: u64,
     added: u64,
     refused: u64,
-    /// Series that a limit kept out, and which.
+    /// Series that were left out, and why the first one was.
     shed: u64,
     shed_by: Option<OpenError>,
     declared: Vec<Box<str>>,
@@ -314,6 +317,8 @@ impl Scraper {
         body: &[u8],
         format: TextFormat,
     ) -> Result<(), ScrapeError> {
+        // Nothing at all is an answer without samples, in Prometheus too; only what has begun needs its end.
+        let format = if body.is_empty() { TextFormat::Prometheus } else { format };
         let mut parser = TextParser::new(body, format);
         let known = !parser.needs_context();
         self.lines.begin();
@@ -373,11 +378,13 @@ impl Scraper {
         let slot = self.slot(ingest, reading, sample.series)?;
         let Some(number) = slot else {
             reading.scraped += 1;
+            // Relabelling left it, whatever became of it then.
+            self.count(reading)?;
             return Ok(None);
         };
         self.take(reading, number, sample.value, sample.at, sample.start)?;
         if let Some(exemplar) = &sample.exemplar {
-            self.exemplar(reading, number, exemplar, sample.at);
+            self.exemplar(ingest, reading, number, exemplar, sample.at);
         }
         Ok(slot)
     }
@@ -390,26 +397,36 @@ impl Scraper {
     ) -> Result<(), ScrapeError> {
         let own_time = sample.at.filter(|_| self.job.honor_timestamps);
         reading.scraped += 1;
-        let Some(number) = self.slot(ingest, reading, sample.series)? else { return Ok(()) };
+        let Some(number) = self.slot(ingest, reading, sample.series)? else { return self.count(reading) };
         let Some(series) = self.see(reading, number, own_time.is_some()) else { return Ok(()) };
         self.count(reading)?;
         let at = own_time.map_or(reading.at, TimestampMs);
         reading.batch.histograms.push((series, at, sample.start.map(TimestampMs), sample.histogram.clone()));
         // One without a time cannot be told from its repetition: a histogram has several. Prometheus drops them too.
         let timed = sample.exemplars.iter().filter(|e| e.at.is_some());
-        timed.for_each(|e| self.exemplar(reading, number, e, sample.at));
+        timed.for_each(|e| self.exemplar(ingest, reading, number, e, sample.at));
         Ok(())
     }
 
     /// One that says no time has that of its sample, which is `sample_at` or the scrape's; unless it is the last one
     /// again.
-    fn exemplar(&mut self, reading: &mut Reading, slot: u32, exemplar: &ExemplarText<'_>, sample_at: Option<i64>) {
+    fn exemplar(
+        &mut self,
+        ingest: &Ingest,
+        reading: &mut Reading,
+        slot: u32,
+        exemplar: &ExemplarText<'_>,
+        sample_at: Option<i64>,
+    ) {
         let sample_at = sample_at.filter(|_| self.job.honor_timestamps);
         let Some(slot) = self.slots.get_mut(slot) else { return };
         if slot.exemplar.as_ref().is_some_and(|last| last.is(exemplar)) {
             return;
         }
         if let (Some(series), Ok(labels)) = (slot.series, series_labels(exemplar.labels)) {
+            if !ingest.takes_exemplar(&labels) {
+                return;
+            }
             slot.exemplar = Some(Box::new(LastExemplar::new(exemplar)));
             let at = exemplar.at.or(sample_at).map_or(reading.at, TimestampMs);
             reading.batch.exemplars.push((series, Exemplar { labels, value: exemplar.value, at }));
@@ -478,22 +495,20 @@ impl Scraper {
         let Some(labels) = self.labels(text)? else {
             return Ok(Some(self.slots.add(key, None, reading.scrape)));
         };
-        if !storable(&labels) {
+        if let Some(reason) = unstorable(&labels) {
+            // Not remembered: each scrape that brings it is to tell of it.
             reading.refused += 1;
-            return Ok(Some(self.slots.add(key, None, reading.scrape)));
+            reading.shed(1, OpenError::BadLabels(reason));
+            return Ok(None);
         }
         match ingest.open_as_is(&self.producer, &labels) {
             Ok(series) => {
                 reading.added += 1;
                 Ok(Some(self.slots.add(key, Some(series), reading.scrape)))
             }
-            Err(e @ (OpenError::ProducerLimit { .. } | OpenError::TotalLimit { .. })) => {
-                reading.shed(1, e);
-                Ok(None)
-            }
+            // It is counted already.
             Err(e) => {
                 tracing::debug!(%labels, error = %e, "a scraped series was not opened");
-                reading.refused += 1;
                 reading.shed(1, e);
                 Ok(None)
             }
@@ -519,9 +534,6 @@ impl Scraper {
         if !relabel::apply(&self.job.metric_relabel, &mut labels) {
             return Ok(None);
         }
-        let typed = self.job.type_and_unit_labels;
-        let is_meant = |name: &str| name == METRIC_NAME || typed && [METRIC_TYPE, METRIC_UNIT].contains(&name);
-        labels.retain(|l| !l.name.starts_with("__") || is_meant(&l.name));
         if labels.get(METRIC_NAME).is_none() {
             return Err(ScrapeError::Malformed(format!("`{text}` has no metric name after relabelling")));
         }
@@ -554,17 +566,7 @@ impl Scraper {
 
     /// `le="1"` and `le="1.0"` are one.
     fn write_numbers_alike(&self, own: &Labels, labels: &mut LabelsBuilder) {
-        const BUCKETED: &[MetricKind] = &[MetricKind::Histogram, MetricKind::GaugeHistogram];
-        for (name, kinds, suffix) in [("le", BUCKETED, "_bucket"), ("quantile", &[MetricKind::Summary][..], "")] {
-            let Some(value) = own.get(name) else { continue };
-            let family = own.metric().and_then(|m| m.strip_suffix(suffix)).and_then(|f| self.families.get(f));
-            if family.is_some_and(|f| kinds.contains(&f.kind))
-                && let Some(written) = number::canonical(value)
-                && written != value
-            {
-                labels.set(name, written);
-            }
-        }
+        number::write_alike(own, labels, |family| self.families.get(family).map(|f| f.kind));
     }
 
     fn check_limits(&self, labels: &Labels) -> Result<(), ScrapeError> {
@@ -685,9 +687,16 @@ impl Scraper {
     }
 }
 
-fn storable(labels: &Labels) -> bool {
-    labels.len() <= LABELS_SCRAPED_MAX
-        && labels.iter().all(|l| l.name.len() <= LABEL_BYTES_MAX && l.value.len() <= LABEL_BYTES_MAX)
+/// Why a series cannot be kept.
+fn unstorable(labels: &Labels) -> Option<String> {
+    let metric = cut(labels.metric().unwrap_or_default(), TOLD_BYTES_MAX);
+    if labels.len() > LABELS_SCRAPED_MAX {
+        let n = labels.len();
+        return Some(format!("`{metric}` has {n} labels, and a series at most {LABELS_SCRAPED_MAX}"));
+    }
+    let long = labels.iter().find(|l| l.name.len().max(l.value.len()) > LABEL_BYTES_MAX)?;
+    let (name, n) = (cut(&long.name, TOLD_BYTES_MAX), long.name.len().max(long.value.len()));
+    Some(format!("`{name}` of `{metric}` has {n} bytes, and a label's name or value at most {LABEL_BYTES_MAX}"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use belfry_model::sample::is_stale;
-use belfry_model::{Appended, MetricMetadata, WriteError, Writer};
+use belfry_model::{Appended, MetricKind, MetricMetadata, WriteError, Writer};
 
 use super::*;
 use crate::relabel::{Action, Relabel, RelabelSpec};
@@ -19,11 +19,20 @@ struct Book {
     metadata: Mutex<Vec<MetricMetadata>>,
     /// References that it no longer knows: those below this.
     forgotten: Mutex<u64>,
+    /// It takes no new series.
+    full: Mutex<bool>,
 }
 
 #[async_trait]
 impl Writer for Book {
     fn open(&self, labels: &Labels) -> Result<SeriesRef, WriteError> {
+        if *self.full.lock().unwrap() && !self.series.lock().unwrap().contains(labels) {
+            return Err(WriteError::SeriesLimit { limit: 1 });
+        }
+        self.open_always(labels)
+    }
+
+    fn open_always(&self, labels: &Labels) -> Result<SeriesRef, WriteError> {
         let mut series = self.series.lock().unwrap();
         let forgotten = *self.forgotten.lock().unwrap() as usize;
         let known = series.iter().skip(forgotten).position(|l| l == labels).map(|n| n + forgotten);
@@ -297,7 +306,7 @@ fn metric_relabelling_drops_and_renames() {
         ..test_job()
     });
     for time in ["1000", "2000"] {
-        assert_eq!(bench.scrape("go_gc 1\na{x=\"1\"} 2\n"), [format!("{time} a{{..}} = 2")]);
+        assert_eq!(bench.scrape("go_gc 1\na{x=\"1\"} 2\n"), [format!("{time} a{{__tmp=\"1\", ..}} = 2")]);
     }
     let answer = Answer { body: b"go_gc 1\na{x=\"1\"} 2\n", format: BodyFormat::Text(TextFormat::Prometheus) };
     let outcome = bench.answer(Ok(answer)).0;
@@ -408,7 +417,7 @@ fn a_series_limit_leaves_the_scrapes_own_series_alone_and_is_told() {
         (bench.written().join("; "), outcome.told(), bench)
     };
     let reports = "1000 up{..} = 1; 1000 scrape_duration_seconds{..} = 1; 1000 scrape_samples_scraped{..} = 3; \
-        1000 scrape_samples_post_metric_relabeling{..} = 2; 1000 scrape_series_added{..} = 2";
+        1000 scrape_samples_post_metric_relabeling{..} = 3; 1000 scrape_series_added{..} = 2";
     // The target's: what tells of the scrape is beside it.
     let (written, told, mut bench) = own(Some(2), 1000);
     assert_eq!(written, format!("1000 a{{..}} = 1; 1000 b{{..}} = 2; {reports}"));
@@ -424,8 +433,9 @@ fn a_series_limit_leaves_the_scrapes_own_series_alone_and_is_told() {
     assert_eq!(written, format!("1000 a{{..}} = 1; 1000 b{{..}} = 2; {reports}"));
     assert!(told.starts_with("1 series of the scrape were left out: 7 series are open, the limit of all"), "{told}");
     let (written, told, bench) = own(None, 1);
-    assert_eq!((written.as_str(), bench.held()), ("1000 up{..} = 1", 1), "the first of them as long as there is room");
-    assert!(told.starts_with("4 series of the scrape were left out: 1 series are open"), "{told}");
+    let reports = reports.replace("scrape_series_added{..} = 2", "scrape_series_added{..} = 0");
+    assert_eq!((written, bench.held()), (reports, 5), "those find room whatever the limit is");
+    assert!(told.starts_with("3 series of the scrape were left out: 1 series are open"), "{told}");
 }
 
 #[test]
@@ -559,9 +569,9 @@ fn protobuf_tells_kind_and_unit_of_floats_and_native_histograms() {
             [field(1, name.as_bytes()), vec![3 << 3, kind], field(4, metric), field(5, unit.as_bytes())].concat();
         [&[message.len() as u8][..], &message].concat()
     }
-    // One observation; with a zero threshold it is a native histogram.
+    // One observation; with a zero threshold it is a native histogram, whose zero bucket has it.
     let observed = [8, 1];
-    let native = [&observed[..], &[6 << 3 | 1], &1_f64.to_le_bytes()].concat();
+    let native = [&observed[..], &[6 << 3 | 1], &1_f64.to_le_bytes(), &[7 << 3, 1]].concat();
     let body = [
         family("a_total", 0, "", &field(3, &[])),
         family("t_seconds", 1, "seconds", &field(2, &[])),
@@ -590,9 +600,13 @@ fn what_a_target_writes_into_the_labels_itself_counts_only_where_it_says_nothing
     let text = "# TYPE a counter\na{__type__=\"gauge\",__unit__=\"own\",__x__=\"y\"} 1\nb{__type__=\"gauge\"} 1\n";
     assert_eq!(
         Bench::new(typed()).scrape(text),
-        [r#"1000 a{__type__="counter", __unit__="own", ..} = 1"#, r#"1000 b{__type__="gauge", ..} = 1"#]
+        [r#"1000 a{__type__="counter", __unit__="own", __x__="y", ..} = 1"#, r#"1000 b{__type__="gauge", ..} = 1"#]
     );
-    assert_eq!(Bench::new(test_job()).scrape(text), ["1000 a{..} = 1", "1000 b{..} = 1"]);
+    assert_eq!(
+        Bench::new(test_job()).scrape(text),
+        [r#"1000 a{__type__="gauge", __unit__="own", __x__="y", ..} = 1"#, r#"1000 b{__type__="gauge", ..} = 1"#],
+        "they are labels like others where they are not asked for"
+    );
 }
 
 #[test]
@@ -682,4 +696,98 @@ fn memory_does_not_hide_what_a_metric_is() {
         before = now;
         assert_eq!(bench.scrape(&text).sorted(), expected.sorted(), "{text}");
     }
+}
+
+#[test]
+fn what_starts_with_underscores_stays_as_in_prometheus() {
+    let rule = RelabelSpec { target_label: "__tmp".to_owned(), replacement: "x".to_owned(), ..RelabelSpec::default() };
+    let mut bench = Bench::new(Job { metric_relabel: vec![Relabel::new(rule).unwrap()], ..test_job() });
+    assert_eq!(bench.scrape("a{__own=\"y\"} 1\n"), [r#"1000 a{__own="y", __tmp="x", ..} = 1"#]);
+}
+
+#[test]
+fn a_series_that_cannot_be_kept_is_told_and_counted_at_each_scrape() {
+    let many: Vec<String> = (0..LABELS_SCRAPED_MAX).map(|n| format!("l{n}=\"v\"")).collect();
+    let long = "n".repeat(LABEL_BYTES_MAX + 1);
+    let mut bench = Bench::new(test_job());
+    for (n, text, said) in [
+        (1, format!("ok 1\nwide{{{}}} 1\n", many.join(",")), "`wide` has 131 labels, and a series at most 128"),
+        (
+            2,
+            format!("ok 1\n{long} 1\n"),
+            &*format!("`__name__` of `{}` has 8193 bytes, and a label's name or value at most 8192", &long[..100]),
+        ),
+    ] {
+        let answer = || Answer { body: text.as_bytes(), format: BodyFormat::Text(TextFormat::Prometheus) };
+        for again in 0..2 {
+            let (outcome, written) = bench.answer(Ok(answer()));
+            assert_eq!((outcome.error.as_ref(), outcome.scraped, outcome.kept, outcome.refused), (None, 2, 2, 1));
+            assert_eq!(outcome.told(), format!("1 series of the scrape were left out: bad labels: {said}"));
+            assert_eq!(written.iter().filter(|l| l.contains("ok{")).count(), 1);
+            let stats = bench.ingest.producer_stats("t").unwrap();
+            assert_eq!((stats.series_refused, stats.series_shed), (2 * n - 1 + again, 0));
+        }
+    }
+}
+
+#[test]
+fn a_full_store_sheds_what_is_new_once_a_scrape_and_never_what_tells_of_the_scrape() {
+    let mut bench = Bench::new(test_job());
+    *bench.book.full.lock().unwrap() = true;
+    let answer = || Answer { body: b"a 1\nb 2\n", format: BodyFormat::Text(TextFormat::Prometheus) };
+    for scrape in 1..=2 {
+        bench.at += 1000;
+        let told = block_on(bench.scraper.scraped(&bench.ingest, TimestampMs(bench.at), Duration::ZERO, Ok(answer())));
+        assert_eq!((told.kept, told.added, told.refused), (2, 0, 0));
+        assert!(told.told().starts_with("2 series of the scrape were left out: limit of 1 series reached"), "{told:?}");
+        let written = bench.written();
+        assert!(written.contains(&format!("{} up{{..}} = 1", bench.at)), "{written:?}");
+        assert!(written.contains(&format!("{} scrape_samples_post_metric_relabeling{{..}} = 2", bench.at)));
+        let stats = bench.ingest.producer_stats("t").unwrap();
+        assert_eq!((stats.series_shed, stats.series_refused), (2 * scrape, 0));
+        assert_eq!(bench.ingest.series_shed(), 2 * scrape);
+    }
+}
+
+#[test]
+fn with_all_places_taken_a_new_target_still_tells_of_itself() {
+    let limits = IngestLimits { series_total: 0, ..IngestLimits::default() };
+    let mut bench = Bench::with_limits(test_job(), None, limits);
+    bench.scraper.scrape = 0;
+    let answer = Answer { body: b"a 1\n", format: BodyFormat::Text(TextFormat::Prometheus) };
+    let told = block_on(bench.scraper.scraped(&bench.ingest, TimestampMs(1000), Duration::ZERO, Ok(answer)));
+    assert_eq!((told.added, bench.ingest.series_shed()), (0, 1));
+    assert!(bench.written().contains(&"1000 up{..} = 1".to_owned()));
+}
+
+#[test]
+fn an_empty_answer_is_an_answer_in_every_format() {
+    let mut bench = Bench::new(test_job());
+    assert_eq!(bench.scrape("a 1\n"), ["1000 a{..} = 1"]);
+    for (body, up) in [("", true), ("a 1\n", false)] {
+        let answer = Answer { body: body.as_bytes(), format: BodyFormat::Text(TextFormat::OpenMetrics) };
+        let (outcome, _) = bench.answer(Ok(answer));
+        assert_eq!(outcome.error.is_none(), up, "{body:?} {outcome:?}");
+    }
+}
+
+#[test]
+fn exemplars_and_help_are_bounded() {
+    let mut bench = Bench::new(test_job());
+    let (fits, long) = ("x".repeat(127), "x".repeat(128));
+    let help = "h".repeat(crate::HELP_BYTES_MAX);
+    let text = format!(
+        "# HELP c {help}more\n# TYPE c counter\nc_total{{a=\"1\"}} 1 # {{t=\"{fits}\"}} 1\nc_total{{a=\"2\"}} 1 # {{t=\"{long}\"}} 1\n# EOF\n"
+    );
+    for scrape in 1..=2 {
+        let answer = Answer { body: text.as_bytes(), format: BodyFormat::Text(TextFormat::OpenMetrics) };
+        let written = bench.answer(Ok(answer)).1;
+        let exemplars: Vec<_> = written.iter().filter(|l| l.contains(" # ")).collect();
+        assert_eq!(exemplars.len(), usize::from(scrape == 1), "{written:?}");
+        assert!(exemplars.iter().all(|l| l.contains("a=\"1\"")));
+        let stats = bench.ingest.stats();
+        assert_eq!((stats.exemplars_too_long, stats.metadata_cut), (scrape, 1), "what is known is not declared again");
+    }
+    let declared = bench.book.metadata.lock().unwrap();
+    assert_eq!((declared.len(), &declared[0].help), (1, &help));
 }

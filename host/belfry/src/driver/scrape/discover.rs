@@ -42,8 +42,9 @@ pub struct Look {
 
 impl Look {
     /// Of several places, each of which was asked by itself: one that fails does not hold back the others' news.
-    fn of(known: &Known, failed: &[String]) -> Self {
-        let nothing = known.is_empty() && !failed.is_empty();
+    /// `told`: groups were told before. Then none are left, instead of nothing being known.
+    fn of(known: &Known, failed: &[String], told: bool) -> Self {
+        let nothing = known.is_empty() && !failed.is_empty() && !told;
         let groups = (!nothing).then(|| known.values().flatten().cloned().collect());
         Self { groups, error: (!failed.is_empty()).then(|| failed.join("; ")) }
     }
@@ -70,7 +71,7 @@ pub async fn run(number: usize, discovery: Discovery, tell: mpsc::Sender<News>, 
     loop {
         let found = tokio::select! {
             () = stop.cancelled() => return,
-            found = look(&discovery, &mut known) => found,
+            found = look(&discovery, &mut known, last.groups.is_some()) => found,
         };
         if last != found {
             // Said once, not at every look.
@@ -93,7 +94,7 @@ pub async fn run(number: usize, discovery: Discovery, tell: mpsc::Sender<News>, 
 /// What was found last, by file or by name of DNS.
 type Known = BTreeMap<String, Vec<Group>>;
 
-async fn look(discovery: &Discovery, known: &mut Known) -> Look {
+async fn look(discovery: &Discovery, known: &mut Known, told: bool) -> Look {
     match discovery {
         Discovery::File { files, .. } => {
             let (files, mut before) = (files.clone(), std::mem::take(known));
@@ -104,7 +105,7 @@ async fn look(discovery: &Discovery, known: &mut Known) -> Look {
             match read.await {
                 Ok((now, failed)) => {
                     *known = now;
-                    Look::of(known, &failed)
+                    Look::of(known, &failed, told)
                 }
                 Err(e) => Look::whole(Err(e.to_string())),
             }
@@ -121,7 +122,7 @@ async fn look(discovery: &Discovery, known: &mut Known) -> Look {
                     Err(error) => failed.push(error),
                 }
             }
-            Look::of(known, &failed)
+            Look::of(known, &failed, told)
         }
         Discovery::Http { url, http, refresh } => Look::whole(ask(url, http, *refresh).await),
     }
@@ -262,10 +263,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         let patterns = [folder.path().join("*.json")];
-        let mut known = Known::new();
+        let (mut known, mut told) = (Known::new(), false);
         let mut look = || {
             let failed = read_files(&patterns, &mut known);
-            let look = Look::of(&known, &failed);
+            let look = Look::of(&known, &failed, told);
+            told |= look.groups.is_some();
             let targets = look.groups.map(|g| g.into_iter().flat_map(|g| g.addresses).collect::<Vec<_>>());
             (targets, look.error.is_some())
         };
@@ -281,6 +283,9 @@ mod tests {
         assert_eq!(look(), (found(&["a:2", "b:1"]), true), "what was known of the broken one goes on");
         std::fs::remove_file(folder.path().join("b.json")).unwrap();
         assert_eq!(look(), (found(&["a:2"]), false));
+        put("never.json", "[");
+        std::fs::remove_file(folder.path().join("a.json")).unwrap();
+        assert_eq!(look(), (found(&[]), true), "targets of a deleted file go, whatever another file holds");
     }
 
     #[test]
