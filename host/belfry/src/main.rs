@@ -20,6 +20,7 @@ mod plugins;
 mod process;
 mod queries;
 mod reload;
+mod retention;
 mod rule_files;
 mod slos;
 mod sources;

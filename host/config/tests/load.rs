@@ -254,6 +254,23 @@ headers = { X-Key = "secret-6" }
     assert_eq!(scrape.http.headers[0].1, types::scrape::SecretSource::Text(SecretText("secret-3".into())));
 }
 
+#[test]
+fn samples_from_before_an_engine_are_kept_unless_the_config_says_for_how_long() {
+    let before = |retention: &str| {
+        let text = format!(
+            "[storage]\nbackend = \"prometheus\"\n{retention}\n[storage.prometheus]\nurl = \"http://localhost:9090\"\n"
+        );
+        let loaded = load(&text, &[]).unwrap_or_else(|e| panic!("{e}"));
+        let storage = &loaded.config.storage;
+        assert_eq!(storage.retention, Some(Duration::from_secs(6 * 3600)), "what is here of the engine's");
+        let warned = loaded.warnings.iter().any(|w| w.to_string().contains("`retention` is for samples from before"));
+        (storage.remote.as_ref().unwrap().retention_before, warned)
+    };
+    assert_eq!(before(""), (None, false));
+    assert_eq!(before("retention = \"forever\""), (None, true));
+    assert_eq!(before("retention = \"30d\""), (Some(Duration::from_secs(30 * 86_400)), true));
+}
+
 /// The whole of what the documentation shows.
 #[test]
 fn a_full_config_becomes_values() {

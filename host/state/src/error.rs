@@ -101,15 +101,32 @@ pub enum StateError {
     /// The program is shutting down.
     #[error("the state is closed")]
     Closed,
-    /// A fault of the file, the disk or this program.
+    /// The disk refuses: look at it. It is tried again.
+    #[error("the state's file cannot be written: {0}")]
+    Refused(String),
+    /// Restore a backup, or start without the file: what stands there is not what was written.
+    #[error("the state's file is damaged: {0}")]
+    Damaged(String),
+    /// A fault of this program, or of another that holds the file.
     #[error("state: {0}")]
     Failed(String),
+}
+
+impl StateError {
+    /// Does it say something of the file, and not of what was to be kept in it?
+    pub(crate) fn is_of_the_file(&self) -> bool {
+        matches!(self, Self::DiskFull(_) | Self::Refused(_) | Self::Damaged(_))
+    }
 }
 
 impl From<rusqlite::Error> for StateError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::DiskFull(error.to_string()),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error.to_string()),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
+                Self::Refused(error.to_string())
+            }
             _ => Self::Failed(error.to_string()),
         }
     }

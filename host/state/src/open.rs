@@ -98,9 +98,21 @@ impl State {
         }
     }
 
-    /// Answers when the database does: for `/ready`.
+    /// Answers when the database does, for `/ready`: reads, and tells how the last commit failed if it did. What may
+    /// have passed, as a full disk, is tried again first.
     pub async fn ping(&self) -> Result<(), StateError> {
-        self.workers.read(|c| Ok(c.query_row("SELECT 1", [], |_| Ok(()))?)).await
+        self.workers.read(|c| Ok(c.query_row("SELECT 1", [], |_| Ok(()))?)).await?;
+        match self.workers.counters.failing() {
+            None => Ok(()),
+            // Beside the damage all may be well.
+            Some(error @ StateError::Damaged(_)) => Err(error),
+            Some(_) => self.workers.write(Durability::Process, write_something).await,
+        }
+    }
+
+    /// What of the file was met that is not what was written, since the start.
+    pub fn damage(&self) -> Option<String> {
+        self.workers.counters.damage()
     }
 
     /// Returns when everything asked for before is on the disk; for the end of the program.
@@ -119,6 +131,12 @@ impl State {
     }
 }
 
+/// Changes nothing, but needs the disk.
+fn write_something(connection: &Connection) -> Result<(), StateError> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(connection.pragma_update(None, "user_version", version)?)
+}
+
 fn copy(connection: &Connection, to: &Path) -> Result<(), StateError> {
     let io = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::StorageFull => StateError::DiskFull(e.to_string()),
@@ -132,7 +150,11 @@ fn copy(connection: &Connection, to: &Path) -> Result<(), StateError> {
         _ => {}
     }
     let name = partial.to_str().ok_or_else(|| StateError::Failed("the name of a backup must be UTF-8".into()))?;
-    connection.execute("VACUUM INTO ?1", [name])?;
+    connection.execute("VACUUM INTO ?1", [name]).map_err(|e| match StateError::from(e) {
+        // Of the copy, not of the state's own file.
+        StateError::Refused(why) => StateError::Failed(why),
+        other => other,
+    })?;
     std::fs::File::open(&partial).and_then(|f| f.sync_all()).map_err(io)?;
     std::fs::rename(&partial, to).map_err(io)?;
     if let Some(folder) = to.parent().filter(|p| !p.as_os_str().is_empty()) {

@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rusqlite::Connection;
@@ -50,6 +50,51 @@ pub(crate) struct Counters {
     pub commits: AtomicU64,
     pub reads: AtomicU64,
     pub failures: AtomicU64,
+    trouble: Mutex<Trouble>,
+}
+
+/// What is wrong with the file.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// How the last commit failed, until one succeeds with something in it.
+    failing: Option<StateError>,
+    /// What was found damaged. It stays: what is written beside it says nothing of it.
+    damage: Option<String>,
+}
+
+impl Counters {
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the last commit failed, if it did.
+    pub fn failing(&self) -> Option<StateError> {
+        self.trouble().failing.clone()
+    }
+
+    /// What was found damaged since the start.
+    pub fn damage(&self) -> Option<String> {
+        self.trouble().damage.clone()
+    }
+
+    fn met(&self, error: &StateError) {
+        if let StateError::Damaged(why) = error {
+            self.trouble().damage.get_or_insert_with(|| why.clone());
+        }
+    }
+
+    /// Notes how a commit went: `true` when it kept something.
+    fn committed(&self, outcome: Result<bool, StateError>) {
+        match outcome {
+            Ok(true) => self.trouble().failing = None,
+            // Nothing was to be kept: that says nothing of the disk.
+            Ok(false) => {}
+            Err(error) => {
+                self.met(&error);
+                self.trouble().failing = Some(error);
+            }
+        }
+    }
 }
 
 /// Ends of the queues. The threads end when the last one is dropped and the queues are empty.
@@ -129,8 +174,11 @@ impl Workers {
     }
 
     fn noted<T>(&self, outcome: Result<T, StateError>) -> Result<T, StateError> {
-        if matches!(outcome, Err(StateError::Failed(_) | StateError::DiskFull(_))) {
+        if let Err(error) = &outcome
+            && (error.is_of_the_file() || matches!(error, StateError::Failed(_)))
+        {
             self.counters.failures.fetch_add(1, Ordering::Relaxed);
+            self.counters.met(error);
         }
         outcome
     }
@@ -173,6 +221,9 @@ fn write_loop(connection: Connection, mut queue: mpsc::Receiver<WriteJob>, count
         if let Err(error) = &committed {
             tracing::error!(%error, "a commit of the state failed");
         }
+        // Where a job met the disk's refusal, the commit that follows has nothing of it to write, and succeeds.
+        let kept = committed.clone().and_then(|()| replies.refusal.map_or(Ok(replies.kept), Err));
+        counters.committed(kept);
         for reply in replies.all {
             reply(committed.clone());
         }
@@ -182,11 +233,16 @@ fn write_loop(connection: Connection, mut queue: mpsc::Receiver<WriteJob>, count
 struct Replies {
     begun: Result<(), StateError>,
     all: Vec<Reply>,
+    /// Is there something to commit?
+    kept: bool,
+    /// What a job met of the file.
+    refusal: Option<StateError>,
 }
 
 fn run_all(connection: &Connection, jobs: Vec<WriteJob>) -> Replies {
     let begun = connection.execute_batch("BEGIN IMMEDIATE").map_err(StateError::from);
     let mut all = Vec::with_capacity(jobs.len());
+    let (mut kept, mut refusal) = (false, None);
     for job in jobs {
         // Without a transaction around it (none could be begun, or SQLite rolled it back because the disk is full) the
         // job's own savepoint is one: it is always rolled back then, and `commit` tells its caller of the failure.
@@ -198,9 +254,11 @@ fn run_all(connection: &Connection, jobs: Vec<WriteJob>) -> Replies {
         if fenced && let Err(error) = connection.execute_batch(end) {
             tracing::debug!(%error, "the savepoint of a write was gone already");
         }
+        kept |= keep;
+        refusal = refusal.or(outcome.err().filter(StateError::is_of_the_file));
         all.push(reply);
     }
-    Replies { begun, all }
+    Replies { begun, all, kept, refusal }
 }
 
 /// A full disk makes SQLite roll back by itself: then there is nothing to commit, and nothing was kept.
@@ -271,6 +329,25 @@ mod tests {
         workers.write(Durability::Process, |c| Ok(c.execute_batch("DELETE FROM t")?)).await.unwrap();
         workers.write(Durability::Process, insert(99, 10)).await.unwrap();
         assert_eq!(kept(&workers).await, [99]);
+    }
+
+    /// As `/ready` sees it: the last commit's outcome, until there is room again.
+    #[tokio::test]
+    async fn a_full_disk_is_told_until_something_is_kept_again() {
+        let workers = workers(40);
+        let failing = || workers.counters.failing();
+        workers.write(Durability::Process, insert(1, 10)).await.unwrap();
+        assert_eq!(failing(), None);
+        workers.write(Durability::Process, insert(2, 1_000_000)).await.unwrap_err();
+        assert!(matches!(failing(), Some(StateError::DiskFull(_))), "{:?}", failing());
+        // A job that is refused for its own sake says nothing of the disk, in either direction.
+        let wrong = |c: &Connection| Ok(c.execute_batch("INSERT INTO nowhere VALUES (1)")?);
+        assert!(matches!(workers.write(Durability::Process, wrong).await, Err(StateError::Failed(_))));
+        assert!(matches!(failing(), Some(StateError::DiskFull(_))), "{:?}", failing());
+        workers.write(Durability::Process, |c| Ok(c.execute_batch("DELETE FROM t")?)).await.unwrap();
+        assert_eq!(failing(), None);
+        assert!(matches!(workers.write(Durability::Process, wrong).await, Err(StateError::Failed(_))));
+        assert_eq!((failing(), workers.counters.damage()), (None, None));
     }
 
     #[tokio::test]

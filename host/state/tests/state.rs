@@ -429,3 +429,39 @@ async fn a_rule_file_that_there_is_no_room_for_keeps_no_older_text_either() {
     })
     .await;
 }
+
+/// Overwrites the root page of the table `journal`.
+fn damage_the_journal(file: &std::path::Path) {
+    let connection = rusqlite::Connection::open(file).unwrap();
+    connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    let page: i64 = connection
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'journal'", [], |row| row.get(0))
+        .unwrap();
+    let size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).unwrap();
+    drop(connection);
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[((page - 1) * size) as usize..(page * size) as usize].fill(0xa5);
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_to_any_more_is_not_well() {
+    let folder = folder();
+    let file = folder.path().join("state.sqlite");
+    let started = || vec![JournalEntry::Stopped {}];
+    let state = State::open(&file).unwrap();
+    state.journal_append(T0, started()).await.unwrap();
+    assert_eq!((state.ping().await, state.damage()), (Ok(()), None));
+    drop(state);
+    damage_the_journal(&file);
+    let state = State::open(&file).unwrap();
+    assert_eq!(state.ping().await, Ok(()), "nobody has met it yet");
+    let refused = state.journal_append(T0, started()).await.unwrap_err();
+    assert!(matches!(refused, StateError::Damaged(_)), "{refused:?}");
+    assert_eq!(state.ping().await, Err(refused));
+    assert!(state.damage().is_some());
+    // What stands beside the damage can be written: the last commit is well, the file is not.
+    state.kv_put("a", "key", Some(b"value".to_vec()), 1_000).await.unwrap();
+    assert_eq!(state.ping().await, Ok(()));
+    assert!(state.damage().is_some());
+}

@@ -130,6 +130,14 @@ pub enum OpenError {
         /// What this program knows.
         known: u32,
     },
+    /// Allow the process more open files.
+    #[error("too many files are open: {file} cannot be opened: {source}")]
+    TooManyFiles {
+        /// The first that could not be opened.
+        file: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// Look at the disk.
     #[error("cannot read the data folder: {file}: {source}")]
     Io {
@@ -147,6 +155,9 @@ impl OpenError {
             Self::NotWritable { .. } => "check its owner and mode, or set `[storage] path` or --data",
             Self::InUse { .. } => "stop it, or set `[storage] path` or --data",
             Self::Version { .. } => "run a newer Belfry, or set `[storage] path` or --data",
+            Self::TooManyFiles { .. } => {
+                "each block is an open file: raise the limit (`ulimit -n`, systemd's LimitNOFILE)"
+            }
             Self::Io { .. } => "look at the disk and the folder's owner and mode",
         }
     }

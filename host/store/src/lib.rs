@@ -38,6 +38,7 @@ pub mod config;
 mod delete;
 pub mod disk;
 mod downsample;
+mod expire;
 mod folder;
 mod frozen;
 #[doc(hidden)]
@@ -78,7 +79,7 @@ mod wal;
 mod xor;
 
 pub use backfill::{Backfill, Backfilled};
-pub use config::{Backend, Damage, Downsample, FsyncPolicy, OpenError, Recovery, StoreConfig};
+pub use config::{AHEAD_MAX, Backend, Damage, Downsample, FsyncPolicy, OpenError, Recovery, StoreConfig};
 pub use delete::{DeleteError, Deleted};
 pub use disk::RealDisk;
 pub use folder::check_folder;

@@ -2,7 +2,8 @@
 //!
 //! Invariant: at every moment a sample is in the log, in a block, or in both; a log generation is deleted only once a
 //! durable block has all of it.
-//! Not here: a clock or a loop (the driver calls [`Store::upkeep`] every few seconds), merging blocks (`compact`), the form of a block.
+//! Not here: a clock or a loop (the driver calls [`Store::upkeep`] every few seconds), which blocks are too old
+//! (`expire`), merging blocks (`compact`), the form of a block.
 
 use std::io;
 use std::sync::Arc;
@@ -71,15 +72,21 @@ impl Store {
     /// nothing is due. After an error (a full disk) the store goes on, [`Store::health`] says so, and the next call
     /// tries again. Merging blocks is left to [`Store::compact`].
     pub fn upkeep(&self, now: TimestampMs) -> io::Result<Maintained> {
+        self.upkeep_judging(now, now)
+    }
+
+    /// [`Store::upkeep`], where `now` may be wrong: what is too old, or old enough to be downsampled, is judged by
+    /// `judged`, which what is deleted depends on.
+    pub fn upkeep_judging(&self, now: TimestampMs, judged: TimestampMs) -> io::Result<Maintained> {
         let shared = &*self.shared;
-        shared.block_work.now.store(now.0, Ordering::Relaxed);
+        shared.block_work.now.store(judged.0, Ordering::Relaxed);
         let mut pending = shared.maintenance.lock();
         // A driver that syncs more often has left nothing to do. A failure is in the health, and a block makes up for it.
         if let Err(e) = self.sync() {
             tracing::warn!("sync failed, the head is written to a block: {e}");
         }
         // Expiry first: it makes room for what follows.
-        let mut done = Maintained { expired: shared.expire(now)?, ..Maintained::default() };
+        let mut done = Maintained { expired: shared.expire(judged)?, ..Maintained::default() };
         let outcome = shared.flush_if_due(&mut pending, Some(now)).map(|flushed| done.flushed = flushed);
         shared.note("a block", &outcome);
         outcome?;
@@ -263,45 +270,6 @@ impl Shared {
                 Err(e)
             }
         }
-    }
-
-    /// Deletes blocks that are older than the retention, then the oldest while everything is too large. A block that could
-    /// not be opened takes room like any other, but is deleted only where its times are known.
-    fn expire(&self, now: TimestampMs) -> io::Result<u64> {
-        let wal_bytes = self.commit.lock().wal.as_ref().map_or(0, |w| w.bytes());
-        let (mut gone, mut lost) = (Vec::new(), Vec::new());
-        {
-            let state = self.state.read();
-            let blocks = state.blocks.iter().map(|b| (Some(b.meta().max), b.bytes(), b.id()));
-            let unopened = state.lost.iter().map(|l| (l.span.map(|s| s.1), l.bytes, l.id));
-            let all: Vec<_> = blocks.chain(unopened).collect();
-            let mut bytes = wal_bytes + all.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
-            let mut by_age: Vec<_> = all.into_iter().filter_map(|(max, bytes, id)| Some((max?, bytes, id))).collect();
-            by_age.sort_by_key(|(max, ..)| *max);
-            let oldest = self.config.retention.map_or(i64::MIN, |r| now.minus(r).0);
-            for (max, of_block, id) in by_age {
-                if max < oldest || self.config.retention_bytes.is_some_and(|max| bytes > max) {
-                    bytes -= of_block;
-                    gone.extend(state.blocks.iter().find(|b| b.id() == id).cloned());
-                    lost.extend(state.lost.iter().find(|l| l.id == id).cloned());
-                }
-            }
-        }
-        if gone.is_empty() && lost.is_empty() {
-            return Ok(0);
-        }
-        let _changes = self.block_work.changes.lock();
-        {
-            let mut state = self.state.write();
-            state.blocks.retain(|b| !gone.iter().any(|g| g.id() == b.id()));
-            state.lost.retain(|l| !lost.iter().any(|g| g.id == l.id));
-            state.add_block(None);
-        }
-        let expired = (gone.len() + lost.len()) as u64;
-        self.counters.blocks_expired.fetch_add(expired, Ordering::Relaxed);
-        self.remove(&gone)?;
-        self.remove_lost(&lost)?;
-        Ok(expired)
     }
 
     /// Are so many places for series taken, and so many of them by series that ended, that they should be given back

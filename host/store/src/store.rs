@@ -2,7 +2,7 @@
 //!
 //! Invariant: `commit` is taken before `state`, never the other way round; whoever holds `state` does no I/O but reads
 //! of mapped blocks.
-//! Not here: how a batch is committed (`append`), reading (`read`), blocks and retention (`maintain`).
+//! Not here: how a batch is committed (`append`), reading (`read`), blocks (`maintain`), retention (`expire`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,6 +20,7 @@ use crate::block::{Block, Held, Lost, Room, folder};
 use crate::compact::BlockWork;
 use crate::config::{Backend, Damage, FsyncPolicy, OpenError, Recovery, StoreConfig};
 use crate::disk::{Disk, Lock, SimDisk};
+use crate::expire::Apart;
 use crate::head::Head;
 use crate::heap;
 use crate::maintain::Pending;
@@ -163,6 +164,8 @@ pub(crate) struct Shared {
     pub next_block: AtomicU64,
     pub maintenance: Mutex<Pending>,
     pub block_work: BlockWork,
+    /// What another retention is for.
+    pub kept_apart: Mutex<Option<Apart>>,
     _lock: Option<Box<dyn Send + Sync>>,
 }
 
@@ -232,6 +235,7 @@ impl Store {
             next_block: AtomicU64::new(found.next),
             maintenance: Mutex::new(Pending::new(now)),
             block_work: BlockWork::new(&recovery),
+            kept_apart: Mutex::default(),
             _lock: Some(lock),
             config,
         });

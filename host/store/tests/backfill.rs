@@ -196,6 +196,7 @@ fn merged_blocks_are_short_beside_the_retention_that_deletes_them_whole() {
     }
     store.compact().unwrap();
     assert!(store.stats().blocks < 40, "{} blocks", store.stats().blocks);
+    put(&store, "b", T0 + 50 * DAY, 1.0).unwrap();
     store.upkeep(TimestampMs(T0 + 50 * DAY)).unwrap();
     let age = (T0 - points(&store, "a")[0].0) / DAY;
     assert!((49..50 + 31).contains(&age), "{age} days");

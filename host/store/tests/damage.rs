@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_model::read::ReadError;
-use belfry_model::{Matcher, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Writer};
+use belfry_model::{Labels, Matcher, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Writer};
 use belfry_store::disk::{Disk, DiskFile, DiskRead, FileBytes, Lock, SimDisk};
 use belfry_store::{Health, Recovery, Store, StoreConfig};
 use common::*;
@@ -456,6 +456,10 @@ fn a_block_that_cannot_be_opened_takes_room_and_expires_where_its_times_are_know
         let retention = Some(Duration::from_secs(100));
         let config_of_age = StoreConfig { retention, ..config() };
         let (store, _) = Store::open(config_of_age, Arc::new(aged.clone()), TimestampMs(T0)).unwrap();
+        // Age is judged by what is new.
+        let other = store.open(&Labels::from_pairs([("__name__", "other")])).unwrap();
+        append(&store, &[(other, T0 + 116_000, 1.0)]).unwrap();
+        store.flush().unwrap();
         let before = blocks(&aged).len();
         store.upkeep(TimestampMs(T0 + 116_000)).unwrap();
         assert_eq!(blocks(&aged).len(), before - usize::from(expires), "{part}");

@@ -12,7 +12,7 @@ use belfry_model::{
     Appended, Batch, Exemplar, Labels, Matcher, MetricKind, MetricMetadata, SelectHints, SelectLimits, SeriesRead,
     TimeRange, TimestampMs, WriteError, Writer,
 };
-use belfry_store::disk::{Disk, SimDisk};
+use belfry_store::disk::SimDisk;
 use belfry_store::{Health, OpenError, RealDisk, Store, StoreConfig};
 use common::*;
 
@@ -458,10 +458,79 @@ fn retention_by_time_deletes_whole_blocks_that_are_too_old() {
     store.flush().unwrap();
     put(&store, "a", T0 + 1_800_000, 1.0).unwrap();
     store.flush().unwrap();
-    assert_eq!(store.maintain(TimestampMs(T0 + 3_600_000)).unwrap().expired, 0);
-    assert_eq!(store.maintain(TimestampMs(T0 + 3_600_001)).unwrap().expired, 1);
+    put(&store, "a", T0 + 3_600_000, 1.0).unwrap();
+    assert_eq!(store.upkeep(TimestampMs(T0 + 3_700_000)).unwrap().expired, 0);
+    put(&store, "a", T0 + 3_600_001, 1.0).unwrap();
+    assert_eq!(store.upkeep(TimestampMs(T0 + 3_700_000)).unwrap().expired, 1);
+    assert_eq!(points(&store, "a").len(), 3);
+}
+
+/// A store with blocks of one sample each at these times, kept for an hour.
+fn kept_for_an_hour(times: &[i64]) -> Arc<Store> {
+    let config = StoreConfig { retention: Some(Duration::from_secs(3600)), ..config() };
+    let (store, _) = Store::open(config, Arc::new(SimDisk::default()), TimestampMs(T0)).unwrap();
+    for at in times {
+        put(&store, "a", *at, 1.0).unwrap();
+        store.flush().unwrap();
+    }
+    store
+}
+
+const YEAR: i64 = 366 * 86_400_000;
+
+#[test]
+fn age_is_judged_by_the_newest_sample_and_not_by_a_time_alone() {
+    let store = kept_for_an_hour(&[T0, T0 + 1_800_000]);
+    assert_eq!(store.upkeep(TimestampMs(T0 + YEAR)).unwrap().expired, 0, "nothing came since");
+    put(&store, "b", T0 + YEAR, 1.0).unwrap();
+    assert_eq!(store.upkeep(TimestampMs(T0 + YEAR)).unwrap().expired, 2);
+}
+
+#[test]
+fn samples_from_the_future_do_not_make_others_old() {
+    // In a block of their own, in one with others, in memory.
+    let store = kept_for_an_hour(&[T0, T0 + 1_800_000, T0 + YEAR]);
+    put(&store, "b", T0 + 1_900_000, 1.0).unwrap();
+    put(&store, "c", T0 + 2 * YEAR, 1.0).unwrap();
+    assert_eq!(store.upkeep(TimestampMs(T0 + 2_000_000)).unwrap().expired, 0);
+    store.flush().unwrap();
+    assert_eq!(store.upkeep(TimestampMs(T0 + 2_000_000)).unwrap().expired, 0);
+    assert_eq!(points(&store, "a").len(), 3);
+}
+
+#[test]
+fn a_clock_that_is_not_vouched_for_deletes_nothing() {
+    let store = kept_for_an_hour(&[T0, T0 + 1_800_000]);
+    put(&store, "a", T0 + YEAR, 1.0).unwrap();
+    let upkeep = |judged| store.upkeep_judging(TimestampMs(T0 + YEAR), TimestampMs(judged)).unwrap().expired;
+    assert_eq!(upkeep(T0 + 1_900_000), 0);
+    assert_eq!(upkeep(T0 + YEAR), 2);
+}
+
+#[test]
+fn blocks_that_are_kept_apart_stay_so_when_they_are_merged() {
+    let disk = SimDisk::default();
+    let config = StoreConfig { retention: Some(Duration::from_secs(3600)), ..config() };
+    let (store, _) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    let fill = |range: std::ops::Range<i64>| {
+        for i in range {
+            put(&store, "a", T0 + i * 60_000, 1.0).unwrap();
+            store.flush().unwrap();
+        }
+    };
+    fill(0..6);
+    let below = store.next_block();
+    store.keep_apart(below, None);
+    fill(6..12);
+    assert!(store.compact().unwrap() > 0);
+    put(&store, "a", T0 + YEAR, 1.0).unwrap();
+    store.upkeep(TimestampMs(T0 + YEAR)).unwrap();
+    let left = points(&store, "a").len();
+    assert!((7..13).contains(&left), "{left}: all six from before, and what is in a block with them");
+    // With a retention of their own they go by that.
+    store.keep_apart(below, Some(Duration::from_secs(86_400)));
+    store.upkeep(TimestampMs(T0 + YEAR)).unwrap();
     assert_eq!(points(&store, "a").len(), 1);
-    assert_eq!(disk.list("/data/blocks".as_ref()).unwrap().len(), 1);
 }
 
 #[test]

@@ -14,7 +14,9 @@ pub fn check(arguments: &CheckArgs) -> Result<ExitCode> {
     let (errors, warnings, summary) = match Config::load(&input) {
         Ok(loaded) => {
             let obstacles = if arguments.reload { Vec::new() } else { super::start::obstacles(&loaded) };
-            (obstacles, loaded.warnings, summary(&loaded.config))
+            let mut warnings = loaded.warnings.clone();
+            warnings.extend(super::start::before_engine(&loaded).filter(|_| !arguments.reload));
+            (obstacles, warnings, summary(&loaded.config))
         }
         Err(problems) => (problems.0, Vec::new(), String::new()),
     };

@@ -21,6 +21,7 @@ use crate::cli::{ConfigArgs, DemoArgs, RunArgs};
 use crate::clock::SystemClock;
 use crate::driver::maintain::Syncing;
 use crate::driver::{self, Perform};
+use crate::retention::Retention;
 use crate::say;
 use crate::sources::{HealthCell, Source};
 use crate::telemetry::{logs, traces};
@@ -128,8 +129,12 @@ async fn serve_with(
             missing.join(", ")
         );
     }
+    if let Some(warning) = start::before_engine(&loaded) {
+        tracing::warn!("{warning}");
+    }
     let opened = open_data(&loaded, clock.now()).await?;
     opened.0.refuse_ahead_of(clock.clone());
+    let retention = open_retention(&loaded, &opened, clock.now()).await?;
     let (app, outputs) = App::open(loaded, input, opened, logs, clock, address).await?;
     if app.rule_files.lacks_a_version(&app.loaded.load().config.rule_settings.patterns) {
         load(&app.load_input)?;
@@ -159,7 +164,7 @@ async fn serve_with(
             })
             .await
     });
-    let mut tasks = start_organs(&app, outputs, syncing, &organs_stop);
+    let mut tasks = start_organs(&app, outputs, syncing, retention, &organs_stop);
     own_source(&app);
     reload::apply(&app).await;
     tasks.spawn(reload::watch_folder(app.clone(), organs_stop.clone()));
@@ -201,6 +206,15 @@ async fn open_data(loaded: &Loaded, now: TimestampMs) -> Result<Opened> {
     })
 }
 
+/// After the store, before anything is written to it.
+async fn open_retention(loaded: &Loaded, opened: &Opened, now: TimestampMs) -> Result<Retention> {
+    let storage = loaded.config.storage.clone();
+    let store = opened.0.clone();
+    tokio::task::spawn_blocking(move || Retention::open(&storage, &store, now)).await?.context(
+        "what is in memory cannot be written to a block, as it must be before the first start with a storage engine",
+    )
+}
+
 fn cannot_start(problem: Problem) -> anyhow::Error {
     anyhow::anyhow!("cannot start\n{problem}")
 }
@@ -214,7 +228,13 @@ fn start_syncing(app: &App, stop: &CancellationToken) -> Result<Option<Syncing>>
     syncing.map(Some).context(why)
 }
 
-fn start_organs(app: &Arc<App>, outputs: Outputs, syncing: Option<Syncing>, stop: &CancellationToken) -> JoinSet<()> {
+fn start_organs(
+    app: &Arc<App>,
+    outputs: Outputs,
+    syncing: Option<Syncing>,
+    retention: Retention,
+    stop: &CancellationToken,
+) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let collector: Arc<dyn Perform<_>> = Arc::new(driver::collect::Collector {
         sources: app.sources.clone(),
@@ -260,7 +280,13 @@ fn start_organs(app: &Arc<App>, outputs: Outputs, syncing: Option<Syncing>, stop
         tasks.spawn(engine::run(app.clone(), engine.clone(), stop.clone()));
         tasks.spawn(engine::sync(engine.clone(), stop.clone()));
     }
-    let upkeep = driver::maintain::Upkeep { store: app.store.clone(), state: app.state.clone(), syncing };
+    let upkeep = driver::maintain::Upkeep {
+        store: app.store.clone(),
+        state: app.state.clone(),
+        retention: Arc::new(Mutex::new(retention)),
+        app: app.clone(),
+        syncing,
+    };
     tasks.spawn(driver::maintain::run(upkeep, clock.clone(), stop.clone()));
     tasks
 }

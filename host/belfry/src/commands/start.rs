@@ -46,6 +46,19 @@ pub fn obstacles(loaded: &Loaded) -> Vec<Problem> {
     found
 }
 
+/// What a start with this config would do with samples that were here before the storage engine.
+pub fn before_engine(loaded: &Loaded) -> Option<Problem> {
+    let storage = &loaded.config.storage;
+    let remote = storage.remote.as_ref().filter(|_| crate::retention::is_first_with_engine(storage))?;
+    let kept = match remote.retention_before {
+        Some(retention) => format!("for `retention` ({})", belfry_model::duration::format_duration(retention)),
+        None => "until `retention` says for how long".to_owned(),
+    };
+    let message = "the data folder has samples from before the storage engine: they are not sent to it";
+    let help = format!("they are kept here {kept}; see \"Samples from before the engine\" in docs/operations.md");
+    Some(Problem { level: Level::Warning, ..problem(&loaded.places.storage, message.to_owned(), &help) })
+}
+
 fn folder(config: &Config) -> Result<(), belfry_store::OpenError> {
     match config.storage.backend {
         Backend::Memory => Ok(()),

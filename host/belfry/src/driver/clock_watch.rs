@@ -9,9 +9,11 @@ use std::time::Duration;
 use belfry_dashboard::dto::{Notice, NoticeLevel};
 use belfry_model::TimestampMs;
 use belfry_model::duration::format_duration;
+use belfry_store::AHEAD_MAX;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::view::storage;
 
 /// The code of the notice.
 pub const JUMPED: &str = "clock_jumped";
@@ -19,6 +21,8 @@ pub const JUMPED: &str = "clock_jumped";
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Less is what a time service corrects, and no harm.
 const JUMP_MIN: Duration = Duration::from_secs(10);
+/// While a clock that was set back is told of, it is looked this often whether there is anything ahead of it still.
+const LOOK_AHEAD_EVERY: Duration = Duration::from_secs(30);
 /// How long a jump ahead is told of.
 const TOLD_FOR: Duration = Duration::from_secs(3600);
 
@@ -26,8 +30,15 @@ const TOLD_FOR: Duration = Duration::from_secs(3600);
 #[derive(Debug, Default)]
 struct Watch {
     last: Option<(TimestampMs, Duration)>,
-    /// What is told of, until when.
-    until: Option<TimestampMs>,
+    told: Option<Told>,
+}
+
+/// What is told of, until when.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    Ahead(TimestampMs),
+    /// Sooner when nothing is ahead any more.
+    Back(TimestampMs),
 }
 
 /// What a look found.
@@ -43,11 +54,11 @@ enum Found {
 }
 
 impl Watch {
-    /// When samples are there that are newer than now.
+    /// When samples are there that are further ahead than a sender's clock may be.
     fn begin(&mut self, now: TimestampMs, newest: Option<TimestampMs>) -> Found {
         match newest {
-            Some(newest) if newest.since(now) > JUMP_MIN => {
-                self.until = Some(newest);
+            Some(newest) if newest.since(now) > AHEAD_MAX => {
+                self.told = Some(Told::Back(newest));
                 Found::Back(newest.since(now), newest)
             }
             _ => Found::Nothing,
@@ -58,38 +69,60 @@ impl Watch {
         let Some((then, before)) = self.last.replace((now, monotonic)) else { return Found::Nothing };
         let expected = then + monotonic.saturating_sub(before);
         if now.since(expected) > JUMP_MIN {
-            self.until = Some(now + TOLD_FOR);
+            self.told = Some(Told::Ahead(now + TOLD_FOR));
             return Found::Ahead(now.since(expected), now);
         }
         if expected.since(now) > JUMP_MIN {
-            self.until = Some(expected);
+            self.told = Some(Told::Back(expected));
             return Found::Back(expected.since(now), expected);
         }
-        match self.until {
-            Some(until) if until <= now => {
-                self.until = None;
+        match self.told {
+            Some(Told::Ahead(until) | Told::Back(until)) if until <= now => {
+                self.told = None;
                 Found::Over
             }
             _ => Found::Nothing,
+        }
+    }
+
+    /// Is it of interest which sample is the newest?
+    fn tells_of_samples(&self) -> bool {
+        matches!(self.told, Some(Told::Back(_)))
+    }
+
+    /// What is ahead may have been deleted, or never have been. A sender that is ahead itself makes it no longer.
+    fn newest_is(&mut self, newest: Option<TimestampMs>) {
+        if let Some(Told::Back(until)) = &mut self.told {
+            *until = newest.map_or(TimestampMs(0), |newest| newest.min(*until));
         }
     }
 }
 
 /// Looks until `stop`.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
-    let store = app.store.clone();
-    let span = tokio::task::spawn_blocking(move || store.span()).await.ok().flatten();
     let mut watch = Watch::default();
-    let first = watch.begin(app.clock.now(), span.map(|(_, newest)| newest));
+    let newest = newest(&app).await;
+    let first = watch.begin(app.clock.now(), newest);
     tell(&app, first);
+    let mut looked_ahead = app.clock.monotonic();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
+        let monotonic = app.clock.monotonic();
+        if watch.tells_of_samples() && monotonic.saturating_sub(looked_ahead) >= LOOK_AHEAD_EVERY {
+            looked_ahead = monotonic;
+            watch.newest_is(self::newest(&app).await);
+        }
         let found = watch.look(app.clock.now(), app.clock.monotonic());
         tell(&app, found);
     }
+}
+
+/// The time of the newest sample. What is deleted counts until its block is written anew, within a minute or so.
+async fn newest(app: &App) -> Option<TimestampMs> {
+    storage::span(app.store.clone()).await.map(|(_, newest)| newest)
 }
 
 fn tell(app: &App, found: Found) {
@@ -111,7 +144,8 @@ fn tell(app: &App, found: Found) {
                  until {until}.",
                 rough(by)
             ),
-            "set the clock if it is wrong; if it is right, wait, or delete the samples that are ahead of it",
+            "set the clock if it is wrong; if it is right, wait, or delete the samples that are ahead of it: see \"When the \
+             clock was wrong\" in docs/operations.md",
         ),
     };
     tracing::warn!("{title} {text}");
@@ -171,10 +205,48 @@ mod tests {
     }
 
     #[test]
-    fn samples_from_the_future_are_told_of_at_the_start() {
+    fn it_is_told_no_longer_than_there_is_something_ahead() {
+        let day = TimestampMs(86_400 * S);
+        let ahead = || {
+            let mut watch = Watch::default();
+            look(&mut watch, 86_400, 0);
+            assert_eq!(
+                look(&mut watch, 1002, 2),
+                Found::Back(Duration::from_secs(85_400), day + Duration::from_secs(2))
+            );
+            watch
+        };
+        // Still there.
+        let mut watch = ahead();
+        watch.newest_is(Some(day));
+        assert_eq!(look(&mut watch, 1004, 4), Found::Nothing);
+        // Deleted.
+        watch.newest_is(Some(TimestampMs(1003 * S)));
+        assert_eq!(look(&mut watch, 1006, 6), Found::Over);
+        // Nothing was written meanwhile, or all was deleted.
+        let mut watch = ahead();
+        watch.newest_is(None);
+        assert_eq!(look(&mut watch, 1004, 4), Found::Over);
+        // What is left is of a sender that is nine minutes ahead, and stays so.
+        let mut watch = ahead();
+        for second in (1004..1542).step_by(2) {
+            watch.newest_is(Some(TimestampMs((second + 540) * S)));
+            assert_eq!(look(&mut watch, second, second as u64 - 1000), Found::Nothing, "{second}");
+        }
+        watch.newest_is(Some(TimestampMs(2084 * S)));
+        assert_eq!(look(&mut watch, 1544, 544), Found::Over);
+        // A jump ahead is no matter of samples.
+        look(&mut watch, 9999, 546);
+        assert!(!watch.tells_of_samples());
+        watch.newest_is(None);
+        assert_eq!(look(&mut watch, 10_001, 548), Found::Nothing);
+    }
+
+    #[test]
+    fn samples_from_the_future_are_told_of_at_the_start_unless_a_sender_may_be_that_far_ahead() {
         let mut watch = Watch::default();
         assert_eq!(watch.begin(TimestampMs(0), None), Found::Nothing);
-        assert_eq!(watch.begin(TimestampMs(9 * S), Some(TimestampMs(12 * S))), Found::Nothing);
+        assert_eq!(watch.begin(TimestampMs(9 * S), Some(TimestampMs(609 * S))), Found::Nothing);
         let day = TimestampMs(86_400 * S);
         assert_eq!(watch.begin(TimestampMs(0), Some(day)), Found::Back(Duration::from_secs(86_400), day));
         assert_eq!(look(&mut watch, 86_401, 0), Found::Nothing);

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use belfry_dashboard::dto::{Notice, NoticeLevel};
 use belfry_model::Clock;
-use belfry_state::{Retention, State};
+use belfry_state::State;
 use belfry_store::Store;
+use parking_lot::Mutex;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::retention::{Retention, rough};
 
 /// How often the store looks for work.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(5);
@@ -20,6 +25,8 @@ const SYNC_COLLECTED_EVERY: Duration = Duration::from_secs(1);
 const SYNC_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// How often old rows are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
+/// The code of the notice.
+const HELD: &str = "retention_held";
 
 /// What is kept up.
 pub struct Upkeep {
@@ -27,6 +34,10 @@ pub struct Upkeep {
     pub store: Arc<Store>,
     /// Everything else.
     pub state: Arc<State>,
+    /// By which time is judged what is too old.
+    pub retention: Arc<Mutex<Retention>>,
+    /// Is told when nothing is deleted.
+    pub app: Arc<App>,
     /// `None` where the fsync policy wants no syncs beside the store's own.
     pub syncing: Option<Syncing>,
 }
@@ -102,22 +113,24 @@ async fn keep_up(upkeep: &Upkeep, clock: Arc<dyn Clock>, stop: CancellationToken
     let mut maintain = every(MAINTAIN_EVERY);
     let mut prune = every(PRUNE_EVERY);
     loop {
-        let store = upkeep.store.clone();
-        let now = clock.now();
+        let (store, clock, retention) = (upkeep.store.clone(), clock.clone(), upkeep.retention.clone());
         // The disk is waited for on a thread that may: never on a worker of the reactor. The store's health tells of
         // failures.
         let work = tokio::select! {
             () = stop.cancelled() => return,
             _ = maintain.tick() => tokio::task::spawn_blocking(move || {
                 let begin = Instant::now();
-                let done = store.upkeep(now).map(drop).map_err(|e| e.to_string());
+                let (now, judged) = retention.lock().look(&*clock);
+                let done = store.upkeep_judging(now, judged).map(drop).map_err(|e| e.to_string());
                 store.note_maintain(begin.elapsed());
                 done
             }),
             _ = prune.tick() => {
                 let state = upkeep.state.clone();
                 tokio::spawn(async move {
-                    state.prune(now, Retention::default()).await.map(drop).map_err(|e| e.to_string())
+                    let looked = tokio::task::spawn_blocking(move || retention.lock().look(&*clock).1).await;
+                    let judged = looked.map_err(|e| e.to_string())?;
+                    state.prune(judged, belfry_state::Retention::default()).await.map(drop).map_err(|e| e.to_string())
                 })
             }
         };
@@ -126,6 +139,29 @@ async fn keep_up(upkeep: &Upkeep, clock: Arc<dyn Clock>, stop: CancellationToken
             Ok(Err(error)) => tracing::error!(error, "upkeep failed; it is tried again"),
             Err(error) => tracing::error!(%error, "upkeep failed"),
         }
+        tell(upkeep);
+    }
+}
+
+/// Says when nothing is deleted because of the clock.
+fn tell(upkeep: &Upkeep) {
+    let app = &upkeep.app;
+    let is_told = app.notices.lock().contains_key(HELD);
+    match upkeep.retention.lock().wait() {
+        None if is_told => app.no_notice(HELD),
+        Some(wait) if !is_told => app.notice(Notice {
+            code: HELD.to_owned(),
+            level: NoticeLevel::Warning,
+            title: "Nothing is deleted by age".to_owned(),
+            text: format!(
+                "The clock jumped, or Belfry did not run for a while: before something is deleted or downsampled by it, it \
+                 has to go on evenly for {}.",
+                rough(wait)
+            ),
+            help: Some("nothing, if the time is right; else set the clock".to_owned()),
+            since_ms: app.clock.now(),
+        }),
+        _ => {}
     }
 }
 

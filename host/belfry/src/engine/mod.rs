@@ -22,7 +22,7 @@ use belfry_remote::health::EngineHealth;
 use belfry_remote::influx::{Influx, InfluxConfig, Place};
 use belfry_remote::joined::Joined;
 use belfry_remote::prometheus::{Prometheus, PrometheusOptions, Protocol};
-use belfry_remote::queue::{Queue, QueueConfig, SeriesNames};
+use belfry_remote::queue::{Queue, QueueConfig, QueueStats, SeriesNames};
 use belfry_remote::shipper::Shipper;
 use belfry_remote::tee::Tee;
 use belfry_store::{RealDisk, Store};
@@ -127,9 +127,13 @@ impl StorageEngine {
     /// Does it answer, and has it nearly everything?
     fn is_up_to_date(&self) -> bool {
         let now = self.clock.now();
-        let is_behind = |since: TimestampMs| now.since(since) >= BEHIND;
-        self.health.away().is_none() && !self.queue.stats().waiting_since.is_some_and(is_behind)
+        self.health.away().is_none() && !is_behind(&self.queue.stats(), now)
     }
+}
+
+/// Has it waited for so long that an answer of the engine's lacks something? So has what nobody can say of how long.
+fn is_behind(queue: &QueueStats, now: TimestampMs) -> bool {
+    queue.bytes > 0 && queue.waiting_since.is_none_or(|since| now.since(since) >= BEHIND)
 }
 
 fn client(remote: &Remote) -> Result<Arc<dyn Engine>, String> {
@@ -154,5 +158,23 @@ fn client(remote: &Remote) -> Result<Arc<dyn Engine>, String> {
             let http = client_options(http);
             Ok(Arc::new(Influx::new(InfluxConfig { url: url.clone(), place, http, write_timeout, read_timeout })?))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_is_behind_by_what_waits_also_where_nobody_knows_since_when() {
+        let now = TimestampMs(1_000_000);
+        let queue = |bytes, waiting_since: Option<i64>| {
+            let waiting_since = waiting_since.map(TimestampMs);
+            is_behind(&QueueStats { bytes, waiting_since, ..QueueStats::default() }, now)
+        };
+        assert!(!queue(0, None));
+        assert!(!queue(10, Some(999_000)));
+        assert!(queue(10, Some(900_000)));
+        assert!(queue(10, None));
     }
 }

@@ -87,10 +87,20 @@ pub fn tell(app: &App, engine: &StorageEngine) {
 
 /// For `/ready`: what is wrong, if something is. Never a reason not to be ready.
 pub fn trouble(engine: &StorageEngine) -> Option<String> {
-    if let Some((_, why)) = engine.health.away() {
-        return Some(format!("it does not answer, samples wait on disk: {why}"));
+    let away = engine.health.away().map(|(_, why)| why);
+    trouble_of(away.as_deref(), engine.queue.stats().failing.as_deref())
+}
+
+/// Of both the worse one first: what cannot be queued is lost to the engine.
+fn trouble_of(away: Option<&str>, failing: Option<&str>) -> Option<String> {
+    match (away, failing) {
+        (None, None) => None,
+        (Some(away), None) => Some(format!("it does not answer, samples wait on disk: {away}")),
+        (None, Some(failing)) => Some(format!("samples cannot be queued: {failing}")),
+        (Some(away), Some(failing)) => {
+            Some(format!("samples cannot be queued: {failing}; and it does not answer: {away}"))
+        }
     }
-    engine.queue.stats().failing.map(|why| format!("samples cannot be queued: {why}"))
 }
 
 /// For `/metrics`.
@@ -121,4 +131,19 @@ pub fn metrics(app: &App, own: &mut OwnMetrics) {
         .set(&[], queue.damaged as f64);
     own.counter("belfry_engine_queries", "Expressions that the storage engine evaluated.")
         .set(&[], app.queries.passed() as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_queued_is_told_whether_the_engine_answers_or_not() {
+        assert_eq!(trouble_of(None, None), None);
+        let told = |away, failing| trouble_of(away, failing).unwrap_or_default();
+        assert!(told(Some("refused"), None).contains("samples wait on disk: refused"));
+        for away in [None, Some("refused")] {
+            assert!(told(away, Some("no space")).contains("cannot be queued: no space"));
+        }
+    }
 }

@@ -286,11 +286,14 @@ async fn readiness(app: &App) -> Readiness {
     let alive = tokio::time::timeout(CHECK_TIMEOUT, app.state.ping()).await;
     let took = app.clock.monotonic().saturating_sub(start).as_secs_f64();
     let (status, message) = match alive {
-        Ok(Ok(())) => (CheckStatus::Ok, "alerts and journal are kept".to_owned()),
+        Ok(Ok(())) => match app.state.damage() {
+            None => (CheckStatus::Ok, "alerts and journal are kept".to_owned()),
+            Some(why) => (CheckStatus::Degraded, format!("the last write succeeded, but the file is damaged: {why}")),
+        },
         Ok(Err(error)) => (CheckStatus::Failed, error.to_string()),
         Err(_) => (CheckStatus::Failed, format!("no answer within {CHECK_TIMEOUT:?}")),
     };
-    checks.push(check("state", status, true, message, took));
+    checks.push(check("state", status, status != CheckStatus::Degraded, message, took));
     let jumped = app.notices.lock().get(clock_watch::JUMPED).map(|n| format!("{} {}", n.title, n.text));
     checks.push(match jumped {
         None => check("clock", CheckStatus::Ok, false, "it goes on evenly".to_owned(), 0.0),

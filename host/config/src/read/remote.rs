@@ -35,12 +35,20 @@ pub(super) fn remote(view: View<'_>, context: &mut Context<'_>) -> Option<Remote
     if !is_remote {
         return None;
     }
-    for key in ["retention", "retention_size"] {
-        if view.node(key).is_some() {
-            let message = format!("`{key}` has no effect with backend = \"{backend}\": the engine decides");
-            context.warning(view.place(key), message, "set `local_retention` for what is kept here");
-        }
+    if view.node("retention").is_some() {
+        let message =
+            format!("`retention` is for samples from before backend = \"{backend}\": the engine decides about others");
+        context.warning(view.place("retention"), message, "set `local_retention` for what is kept here of those");
     }
+    if view.node("retention_size").is_some() {
+        let message = format!("`retention_size` has no effect with backend = \"{backend}\": the engine decides");
+        context.warning(view.place("retention_size"), message, "set `local_retention` for what is kept here");
+    }
+    // Said, it is meant; left out, nobody said that what was here is to go.
+    let retention_before = match view.text("retention") {
+        Some(text) if view.node("retention").is_some() && text != "forever" => view.duration("retention"),
+        _ => None,
+    };
     let queue_bytes = view.bytes("queue_bytes").unwrap_or(QUEUE_BYTES);
     if queue_bytes < QUEUE_BYTES_MIN {
         context.error(view.place("queue_bytes"), "`queue_bytes` is too small to be of use", "use 1MiB or more");
@@ -59,7 +67,8 @@ pub(super) fn remote(view: View<'_>, context: &mut Context<'_>) -> Option<Remote
         return None;
     }
     let engine = if backend == "prometheus" { prometheus(table, context)? } else { influx(table, context)? };
-    Some(Remote { engine, queue_bytes, pass_queries: view.text("query") != Some("local"), external_labels })
+    let pass_queries = view.text("query") != Some("local");
+    Some(Remote { engine, queue_bytes, pass_queries, external_labels, retention_before })
 }
 
 /// How long samples are kept here beside an engine.

@@ -17,6 +17,8 @@ pub struct Remote {
     pub pass_queries: bool,
     /// Added to what is sent.
     pub external_labels: Labels,
+    /// How long samples are kept that were here before the engine; `None`: until somebody deletes them.
+    pub retention_before: Option<Duration>,
 }
 
 /// Which engine, and where.

@@ -168,7 +168,26 @@ impl Queue {
             changed: Notify::new(),
         };
         queue.forget_sent();
+        queue.look_since_when();
         Ok(queue)
+    }
+
+    /// What waits since before the start says in its records since when.
+    fn look_since_when(&self) {
+        let mut inner = self.inner.lock();
+        let position = inner.position;
+        let first = inner.segments.iter().find_map(|s| {
+            let from = if s.number == position.segment { position.offset } else { 0 }.max(segment::HEADER_BYTES);
+            if s.number < position.segment || from >= s.bytes {
+                return None;
+            }
+            let bytes = segment::read(&*self.disk, &segment::path(&self.config.folder, s.number), from, Some(s.bytes));
+            match segment::next(&bytes.ok()?, 0) {
+                segment::Next::Record(payload, _) => record::head(payload).ok().map(|h| h.written),
+                _ => None,
+            }
+        });
+        inner.stats.waiting_since = first;
     }
 
     /// Waits until something was appended since the last time.

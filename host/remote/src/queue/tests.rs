@@ -303,3 +303,26 @@ proptest! {
         prop_assert_eq!(drain(&queue), [5]);
     }
 }
+
+#[test]
+fn a_start_with_a_queue_that_waits_knows_since_when() {
+    let disk = SimDisk::default();
+    let queue = open(&disk);
+    assert_eq!(queue.stats().waiting_since, None);
+    let at = |n: u64| NOW.plus(std::time::Duration::from_secs(n));
+    (1..=3).for_each(|n| queue.append(&batch(n), &Names, at(n)).expect("written"));
+    let queue = open(&disk.killed());
+    assert_eq!(queue.stats().waiting_since, Some(at(1)));
+    queue.append(&batch(4), &Names, at(4)).expect("written");
+    assert_eq!(queue.stats().waiting_since, Some(at(1)));
+    // What was sent does not count, whether it was all of a file or a part.
+    let disk = SimDisk::default();
+    let queue = open(&disk);
+    queue.append(&batch(1), &Names, at(1)).expect("written");
+    let parcel = queue.next_parcel().expect("something waits");
+    queue.sent(&parcel);
+    queue.append(&batch(2), &Names, at(2)).expect("written");
+    assert_eq!(open(&disk.killed()).stats().waiting_since, Some(at(2)));
+    drain(&queue);
+    assert_eq!(open(&disk.killed()).stats().waiting_since, None);
+}

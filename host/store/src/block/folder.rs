@@ -82,6 +82,10 @@ pub fn open_all(disk: &dyn Disk, dir: &Path, recovery: &mut Recovery) -> Result<
             Err(BlockError::Version(found)) => {
                 return Err(OpenError::Version { file: path, found, known: VERSION });
             }
+            // It says nothing of the block, and would soon be said of all others.
+            Err(BlockError::Io(source)) if are_too_many(&source) => {
+                return Err(OpenError::TooManyFiles { file: path, source });
+            }
             // One bad sector must not keep the rest from being read.
             Err(e @ (BlockError::Damaged(_) | BlockError::Io(_))) => found.lost.push(Lost::new(disk, &path, id, &e)),
         }
@@ -106,6 +110,11 @@ pub fn open_all(disk: &dyn Disk, dir: &Path, recovery: &mut Recovery) -> Result<
     found.blocks.sort_by_key(|b| (b.meta().rank, b.id()));
     recovery.blocks = found.blocks.len() as u64;
     Ok(found)
+}
+
+/// `EMFILE`, `ENFILE`: the same numbers on every system that Belfry runs on.
+fn are_too_many(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(24 | 23))
 }
 
 /// Gives the file of deletions that cannot be read a name under which the next deletion does not write over it: as long
@@ -150,5 +159,16 @@ fn absent(outcome: io::Result<()>) -> io::Result<()> {
     match outcome {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_on_open_files_is_no_damage() {
+        assert!(are_too_many(&rustix::io::Errno::MFILE.into()) && are_too_many(&rustix::io::Errno::NFILE.into()));
+        assert!(!are_too_many(&rustix::io::Errno::IO.into()));
     }
 }

@@ -1,0 +1,262 @@
+//! The time by which is judged what is too old to be kept: the machine's clock, once it can be believed.
+//!
+//! Invariant: while the clock goes on evenly it is that clock; after a jump it goes on by what has passed for certain,
+//! until the clock was even for a while. So a wrong clock deletes nothing, a right one that was wrong before (or a machine
+//! that was off for a year) deletes late, and what passes while Belfry runs always counts, so that nothing is kept for ever.
+//! Not here: the clock, the store, files (time and what was remembered come in, what is to be remembered goes out).
+
+use std::time::Duration;
+
+use belfry_model::TimestampMs;
+use serde::{Deserialize, Serialize};
+
+/// A step of the clock by no more than this is believed: it deletes at most an hour too early.
+const STEP_MAX: Duration = Duration::from_secs(3600);
+/// A jump is believed after this part of it …
+const WAIT_PART: u32 = 4;
+/// … but not later than this: long enough for somebody to notice, and for a time service to mend it.
+const WAIT_MAX: Duration = Duration::from_secs(86_400);
+/// So much of what is remembered may be lost when the process ends.
+const REMEMBER_EVERY: Duration = Duration::from_secs(600);
+
+/// What outlives the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// By which was judged.
+    pub judged_ms: i64,
+    /// What the clock said then.
+    pub clock_ms: i64,
+    /// How long the clock must still be even to be believed; nothing when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct JudgedTime {
+    judged: TimestampMs,
+    /// What the clock said last …
+    clock: TimestampMs,
+    /// … and when that was by the one that only goes on; nothing before the first look of this process.
+    looked: Option<Duration>,
+    wait: Option<Duration>,
+    remembered: Option<Remembered>,
+}
+
+/// What a look found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// The clock is believed.
+    Sure,
+    /// It is not, from this look on: it is off by so much, and has to be even for so long.
+    Doubted(Duration, Duration),
+    /// It is not, as before.
+    StillDoubted,
+    /// It is again.
+    SureAgain,
+}
+
+impl JudgedTime {
+    /// Goes on from what was remembered. Without that nobody knows how long this machine was off: then from the newest
+    /// sample, unless it is later than the clock, and without samples from the clock.
+    pub fn new(remembered: Option<Remembered>, newest: Option<TimestampMs>, now: TimestampMs) -> Self {
+        let judged = remembered.map_or(newest.unwrap_or(now).min(now), |r| TimestampMs(r.judged_ms));
+        let clock = remembered.map_or(judged, |r| TimestampMs(r.clock_ms));
+        let wait = remembered.and_then(|r| r.wait_ms).map(Duration::from_millis);
+        Self { judged, clock, looked: None, wait, remembered }
+    }
+
+    /// Looks at both clocks; what is deleted from then on is judged by [`JudgedTime::at`].
+    pub fn look(&mut self, now: TimestampMs, monotonic: Duration) -> Judged {
+        let passed = self.looked.replace(monotonic).map_or(Duration::ZERO, |then| monotonic.saturating_sub(then));
+        let certain = self.judged + passed;
+        let jump = apart(now, self.clock + passed);
+        self.clock = now;
+        let off = apart(now, certain);
+        if off <= STEP_MAX {
+            self.judged = now;
+            return if self.wait.take().is_some() { Judged::SureAgain } else { Judged::Sure };
+        }
+        let wait = match self.wait {
+            None => wait_for(off),
+            // It goes on, from a process to the next as well; with another jump more has to be waited for.
+            Some(wait) if jump > STEP_MAX => wait.max(wait_for(jump)),
+            Some(wait) => wait.saturating_sub(passed),
+        };
+        if wait.is_zero() {
+            (self.judged, self.wait) = (now, None);
+            return Judged::SureAgain;
+        }
+        self.judged = certain;
+        match self.wait.replace(wait) {
+            None => Judged::Doubted(off, wait),
+            Some(_) => Judged::StillDoubted,
+        }
+    }
+
+    /// By which to judge. Never later than the clock: then that was wrong before.
+    pub fn at(&self) -> TimestampMs {
+        self.judged.min(self.clock)
+    }
+
+    /// How long the clock must still be even to be believed.
+    pub fn wait(&self) -> Option<Duration> {
+        self.wait
+    }
+
+    /// What to remember, if it is time to.
+    pub fn to_remember(&mut self) -> Option<Remembered> {
+        let wait_ms = self.wait.map(|w| u64::try_from(w.as_millis()).unwrap_or(u64::MAX));
+        let new = Remembered { judged_ms: self.judged.0, clock_ms: self.clock.0, wait_ms };
+        let is_due = self.remembered.is_none_or(|old| {
+            let moved = apart(TimestampMs(old.judged_ms), self.judged) >= REMEMBER_EVERY;
+            moved || old.wait_ms.is_some() != new.wait_ms.is_some()
+        });
+        is_due.then(|| {
+            self.remembered = Some(new);
+            new
+        })
+    }
+}
+
+fn apart(a: TimestampMs, b: TimestampMs) -> Duration {
+    a.since(b).max(b.since(a))
+}
+
+fn wait_for(jump: Duration) -> Duration {
+    (jump / WAIT_PART).min(WAIT_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const DAY: Duration = Duration::from_secs(86_400);
+    const YEAR: Duration = Duration::from_secs(366 * 86_400);
+    const T0: TimestampMs = TimestampMs(1_700_000_000_000);
+
+    /// A machine: both clocks, and what Belfry makes of them, looked at every minute.
+    struct Machine {
+        clock: TimestampMs,
+        monotonic: Duration,
+        time: JudgedTime,
+        kept: Option<Remembered>,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            Self { clock: T0, monotonic: Duration::ZERO, time: JudgedTime::new(None, None, T0), kept: None }.run(HOUR)
+        }
+
+        fn run(mut self, time: Duration) -> Self {
+            let minute = Duration::from_secs(60);
+            for _ in 0..time.as_secs() / 60 {
+                (self.clock, self.monotonic) = (self.clock + minute, self.monotonic + minute);
+                self.time.look(self.clock, self.monotonic);
+                self.kept = self.time.to_remember().or(self.kept);
+            }
+            self
+        }
+
+        fn ahead(mut self, by: Duration) -> Self {
+            self.clock = self.clock + by;
+            self
+        }
+
+        fn back(mut self, by: Duration) -> Self {
+            self.clock = self.clock.minus(by);
+            self
+        }
+
+        fn restart(mut self) -> Self {
+            self.monotonic = Duration::ZERO;
+            self.time = JudgedTime::new(self.kept, None, self.clock);
+            self
+        }
+
+        /// By how much is judged too late?
+        fn late(&self) -> Duration {
+            assert!(self.time.at() <= self.clock);
+            self.clock.since(self.time.at())
+        }
+    }
+
+    #[test]
+    fn an_even_clock_is_believed_and_so_are_small_steps() {
+        let machine = Machine::new().run(DAY);
+        assert_eq!((machine.late(), machine.time.wait()), (Duration::ZERO, None));
+        let machine = machine.ahead(HOUR / 2).run(HOUR / 60);
+        assert_eq!(machine.late(), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_a_wrong_clock_says_is_not_judged_by() {
+        let machine = Machine::new().ahead(YEAR).run(HOUR * 20);
+        assert_eq!(machine.late(), YEAR, "what passed for certain counts");
+        let machine = machine.back(YEAR).run(HOUR);
+        assert_eq!((machine.late(), machine.time.wait()), (Duration::ZERO, None), "all is as it was");
+    }
+
+    #[test]
+    fn a_restart_in_the_middle_of_the_wrong_clock_does_not_make_it_right() {
+        let machine = Machine::new().ahead(YEAR).restart().run(HOUR * 10).restart().run(HOUR * 10);
+        assert!(machine.late() > YEAR - HOUR, "{:?}", machine.late());
+        // Nor does one in the middle of the jump.
+        let machine = Machine::new().restart().ahead(YEAR).run(HOUR);
+        assert!(machine.late() >= YEAR, "{:?}", machine.late());
+    }
+
+    #[test]
+    fn after_a_year_off_the_clock_is_believed_a_day_later_also_with_restarts() {
+        let off = || Machine::new().restart().ahead(YEAR);
+        assert!(off().run(HOUR * 23).late() > YEAR - HOUR);
+        assert_eq!(off().run(HOUR * 25).late(), Duration::ZERO);
+        let mut machine = off();
+        for _ in 0..5 {
+            machine = machine.run(HOUR * 6).restart();
+        }
+        assert_eq!(machine.run(HOUR).late(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_second_wrong_time_is_not_believed_because_the_first_one_was_waited_for() {
+        let machine = Machine::new().ahead(YEAR).run(HOUR * 20).back(YEAR / 2).run(HOUR * 20);
+        assert_eq!(machine.late(), YEAR - YEAR / 2);
+        assert_eq!(machine.run(HOUR * 5).late(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_machine_that_sleeps_each_night_is_judged_rightly_each_day() {
+        let mut machine = Machine::new();
+        for _ in 0..10 {
+            machine = machine.ahead(HOUR * 10).run(HOUR * 14);
+            assert_eq!(machine.late(), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_begins_in_1970_at_each_start_changes_nothing() {
+        let mut machine = Machine::new();
+        for _ in 0..5 {
+            let since_1970 = Duration::from_millis(machine.clock.0 as u64);
+            machine = machine.restart().back(since_1970).run(HOUR);
+            assert_eq!(machine.late(), Duration::ZERO);
+            machine = machine.ahead(since_1970).run(HOUR * 12);
+            assert_eq!(machine.late(), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn without_a_memory_the_newest_sample_tells_when_it_ran_last_unless_it_is_from_the_future() {
+        let time = |newest| {
+            let mut time = JudgedTime::new(None, newest, T0);
+            time.look(T0, Duration::ZERO);
+            time.at()
+        };
+        assert_eq!(time(None), T0);
+        assert_eq!(time(Some(T0.minus(HOUR / 2))), T0);
+        assert_eq!(time(Some(T0.minus(YEAR))), T0.minus(YEAR));
+        assert_eq!(time(Some(T0 + YEAR)), T0);
+    }
+}

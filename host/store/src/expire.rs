@@ -1,0 +1,129 @@
+//! Retention: which blocks are too old, or too much.
+//!
+//! Invariant: age is judged by the newest sample at or before the time the caller vouches for, never by that time alone
+//! and never by a sample that is later: neither a clock without samples nor samples without a clock delete anything.
+//! Not here: when (`maintain`), which time may be believed (the driver).
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use belfry_model::TimestampMs;
+
+use crate::store::{Shared, Store};
+
+/// Blocks to which the config's retention does not apply.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Apart {
+    /// Those with anything of blocks below this number.
+    below: u64,
+    /// What applies instead; `None` keeps them.
+    retention: Option<Duration>,
+}
+
+/// A block, or what is known of one that could not be opened.
+struct Candidate {
+    id: u64,
+    rank: u64,
+    span: Option<(i64, i64)>,
+    bytes: u64,
+}
+
+impl Store {
+    /// The number that the next block will have; no later one has a lower number.
+    pub fn next_block(&self) -> u64 {
+        self.shared.next_block.load(Ordering::Relaxed)
+    }
+
+    /// From now on blocks with a number below this one, and what is made of them, are judged by this retention (`None`
+    /// keeps them), and not by the config's: by age or by size.
+    pub fn keep_apart(&self, below: u64, retention: Option<Duration>) {
+        // Numbers begin anew where a folder has no block.
+        self.shared.next_block.fetch_max(below, Ordering::Relaxed);
+        *self.shared.kept_apart.lock() = Some(Apart { below, retention });
+    }
+}
+
+impl Shared {
+    /// Deletes blocks that are older than the retention, then the oldest while everything is too large. A block that could
+    /// not be opened takes room like any other, but is deleted only where its times are known.
+    pub(crate) fn expire(&self, judged: TimestampMs) -> io::Result<u64> {
+        let (mut all, mut bytes) = self.candidates();
+        let apart = *self.kept_apart.lock();
+        let of_age = |c: &Candidate| match apart {
+            Some(apart) if c.rank < apart.below => apart.retention,
+            _ => self.config.retention,
+        };
+        all.sort_by_key(|c| c.span.map(|(_, max)| max));
+        let is_old = |c: &Candidate, by: TimestampMs| {
+            c.span.zip(of_age(c)).is_some_and(|((_, max), retention)| max < by.minus(retention).0)
+        };
+        // To find the newest sample costs more than the rest of it.
+        let newest = if all.iter().any(|c| is_old(c, judged)) { self.newest_by(judged) } else { judged };
+        let (mut gone, mut lost) = (Vec::new(), Vec::new());
+        {
+            let state = self.state.read();
+            for c in &all {
+                let Some((min, max)) = c.span else { continue };
+                let kept_apart = apart.is_some_and(|a| c.rank < a.below);
+                let of_size = !kept_apart && self.config.retention_bytes.is_some_and(|max| bytes > max);
+                let of_age = is_old(c, newest);
+                if !of_age && !of_size {
+                    continue;
+                }
+                bytes = bytes.saturating_sub(c.bytes);
+                let why = if of_age { "age" } else { "size" };
+                let (from, to) = (TimestampMs(min), TimestampMs(max));
+                tracing::info!(block = c.id, %from, %to, bytes = c.bytes, why, judged = %newest, "retention deletes a block");
+                gone.extend(state.blocks.iter().find(|b| b.id() == c.id).cloned());
+                lost.extend(state.lost.iter().find(|l| l.id == c.id).cloned());
+            }
+        }
+        if gone.is_empty() && lost.is_empty() {
+            return Ok(0);
+        }
+        let _changes = self.block_work.changes.lock();
+        {
+            let mut state = self.state.write();
+            state.blocks.retain(|b| !gone.iter().any(|g| g.id() == b.id()));
+            state.lost.retain(|l| !lost.iter().any(|g| g.id == l.id));
+            state.add_block(None);
+        }
+        let expired = (gone.len() + lost.len()) as u64;
+        self.counters.blocks_expired.fetch_add(expired, Ordering::Relaxed);
+        self.remove(&gone)?;
+        self.remove_lost(&lost)?;
+        Ok(expired)
+    }
+
+    /// All blocks, and what everything takes on the disk.
+    fn candidates(&self) -> (Vec<Candidate>, u64) {
+        let wal_bytes = self.commit.lock().wal.as_ref().map_or(0, |w| w.bytes());
+        let state = self.state.read();
+        let blocks = state.blocks.iter().map(|b| {
+            let m = b.meta();
+            Candidate { id: b.id(), rank: m.rank, span: Some((m.min, m.max)), bytes: b.bytes() }
+        });
+        // The rank of one that cannot be opened is not known; it is not above its number.
+        let lost = state.lost.iter().map(|l| Candidate { id: l.id, rank: l.id, span: l.span, bytes: l.bytes });
+        let all: Vec<Candidate> = blocks.chain(lost).collect();
+        let bytes = wal_bytes + all.iter().map(|c| c.bytes).sum::<u64>();
+        (all, bytes)
+    }
+
+    /// The time of the newest sample at or before `judged`, about: of a part that goes on beyond it, `judged` itself.
+    /// `judged` where there is no sample.
+    fn newest_by(&self, judged: TimestampMs) -> TimestampMs {
+        let mut newest = None;
+        let mut take = |first: i64, last: i64| {
+            if first <= judged.0 {
+                newest = newest.max(Some(last.min(judged.0)));
+            }
+        };
+        self.each_span(&mut take);
+        for (first, last) in self.state.read().lost.iter().filter_map(|l| l.span) {
+            take(first, last);
+        }
+        newest.map_or(judged, TimestampMs)
+    }
+}
