@@ -124,6 +124,11 @@ impl Queries {
         self.compute(query, &**here, &mut QueryTimings::default()).await.map(|(answer, _)| answer)
     }
 
+    /// The threads that help to evaluate, for what else takes long with an answer.
+    pub fn helpers(&self) -> Arc<Helpers> {
+        self.helpers.clone()
+    }
+
     /// Hits and misses of the answers that are kept, and their bytes.
     pub fn kept(&self) -> CacheCounts {
         self.kept.lock().counts()
@@ -143,7 +148,7 @@ impl Queries {
 
     /// The answer; dropping the future stops the work.
     pub async fn evaluate(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFault> {
-        self.ask(expression, time, QueryOptions::default()).await.map(|asked| asked.answer)
+        self.ask(expression, time, QueryOptions::default()).await.map(|asked| Arc::unwrap_or_clone(asked.answer))
     }
 
     /// As [`Queries::evaluate`], for a rule: what other rules of its evaluation have read is not read again.
@@ -156,7 +161,7 @@ impl Queries {
         let reader = shared.over(&*self.reader);
         let answer = self.ask_uncounted(expression, time, QueryOptions::default(), &reader).await;
         self.count(&answer);
-        answer.map(|asked| asked.answer)
+        answer.map(|asked| Arc::unwrap_or_clone(asked.answer))
     }
 
     /// As [`Queries::evaluate`], with what the request says, and what it took.
@@ -194,7 +199,7 @@ impl Queries {
         {
             timings.total = self.clock.monotonic().saturating_sub(begun);
             timings.evaluated = timings.total;
-            return Ok(QueryAnswer { answer, usage: Usage::default(), timings });
+            return Ok(QueryAnswer { answer: Arc::new(answer), usage: Usage::default(), timings });
         }
         let mut query = Query::parse(expression, time, limits.clone())?;
         if options.statistics {
@@ -218,6 +223,7 @@ impl Queries {
                 }
             },
         };
+        let answer = Arc::new(answer);
         if let Some(key) = key {
             let mut kept = self.kept.lock();
             // Old samples that were changed meanwhile may have been read before.
@@ -393,7 +399,7 @@ mod tests {
             let asked = queries.ask("{i!=\"\"}", time, options).await.expect("an answer");
             let t = asked.timings;
             assert!(t.queued + t.evaluated <= t.total, "{t:?}");
-            let QueryValue::Matrix(rows) = asked.answer.value else { panic!("a range query gives a matrix") };
+            let QueryValue::Matrix(rows) = &asked.answer.value else { panic!("a range query gives a matrix") };
             rows.iter().map(|r| r.points.len()).sum::<usize>()
         };
         for _ in 0..2 {

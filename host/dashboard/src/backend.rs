@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use belfry_model::{Matcher, SeriesRead, TimeRange, TimestampMs};
+use belfry_promql::workers::Workers;
 use belfry_promql::{Answer, QueryTime, Usage};
 use tokio::sync::broadcast;
 
@@ -97,8 +98,8 @@ pub struct QueryOptions {
 /// An answer and what it took.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueryAnswer {
-    /// The answer.
-    pub answer: Answer,
+    /// The answer; it may be kept for the next query as well.
+    pub answer: Arc<Answer>,
     /// What evaluating it took; nothing of what was not evaluated here.
     pub usage: Usage,
     /// Where its time went.
@@ -238,6 +239,9 @@ pub trait Backend: Send + Sync {
         time: QueryTime,
         options: QueryOptions,
     ) -> Result<QueryAnswer, QueryFailure>;
+
+    /// Threads to spare, for the writing of large answers.
+    fn workers(&self) -> Arc<dyn Workers>;
 
     /// For `/api/v1/series`, `labels`, `label/*/values` and `metadata`.
     fn reader(&self) -> Arc<dyn SeriesRead>;

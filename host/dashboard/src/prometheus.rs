@@ -12,6 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use belfry_model::{Matcher, TimeRange, TimestampMs};
 use belfry_promql::syntax::quote;
+use belfry_promql::workers::{Alone, Workers};
 use belfry_promql::{Answer, QueryTime};
 use serde_json::{Value, json};
 
@@ -146,25 +147,27 @@ async fn evaluate(app: &App, p: &Parameters, time: QueryTime) -> Result<Response
     };
     let stats = stats.map(|which| statistics(&asked, which == "all"));
     if result_json::points(&asked.answer.value) < POINTS_AT_ONCE {
-        return Ok(body(asked.answer, limit, stats));
+        return Ok(body(&asked.answer, limit, stats, &Alone));
     }
+    let workers = app.backend.workers();
     // Others wait on this thread.
-    tokio::task::spawn_blocking(move || body(asked.answer, limit, stats))
+    tokio::task::spawn_blocking(move || body(&asked.answer, limit, stats, &*workers))
         .await
         .map_err(|e| ApiError::internal(format!("the answer cannot be written: {e}")))
 }
 
-fn body(answer: Answer, limit: usize, stats: Option<Value>) -> Response {
-    let Answer { value, mut warnings, infos, .. } = answer;
+fn body(answer: &Answer, limit: usize, stats: Option<Value>, workers: &dyn Workers) -> Response {
+    let Answer { value, infos, .. } = answer;
+    let mut warnings = answer.warnings.clone();
     let limit = if limit == 0 { usize::MAX } else { limit };
-    if result_json::series(&value).is_some_and(|n| n > limit) {
+    if result_json::series(value).is_some_and(|n| n > limit) {
         warnings.push("results truncated due to limit".to_owned());
     }
     let mut out = Vec::new();
     out.extend_from_slice(b"{\"status\":\"success\",\"data\":{\"resultType\":\"");
-    out.extend_from_slice(result_json::kind(&value).as_bytes());
+    out.extend_from_slice(result_json::kind(value).as_bytes());
     out.extend_from_slice(b"\",\"result\":");
-    result_json::write(&value, limit, &mut out);
+    result_json::write(value, limit, workers, &mut out);
     let member = |out: &mut Vec<u8>, name: &str, value: Value| {
         out.push(b',');
         result_json::string(name, out);
@@ -176,9 +179,9 @@ fn body(answer: Answer, limit: usize, stats: Option<Value>) -> Response {
         member(&mut out, "stats", stats);
     }
     out.push(b'}');
-    for (name, texts) in [("warnings", warnings), ("infos", infos)] {
+    for (name, texts) in [("warnings", &warnings), ("infos", infos)] {
         if !texts.is_empty() {
-            member(&mut out, name, texts.into());
+            member(&mut out, name, json!(texts));
         }
     }
     out.push(b'}');
@@ -366,6 +369,7 @@ fn listed<T: Ord + serde::Serialize>(mut all: Vec<T>, limit: usize) -> Response 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use belfry_promql::Usage;
@@ -415,7 +419,7 @@ mod tests {
             evaluated: Duration::from_millis(1_000),
             total: Duration::from_millis(1_750),
         };
-        let asked = QueryAnswer { answer, usage, timings };
+        let asked = QueryAnswer { answer: Arc::new(answer), usage, timings };
         assert_eq!(
             statistics(&asked, true)["samples"],
             json!({"totalQueryableSamples": 7, "peakSamples": 3, "totalQueryableSamplesPerStep": [[1, 3], [2.5, 4]]})

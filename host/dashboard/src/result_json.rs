@@ -6,14 +6,23 @@
 //! the same).
 //! Not here: what else an answer says (`prometheus`).
 
+use std::convert::Infallible;
 use std::io::Write as _;
+use std::ops::Range;
 
 use belfry_model::{Histogram, Labels, TimestampMs};
 use belfry_promql::syntax::quote::replace_raw_bytes;
-use belfry_promql::{PointValue, QueryValue};
+use belfry_promql::workers::{AHEAD, Workers, in_order};
+use belfry_promql::{MatrixRow, PointValue, QueryValue};
 
 /// A point takes so many bytes, or fewer: a number of seconds and a float of 17 digits.
 const POINT_BYTES: usize = 40;
+
+/// A thread writes about so many points before it looks for more to do: some 100 µs.
+const PIECE_POINTS: usize = 4_096;
+
+/// No time in seconds is longer.
+const INSTANT_BYTES: usize = 24;
 
 /// Floats of these magnitudes have no exponent.
 const FIXED: std::ops::Range<f64> = 1e-3..1e15;
@@ -46,8 +55,8 @@ pub(crate) fn points(value: &QueryValue) -> usize {
     }
 }
 
-/// Appends the result; of a list only the first `limit` series.
-pub(crate) fn write(value: &QueryValue, limit: usize, out: &mut Vec<u8>) {
+/// Appends the result; of a list only the first `limit` series. Large ones are written by several threads.
+pub(crate) fn write(value: &QueryValue, limit: usize, workers: &dyn Workers, out: &mut Vec<u8>) {
     out.reserve(points(value).saturating_mul(POINT_BYTES));
     match value {
         QueryValue::Scalar(at, v) => point(*at, out, |out| float(*v, out)),
@@ -67,27 +76,118 @@ pub(crate) fn write(value: &QueryValue, limit: usize, out: &mut Vec<u8>) {
             }
             out.push(b'}');
         }),
-        QueryValue::Matrix(rows) => list(rows.iter().take(limit), out, |row, out| {
-            out.extend_from_slice(b"{\"metric\":");
-            labels(&row.labels, out);
-            let floats = row.points.iter().filter_map(|(at, v)| match v {
-                PointValue::Float(v) => Some((*at, *v)),
-                PointValue::Histogram(_) => None,
-            });
-            let histograms = row.points.iter().filter_map(|(at, v)| match v {
-                PointValue::Float(_) => None,
-                PointValue::Histogram(h) => Some((*at, h)),
-            });
-            if floats.clone().next().is_some() {
-                out.extend_from_slice(b",\"values\":");
-                list(floats, out, |(at, v), out| point(at, out, |out| float(v, out)));
+        QueryValue::Matrix(rows) => {
+            let rows = rows.get(..limit).unwrap_or(rows);
+            let pieces = pieces(rows);
+            out.push(b'[');
+            let begun = out.len();
+            let whole = in_order(
+                workers,
+                pieces.len(),
+                AHEAD,
+                Instants::default,
+                |instants, i| {
+                    let rows = &rows[pieces[i].clone()];
+                    let mut piece = Vec::with_capacity(rows.iter().map(bytes_of).sum());
+                    for r in rows {
+                        row(r, instants, &mut piece);
+                        piece.push(b',');
+                    }
+                    piece
+                },
+                |piece| {
+                    out.extend_from_slice(&piece);
+                    Ok::<_, Infallible>(())
+                },
+            );
+            if whole != Ok(true) {
+                // One that helped panicked: what is wrong with its piece shows here.
+                out.truncate(begun);
+                rows.iter().for_each(|r| {
+                    row(r, &mut Instants::default(), out);
+                    out.push(b',');
+                });
             }
-            if histograms.clone().next().is_some() {
-                out.extend_from_slice(b",\"histograms\":");
-                list(histograms, out, |(at, h), out| point(at, out, |out| histogram(h, out)));
-            }
-            out.push(b'}');
-        }),
+            out.pop_if(|b| *b == b',');
+            out.push(b']');
+        }
+    }
+}
+
+/// The rows in runs of [`PIECE_POINTS`] points or more.
+fn pieces(rows: &[MatrixRow]) -> Vec<Range<usize>> {
+    let mut pieces = Vec::new();
+    let (mut from, mut points) = (0, 0);
+    for (i, row) in rows.iter().enumerate() {
+        points += row.points.len();
+        if points >= PIECE_POINTS || i + 1 == rows.len() {
+            pieces.push(from..i + 1);
+            (from, points) = (i + 1, 0);
+        }
+    }
+    pieces
+}
+
+fn bytes_of(row: &MatrixRow) -> usize {
+    row.points.len() * POINT_BYTES + row.labels.iter().map(|l| l.name.len() + l.value.len() + 8).sum::<usize>()
+}
+
+fn row(row: &MatrixRow, instants: &mut Instants, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"metric\":");
+    labels(&row.labels, out);
+    let floats = row.points.iter().filter_map(|(at, v)| match v {
+        PointValue::Float(v) => Some((*at, *v)),
+        PointValue::Histogram(_) => None,
+    });
+    let histograms = row.points.iter().filter_map(|(at, v)| match v {
+        PointValue::Float(_) => None,
+        PointValue::Histogram(h) => Some((*at, h)),
+    });
+    if floats.clone().next().is_some() {
+        out.extend_from_slice(b",\"values\":");
+        list(floats.enumerate(), out, |(i, (at, v)), out| {
+            out.push(b'[');
+            instants.write(i, at, out);
+            out.push(b',');
+            float(v, out);
+            out.push(b']');
+        });
+    }
+    if histograms.clone().next().is_some() {
+        out.extend_from_slice(b",\"histograms\":");
+        list(histograms, out, |(at, h), out| point(at, out, |out| histogram(h, out)));
+    }
+    out.push(b'}');
+}
+
+/// Times as text: most series of an answer have points at the same ones.
+#[derive(Default)]
+struct Instants {
+    of: Vec<TimestampMs>,
+    /// Each with its length.
+    texts: Vec<([u8; INSTANT_BYTES], usize)>,
+}
+
+impl Instants {
+    /// Appends the time of the point at place `i`.
+    fn write(&mut self, i: usize, at: TimestampMs, out: &mut Vec<u8>) {
+        if self.of.get(i) == Some(&at)
+            && let Some((text, len)) = self.texts.get(i)
+        {
+            return out.extend_from_slice(&text[..*len]);
+        }
+        let from = out.len();
+        seconds(at, out);
+        let text = &out[from..];
+        let mut padded = [0; INSTANT_BYTES];
+        padded[..text.len()].copy_from_slice(text);
+        if i == self.of.len() {
+            self.of.push(at);
+            self.texts.push((padded, text.len()));
+        } else if i < self.of.len() {
+            self.of[i] = at;
+            self.texts[i] = (padded, text.len());
+        }
     }
 }
 

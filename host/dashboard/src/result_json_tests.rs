@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use belfry_promql::workers::Alone;
 use belfry_promql::{MatrixRow, VectorPoint};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use super::*;
 
 fn text(value: &QueryValue) -> String {
     let mut out = Vec::new();
-    write(value, usize::MAX, &mut out);
+    write(value, usize::MAX, &Alone, &mut out);
     String::from_utf8(out).expect("UTF-8")
 }
 
@@ -70,7 +71,7 @@ fn floats_and_histograms_of_a_row_stand_apart_and_labels_are_escaped() {
     );
     let point = |n: i64| VectorPoint { labels: labels.clone(), at: TimestampMs(n), value: PointValue::Float(1.0) };
     let mut out = Vec::new();
-    write(&QueryValue::Vector((0..3).map(point).collect()), 2, &mut out);
+    write(&QueryValue::Vector((0..3).map(point).collect()), 2, &Alone, &mut out);
     let read: Value = serde_json::from_slice(&out).expect("JSON");
     assert_eq!(read.as_array().map(Vec::len), Some(2));
     assert_eq!(read[1], json!({"metric": labels, "value": [0.001, "1"]}));
@@ -222,6 +223,33 @@ fn an_answer() -> impl Strategy<Value = QueryValue> {
             QueryValue::Matrix(all.into_iter().map(|(labels, points)| MatrixRow { labels, points }).collect())
         }),
     ]
+}
+
+/// As many threads as help are lent.
+struct Threads;
+
+impl Workers for Threads {
+    fn run(&self, help: &(dyn Fn() + Sync), own: &mut dyn FnMut()) {
+        std::thread::scope(|scope| {
+            scope.spawn(help);
+            scope.spawn(help);
+            own();
+        });
+    }
+}
+
+#[test]
+fn several_threads_write_what_one_writes() {
+    let rows = (0..20).map(|n| {
+        let float = |i: i64| (TimestampMs((i + n % 2) * 1_500), PointValue::Float(i as f64 / 7.0));
+        MatrixRow { labels: Labels::from_pairs([("n", n.to_string())]), points: (0..n * 300).map(float).collect() }
+    });
+    let value = QueryValue::Matrix(rows.collect());
+    let mut out = Vec::new();
+    write(&value, usize::MAX, &Threads, &mut out);
+    assert!(out == text(&value).as_bytes());
+    let read: Value = serde_json::from_slice(&out).expect("JSON");
+    assert!(read == built(&value));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use belfry_model::read::{Newest, ReadError, SelectHints, SelectLimits, SeriesSet
 use belfry_model::{
     Exemplar, Histogram, Labels, Matcher, MetricMetadata, Sample, SeriesRead, TimeRange, TimestampMs, Value,
 };
+use belfry_promql::workers::{Alone, Workers};
 use belfry_promql::{Answer, QueryTime, QueryValue, Usage};
 use belfry_testkit::MemorySeries;
 use tokio::sync::{broadcast, watch};
@@ -261,7 +262,11 @@ impl Backend for Fake {
     async fn query(&self, text: &str, _: QueryTime, _: QueryOptions) -> Result<QueryAnswer, QueryFailure> {
         let value = QueryValue::String(self.now, text.to_owned());
         let answer = Answer { value, warnings: Vec::new(), infos: Vec::new(), samples_read: 0, points_peak: 0 };
-        Ok(QueryAnswer { answer, usage: Usage::default(), timings: QueryTimings::default() })
+        Ok(QueryAnswer { answer: Arc::new(answer), usage: Usage::default(), timings: QueryTimings::default() })
+    }
+
+    fn workers(&self) -> Arc<dyn Workers> {
+        Arc::new(Alone)
     }
 
     fn reader(&self) -> Arc<dyn SeriesRead> {

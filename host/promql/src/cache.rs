@@ -9,6 +9,7 @@
 //! [`ResultCache::forget_from`]; what is missed that way is gone after [`ENTRY_AGE_MAX`].
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_model::TimestampMs;
@@ -38,9 +39,9 @@ pub struct CacheKey {
 
 struct Entry {
     start: i64,
-    /// The last step kept.
+    /// The last step that counts; the answer may have more.
     end: i64,
-    rows: Vec<MatrixRow>,
+    answer: Arc<Answer>,
     bytes: usize,
     made: TimestampMs,
     used: u64,
@@ -171,24 +172,23 @@ impl ResultCache {
         self.uses += 1;
         entry.used = self.uses;
         let last = entry.end.min(end.0);
-        let rows = entry.rows.iter().filter_map(|r| part(r, start.0, last)).collect();
+        let rows = rows_of(&entry.answer).iter().filter_map(|r| part(r, start.0, last)).collect();
         let next = entry.end.saturating_add(key.step);
         let rest = (next <= end.0).then_some(QueryTime::Range { start: TimestampMs(next), end, step });
         Some(Known { rows, rest })
     }
 
-    /// Keeps the steps of an answer up to `final_until`: no sample up to then will change.
+    /// Keeps the steps of an answer up to `final_until`: no sample up to then will change. Nothing is copied.
     pub fn keep(
         &mut self,
         key: CacheKey,
         time: QueryTime,
-        answer: &Answer,
+        answer: &Arc<Answer>,
         final_until: TimestampMs,
         now: TimestampMs,
     ) {
         let QueryTime::Range { start, end, .. } = time else { return };
-        let QueryValue::Matrix(rows) = &answer.value else { return };
-        if !answer.warnings.is_empty() || !answer.infos.is_empty() {
+        if !matches!(answer.value, QueryValue::Matrix(_)) || !answer.warnings.is_empty() || !answer.infos.is_empty() {
             return;
         }
         let until = end.0.min(final_until.0);
@@ -202,8 +202,7 @@ impl ResultCache {
             _ => now,
         };
         self.remove(&key);
-        let rows: Vec<MatrixRow> = rows.iter().filter_map(|r| part(r, start.0, last)).collect();
-        let bytes = entry_bytes(&key, &rows);
+        let bytes = entry_bytes(&key, answer);
         if bytes > ENTRY_BYTES_MAX.min(self.bytes_max) {
             return;
         }
@@ -215,7 +214,8 @@ impl ResultCache {
         self.uses += 1;
         self.bytes += bytes;
         self.newest = self.newest.max(last);
-        self.entries.insert(key, Entry { start: start.0, end: last, rows, bytes, made, used: self.uses });
+        let answer = answer.clone();
+        self.entries.insert(key, Entry { start: start.0, end: last, answer, bytes, made, used: self.uses });
     }
 
     /// Samples at `at` and later changed that may have been thought final: steps from then on do not count any more. No step
@@ -238,8 +238,6 @@ impl ResultCache {
                 return false;
             }
             entry.end = entry.start + (at.0 - 1 - entry.start) / key.step * key.step;
-            entry.rows = entry.rows.iter().filter_map(|r| part(r, entry.start, entry.end)).collect();
-            entry.bytes = entry_bytes(key, &entry.rows);
             true
         });
         self.bytes = self.entries.values().map(|e| e.bytes).sum();
@@ -281,6 +279,14 @@ impl Known {
     }
 }
 
+/// The series of a range query's answer.
+fn rows_of(answer: &Answer) -> &[MatrixRow] {
+    match &answer.value {
+        QueryValue::Matrix(rows) => rows,
+        _ => &[],
+    }
+}
+
 /// The points from `start` to `end`, both inside.
 fn part(row: &MatrixRow, start: i64, end: i64) -> Option<MatrixRow> {
     let from = row.points.partition_point(|(t, _)| t.0 < start);
@@ -288,8 +294,8 @@ fn part(row: &MatrixRow, start: i64, end: i64) -> Option<MatrixRow> {
     (from < to).then(|| MatrixRow { labels: row.labels.clone(), points: row.points[from..to].to_vec() })
 }
 
-fn entry_bytes(key: &CacheKey, rows: &[MatrixRow]) -> usize {
-    key.expression.len() + rows.iter().map(bytes_of).sum::<usize>() + size_of::<Entry>()
+fn entry_bytes(key: &CacheKey, answer: &Answer) -> usize {
+    key.expression.len() + rows_of(answer).iter().map(bytes_of).sum::<usize>() + size_of::<Entry>()
 }
 
 fn bytes_of(row: &MatrixRow) -> usize {

@@ -181,6 +181,10 @@ impl Backend for Dashboard {
         })
     }
 
+    fn workers(&self) -> Arc<dyn Workers> {
+        self.0.queries.helpers()
+    }
+
     fn reader(&self) -> Arc<dyn SeriesRead> {
         self.0.store_reader()
     }

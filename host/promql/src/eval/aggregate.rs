@@ -9,7 +9,7 @@ use super::keys::Keys;
 use super::newest::One;
 use super::notes::Notes;
 use super::range_calls::{kahan, kahan_finite};
-use super::vector::{Cell, Column, Frame, OutSeries};
+use super::vector::{ABSENT, Cell, Column, Frame, OutSeries};
 use super::{Evaluator, Result};
 use crate::histogram;
 use crate::plan::AggregatePlan;
@@ -257,6 +257,27 @@ impl Floats {
         !self.value.iter().zip(column).fold(false, |any, both| any | odd(both))
     }
 
+    /// What [`Acc::finish`] gives, step by step.
+    fn finish(mut self, op: Op) -> Vec<f64> {
+        let counts = self.count.iter().map(|n| n + self.everywhere);
+        let each = self.value.iter_mut().zip(counts);
+        match op {
+            Op::Sum => each.zip(&self.compensation).for_each(|((v, _), c)| *v += c),
+            Op::Avg => each.zip(&self.compensation).for_each(|((v, n), c)| *v = *v / n + c / n),
+            Op::Count => each.for_each(|(v, n)| *v = n),
+            Op::Group => each.for_each(|(v, _)| *v = 1.0),
+            Op::Stdvar => each.for_each(|(v, n)| *v /= n),
+            Op::Stddev => each.for_each(|(v, n)| *v = (*v / n).sqrt()),
+            _ => {}
+        }
+        if self.everywhere == 0.0 {
+            for (v, n) in self.value.iter_mut().zip(&self.count) {
+                *v = if *n == 0.0 { ABSENT } else { *v };
+            }
+        }
+        self.value
+    }
+
     /// The same, one accumulator per step.
     fn spread(&self) -> Vec<Acc> {
         let at = |v: &[f64], i: usize| v.get(i).copied().unwrap_or(0.0);
@@ -334,7 +355,7 @@ impl Group {
 
     fn finish(self, op: Op, span: Span, notes: &mut Notes) -> Column {
         let mut accs = match self.steps {
-            Steps::Floats(f) => f.spread(),
+            Steps::Floats(f) => return Column { floats: f.finish(op), histograms: Vec::new() },
             Steps::Any(accs) => accs,
         };
         let mut column = Column::absent(accs.len());

@@ -302,8 +302,9 @@ fn point_value(cell: Cell) -> PointValue {
 }
 
 fn row(s: OutSeries, frame: Frame) -> MatrixRow {
-    let points =
-        (0..s.column.len()).filter_map(|i| Some((TimestampMs(frame.time(i)), point_value(s.column.get(i)?)))).collect();
+    let mut points = Vec::with_capacity((0..s.column.len()).filter(|i| s.column.is_present(*i)).count());
+    points
+        .extend((0..s.column.len()).filter_map(|i| Some((TimestampMs(frame.time(i)), point_value(s.column.get(i)?)))));
     MatrixRow { labels: s.labels, points }
 }
 
