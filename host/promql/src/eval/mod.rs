@@ -264,6 +264,10 @@ impl<'a> Evaluator<'a> {
         let mut then: Vec<WithScalar<'_>> = Vec::new();
         let mut at = plan;
         let by_series = |plan: &Plan| !plan.invariant || frame.n <= 1;
+        if binary::is_long(plan) {
+            // What each of so many operators needs would be held together.
+            return self.eval_and_hand_on(plan, frame, sink);
+        }
         while let PlanKind::Binary(b) = &at.kind
             && by_series(at)
             && b.is_with_scalar()

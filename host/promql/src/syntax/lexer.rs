@@ -237,6 +237,8 @@ impl Lexer<'_> {
                 None if quote == '`' => return stop("unterminated raw string".to_owned()),
                 None => return stop("unterminated quoted string".to_owned()),
                 Some(c) if c == quote => break,
+                // What was no UTF-8 became this on its way; as in Prometheus the character itself is refused with it.
+                Some(char::REPLACEMENT_CHARACTER) => return stop("invalid UTF-8 rune".to_owned()),
                 Some(_) if quote == '`' => {}
                 Some('\n') => return stop("unterminated quoted string".to_owned()),
                 Some('\\') => self.escape(quote, start)?,
