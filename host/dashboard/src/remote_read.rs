@@ -47,7 +47,12 @@ async fn read(State(app): State<App>, body: Bytes) -> Result<Response, ApiError>
         let matchers = matchers.map_err(|e| ApiError::bad_data(e.to_string()))?;
         let range = TimeRange::inclusive(TimestampMs(query.start_timestamp_ms), TimestampMs(query.end_timestamp_ms))
             .ok_or_else(|| ApiError::bad_data("the end of a query is before its start"))?;
-        sets.push((range, reader.select(&matchers, range, &SelectHints::default(), limits).await?));
+        // As in Prometheus: a query that says nothing asks for nothing.
+        let set = match &matchers[..] {
+            [] => SeriesSet::default(),
+            some => reader.select(some, range, &SelectHints::default(), limits).await?,
+        };
+        sets.push((range, set));
     }
     // Decoding and compressing are work for a thread of their own.
     let answered = tokio::task::spawn_blocking(move || answer(&sets)).await;
@@ -108,6 +113,21 @@ mod tests {
         assert!(decompress(&bomb).unwrap_err().contains("are the most"));
         assert!(decompress(b"").is_err());
         assert!(decompress(b"\x05no").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_query_without_matchers_has_no_series() {
+        let mut fake = crate::testing::Fake::new(TimestampMs(60_000));
+        fake.float(&[("__name__", "up"), ("job", "a")], 1_000, 1.0);
+        let named = belfry_prompb::read::LabelMatcher { kind: 0, name: "__name__".into(), value: "up".into() };
+        for (matchers, found) in [(vec![], false), (vec![named], true)] {
+            let query = belfry_prompb::read::Query { start_timestamp_ms: 0, end_timestamp_ms: 60_000, matchers };
+            let request = ReadRequest { queries: vec![query], accepted_response_types: Vec::new() };
+            let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
+            let headers = [("content-type", "application/x-protobuf"), ("content-encoding", "snappy")];
+            let reply = fake.ask("POST", "/api/v1/read", &headers, body).await;
+            assert_eq!((reply.status, reply.body.contains("up")), (200, found), "{}", reply.body);
+        }
     }
 
     proptest::proptest! {

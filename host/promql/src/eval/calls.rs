@@ -320,3 +320,29 @@ fn date_part(f: F, seconds: f64) -> f64 {
     };
     v as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Go's `math` gives them.
+    #[test]
+    fn inverse_hyperbolic_functions_of_huge_numbers_are_finite() {
+        for (of, v, want) in [
+            (asinh as fn(f64) -> f64, 1.7e308, 710.4199840737881),
+            (asinh, -1.7e308, -710.4199840737881),
+            (acosh, 1.7e308, 710.4199840737881),
+            (asinh, -0.0, -0.0),
+            (asinh, f64::INFINITY, f64::INFINITY),
+            (acosh, 1.0, 0.0),
+            (acosh, f64::INFINITY, f64::INFINITY),
+        ] {
+            assert_eq!(of(v).to_bits(), want.to_bits(), "{v}: {}", of(v));
+        }
+        assert!(acosh(0.5).is_nan() && asinh(f64::NAN).is_nan() && acosh(f64::NAN).is_nan());
+        for v in [1e-9, 1e-3, 0.7, 1.5, 3.0, 1e5] {
+            assert!((asinh(v) / v.asinh() - 1.0).abs() < 1e-14, "{v}");
+            assert!((acosh(1.0 + v) / (1.0 + v).acosh() - 1.0).abs() < 1e-7, "{v}");
+        }
+    }
+}
