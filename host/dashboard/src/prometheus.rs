@@ -247,7 +247,8 @@ pub(crate) fn number(v: f64) -> String {
         let mut buffer = zmij::Buffer::new();
         let text = buffer.format_finite(v);
         let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
-        let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |d| ('-', d));
+        let digits = exponent.trim_start_matches(['+', '-']);
+        let sign = if exponent.starts_with('-') { '-' } else { '+' };
         return format!("{mantissa}e{sign}{digits:0>2}");
     }
     belfry_promql::syntax::number(v)

@@ -45,6 +45,7 @@ fn quote_char(c: Option<char>) -> String {
         None => "end of input".to_owned(),
         Some('\'') => r"'\''".to_owned(),
         Some('"') => "'\"'".to_owned(),
+        Some(char::REPLACEMENT_CHARACTER) => format!("'{}'", char::REPLACEMENT_CHARACTER),
         Some(c) => {
             let q = quote(&c.to_string());
             format!("'{}'", &q[1..q.len() - 1])
