@@ -179,13 +179,28 @@ fn body(answer: &Answer, limit: usize, stats: Option<Value>, workers: &dyn Worke
         member(&mut out, "stats", stats);
     }
     out.push(b'}');
-    for (name, texts) in [("warnings", &warnings), ("infos", infos)] {
+    for (name, kind, texts) in [("warnings", "warning", warnings), ("infos", "info", infos.clone())] {
         if !texts.is_empty() {
-            member(&mut out, name, json!(texts));
+            member(&mut out, name, json!(annotations(kind, texts)));
         }
     }
     out.push(b'}');
     ([(CONTENT_TYPE, "application/json")], out).into_response()
+}
+
+/// Warnings, or infos, of an answer: Prometheus sends no more of each.
+const ANNOTATIONS_MAX: usize = 10;
+
+/// The first of them, and how many more there are, as Prometheus says it. What is said of the samples that were read comes
+/// before what is said of the expression: it is rare, and no other request says it.
+fn annotations(kind: &str, mut texts: Vec<String>) -> Vec<String> {
+    let more = texts.len().saturating_sub(ANNOTATIONS_MAX);
+    if more > 0 {
+        texts.sort_by_key(|t| t.starts_with("PromQL "));
+        texts.truncate(ANNOTATIONS_MAX);
+        texts.push(format!("{more} more {kind} annotations omitted"));
+    }
+    texts
 }
 
 /// As Prometheus gives them; `stats=all` adds the samples of each step.
@@ -229,15 +244,14 @@ pub(crate) fn number(v: f64) -> String {
     let magnitude = v.abs();
     if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
         // Go writes at least two digits of exponent, with its sign.
-        let text = format!("{v:e}");
-        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |d| ('-', d));
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(v);
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+        let digits = exponent.trim_start_matches(['+', '-']);
+        let sign = if exponent.starts_with('-') { '-' } else { '+' };
         return format!("{mantissa}e{sign}{digits:0>2}");
     }
-    // Where two texts of the shortest length are as near as each other, Go takes the even one; Rust's own does not.
-    let mut buffer = zmij::Buffer::new();
-    let text = buffer.format_finite(v);
-    if text.contains('e') { format!("{v}") } else { text.strip_suffix(".0").unwrap_or(text).to_owned() }
+    belfry_promql::syntax::number(v)
 }
 
 /// `match[]`, `start` and `end`. Without matchers every series is meant; no time at all, where the end is before the
@@ -409,11 +423,23 @@ mod tests {
             (1e20, "100000000000000000000"),
             (1e21, "1e+21"),
             (1.5e-7, "1.5e-07"),
+            (2f64.powi(-25), "2.9802322387695312e-08"),
             (f64::NAN, "NaN"),
             (f64::INFINITY, "+Inf"),
         ] {
             assert_eq!(number(v), text);
         }
+    }
+
+    #[test]
+    fn ten_annotations_are_sent_and_the_others_counted() {
+        let some = |n: usize| (0..n).map(|i| format!("PromQL warning: {i:02}")).collect::<Vec<_>>();
+        assert_eq!(annotations("warning", some(10)), some(10));
+        let cut = annotations("warning", some(13));
+        assert_eq!((&cut[..10], &*cut[10], cut.len()), (&some(10)[..], "3 more warning annotations omitted", 11));
+        let lost = "samples are missing from this answer: x".to_owned();
+        let cut = annotations("info", some(10).into_iter().chain([lost.clone()]).collect());
+        assert_eq!((&cut[0], &*cut[10]), (&lost, "1 more info annotations omitted"));
     }
 
     #[test]

@@ -75,6 +75,15 @@ fn fake() -> Fake {
 }
 
 #[tokio::test]
+async fn a_query_without_matchers_has_no_series() {
+    let nothing = Query { start_timestamp_ms: 0, end_timestamp_ms: 1_000, matchers: Vec::new() };
+    let reply = asked(&fake(), std::slice::from_ref(&nothing), &[]).await;
+    let read = ReadResponse::decode(&*decompress(&reply.bytes).unwrap()).unwrap();
+    assert_eq!((reply.status, read), (200, ReadResponse { results: vec![QueryResult { timeseries: Vec::new() }] }));
+    assert_eq!(asked(&fake(), &[nothing], &[1]).await.bytes.len(), 0);
+}
+
+#[tokio::test]
 async fn of_what_the_client_takes_the_first_is_answered_that_is_known() {
     let fake = fake();
     let samples = ("application/x-protobuf", Some("snappy"));

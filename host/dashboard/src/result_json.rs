@@ -59,7 +59,10 @@ pub(crate) fn points(value: &QueryValue) -> usize {
 pub(crate) fn write(value: &QueryValue, limit: usize, workers: &dyn Workers, out: &mut Vec<u8>) {
     out.reserve(points(value).saturating_mul(POINT_BYTES));
     match value {
-        QueryValue::Scalar(at, v) => point(*at, out, |out| float(*v, out)),
+        // Here alone Go's format `f` is used: no exponent.
+        QueryValue::Scalar(at, v) => {
+            point(*at, out, |out| string(&belfry_promql::syntax::number(*v), out));
+        }
         QueryValue::String(at, s) => point(*at, out, |out| string(s, out)),
         QueryValue::Vector(points) => list(points.iter().take(limit), out, |p, out| {
             out.extend_from_slice(b"{\"metric\":");

@@ -154,7 +154,7 @@ fn built(value: &QueryValue) -> Value {
         all
     };
     match value {
-        QueryValue::Scalar(t, v) => json!([at(*t), float(*v)]),
+        QueryValue::Scalar(t, v) => json!([at(*t), json!(belfry_promql::syntax::number(*v))]),
         QueryValue::String(t, s) => json!([at(*t), s]),
         QueryValue::Vector(points) => {
             let point = |p: &VectorPoint| match &p.value {

@@ -85,6 +85,17 @@ pub(crate) struct BinaryPlan {
     pub return_bool: bool,
 }
 
+impl Drop for BinaryPlan {
+    /// Operators in a row lean to the left and may be many: they go in a loop, not one within the other.
+    fn drop(&mut self) {
+        let nothing = || PlanKind::Number(0.0);
+        let mut left = std::mem::replace(&mut self.lhs.kind, nothing());
+        while let PlanKind::Binary(b) = &mut left {
+            left = std::mem::replace(&mut b.lhs.kind, nothing());
+        }
+    }
+}
+
 impl BinaryPlan {
     /// A vector with a scalar: each series by itself.
     pub fn is_with_scalar(&self) -> bool {

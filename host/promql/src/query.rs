@@ -15,8 +15,9 @@ use belfry_model::{
 use crate::eval::{self, Frame};
 use crate::plan::{Plan, Planner, Selection};
 use crate::syntax::ast::Expr;
+use crate::syntax::parse_query;
 use crate::workers::{Alone, Workers};
-use crate::{Answer, ParseErrors, QueryLimits, QueryTime, Usage, parse};
+use crate::{Answer, ParseErrors, QueryLimits, QueryTime, Usage};
 
 /// Why there is no answer. The variants differ in what the caller must do.
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
@@ -81,7 +82,7 @@ impl Query {
 
     /// Parses and plans. Warnings of the answer name their place in `text`.
     pub fn parse(text: &str, time: QueryTime, limits: QueryLimits) -> Result<Self, QueryError> {
-        Self::plan(&parse(text)?, time, limits, text.to_owned())
+        Self::plan(&parse_query(text)?, time, limits, text.to_owned())
     }
 
     fn plan(expr: &Expr, time: QueryTime, limits: QueryLimits, text: String) -> Result<Self, QueryError> {

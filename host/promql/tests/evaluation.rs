@@ -478,3 +478,40 @@ async fn info_reads_only_the_info_series_of_the_series_at_hand() {
         assert_eq!(v[0].labels.get("version"), Some("1"), "{text}");
     }
 }
+
+/// As Prometheus does: only what is out of bounds is a fault.
+#[tokio::test]
+async fn smoothing_by_a_factor_that_is_no_number_gives_none() {
+    for text in ["NaN, 0.6", "0.6, NaN"] {
+        let smoothed = vector(&format!("double_exponential_smoothing(temperature[1m], {text})"), at(30)).await;
+        assert!(matches!(&smoothed[..], [(_, v)] if v.is_nan()), "{smoothed:?}");
+    }
+    for text in ["0, 0.6", "0.6, 1"] {
+        let text = format!("double_exponential_smoothing(temperature[1m], {text})");
+        let refused = ask(&text, at(30), QueryLimits::default()).await;
+        assert!(matches!(refused, Err(QueryError::Execution(_))), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn labels_of_values_are_numbers_as_go_writes_them() {
+    let counted = vector("count_values(\"v\", vector(2 ^ -25))", at(0)).await;
+    assert_eq!(counted, [("{v=\"0.000000029802322387695312\"}".to_owned(), 1.0)]);
+}
+
+/// Numbers in messages have the exponents that Go writes.
+#[tokio::test]
+async fn numbers_in_messages_are_written_as_go_writes_them() {
+    for (text, said) in [
+        ("quantile(1e6, temperature)", "between 0 and 1, got 1e+06"),
+        ("quantile(123456, temperature)", "between 0 and 1, got 123456"),
+        ("limit_ratio(1e7, temperature)", "got 1e+07, capping to 1"),
+        ("topk(1e20, temperature)", "Scalar value 1e+20 overflows int64"),
+    ] {
+        let told = match ask(text, at(0), QueryLimits::default()).await {
+            Ok(answer) => answer.warnings.concat(),
+            Err(e) => e.to_string(),
+        };
+        assert!(told.contains(said), "{text}: {told}");
+    }
+}

@@ -266,3 +266,19 @@ fn durations_of_any_length_are_read_or_refused() {
         }
     }
 }
+
+/// What was no UTF-8 in a request is this character when it is read.
+#[test]
+fn what_was_no_utf8_is_refused() {
+    for (text, said) in [
+        ("\"\u{fffd}\"", "1:1: parse error: invalid UTF-8 rune"),
+        ("up{a=\"\u{fffd}\"}", "1:6: parse error: invalid UTF-8 rune"),
+        ("up{a=`\u{fffd}`}", "1:6: parse error: invalid UTF-8 rune"),
+        ("\u{fffd}", "1:1: parse error: unexpected character: '\u{fffd}'"),
+    ] {
+        assert_eq!(parse(text).map_err(|e| e.to_string()), Err(said.to_owned()), "{text}");
+    }
+    assert!(parse("1 # \u{fffd}").is_ok());
+    let escaped = parse("\"\\ufffd\"").expect("an escape is read").to_string();
+    assert_eq!(parse(&escaped).map(|e| e.to_string()), Ok(escaped.clone()), "{escaped}");
+}

@@ -1,16 +1,18 @@
 //! Aggregations that fold: each series is added to its group's accumulators, one per step, and forgotten.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use belfry_model::sample::{ResetHint, is_stale};
 use belfry_model::{Histogram, Labels};
 
 use super::keys::Keys;
+use super::memory::series_bytes;
 use super::newest::One;
 use super::notes::Notes;
 use super::range_calls::{kahan, kahan_finite};
 use super::vector::{ABSENT, Cell, Column, Frame, OutSeries};
-use super::{Evaluator, Result};
+use super::{Evaluator, Result, Sink};
 use crate::histogram;
 use crate::plan::AggregatePlan;
 use crate::syntax::ast::AggregateOp as Op;
@@ -156,7 +158,8 @@ impl Acc {
     }
 }
 
-/// A group over the steps while only floats have been seen: in columns, so that several steps are done at a time.
+/// A group over its steps while only floats have been seen: in columns, so that several steps are done at a time.
+#[derive(Default)]
 struct Floats {
     value: Vec<f64>,
     compensation: Vec<f64>,
@@ -166,8 +169,22 @@ struct Floats {
     everywhere: f64,
 }
 
+/// Makes room for steps before and behind those that there are.
+fn grow<T: Clone>(v: &mut Vec<T>, before: usize, behind: usize, of: &T) {
+    v.reserve_exact(before + behind);
+    if before > 0 {
+        v.splice(0..0, std::iter::repeat_n(of.clone(), before));
+    }
+    v.resize(v.len() + behind, of.clone());
+}
+
 impl Floats {
-    fn new(op: Op, n: usize) -> Self {
+    /// Bytes of a step.
+    fn step_bytes(op: Op) -> u64 {
+        if matches!(op, Op::Sum | Op::Avg | Op::Stddev | Op::Stdvar) { 24 } else { 16 }
+    }
+
+    fn grow(&mut self, op: Op, before: usize, behind: usize) {
         let value = match op {
             // What is smaller, or larger, than nothing at all.
             Op::Min | Op::Max => f64::NAN,
@@ -175,13 +192,16 @@ impl Floats {
             Op::Sum | Op::Avg => -0.0,
             _ => 0.0,
         };
-        let used = |yes: bool| vec![0.0; if yes { n } else { 0 }];
-        Self {
-            value: vec![value; n],
-            compensation: used(matches!(op, Op::Sum | Op::Avg)),
-            mean: used(matches!(op, Op::Stddev | Op::Stdvar)),
-            count: vec![0.0; n],
-            everywhere: 0.0,
+        // At the new steps those series have no value.
+        let everywhere = std::mem::take(&mut self.everywhere);
+        self.count.iter_mut().for_each(|n| *n += everywhere);
+        grow(&mut self.value, before, behind, &value);
+        grow(&mut self.count, before, behind, &0.0);
+        if matches!(op, Op::Sum | Op::Avg) {
+            grow(&mut self.compensation, before, behind, &0.0);
+        }
+        if matches!(op, Op::Stddev | Op::Stdvar) {
+            grow(&mut self.mean, before, behind, &0.0);
         }
     }
 
@@ -298,16 +318,29 @@ enum Steps {
     Any(Vec<Acc>),
 }
 
+/// A group's accumulators, for the steps from the first to the last at which any of its series has a value.
 struct Group {
     drop_name: bool,
+    from: usize,
     steps: Steps,
 }
 
 impl Group {
-    /// Memory of its accumulators.
-    fn bytes(&self) -> u64 {
+    fn new() -> Self {
+        Self { drop_name: false, from: 0, steps: Steps::Floats(Floats::default()) }
+    }
+
+    fn len(&self) -> usize {
         match &self.steps {
-            Steps::Floats(f) => 8 * (f.value.len() + f.mean.len() + f.compensation.len() + f.count.len()) as u64,
+            Steps::Floats(f) => f.value.len(),
+            Steps::Any(accs) => accs.len(),
+        }
+    }
+
+    /// Memory of its accumulators.
+    fn bytes(&self, op: Op) -> u64 {
+        match &self.steps {
+            Steps::Floats(f) => Floats::step_bytes(op) * f.value.len() as u64,
             Steps::Any(accs) => {
                 let histograms = accs.iter().filter_map(|a| a.histogram.as_ref()).count();
                 (size_of_val(&accs[..]) + HISTOGRAM_TOTAL_BYTES * histograms) as u64
@@ -315,53 +348,94 @@ impl Group {
         }
     }
 
-    fn add(&mut self, op: Op, s: &OutSeries, span: Span, notes: &mut Notes) {
-        self.drop_name |= s.drop_name;
-        if let Steps::Floats(floats) = &mut self.steps {
-            if !s.column.has_histograms() && floats.add(op, &s.column.floats) {
-                return;
-            }
+    /// Steps that it lacks before and behind its own, for a series that has values at `span`.
+    fn lacks(&self, span: &Range<usize>) -> (usize, usize) {
+        match self.len() {
+            _ if span.is_empty() => (0, 0),
+            0 => (0, span.len()),
+            len => (self.from.saturating_sub(span.start), span.end.saturating_sub(self.from + len)),
+        }
+    }
+
+    /// Bytes that so many more steps take.
+    fn bytes_of(&self, op: Op, steps: usize) -> u64 {
+        let each = match &self.steps {
+            Steps::Floats(_) => Floats::step_bytes(op),
+            Steps::Any(_) => size_of::<Acc>() as u64,
+        };
+        each * steps as u64
+    }
+
+    fn grow(&mut self, op: Op, span: &Range<usize>, (before, behind): (usize, usize)) {
+        self.from = if self.len() == 0 { span.start } else { self.from - before };
+        match &mut self.steps {
+            Steps::Floats(f) => f.grow(op, before, behind),
+            Steps::Any(accs) => grow(accs, before, behind, &Acc::default()),
+        }
+    }
+
+    /// From now on with one accumulator per step.
+    fn spread(&mut self) {
+        if let Steps::Floats(floats) = &self.steps {
             self.steps = Steps::Any(floats.spread());
         }
-        let Steps::Any(accs) = &mut self.steps else { return };
-        for (acc, f) in accs.iter_mut().zip(&s.column.floats) {
+    }
+
+    /// Adds a series, whose values all lie within the group's steps. `false`: the group must be spread first.
+    fn add(&mut self, op: Op, s: &OutSeries, span: Span, notes: &mut Notes) -> bool {
+        self.drop_name |= s.drop_name;
+        let own = self.from..self.from + self.len();
+        let accs = match &mut self.steps {
+            Steps::Floats(floats) => return !s.column.has_histograms() && floats.add(op, &s.column.floats[own]),
+            Steps::Any(accs) => accs,
+        };
+        for (acc, f) in accs.iter_mut().zip(&s.column.floats[own.clone()]) {
             if !is_stale(*f) && !acc.incompatible {
                 acc.add_float(op, *f);
             }
         }
-        for (acc, h) in accs.iter_mut().zip(&s.column.histograms) {
+        for (acc, h) in accs.iter_mut().zip(s.column.histograms.iter().skip(own.start)) {
             if let Some(h) = h {
                 acc.add_histogram(op, h, s.labels.metric().unwrap_or(""), span, notes);
             }
         }
+        true
     }
 
-    /// Adds a series that has one value, at the only step there is.
-    fn add_one(&mut self, op: Op, one: &One<'_>, span: Span, notes: &mut Notes) {
-        if let Steps::Floats(floats) = &mut self.steps {
-            if one.histogram.is_none() && floats.add(op, &[one.float]) {
-                return;
-            }
-            self.steps = Steps::Any(floats.spread());
-        }
-        let Steps::Any(accs) = &mut self.steps else { return };
-        let Some(acc) = accs.first_mut() else { return };
+    /// As [`Group::add`], of a series that has one value, at the only step there is.
+    fn add_one(&mut self, op: Op, one: &One<'_>, span: Span, notes: &mut Notes) -> bool {
+        let accs = match &mut self.steps {
+            Steps::Floats(floats) => return one.histogram.is_none() && floats.add(op, &[one.float]),
+            Steps::Any(accs) => accs,
+        };
+        let Some(acc) = accs.first_mut() else { return true };
         match one.histogram {
             Some(h) => acc.add_histogram(op, h, one.labels.metric().unwrap_or(""), span, notes),
             None if !acc.incompatible => acc.add_float(op, one.float),
             None => {}
         }
+        true
     }
 
-    fn finish(self, op: Op, span: Span, notes: &mut Notes) -> Column {
+    /// The group's value at each of `n` steps.
+    fn finish(self, op: Op, n: usize, span: Span, notes: &mut Notes) -> Column {
+        let from = self.from;
         let mut accs = match self.steps {
-            Steps::Floats(f) => return Column { floats: f.finish(op), histograms: Vec::new() },
+            Steps::Floats(f) => {
+                let own = f.finish(op);
+                if own.len() == n {
+                    return Column { floats: own, histograms: Vec::new() };
+                }
+                let mut column = Column::absent(n);
+                column.floats[from..from + own.len()].copy_from_slice(&own);
+                return column;
+            }
             Steps::Any(accs) => accs,
         };
-        let mut column = Column::absent(accs.len());
+        let mut column = Column::absent(n);
         for (i, acc) in accs.iter_mut().enumerate() {
             if let Some(cell) = acc.finish(op, span, notes) {
-                column.set(i, cell);
+                column.set(from + i, cell);
             }
         }
         column
@@ -369,52 +443,70 @@ impl Group {
 }
 
 impl<'a> Evaluator<'a> {
-    pub(super) fn aggregate(&mut self, a: &AggregatePlan, span: Span, frame: Frame) -> Result<Vec<OutSeries>> {
-        match a.op {
-            Op::Topk | Op::Bottomk | Op::Limitk | Op::LimitRatio => self.aggregate_k(a, span, frame),
-            Op::Quantile => self.aggregate_quantile(a, frame),
-            Op::CountValues => self.count_values(a, frame),
-            _ => self.fold(a, frame),
-        }
+    /// Hands the groups to `sink`.
+    pub(super) fn aggregate(&mut self, a: &AggregatePlan, span: Span, frame: Frame, sink: Sink<'_, 'a>) -> Result<()> {
+        let before = self.mark();
+        let all = match a.op {
+            Op::Topk | Op::Bottomk | Op::Limitk | Op::LimitRatio => return self.aggregate_k(a, span, frame, sink),
+            Op::Quantile => self.aggregate_quantile(a, frame)?,
+            Op::CountValues => self.count_values(a, frame)?,
+            _ => return self.fold(a, frame, sink),
+        };
+        self.settle_with(before, all.iter().map(series_bytes).sum())?;
+        self.hand_on(all, sink)
     }
 
-    fn fold(&mut self, a: &AggregatePlan, frame: Frame) -> Result<Vec<OutSeries>> {
+    fn fold(&mut self, a: &AggregatePlan, frame: Frame, sink: Sink<'_, 'a>) -> Result<()> {
         let (op, span) = (a.op, a.expr.span);
+        let before = self.mark();
         let mut keys = Keys::grouping(&a.grouping);
         let mut groups: Vec<Group> = Vec::new();
-        let mut bytes = 0;
-        let mut add = |ev: &mut Self, labels: &Labels, one: &dyn Fn(&mut Group, &mut Notes)| {
+        let (mut bytes, mut points) = (0, 0);
+        type Add<'g> = &'g dyn Fn(&mut Group, &mut Notes) -> bool;
+        let mut add = |ev: &mut Self, labels: &Labels, values: Range<usize>, one: Add<'_>| {
             let at = keys.number(labels);
             if at == groups.len() {
-                ev.check_points((at as u64 + 1) * frame.n as u64)?;
                 ev.hold_labels(keys.labels(at))?;
-                let group = Group { drop_name: false, steps: Steps::Floats(Floats::new(op, frame.n)) };
-                bytes += group.bytes();
-                groups.push(group);
+                groups.push(Group::new());
             }
             let group = &mut groups[at];
-            bytes -= group.bytes();
-            one(group, &mut ev.notes);
-            bytes += group.bytes();
+            let lacks = group.lacks(&values);
+            if lacks != (0, 0) {
+                let steps = lacks.0 + lacks.1;
+                points += steps as u64;
+                ev.check_points(points)?;
+                ev.check_bytes(bytes + group.bytes_of(op, steps))?;
+                bytes += group.bytes_of(op, steps);
+                group.grow(op, &values, lacks);
+            }
+            bytes -= group.bytes(op);
+            if !one(group, &mut ev.notes) {
+                ev.check_bytes(bytes + (size_of::<Acc>() * group.len()) as u64)?;
+                group.spread();
+                one(group, &mut ev.notes);
+            }
+            bytes += group.bytes(op);
             ev.check_bytes(bytes)
         };
         match self.newest(&a.expr, frame) {
             Some(newest) => self.each_newest(newest, &mut |ev, one| {
-                add(ev, one.labels, &|group, notes| group.add_one(op, one, span, notes))
+                add(ev, one.labels, 0..1, &|group, notes| group.add_one(op, one, span, notes))
             })?,
             None => self.stream(&a.expr, frame, &mut |ev, s| {
-                add(ev, &s.labels, &|group, notes| group.add(op, &s, span, notes))
+                add(ev, &s.labels, s.column.span(), &|group, notes| group.add(op, &s, span, notes))
             })?,
         }
-        let mut out = Vec::with_capacity(groups.len());
+        self.settle_with(before, bytes)?;
         for (at, g) in groups.into_iter().enumerate() {
             let drop_name = g.drop_name;
-            let column = g.finish(op, span, &mut self.notes);
+            self.release(g.bytes(op));
+            self.check_bytes(8 * frame.n as u64)?;
+            let column = g.finish(op, frame.n, span, &mut self.notes);
             if !column.is_all_absent() {
-                out.push(OutSeries { labels: keys.labels(at).clone(), drop_name, column });
+                sink(self, OutSeries { labels: keys.labels(at).clone(), drop_name, column })?;
             }
         }
-        Ok(out)
+        Ok(())
     }
 }
 

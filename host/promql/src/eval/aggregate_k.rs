@@ -4,9 +4,10 @@ use belfry_model::Labels;
 use belfry_model::sample::is_stale;
 
 use super::keys::Keys;
+use super::memory::series_bytes;
 use super::range_calls::quantile;
 use super::vector::{Cell, Column, Frame, OutSeries};
-use super::{Evaluator, Result};
+use super::{Evaluator, Result, Sink};
 use crate::plan::AggregatePlan;
 use crate::syntax::ast::{AggregateOp as Op, Grouping};
 use crate::syntax::quote::{is_valid_utf8, quote};
@@ -18,13 +19,6 @@ const STEPS_AT_A_TIME: usize = 16;
 
 fn fail<T>(text: impl Into<String>) -> Result<T> {
     Err(QueryError::Execution(text.into()))
-}
-
-/// Which group each series is in, and the groups, numbered as they come.
-fn groups(series: &[OutSeries], grouping: &Grouping) -> (Vec<usize>, Keys) {
-    let mut keys = Keys::grouping(grouping);
-    let of = series.iter().map(|s| keys.number(&s.labels)).collect();
-    (of, keys)
 }
 
 /// Where a series stands between 0 and 1 for `limit_ratio`: the same on every machine, and the same as in Prometheus,
@@ -52,7 +46,21 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    pub(super) fn aggregate_k(&mut self, a: &AggregatePlan, span: Span, frame: Frame) -> Result<Vec<OutSeries>> {
+    /// Which group each series is in, and the groups, numbered as they come.
+    fn groups(&mut self, series: &[OutSeries], grouping: &Grouping) -> Result<(Vec<usize>, Keys)> {
+        let mut keys = Keys::grouping(grouping);
+        let of = series.iter().map(|s| self.number(&mut keys, &s.labels)).collect::<Result<_>>()?;
+        Ok((of, keys))
+    }
+
+    pub(super) fn aggregate_k(
+        &mut self,
+        a: &AggregatePlan,
+        span: Span,
+        frame: Frame,
+        sink: Sink<'_, 'a>,
+    ) -> Result<()> {
+        let before = self.mark();
         let (k, param_span) = self.param(a, frame)?;
         let (low, high) = k.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
         let nan = k.iter().any(|v| v.is_nan());
@@ -78,12 +86,13 @@ impl<'a> Evaluator<'a> {
             }
         }
         if matches!(a.op, Op::Topk | Op::Bottomk) && high <= super::top::K_MAX {
-            return self.top(a, &k, span, frame);
+            return self.top(a, &k, span, frame, sink);
         }
         let mut series = self.vector(&a.expr, frame)?;
-        let (group_of, group_list) = groups(&series, &a.grouping);
+        let (group_of, group_list) = self.groups(&series, &a.grouping)?;
         let mut keep: Vec<bool> = vec![false; series.len()];
-        let mut order: Vec<usize> = Vec::new();
+        // An instant query's answer is in the order of the values.
+        let (mut place, mut placed) = (vec![usize::MAX; series.len()], 0);
         let mut members: Vec<Vec<(usize, f64)>> = vec![Vec::new(); group_list.len()];
         for (i, k) in k.iter().enumerate() {
             self.check_cancelled()?;
@@ -122,7 +131,10 @@ impl<'a> Evaluator<'a> {
                 }
                 for (j, _) in m.iter() {
                     keep[*j] = true;
-                    order.push(*j);
+                    if place[*j] == usize::MAX {
+                        place[*j] = placed;
+                        placed += 1;
+                    }
                 }
             }
             for (s, keep) in series.iter_mut().zip(&keep) {
@@ -131,15 +143,12 @@ impl<'a> Evaluator<'a> {
                 }
             }
         }
-        // An instant query's answer is in the order of the values.
-        let mut place = vec![usize::MAX; series.len()];
-        for (at, j) in order.into_iter().enumerate() {
-            place[j] = place[j].min(at);
-        }
         let mut out: Vec<(usize, OutSeries)> = place.into_iter().zip(series).collect();
         out.retain(|(at, _)| *at != usize::MAX);
         out.sort_by_key(|(at, _)| *at);
-        Ok(out.into_iter().map(|(_, s)| s).collect())
+        let out: Vec<OutSeries> = out.into_iter().map(|(_, s)| s).collect();
+        self.settle_with(before, out.iter().map(series_bytes).sum())?;
+        self.hand_on(out, sink)
     }
 
     pub(super) fn aggregate_quantile(&mut self, a: &AggregatePlan, frame: Frame) -> Result<Vec<OutSeries>> {
@@ -155,17 +164,23 @@ impl<'a> Evaluator<'a> {
             self.notes.invalid_quantile(param_span, low);
         }
         let series = self.vector(&a.expr, frame)?;
-        let (group_of, keys) = groups(&series, &a.grouping);
-        self.check_held(keys.len(), frame)?;
+        let (group_of, keys) = self.groups(&series, &a.grouping)?;
+        for at in 0..keys.len() {
+            self.hold_series(at + 1, frame.n)?;
+        }
+        // Values of some steps, and vectors that double as they grow.
+        let at_a_time = STEPS_AT_A_TIME.min(frame.n.max(1));
+        let gathered = size_of::<Vec<f64>>() * keys.len() + 2 * size_of::<f64>() * (series.len() + 2 * keys.len());
+        self.hold((gathered * at_a_time) as u64)?;
         let new = |at| OutSeries { labels: keys.labels(at).clone(), drop_name: false, column: Column::absent(frame.n) };
         let mut out: Vec<OutSeries> = (0..keys.len()).map(new).collect();
         // Some steps at a time: a series' values lie side by side.
-        let mut values: Vec<Vec<f64>> = vec![Vec::new(); out.len() * STEPS_AT_A_TIME];
-        for from in (0..frame.n).step_by(STEPS_AT_A_TIME) {
+        let mut values: Vec<Vec<f64>> = vec![Vec::new(); out.len() * at_a_time];
+        for from in (0..frame.n).step_by(at_a_time) {
             self.check_cancelled()?;
-            let to = frame.n.min(from + STEPS_AT_A_TIME);
+            let to = frame.n.min(from + at_a_time);
             for (s, g) in series.iter().zip(&group_of) {
-                let own = &mut values[g * STEPS_AT_A_TIME..];
+                let own = &mut values[g * at_a_time..];
                 for (v, f) in own.iter_mut().zip(&s.column.floats[from..to]) {
                     if !is_stale(*f) {
                         v.push(*f);
@@ -176,7 +191,7 @@ impl<'a> Evaluator<'a> {
                     self.notes.histogram_ignored(a.expr.span, "quantile");
                 }
             }
-            for (own, s) in values.chunks_mut(STEPS_AT_A_TIME).zip(&mut out) {
+            for (own, s) in values.chunks_mut(at_a_time).zip(&mut out) {
                 for ((v, q), slot) in own.iter_mut().zip(&q[from..to]).zip(&mut s.column.floats[from..to]) {
                     if !v.is_empty() {
                         *slot = quantile(*q, v);
@@ -208,45 +223,35 @@ impl<'a> Evaluator<'a> {
             self.check_cancelled()?;
             let mut previous: Option<(u64, usize)> = None;
             for i in 0..frame.n {
-                let (value, bits) = match s.column.get(i) {
+                let (text, bits) = match s.column.get(i) {
                     None => continue,
-                    Some(Cell::Float(f)) => (f, Some(f.to_bits())),
-                    Some(Cell::Histogram(h)) => {
-                        let labels = s.labels.to_builder().set(name.as_str(), histogram::describe(&h)).build();
-                        let at = keys.number(&labels);
-                        if counted(&mut out, at, &keys, frame, i) {
-                            self.hold_labels(keys.labels(at))?;
+                    Some(Cell::Float(f)) => {
+                        // Most values are those of the step before: then so is the group.
+                        if let Some((_, at)) = previous.filter(|(bits, _)| *bits == f.to_bits()) {
+                            count(&mut out[at], i);
+                            continue;
                         }
-                        self.check_held(out.len(), frame)?;
-                        continue;
+                        (crate::syntax::number(f), Some(f.to_bits()))
                     }
+                    Some(Cell::Histogram(h)) => (histogram::describe(&h), None),
                 };
-                // Most values are those of the step before: then so is the group.
-                let at = match previous {
-                    Some((b, at)) if Some(b) == bits => at,
-                    _ => {
-                        let labels = s.labels.to_builder().set(name.as_str(), crate::syntax::number(value)).build();
-                        keys.number(&labels)
-                    }
-                };
-                previous = bits.map(|b| (b, at));
-                if counted(&mut out, at, &keys, frame, i) {
+                let at = keys.number(&s.labels.to_builder().set(name.as_str(), text).build());
+                if at == out.len() {
                     self.hold_labels(keys.labels(at))?;
+                    self.hold_series(at + 1, frame.n)?;
+                    let labels = keys.labels(at).clone();
+                    out.push(OutSeries { labels, drop_name: false, column: Column::absent(frame.n) });
                 }
-                self.check_held(out.len(), frame)?;
+                previous = bits.map(|bits| (bits, at)).or(previous);
+                count(&mut out[at], i);
             }
         }
         Ok(out)
     }
 }
 
-/// One more at step `i` of group `at`. Is the group new?
-fn counted(out: &mut Vec<OutSeries>, at: usize, keys: &Keys, frame: Frame, i: usize) -> bool {
-    let new = at == out.len();
-    if new {
-        out.push(OutSeries { labels: keys.labels(at).clone(), drop_name: false, column: Column::absent(frame.n) });
-    }
-    let slot = &mut out[at].column.floats[i];
+/// One more at step `i` of a group.
+fn count(group: &mut OutSeries, i: usize) {
+    let slot = &mut group.column.floats[i];
     *slot = if is_stale(*slot) { 1.0 } else { *slot + 1.0 };
-    new
 }

@@ -42,7 +42,7 @@ proptest! {
         for op in OPS {
             let mut alone = vec![Acc::default(); 9];
             let span = Span { start: 0, end: 0 };
-            let mut group = Group { drop_name: false, steps: Steps::Floats(Floats::new(op, 9)) };
+            let mut group = Group::new();
             for column in &series {
                 for (acc, f) in alone.iter_mut().zip(column).filter(|(_, f)| !is_stale(**f)) {
                     acc.add_float(op, *f);
@@ -52,10 +52,17 @@ proptest! {
                     drop_name: false,
                     column: Column { floats: column.clone(), histograms: Vec::new() },
                 };
-                group.add(op, &s, span, &mut Notes::default());
+                let values = s.column.span();
+                let lacks = group.lacks(&values);
+                group.grow(op, &values, lacks);
+                if !group.add(op, &s, span, &mut Notes::default()) {
+                    group.spread();
+                    assert!(group.add(op, &s, span, &mut Notes::default()));
+                }
             }
-            let together = group.finish(op, span, &mut Notes::default());
-            let alone = Group { drop_name: false, steps: Steps::Any(alone) }.finish(op, span, &mut Notes::default());
+            let together = group.finish(op, 9, span, &mut Notes::default());
+            let alone = Group { drop_name: false, from: 0, steps: Steps::Any(alone) };
+            let alone = alone.finish(op, 9, span, &mut Notes::default());
             prop_assert_eq!(bits(&together), bits(&alone), "{:?}", op);
         }
     }

@@ -7,6 +7,7 @@ use belfry_model::sample::is_stale;
 use belfry_model::{Histogram, Labels};
 
 use super::keys::Keys;
+use super::memory::histogram_bytes;
 use super::notes::Notes;
 use super::pipe::WithScalar;
 use super::vector::{ABSENT, Cell, Column, Evaluated, Frame, OutSeries};
@@ -184,7 +185,7 @@ impl<'a> Evaluator<'a> {
                 Evaluated::Scalar(l.iter().zip(&r).map(|(a, c)| scalars(b.op, *a, *c)).collect())
             }
             (Evaluated::Vector(l), Evaluated::Vector(r)) => Evaluated::Vector(if b.op.is_set() {
-                sets(b, l, r, frame.n)
+                self.sets(b, l, r, frame.n)?
             } else {
                 self.vectors(b, l, r, span, frame)?
             }),
@@ -210,16 +211,15 @@ impl<'a> Evaluator<'a> {
         frame: Frame,
         sink: Sink<'_, 'a>,
     ) -> Result<()> {
-        'series: for mut s in self.vector(plan, frame)? {
+        self.stream(plan, frame, &mut |ev, mut s| {
             for t in then {
-                with_scalar(t.plan, &mut s, &t.scalar, t.swap, t.span, &mut self.notes);
+                with_scalar(t.plan, &mut s, &t.scalar, t.swap, t.span, &mut ev.notes);
                 if s.column.is_all_absent() {
-                    continue 'series;
+                    return Ok(());
                 }
             }
-            sink(self, s)?;
-        }
-        Ok(())
+            sink(ev, s)
+        })
     }
 
     fn vectors(
@@ -237,12 +237,16 @@ impl<'a> Evaluator<'a> {
         // As in Prometheus: `fill_left` stands for the "many" side even where that is on the right.
         let (fill_many, fill_one) = (m.fill_left, m.fill_right);
         let mut keys = signatures(m);
-        let many_groups: Vec<usize> = many.iter().map(|s| keys.number(&s.labels)).collect();
-        let one_groups: Vec<usize> = one.iter().map(|s| keys.number(&s.labels)).collect();
+        let mut numbers = |all: &[OutSeries]| -> Result<Vec<usize>> {
+            all.iter().map(|s| self.number(&mut keys, &s.labels)).collect()
+        };
+        let (many_groups, one_groups) = (numbers(&many)?, numbers(&one)?);
         let count = keys.len();
         let mut many = many;
         let mut one_by_group: Vec<Vec<usize>> = vec![Vec::new(); count];
         one_groups.iter().enumerate().for_each(|(i, g)| one_by_group[*g].push(i));
+        // Of one group at a time, by step.
+        self.hold((size_of::<Option<usize>>() + 2) as u64 * n as u64)?;
         // The "one" side's series of a group at each step.
         let mut partner = vec![None; n];
         let mut out = Outputs { n, many_to_one: m.cardinality != Cardinality::OneToOne, ..Outputs::default() };
@@ -270,8 +274,7 @@ impl<'a> Evaluator<'a> {
                     let drop = b.return_bool || (series.drop_name && !changes_schema(b.op));
                     let labels = result_labels(&series.labels, &one[j].labels, b.op, m);
                     let floats = std::mem::take(&mut series.column.floats);
-                    out.pair(labels, drop, b, floats, &one[j].column.floats, swapped)?;
-                    self.check_held(out.series.len(), frame)?;
+                    out.pair(self, (labels, drop), b, floats, &one[j].column.floats, swapped)?;
                 }
                 continue;
             }
@@ -300,7 +303,7 @@ impl<'a> Evaluator<'a> {
                             };
                             // Arithmetic drops the name at once; a comparison keeps what is due.
                             let drop = b.return_bool || (series.drop_name && !changes_schema(b.op));
-                            out.slot(result_labels(&series.labels, &one_labels, b.op, m), drop)
+                            out.slot(self, result_labels(&series.labels, &one_labels, b.op, m), drop)?
                         }
                     };
                     pair = Some((partner[i], slot));
@@ -311,9 +314,8 @@ impl<'a> Evaluator<'a> {
                         );
                     }
                     matched[i] = true;
-                    out.put(slot, i, value, keep, b.return_bool)?;
+                    out.put(self, slot, i, value, keep, b.return_bool)?;
                 }
-                self.check_held(out.series.len(), frame)?;
             }
             let Some(fill) = fill_many else { continue };
             for i in 0..n {
@@ -323,12 +325,58 @@ impl<'a> Evaluator<'a> {
                 let (a, c) = if swapped { (&other, &cell) } else { (&cell, &other) };
                 let Some((value, keep)) = elements(b.op, a, c, span, &mut self.notes) else { continue };
                 let labels = result_labels(&signature(&one[j].labels, m), &one[j].labels, b.op, m);
-                let slot = out.slot(labels, b.return_bool);
-                out.put(slot, i, value, keep, b.return_bool)?;
+                let slot = out.slot(self, labels, b.return_bool)?;
+                out.put(self, slot, i, value, keep, b.return_bool)?;
             }
         }
         out.series.retain(|s| !s.column.is_all_absent());
         Ok(out.series)
+    }
+
+    /// `and`, `or`, `unless`.
+    fn sets(&mut self, b: &BinaryPlan, lhs: Vec<OutSeries>, rhs: Vec<OutSeries>, n: usize) -> Result<Vec<OutSeries>> {
+        let m = &b.matching;
+        let mut keys = signatures(m);
+        // By key, and step by step: is there something?
+        let mut mark = |series: &[OutSeries]| -> Result<Vec<bool>> {
+            let mut present: Vec<bool> = Vec::new();
+            for s in series {
+                let at = self.number(&mut keys, &s.labels)? * n;
+                if at == present.len() {
+                    // It doubles as it grows, and is copied then.
+                    self.hold(3 * n as u64)?;
+                    present.resize(at + n, false);
+                }
+                for ((p, f), i) in present[at..].iter_mut().zip(&s.column.floats).zip(0..) {
+                    *p |= !is_stale(*f) || s.column.histograms.get(i).is_some_and(Option::is_some);
+                }
+            }
+            Ok(present)
+        };
+        let (present, keep) = match b.op {
+            Op::And => (mark(&rhs)?, true),
+            Op::Unless => (mark(&rhs)?, false),
+            _ => (mark(&lhs)?, false),
+        };
+        let (mut out, mut filtered) = if b.op == Op::Or { (lhs, rhs) } else { (Vec::new(), lhs) };
+        for s in &mut filtered {
+            let at = self.number(&mut keys, &s.labels)? * n;
+            match present.get(at..at + n) {
+                None if keep => s.column = Column::absent(n),
+                None => {}
+                Some(present) if s.column.has_histograms() => {
+                    (0..n).filter(|i| present[*i] != keep).for_each(|i| s.column.clear(i));
+                }
+                Some(present) => {
+                    for (f, p) in s.column.floats.iter_mut().zip(present) {
+                        *f = if *p == keep { *f } else { ABSENT };
+                    }
+                }
+            }
+        }
+        filtered.retain(|s| !s.column.is_all_absent());
+        out.append(&mut filtered);
+        Ok(out)
     }
 }
 
@@ -451,21 +499,26 @@ struct Outputs {
 }
 
 impl Outputs {
-    fn slot(&mut self, labels: Labels, drop_name: bool) -> usize {
-        let (series, seen, n) = (&mut self.series, &mut self.seen, self.n);
+    fn slot(&mut self, ev: &mut Evaluator<'_>, labels: Labels, drop_name: bool) -> Result<usize> {
+        let key = (labels, drop_name);
+        if let Some(known) = self.index.get(&key) {
+            return Ok(*known);
+        }
+        let (at, n) = (self.series.len(), self.n);
         let steps = if self.many_to_one { n } else { 0 };
-        *self.index.entry((labels, drop_name)).or_insert_with_key(|(labels, _)| {
-            series.push(OutSeries { labels: labels.clone(), drop_name, column: Column::absent(n) });
-            seen.push(vec![false; steps]);
-            series.len() - 1
-        })
+        ev.hold(steps as u64)?;
+        ev.hold_series(at + 1, n)?;
+        self.series.push(OutSeries { labels: key.0.clone(), drop_name, column: Column::absent(n) });
+        self.seen.push(vec![false; steps]);
+        self.index.insert(key, at);
+        Ok(at)
     }
 
     /// A whole series: `floats` of the "many" side, whose memory the result takes, with those of its partner.
     fn pair(
         &mut self,
-        labels: Labels,
-        drop_name: bool,
+        ev: &mut Evaluator<'_>,
+        (labels, drop_name): (Labels, bool),
         b: &BinaryPlan,
         mut floats: Vec<f64>,
         other: &[f64],
@@ -492,7 +545,7 @@ impl Outputs {
             return Ok(());
         }
         let known = self.series.len();
-        let slot = self.slot(labels, drop_name);
+        let slot = self.slot(ev, labels, drop_name)?;
         if slot == known {
             self.series[slot].column.floats = floats;
             self.seen[slot] = matched;
@@ -501,13 +554,21 @@ impl Outputs {
         for (i, f) in floats.into_iter().enumerate() {
             let keep = !is_stale(f);
             if keep || matched.get(i) == Some(&true) {
-                self.put(slot, i, Cell::Float(f), keep, false)?;
+                self.put(ev, slot, i, Cell::Float(f), keep, false)?;
             }
         }
         Ok(())
     }
 
-    fn put(&mut self, slot: usize, i: usize, value: Cell, keep: bool, as_bool: bool) -> Result<()> {
+    fn put(
+        &mut self,
+        ev: &mut Evaluator<'_>,
+        slot: usize,
+        i: usize,
+        value: Cell,
+        keep: bool,
+        as_bool: bool,
+    ) -> Result<()> {
         if self.many_to_one && std::mem::replace(&mut self.seen[slot][i], true) {
             return fail("multiple matches for labels: grouping labels must ensure unique matches");
         }
@@ -519,49 +580,11 @@ impl Outputs {
         if column.is_present(i) {
             return fail(super::SAME_LABELSET);
         }
+        if let Cell::Histogram(h) = &value {
+            let places = if column.has_histograms() { 0 } else { 8 * self.n as u64 };
+            ev.hold(places + histogram_bytes(h))?;
+        }
         column.set(i, value);
         Ok(())
     }
-}
-
-/// `and`, `or`, `unless`.
-fn sets(b: &BinaryPlan, lhs: Vec<OutSeries>, rhs: Vec<OutSeries>, n: usize) -> Vec<OutSeries> {
-    let m = &b.matching;
-    let mut keys = signatures(m);
-    // By key, and step by step: is there something?
-    let mut mark = |series: &[OutSeries]| {
-        let mut present: Vec<bool> = Vec::new();
-        for s in series {
-            let at = keys.number(&s.labels) * n;
-            present.resize(present.len().max(at + n), false);
-            for ((p, f), i) in present[at..].iter_mut().zip(&s.column.floats).zip(0..) {
-                *p |= !is_stale(*f) || s.column.histograms.get(i).is_some_and(Option::is_some);
-            }
-        }
-        present
-    };
-    let (present, keep) = match b.op {
-        Op::And => (mark(&rhs), true),
-        Op::Unless => (mark(&rhs), false),
-        _ => (mark(&lhs), false),
-    };
-    let (mut out, mut filtered) = if b.op == Op::Or { (lhs, rhs) } else { (Vec::new(), lhs) };
-    for s in &mut filtered {
-        let at = keys.number(&s.labels) * n;
-        match present.get(at..at + n) {
-            None if keep => s.column = Column::absent(n),
-            None => {}
-            Some(present) if s.column.has_histograms() => {
-                (0..n).filter(|i| present[*i] != keep).for_each(|i| s.column.clear(i));
-            }
-            Some(present) => {
-                for (f, p) in s.column.floats.iter_mut().zip(present) {
-                    *f = if *p == keep { *f } else { ABSENT };
-                }
-            }
-        }
-    }
-    filtered.retain(|s| !s.column.is_all_absent());
-    out.append(&mut filtered);
-    out
 }

@@ -9,7 +9,7 @@ use super::select::Of;
 use super::vector::{Cell, Column, Evaluated, Frame, OutSeries};
 use super::{Evaluator, Result, labels_for_absent, range_calls};
 use crate::QueryError;
-use crate::plan::{Plan, PlanKind};
+use crate::plan::{Plan, PlanKind, Select};
 use crate::syntax::functions::Function as F;
 
 impl<'a> Evaluator<'a> {
@@ -58,12 +58,12 @@ impl<'a> Evaluator<'a> {
                 Evaluated::Vector(if out.column.is_all_absent() { Vec::new() } else { vec![out] })
             }
             // What is computed was not started.
-            F::StartTimestamp => Evaluated::Vector(match &args[0].kind {
-                PlanKind::Select(s) => self.timestamps(s, frame, Of::Start, false)?,
-                _ => Vec::new(),
-            }),
+            F::StartTimestamp => match &args[0].kind {
+                PlanKind::Select(s) => self.timestamps_held(s, frame, Of::Start)?,
+                _ => Evaluated::Vector(Vec::new()),
+            },
             F::Timestamp => match &args[0].kind {
-                PlanKind::Select(s) if s.range == 0 => Evaluated::Vector(self.timestamps(s, frame, Of::Time, false)?),
+                PlanKind::Select(s) if s.range == 0 => self.timestamps_held(s, frame, Of::Time)?,
                 _ => {
                     let mut v = self.vector(&args[0], frame)?;
                     for s in &mut v {
@@ -137,6 +137,12 @@ impl<'a> Evaluator<'a> {
         })
     }
 
+    fn timestamps_held(&mut self, select: &Select, frame: Frame, of: Of) -> Result<Evaluated> {
+        let mut out = Held::default();
+        self.timestamps(select, frame, of, false, &mut |ev, s| out.push(ev, s, frame))?;
+        Ok(Evaluated::Vector(out.series))
+    }
+
     fn map(&self, v: &mut Vec<OutSeries>, f: impl Fn(usize, f64) -> f64) {
         for s in v.iter_mut() {
             s.column.map_floats(&f);
@@ -201,13 +207,46 @@ fn chunk(s: &str) -> (&str, &str) {
     s.split_at(s.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(s.len()))
 }
 
+/// From here on what is beside the logarithm rounds away.
+const HYPERBOLIC_LARGE: f64 = (1 << 28) as f64;
+
+/// As FreeBSD's `s_asinh.c` and Go compute it: where squares would overflow, too.
+fn asinh(v: f64) -> f64 {
+    let x = v.abs();
+    if v.is_nan() || v.is_infinite() || x < 1.0 / HYPERBOLIC_LARGE {
+        return v;
+    }
+    let y = if x > HYPERBOLIC_LARGE {
+        x.ln() + std::f64::consts::LN_2
+    } else if x > 2.0 {
+        (2.0 * x + 1.0 / ((x * x + 1.0).sqrt() + x)).ln()
+    } else {
+        (x + x * x / (1.0 + (1.0 + x * x).sqrt())).ln_1p()
+    };
+    y.copysign(v)
+}
+
+/// As FreeBSD's `e_acosh.c` and Go compute it.
+fn acosh(x: f64) -> f64 {
+    if x < 1.0 || x.is_nan() {
+        f64::NAN
+    } else if x >= HYPERBOLIC_LARGE {
+        x.ln() + std::f64::consts::LN_2
+    } else if x > 2.0 {
+        (2.0 * x - 1.0 / (x + (x * x - 1.0).sqrt())).ln()
+    } else {
+        let t = x - 1.0;
+        (t + (2.0 * t + t * t).sqrt()).ln_1p()
+    }
+}
+
 fn math(f: F) -> Option<fn(f64) -> f64> {
     Some(match f {
         F::Abs => f64::abs,
         F::Acos => f64::acos,
-        F::Acosh => f64::acosh,
+        F::Acosh => acosh,
         F::Asin => f64::asin,
-        F::Asinh => f64::asinh,
+        F::Asinh => asinh,
         F::Atan => f64::atan,
         F::Atanh => f64::atanh,
         F::Ceil => f64::ceil,
@@ -280,4 +319,30 @@ fn date_part(f: F, seconds: f64) -> f64 {
         _ => second / 60 % 60,
     };
     v as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Go's `math` gives them.
+    #[test]
+    fn inverse_hyperbolic_functions_of_huge_numbers_are_finite() {
+        for (of, v, want) in [
+            (asinh as fn(f64) -> f64, 1.7e308, 710.4199840737881),
+            (asinh, -1.7e308, -710.4199840737881),
+            (acosh, 1.7e308, 710.4199840737881),
+            (asinh, -0.0, -0.0),
+            (asinh, f64::INFINITY, f64::INFINITY),
+            (acosh, 1.0, 0.0),
+            (acosh, f64::INFINITY, f64::INFINITY),
+        ] {
+            assert_eq!(of(v).to_bits(), want.to_bits(), "{v}: {}", of(v));
+        }
+        assert!(acosh(0.5).is_nan() && asinh(f64::NAN).is_nan() && acosh(f64::NAN).is_nan());
+        for v in [1e-9, 1e-3, 0.7, 1.5, 3.0, 1e5] {
+            assert!((asinh(v) / v.asinh() - 1.0).abs() < 1e-14, "{v}");
+            assert!((acosh(1.0 + v) / (1.0 + v).acosh() - 1.0).abs() < 1e-7, "{v}");
+        }
+    }
 }

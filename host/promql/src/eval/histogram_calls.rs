@@ -71,35 +71,49 @@ impl<'a> Evaluator<'a> {
         Ok(v)
     }
 
+    fn family(
+        &mut self,
+        families: &mut Vec<Family>,
+        labels: Labels,
+        index: &mut HashMap<Labels, usize>,
+    ) -> Result<usize> {
+        if let Some(known) = index.get(&labels) {
+            return Ok(*known);
+        }
+        self.hold_labels(&labels)?;
+        families.push(Family { labels: labels.clone(), ..Family::default() });
+        index.insert(labels, families.len() - 1);
+        Ok(families.len() - 1)
+    }
+
     /// Groups a vector into histograms and calls `f` for each at each step.
     fn each_histogram(
         &mut self,
         arg: &Plan,
         frame: Frame,
-        f: &mut dyn FnMut(&mut Self, &Labels, usize, Shape),
+        f: &mut dyn FnMut(&mut Self, &Labels, usize, Shape) -> Result<()>,
     ) -> Result<()> {
         let mut index: HashMap<Labels, usize> = HashMap::new();
         let mut families: Vec<Family> = Vec::new();
-        for s in self.vector(arg, frame)? {
-            let family = |families: &mut Vec<Family>, labels: Labels, index: &mut HashMap<Labels, usize>| {
-                *index.entry(labels).or_insert_with_key(|l| {
-                    families.push(Family { labels: l.clone(), ..Family::default() });
-                    families.len() - 1
-                })
-            };
+        for mut s in self.vector(arg, frame)? {
             if s.column.floats.iter().any(|v| !belfry_model::sample::is_stale(*v)) {
                 let le = s.labels.get("le").unwrap_or("");
                 match parse_bound(le) {
                     Some(upper) => {
-                        let at = family(&mut families, s.labels.without(&["le"]), &mut index);
-                        let floats = Column { floats: s.column.floats.clone(), histograms: Vec::new() };
-                        families[at].classic.push((upper, floats));
+                        let at = self.family(&mut families, s.labels.without(&["le"]), &mut index)?;
+                        let floats = if s.column.has_histograms() {
+                            self.hold(8 * frame.n as u64)?;
+                            s.column.floats.clone()
+                        } else {
+                            std::mem::take(&mut s.column.floats)
+                        };
+                        families[at].classic.push((upper, Column { floats, histograms: Vec::new() }));
                     }
                     None => self.notes.bad_bucket_label(arg.span, s.labels.metric().unwrap_or(""), le),
                 }
             }
             if s.column.has_histograms() {
-                let at = family(&mut families, s.labels.clone(), &mut index);
+                let at = self.family(&mut families, s.labels.clone(), &mut index)?;
                 families[at].native.push(s);
             }
         }
@@ -119,8 +133,8 @@ impl<'a> Evaluator<'a> {
                     Some(_) if !buckets.is_empty() => {
                         self.notes.mixed_classic_native(arg.span, fam.labels.metric().unwrap_or(""));
                     }
-                    Some(h) => f(self, &fam.labels, i, Shape::Native(h)),
-                    None if !buckets.is_empty() => f(self, &fam.labels, i, Shape::Classic(buckets)),
+                    Some(h) => f(self, &fam.labels, i, Shape::Native(h))?,
+                    None if !buckets.is_empty() => f(self, &fam.labels, i, Shape::Classic(buckets))?,
                     None => {}
                 }
             }
@@ -155,7 +169,7 @@ impl<'a> Evaluator<'a> {
         let mut out = Results::new(frame.n);
         self.each_histogram(&args[1], frame, &mut |ev, labels, i, shape| {
             let v = ev.quantile_of(q[i], &shape, labels.metric().unwrap_or(""), args[1].span);
-            out.put(labels.clone(), i, v);
+            out.put(ev, labels.clone(), i, v)
         })?;
         out.finish()
     }
@@ -173,8 +187,9 @@ impl<'a> Evaluator<'a> {
             for q in &qs {
                 let v = ev.quantile_of(q[i], &shape, labels.metric().unwrap_or(""), args[0].span);
                 let labels = labels.to_builder().set(label.as_str(), open_metrics(q[i])).build();
-                out.put(labels, i, v);
+                out.put(ev, labels, i, v)?;
             }
+            Ok(())
         })?;
         out.finish()
     }
@@ -199,7 +214,7 @@ impl<'a> Evaluator<'a> {
                 }
                 Shape::Classic(buckets) => histogram::classic_fraction(lower[i], upper[i], buckets),
             };
-            out.put(labels.clone(), i, v);
+            out.put(ev, labels.clone(), i, v)
         })?;
         out.finish()
     }
@@ -223,15 +238,20 @@ impl Results {
         Self { series: Vec::new(), index: HashMap::new(), n, twice: false }
     }
 
-    fn put(&mut self, labels: Labels, i: usize, v: f64) {
-        let (series, n) = (&mut self.series, self.n);
-        let at = *self.index.entry(labels).or_insert_with_key(|l| {
-            series.push(OutSeries { labels: l.clone(), drop_name: true, column: Column::absent(n) });
-            series.len() - 1
-        });
+    fn put(&mut self, ev: &mut Evaluator<'_>, labels: Labels, i: usize, v: f64) -> Result<()> {
+        let at = match self.index.get(&labels) {
+            Some(known) => *known,
+            None => {
+                ev.hold_series(self.series.len() + 1, self.n)?;
+                self.index.insert(labels.clone(), self.series.len());
+                self.series.push(OutSeries { labels, drop_name: true, column: Column::absent(self.n) });
+                self.series.len() - 1
+            }
+        };
         let slot = &mut self.series[at].column.floats[i];
         self.twice |= !belfry_model::sample::is_stale(*slot);
         *slot = v;
+        Ok(())
     }
 
     fn finish(self) -> Result<Vec<OutSeries>> {

@@ -1,12 +1,13 @@
 //! `info`: adds the labels of info metrics (`target_info`) to the series they identify.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use belfry_model::sample::is_stale;
 use belfry_model::{Labels, METRIC_NAME};
 
 use super::select::Of;
-use super::vector::{Column, Frame, OutSeries};
+use super::vector::{Cell, Column, Frame, OutSeries};
 use super::{Evaluator, Result};
 use crate::QueryError;
 use crate::plan::{Plan, PlanKind};
@@ -21,7 +22,12 @@ impl<'a> Evaluator<'a> {
         let matchers = self.sources.selections[select.id].matchers.clone();
         let (name_matchers, data): (Vec<_>, Vec<_>) = matchers.into_iter().partition(|m| m.name() == METRIC_NAME);
         // The newest sample wins, so times are read instead of values.
-        let infos = self.timestamps(select, frame, Of::Time, true)?;
+        let mut infos: Vec<OutSeries> = Vec::new();
+        self.timestamps(select, frame, Of::Time, true, &mut |ev, s| {
+            ev.hold_series(infos.len() + 1, frame.n)?;
+            infos.push(s);
+            Ok(())
+        })?;
         let mut by_identity: HashMap<Labels, Vec<usize>> = HashMap::new();
         for (i, s) in infos.iter().enumerate() {
             by_identity.entry(s.labels.only(&IDENTIFYING)).or_default().push(i);
@@ -59,10 +65,19 @@ impl<'a> Evaluator<'a> {
                 for (name, value) in extra {
                     b.set(name, value);
                 }
-                let at = *index.entry((b.build(), s.drop_name)).or_insert_with_key(|(l, drop)| {
-                    out.push(OutSeries { labels: l.clone(), drop_name: *drop, column: Column::absent(frame.n) });
-                    out.len() - 1
-                });
+                let at = match index.entry((b.build(), s.drop_name)) {
+                    Entry::Occupied(known) => *known.get(),
+                    Entry::Vacant(new) => {
+                        self.hold_series(out.len() + 1, frame.n)?;
+                        let (labels, drop_name) = new.key().clone();
+                        self.hold_labels(&labels)?;
+                        out.push(OutSeries { labels, drop_name, column: Column::absent(frame.n) });
+                        *new.insert(out.len() - 1)
+                    }
+                };
+                if matches!(cell, Cell::Histogram(_)) && !out[at].column.has_histograms() {
+                    self.hold(8 * frame.n as u64)?;
+                }
                 if out[at].column.is_present(i) {
                     return Err(QueryError::Execution(super::SAME_LABELSET.to_owned()));
                 }

@@ -21,6 +21,40 @@ fn set(s: &mut OutSeries, name: &str, value: &str) {
     }
 }
 
+/// The name behind a `$`, and what follows; `None` where there is none: as Go's `regexp` reads it, which takes any letter.
+fn reference(template: &str) -> Option<(&str, &str)> {
+    let inner = template.strip_prefix('{');
+    let text = inner.unwrap_or(template);
+    let end = text.find(|c: char| !c.is_alphabetic() && !c.is_numeric() && c != '_').unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    let rest = if inner.is_some() { rest.strip_prefix('}')? } else { rest };
+    (!name.is_empty()).then_some((name, rest))
+}
+
+/// Appends `template` with what was captured in place of `$1`, `${1}` and `${name}`, as Go's `Regexp.Expand` does: groups
+/// that are not there are empty, `$$` is `$`, and a `$` before anything else stands for itself.
+fn expand(captures: &regex::Captures<'_>, template: &str, out: &mut String) {
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        if let Some(behind) = after.strip_prefix('$') {
+            out.push('$');
+            rest = behind;
+            continue;
+        }
+        let Some((name, behind)) = reference(after) else {
+            out.push('$');
+            rest = after;
+            continue;
+        };
+        let is_number = name.bytes().all(|b| b.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
+        let group = if is_number { name.parse().ok().and_then(|n| captures.get(n)) } else { captures.name(name) };
+        out.push_str(group.map_or("", |g| g.as_str()));
+        rest = behind;
+    }
+    out.push_str(rest);
+}
+
 impl<'a> Evaluator<'a> {
     pub(super) fn label_replace(&mut self, args: &[Plan], frame: Frame) -> Result<Vec<OutSeries>> {
         let [dst, replacement, src, pattern] =
@@ -36,7 +70,7 @@ impl<'a> Evaluator<'a> {
                 let references = replacement.matches('$').count() as u64;
                 self.check_bytes(replacement.len() as u64 + references.saturating_mul(value.len() as u64))?;
                 let mut out = String::new();
-                captures.expand(&replacement, &mut out);
+                expand(&captures, &replacement, &mut out);
                 set(s, &dst, &out);
                 self.hold_labels(&s.labels)?;
             }
@@ -61,5 +95,30 @@ impl<'a> Evaluator<'a> {
             self.hold_labels(&s.labels)?;
         }
         merge_same(series)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_read_as_go_reads_them() {
+        let regex = belfry_model::re2::whole("(?P<first>a)(b)(c)?").unwrap();
+        let captures = regex.captures("ab").unwrap();
+        for (template, expanded) in [
+            ("$1-$2", "a-b"),
+            ("${1}x-$1x-$3-$4", "ax---"),
+            ("$first-${first}", "a-a"),
+            ("$0", "ab"),
+            ("$01", ""),
+            ("${}-$é-$$-$", "${}--$-$"),
+            ("${1-${z", "${1-${z"),
+            ("$-${ 1}", "$-${ 1}"),
+        ] {
+            let mut out = String::new();
+            expand(&captures, template, &mut out);
+            assert_eq!(out, expanded, "{template}");
+        }
     }
 }

@@ -8,9 +8,10 @@
 
 use belfry_model::{Histogram, Labels, TimestampMs};
 
+use super::keys::Keys;
 use super::steps;
 use super::vector::{Column, Evaluated, Frame, OutSeries};
-use super::{Evaluator, Result};
+use super::{Evaluator, Result, Sink};
 use crate::query::Selected;
 use crate::{PointValue, QueryError};
 
@@ -38,11 +39,16 @@ fn label_bytes(labels: &Labels) -> u64 {
     SERIES_BYTES + labels.iter().map(|l| LABEL_BYTES + l.value.len() as u64).sum::<u64>()
 }
 
+/// Memory of a series of a vector.
+pub(super) fn series_bytes(s: &OutSeries) -> u64 {
+    SERIES_BYTES + column_bytes(&s.column)
+}
+
 fn bytes_of(value: &Evaluated) -> u64 {
     match value {
         Evaluated::Scalar(v) => 8 * v.capacity() as u64,
         Evaluated::String(s) => s.len() as u64,
-        Evaluated::Vector(v) => v.iter().map(|s| SERIES_BYTES + column_bytes(&s.column)).sum(),
+        Evaluated::Vector(v) => v.iter().map(series_bytes).sum(),
     }
 }
 
@@ -54,15 +60,16 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Appends a series that was just made.
     pub fn push(&mut self, ev: &mut Evaluator<'_>, s: OutSeries, frame: Frame) -> Result<()> {
-        self.bytes += SERIES_BYTES + column_bytes(&s.column);
+        self.bytes += series_bytes(&s);
         self.series.push(s);
         ev.check_points(self.series.len() as u64 * frame.n as u64)?;
         ev.check_bytes(self.bytes)
     }
 }
 
-impl Evaluator<'_> {
+impl<'a> Evaluator<'a> {
     /// The series that were selected are held to the end.
     pub(crate) fn hold_selected(&mut self) -> Result<()> {
         let selected: usize = self.sources.sets.iter().map(Selected::len).sum();
@@ -84,10 +91,31 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    /// What one node of the plan may hold at a time, and no other points.
-    pub(super) fn check_held(&self, series: usize, frame: Frame) -> Result<()> {
-        self.check_points(series as u64 * frame.n as u64)?;
-        self.check_bytes(series as u64 * (8 * frame.n as u64 + SERIES_BYTES))
+    /// This much more is held until the node is done: to be said before it is taken.
+    pub(super) fn hold(&mut self, bytes: u64) -> Result<()> {
+        self.held = self.held.saturating_add(bytes);
+        self.check_bytes(0)
+    }
+
+    /// This much of what was held is not any more.
+    pub(super) fn release(&mut self, bytes: u64) {
+        self.held = self.held.saturating_sub(bytes);
+    }
+
+    /// One more series, the `count`th, with a place for each step: to be said before it is made.
+    pub(super) fn hold_series(&mut self, count: usize, n: usize) -> Result<()> {
+        self.check_points(count as u64 * n as u64)?;
+        self.hold(8 * n as u64 + SERIES_BYTES)
+    }
+
+    /// As [`Keys::number`]; what a new number takes is held until the node is done.
+    pub(super) fn number(&mut self, keys: &mut Keys, labels: &Labels) -> Result<usize> {
+        let known = keys.len();
+        let at = keys.number(labels);
+        if keys.len() > known {
+            self.hold(label_bytes(keys.labels(at)))?;
+        }
+        Ok(at)
     }
 
     /// New labels are held to the end: later nodes share them.
@@ -99,19 +127,27 @@ impl Evaluator<'_> {
 
     /// The node is done: of all it held only its value stays. `before` was held when it began.
     pub(super) fn settle(&mut self, before: (u64, u64), value: &Evaluated) -> Result<()> {
+        self.settle_with(before, bytes_of(value))
+    }
+
+    /// As [`Evaluator::settle`], by the bytes of what stays.
+    pub(super) fn settle_with(&mut self, before: (u64, u64), bytes: u64) -> Result<()> {
         let (held, made) = before;
-        self.held = held + (self.made - made) + bytes_of(value);
+        self.held = held + (self.made - made) + bytes;
         self.check_bytes(0)
+    }
+
+    /// Hands on series that are held, one by one: whoever takes one counts it from then on.
+    pub(super) fn hand_on(&mut self, series: Vec<OutSeries>, sink: Sink<'_, 'a>) -> Result<()> {
+        for s in series {
+            self.release(series_bytes(&s));
+            sink(self, s)?;
+        }
+        Ok(())
     }
 
     /// What is held now: for [`Evaluator::settle`].
     pub(super) fn mark(&self) -> (u64, u64) {
         (self.held, self.made)
-    }
-
-    /// The answer's points are made while the columns are there.
-    pub(super) fn check_answer(&self, series: &[OutSeries]) -> Result<()> {
-        let points = |s: &OutSeries| (0..s.column.len()).filter(|i| s.column.is_present(*i)).count() as u64;
-        self.check_bytes(series.iter().map(|s| SERIES_BYTES + POINT_BYTES * points(s)).sum())
     }
 }

@@ -32,15 +32,18 @@ pub(crate) use range_calls::kahan;
 pub(crate) use vector::Frame;
 
 use belfry_model::read::Cancel;
+use belfry_model::sample::is_stale;
 use belfry_model::{Labels, LabelsBuilder, TimestampMs};
 
 use crate::plan::{Plan, PlanKind, Selection};
 use crate::query::Selected;
+use crate::syntax::functions::Function as F;
 use crate::workers::Workers;
 use crate::{MatrixRow, PointValue, QueryError, QueryLimits, QueryTime, QueryValue, ValueType, VectorPoint};
 use memory::Held;
 use notes::Notes;
 use pipe::{From, Pipe, Sources, WithScalar};
+use select::Of;
 use vector::{ABSENT, Cell, Evaluated, OutSeries};
 
 /// The label with which a series says what kind of metric it is.
@@ -111,30 +114,68 @@ impl<'a> Evaluator<'a> {
         if plan.value_type == ValueType::Matrix {
             return Ok(QueryValue::Matrix(self.matrix(plan, frame)?));
         }
+        if plan.value_type == ValueType::Vector && !instant {
+            return Ok(QueryValue::Matrix(self.rows(plan, frame)?));
+        }
         match self.eval(plan, frame)? {
             Evaluated::String(s) => Ok(QueryValue::String(at, s)),
             Evaluated::Scalar(v) if instant => Ok(QueryValue::Scalar(at, v.first().copied().unwrap_or(f64::NAN))),
             Evaluated::Scalar(v) => {
+                self.check_points(v.len() as u64)?;
+                self.hold(memory::POINT_BYTES * v.len() as u64)?;
                 let points = v.iter().enumerate().map(|(i, f)| (TimestampMs(frame.time(i)), PointValue::Float(*f)));
                 Ok(QueryValue::Matrix(vec![MatrixRow { labels: Labels::empty(), points: points.collect() }]))
             }
             Evaluated::Vector(series) => {
+                let point = |s: OutSeries| {
+                    let value = s.column.get(0).map(point_value)?;
+                    Some(VectorPoint { labels: s.labels, at, value })
+                };
                 let series = self.finish_names(series)?;
-                if instant {
-                    let point = |s: OutSeries| {
-                        let value = s.column.get(0).map(point_value)?;
-                        Some(VectorPoint { labels: s.labels, at, value })
-                    };
-                    return Ok(QueryValue::Vector(series.into_iter().filter_map(point).collect()));
-                }
-                self.check_answer(&series)?;
-                let mut rows: Vec<MatrixRow> = series.into_iter().map(|s| row(s, frame)).collect();
-                rows.retain(|r| !r.points.is_empty());
-                rows.sort_by(|a, b| a.labels.cmp(&b.labels));
-                self.check_points(rows.iter().map(|r| r.points.len() as u64).sum())?;
-                Ok(QueryValue::Matrix(rows))
+                Ok(QueryValue::Vector(series.into_iter().filter_map(point).collect()))
             }
         }
+    }
+
+    /// A vector over the steps, as it is answered. Of each series only what is there is kept, so that series which come and
+    /// go take no memory for the rest of the time.
+    fn rows(&mut self, plan: &Plan, frame: Frame) -> Result<Vec<MatrixRow>> {
+        let mut rows: Vec<MatrixRow> = Vec::new();
+        let mut points = 0;
+        self.check_bytes(8 * frame.n as u64)?;
+        self.stream(plan, frame, &mut |ev, s| {
+            let row = ev.row(s, frame, &mut points)?;
+            if !row.points.is_empty() {
+                rows.push(row);
+            }
+            Ok(())
+        })?;
+        rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+        join_same(rows)
+    }
+
+    /// What is there of a series; adds to `points`.
+    fn row(&mut self, s: OutSeries, frame: Frame, points: &mut u64) -> Result<MatrixRow> {
+        let OutSeries { labels, drop_name, column } = s;
+        let count = if column.has_histograms() {
+            (0..column.len()).filter(|i| column.is_present(*i)).count()
+        } else {
+            column.floats.iter().filter(|f| !is_stale(**f)).count()
+        };
+        *points += count as u64;
+        self.check_points(*points)?;
+        let histograms = column.histograms.iter().flatten().map(|h| memory::histogram_bytes(h)).sum::<u64>();
+        self.hold(memory::SERIES_BYTES + memory::POINT_BYTES * count as u64 + histograms)?;
+        let labels = if drop_name { self.without_name(&labels)? } else { labels };
+        let mut points = Vec::with_capacity(count);
+        let time = |i: usize| TimestampMs(frame.time(i));
+        if column.has_histograms() {
+            points.extend((0..column.len()).filter_map(|i| Some((time(i), point_value(column.get(i)?)))));
+        } else {
+            let floats = column.floats.iter().enumerate().filter(|(_, f)| !is_stale(**f));
+            points.extend(floats.map(|(i, f)| (time(i), PointValue::Float(*f))));
+        }
+        Ok(MatrixRow { labels, points })
     }
 
     fn check_points(&self, points: u64) -> Result<()> {
@@ -153,12 +194,18 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Drops the names that are due, and joins series that are the same from then on.
-    fn finish_names(&self, mut series: Vec<OutSeries>) -> Result<Vec<OutSeries>> {
+    fn finish_names(&mut self, mut series: Vec<OutSeries>) -> Result<Vec<OutSeries>> {
         for s in series.iter_mut().filter(|s| s.drop_name) {
-            s.labels = s.labels.without(&METADATA_LABELS);
+            s.labels = self.without_name(&s.labels)?;
             s.drop_name = false;
         }
         merge_same(series)
+    }
+
+    fn without_name(&mut self, labels: &Labels) -> Result<Labels> {
+        let left = labels.without(&METADATA_LABELS);
+        self.hold_labels(&left)?;
+        Ok(left)
     }
 
     pub(crate) fn eval(&mut self, plan: &Plan, frame: Frame) -> Result<Evaluated> {
@@ -181,8 +228,9 @@ impl<'a> Evaluator<'a> {
             return Ok(match self.eval_once(plan, frame)? {
                 Evaluated::Scalar(v) => Evaluated::Scalar(vec![v.first().copied().unwrap_or(f64::NAN); frame.n]),
                 Evaluated::Vector(mut series) => {
-                    self.check_held(series.len(), frame)?;
-                    for s in &mut series {
+                    for (i, s) in series.iter_mut().enumerate() {
+                        self.hold_series(i + 1, frame.n)?;
+                        self.hold(memory::column_bytes(&s.column).saturating_sub(8) * frame.n as u64)?;
                         s.column = s.column.repeat(frame.n);
                     }
                     Evaluated::Vector(series)
@@ -201,8 +249,7 @@ impl<'a> Evaluator<'a> {
                 s => s,
             }),
             PlanKind::Call(f, args) => self.call(*f, args, plan, frame),
-            PlanKind::Aggregate(a) => Ok(Evaluated::Vector(self.aggregate(a, plan.span, frame)?)),
-            PlanKind::Select(_) | PlanKind::Binary(_) => {
+            PlanKind::Select(_) | PlanKind::Binary(_) | PlanKind::Aggregate(_) => {
                 let mut out = Held::default();
                 self.stream(plan, frame, &mut |ev, s| out.push(ev, s, frame))?;
                 Ok(Evaluated::Vector(out.series))
@@ -217,6 +264,10 @@ impl<'a> Evaluator<'a> {
         let mut then: Vec<WithScalar<'_>> = Vec::new();
         let mut at = plan;
         let by_series = |plan: &Plan| !plan.invariant || frame.n <= 1;
+        if binary::is_long(plan) {
+            // What each of so many operators needs would be held together.
+            return self.eval_and_hand_on(plan, frame, sink);
+        }
         while let PlanKind::Binary(b) = &at.kind
             && by_series(at)
             && b.is_with_scalar()
@@ -237,10 +288,22 @@ impl<'a> Evaluator<'a> {
                 self.stream_range_call(*f, args, then, frame, sink)
             }
             _ if !then.is_empty() => self.stream_with_scalars(at, &then, frame, sink),
-            _ => match self.eval(plan, frame)? {
-                Evaluated::Vector(series) => series.into_iter().try_for_each(|s| sink(self, s)),
-                _ => Ok(()),
+            PlanKind::Aggregate(a) if by_series(at) => {
+                self.check_cancelled()?;
+                self.aggregate(a, at.span, frame, sink)
+            }
+            PlanKind::Call(F::Timestamp, args) if by_series(at) => match &args[0].kind {
+                PlanKind::Select(s) if s.range == 0 => self.timestamps(s, frame, Of::Time, false, sink),
+                _ => self.eval_and_hand_on(plan, frame, sink),
             },
+            _ => self.eval_and_hand_on(plan, frame, sink),
+        }
+    }
+
+    fn eval_and_hand_on(&mut self, plan: &Plan, frame: Frame, sink: Sink<'_, 'a>) -> Result<()> {
+        match self.eval(plan, frame)? {
+            Evaluated::Vector(series) => self.hand_on(series, sink),
+            _ => Ok(()),
         }
     }
 
@@ -301,11 +364,25 @@ fn point_value(cell: Cell) -> PointValue {
     }
 }
 
-fn row(s: OutSeries, frame: Frame) -> MatrixRow {
-    let mut points = Vec::with_capacity((0..s.column.len()).filter(|i| s.column.is_present(*i)).count());
-    points
-        .extend((0..s.column.len()).filter_map(|i| Some((TimestampMs(frame.time(i)), point_value(s.column.get(i)?)))));
-    MatrixRow { labels: s.labels, points }
+/// Joins neighbours of one label set; they may not both have a point at a time.
+fn join_same(rows: Vec<MatrixRow>) -> Result<Vec<MatrixRow>> {
+    if rows.windows(2).all(|r| r[0].labels != r[1].labels) {
+        return Ok(rows);
+    }
+    let mut out: Vec<MatrixRow> = Vec::with_capacity(rows.len());
+    for row in rows {
+        match out.last_mut().filter(|last| last.labels == row.labels) {
+            Some(last) => last.points.extend(row.points),
+            None => out.push(row),
+        }
+    }
+    for row in &mut out {
+        row.points.sort_by_key(|(at, _)| *at);
+        if row.points.windows(2).any(|p| p[0].0 == p[1].0) {
+            return Err(QueryError::Execution(SAME_LABELSET.to_owned()));
+        }
+    }
+    Ok(out)
 }
 
 /// The labels that `absent` can know: those of equality matchers, each named once.

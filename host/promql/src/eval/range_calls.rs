@@ -297,7 +297,8 @@ pub(super) fn apply(
             for (name, v) in
                 [("smoothing factor. Expected: 0 < sf", args[0]), ("trend factor. Expected: 0 < tf", args[1])]
             {
-                if !(v > 0.0 && v < 1.0) {
+                // As in Prometheus NaN is no fault: it gives NaN.
+                if v <= 0.0 || v >= 1.0 {
                     return Err(QueryError::Execution(format!("invalid {name} < 1, got: {v:.6}")));
                 }
             }

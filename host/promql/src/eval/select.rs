@@ -13,7 +13,7 @@ use super::pipe::Read;
 use super::rate::Subject;
 use super::steps::{self, StepCounts};
 use super::vector::{ABSENT, Cell, Column, Frame, OutSeries};
-use super::{Evaluator, Result, coarse};
+use super::{Evaluator, Result, Sink, coarse};
 use crate::plan::{Plan, PlanKind, Select, SubqueryPlan};
 use crate::query::Selected;
 use crate::syntax::ast::Extended;
@@ -222,8 +222,8 @@ impl<'a> Evaluator<'a> {
         frame: Frame,
         of: Of,
         only_floats: bool,
-    ) -> Result<Vec<OutSeries>> {
-        let mut out = Vec::new();
+        sink: Sink<'_, 'a>,
+    ) -> Result<()> {
         let mut buf = SampleBuf::default();
         for i in 0..self.series_count(select.id) {
             let labels = self.decode(select.id, i, &mut buf)?;
@@ -236,10 +236,10 @@ impl<'a> Evaluator<'a> {
                 steps::count_values(counts, &column);
             }
             if !column.is_all_absent() {
-                out.push(OutSeries { labels, drop_name: true, column });
+                sink(self, OutSeries { labels, drop_name: true, column })?;
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     pub(super) fn lookback_ms(&self) -> i64 {
@@ -316,6 +316,8 @@ impl<'a> Evaluator<'a> {
             if let Some(counts) = &mut counts {
                 windows.count(points, frame, lookback, counts)?;
             }
+            let most = (points.floats.len() + points.histograms.len()) as u64;
+            ev.check_bytes(held + memory::POINT_BYTES * most)?;
             let mut out: Vec<(TimestampMs, PointValue)> = Vec::new();
             windows.each(points, frame, lookback, &mut |_, w| {
                 if w.extended.is_some() {

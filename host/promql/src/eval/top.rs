@@ -1,16 +1,16 @@
 //! `topk` and `bottomk` as series come by: what cannot be among the k best is forgotten at once.
 //!
-//! Invariant: holds at most k values per group and step, however many series there are.
+//! Invariant: holds at most k values per group and step, however many series there are, and hands on one series at a time.
 
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 
 use belfry_model::Labels;
 use belfry_model::sample::is_stale;
 
 use super::keys::Keys;
 use super::vector::{Column, Frame, OutSeries};
-use super::{Evaluator, Result};
+use super::{Evaluator, Result, Sink};
 use crate::plan::AggregatePlan;
 use crate::syntax::ast::AggregateOp as Op;
 use crate::syntax::span::Span;
@@ -65,8 +65,23 @@ struct Best {
     bar: Vec<f64>,
 }
 
+/// A value that is among the best: of the series that is handed on in this place.
+struct Found {
+    place: usize,
+    step: usize,
+    value: f64,
+}
+
 impl<'a> Evaluator<'a> {
-    pub(super) fn top(&mut self, a: &AggregatePlan, k: &[f64], span: Span, frame: Frame) -> Result<Vec<OutSeries>> {
+    pub(super) fn top(
+        &mut self,
+        a: &AggregatePlan,
+        k: &[f64],
+        span: Span,
+        frame: Frame,
+        sink: Sink<'_, 'a>,
+    ) -> Result<()> {
+        let before = self.mark();
         let top = a.op == Op::Topk;
         let mut keys = Keys::grouping(&a.grouping);
         let mut groups: Vec<Best> = Vec::new();
@@ -75,6 +90,8 @@ impl<'a> Evaluator<'a> {
         self.stream(&a.expr, frame, &mut |ev, s| {
             let at = keys.number(&s.labels);
             if at == groups.len() {
+                ev.hold_labels(keys.labels(at))?;
+                ev.hold((frame.n * STEP_BYTES) as u64)?;
                 let heaps = (0..frame.n).map(|_| BinaryHeap::new()).collect();
                 groups.push(Best { heaps, bar: vec![f64::NAN; frame.n] });
             }
@@ -105,24 +122,39 @@ impl<'a> Evaluator<'a> {
             }
             series.push((s.labels, s.drop_name));
             ev.check_points(held)?;
-            let own = groups.len() * frame.n * STEP_BYTES + series.len() * size_of::<(Labels, bool)>();
-            ev.check_bytes(held * size_of::<Entry>() as u64 + own as u64)
+            let names = series.len() * size_of::<(Labels, bool)>();
+            ev.check_bytes(held * size_of::<Entry>() as u64 + names as u64)
         })?;
-        let mut place: HashMap<u32, usize> = HashMap::new();
-        let mut out: Vec<OutSeries> = Vec::new();
-        for i in 0..frame.n {
+        let (values, names) = (size_of::<Found>() as u64 * held, size_of::<(Labels, usize)>() * series.len());
+        let heaps = size_of::<Entry>() as u64 * held + (groups.len() * frame.n * STEP_BYTES) as u64;
+        self.settle_with(before, heaps + names as u64)?;
+        self.hold(values)?;
+        // In the order in which they were found: an instant query's answer is in the order of the values.
+        let mut place: Vec<usize> = vec![usize::MAX; series.len()];
+        let mut order: Vec<u32> = Vec::new();
+        let mut found: Vec<Found> = Vec::with_capacity(held as usize);
+        for step in 0..frame.n {
             for best in &mut groups {
-                for e in std::mem::take(&mut best.heaps[i]).into_sorted_vec() {
-                    let at = *place.entry(e.series).or_insert_with(|| {
-                        let (labels, drop_name) = series[e.series as usize].clone();
-                        out.push(OutSeries { labels, drop_name, column: Column::absent(frame.n) });
-                        out.len() - 1
-                    });
-                    out[at].column.floats[i] = e.value;
+                for e in std::mem::take(&mut best.heaps[step]).into_sorted_vec() {
+                    let at = &mut place[e.series as usize];
+                    if *at == usize::MAX {
+                        *at = order.len();
+                        order.push(e.series);
+                    }
+                    found.push(Found { place: *at, step, value: e.value });
                 }
             }
         }
-        // In the order in which they were found: an instant query's answer is in the order of the values.
-        Ok(out)
+        drop(groups);
+        self.release(heaps);
+        found.sort_unstable_by_key(|f| (f.place, f.step));
+        for of_one in found.chunk_by(|a, b| a.place == b.place) {
+            let (labels, drop_name) = series[order[of_one[0].place] as usize].clone();
+            let mut column = Column::absent(frame.n);
+            of_one.iter().for_each(|f| column.floats[f.step] = f.value);
+            sink(self, OutSeries { labels, drop_name, column })?;
+        }
+        self.release(values + names as u64);
+        Ok(())
     }
 }

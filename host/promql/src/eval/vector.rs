@@ -136,6 +136,13 @@ impl Column {
         self.floats.iter().all(|f| is_stale(*f)) && self.histograms.iter().all(Option::is_none)
     }
 
+    /// From the first step with a value to behind the last.
+    pub fn span(&self) -> std::ops::Range<usize> {
+        let n = self.floats.len();
+        let from = (0..n).find(|i| self.is_present(*i)).unwrap_or(n);
+        from..(from..n).rfind(|i| self.is_present(*i)).map_or(from, |last| last + 1)
+    }
+
     pub fn has_histograms(&self) -> bool {
         !self.histograms.is_empty()
     }

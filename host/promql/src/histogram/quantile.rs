@@ -247,12 +247,12 @@ pub(crate) fn classic_quantile(q: f64, mut buckets: Vec<Classic>) -> (f64, bool)
     (start + (buckets[b].upper - start) * (rank / count), forced)
 }
 
-/// The part of a classic histogram's observations between two values.
+/// The part of a classic histogram's observations between two values. As in Prometheus counts that fall from bucket to
+/// bucket are taken as they are.
 pub(crate) fn classic_fraction(lower: f64, upper: f64, mut buckets: Vec<Classic>) -> f64 {
     if prepare(&mut buckets).is_none() {
         return f64::NAN;
     }
-    make_monotonic(&mut buckets);
     let total = buckets.last().map_or(0.0, |b| b.count);
     if total == 0.0 || lower.is_nan() || upper.is_nan() {
         return f64::NAN;
@@ -260,13 +260,51 @@ pub(crate) fn classic_fraction(lower: f64, upper: f64, mut buckets: Vec<Classic>
     if lower >= upper {
         return 0.0;
     }
-    let mut ranks = Ranks { lower, upper, lower_rank: None, upper_rank: None };
-    let mut rank = 0.0;
     let mut from = if buckets[0].upper > 0.0 { 0.0 } else { f64::NEG_INFINITY };
+    let mut rank = 0.0;
+    let (mut lower_rank, mut upper_rank) = (None, None);
     for b in &buckets {
-        ranks.visit(from, b.upper, rank, b.count, |v| rank + (b.count - rank) * (v - from) / (b.upper - from));
+        for (v, slot) in [(lower, &mut lower_rank), (upper, &mut upper_rank)] {
+            if slot.is_some() {
+                continue;
+            }
+            if from >= v {
+                *slot = Some(rank);
+            } else if b.upper > v {
+                // Where a bucket has no lower end nothing is known but its count.
+                let endless = from == f64::NEG_INFINITY;
+                let within = || rank + (b.count - rank) * (v - from) / (b.upper - from);
+                *slot = Some(if endless { b.count } else { within() });
+            }
+        }
         rank = b.count;
         from = b.upper;
     }
-    ranks.fraction(total, total)
+    let at_most = |rank: Option<f64>| match rank {
+        Some(rank) if rank > total => total,
+        rank => rank.unwrap_or(total),
+    };
+    (at_most(upper_rank) - at_most(lower_rank)) / total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Prometheus 3.14 does: unlike quantiles, fractions take counts as they are.
+    #[test]
+    fn fractions_of_counts_that_fall_are_not_mended() {
+        let of =
+            |all: &[(f64, f64)]| all.iter().map(|(upper, count)| Classic { upper: *upper, count: *count }).collect();
+        let inf = f64::INFINITY;
+        let falls = [(0.5, 10.0), (1.0, 4.0), (2.0, 6.0), (inf, 20.0)];
+        assert_eq!(classic_fraction(0.5, 2.0, of(&falls)), -0.2);
+        // The last bucket is empty: so nothing was observed.
+        assert!(classic_fraction(-inf, 1.0, of(&[(1.0, 4.0), (inf, 0.0)])).is_nan());
+        // Buckets of one bound are one.
+        assert_eq!(classic_fraction(0.0, 1.0, of(&[(1.0, 2.0), (1.0, 4.0), (inf, 12.0)])), 0.5);
+        // Without a lower end nothing is known but the count.
+        assert_eq!(classic_fraction(-inf, -2.0, of(&[(-1.0, 4.0), (inf, 8.0)])), 0.5);
+        assert_eq!(classic_fraction(-3.0, -1.0, of(&[(-1.0, 4.0), (inf, 8.0)])), 0.0);
+    }
 }

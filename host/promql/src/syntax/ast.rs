@@ -457,6 +457,17 @@ pub struct Binary {
     pub return_bool: bool,
 }
 
+impl Drop for Binary {
+    /// Operators in a row lean to the left and may be many: they go in a loop, not one within the other.
+    fn drop(&mut self) {
+        let missing = || Expr { span: Span::default(), kind: ExprKind::Missing };
+        let mut left = std::mem::replace(&mut self.lhs, missing());
+        while let ExprKind::Binary(b) = &mut left.kind {
+            left = std::mem::replace(&mut b.lhs, missing());
+        }
+    }
+}
+
 impl Expr {
     /// The type of its value; an error node counts as a vector.
     pub fn value_type(&self) -> ValueType {
@@ -466,11 +477,18 @@ impl Expr {
             ExprKind::Vector(_) | ExprKind::Aggregate(_) | ExprKind::Missing => ValueType::Vector,
             ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
             ExprKind::Call(c) => c.function.spec().returns,
-            ExprKind::Binary(b) => {
-                if b.lhs.value_type() == ValueType::Scalar && b.rhs.value_type() == ValueType::Scalar {
-                    ValueType::Scalar
-                } else {
-                    ValueType::Vector
+            // Operators in a row lean to the left and may be many.
+            ExprKind::Binary(first) => {
+                let mut b = first;
+                loop {
+                    if b.rhs.value_type() != ValueType::Scalar {
+                        return ValueType::Vector;
+                    }
+                    match &b.lhs.kind {
+                        ExprKind::Binary(next) => b = next,
+                        _ if b.lhs.value_type() == ValueType::Scalar => return ValueType::Scalar,
+                        _ => return ValueType::Vector,
+                    }
                 }
             }
             ExprKind::Unary(_, e) | ExprKind::Paren(e) => e.value_type(),

@@ -45,6 +45,7 @@ fn quote_char(c: Option<char>) -> String {
         None => "end of input".to_owned(),
         Some('\'') => r"'\''".to_owned(),
         Some('"') => "'\"'".to_owned(),
+        Some(char::REPLACEMENT_CHARACTER) => format!("'{}'", char::REPLACEMENT_CHARACTER),
         Some(c) => {
             let q = quote(&c.to_string());
             format!("'{}'", &q[1..q.len() - 1])
@@ -237,6 +238,8 @@ impl Lexer<'_> {
                 None if quote == '`' => return stop("unterminated raw string".to_owned()),
                 None => return stop("unterminated quoted string".to_owned()),
                 Some(c) if c == quote => break,
+                // What was no UTF-8 became this on its way; as in Prometheus the character itself is refused with it.
+                Some(char::REPLACEMENT_CHARACTER) => return stop("invalid UTF-8 rune".to_owned()),
                 Some(_) if quote == '`' => {}
                 Some('\n') => return stop("unterminated quoted string".to_owned()),
                 Some('\\') => self.escape(quote, start)?,

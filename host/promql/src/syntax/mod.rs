@@ -13,6 +13,6 @@ pub mod quote;
 pub mod span;
 mod token;
 
+pub(crate) use parser::parse_query;
 pub use parser::{DEPTH_MAX, ParseError, ParseErrors, TEXT_BYTES_MAX, parse, parse_recovering, parse_selector};
-pub use print::format_expr;
-pub(crate) use print::number;
+pub use print::{format_expr, number};

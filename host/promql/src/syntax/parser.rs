@@ -1,7 +1,9 @@
 //! Tokens → tree. Operators by precedence climbing, everything else by recursive descent.
 //!
 //! Invariant: every error has a place; after one the parser goes on behind it, so that all are found. The depth of the
-//! tree is bounded, so that neither parsing nor walking it can exhaust the stack.
+//! tree is bounded, so that neither parsing nor walking it can exhaust the stack. Operators in a row make a deep tree of
+//! their own, which leans to the left: of a query, which is only planned and evaluated, it may be much deeper, as that is
+//! done in loops.
 
 use std::fmt;
 
@@ -17,6 +19,9 @@ use super::token::{Keyword, Token, TokenKind};
 pub const DEPTH_MAX: usize = 256;
 /// Operators in a row (`a + b + c …`) make the tree deep, too; this many more levels are taken.
 pub(super) const OPERATORS_MAX: usize = 1024;
+
+/// Operators of a query: some 60 MB of tree and plan.
+pub(crate) const QUERY_OPERATORS_MAX: usize = 1 << 16;
 
 /// A longer text is refused.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -62,9 +67,21 @@ pub fn parse(text: &str) -> Result<Expr, ParseErrors> {
     }
 }
 
+/// As [`parse`], for those who only plan it: it may have [`QUERY_OPERATORS_MAX`] operators in a row.
+pub(crate) fn parse_query(text: &str) -> Result<Expr, ParseErrors> {
+    match parse_with(text, true) {
+        (Some(expr), errors) if errors.is_empty() => Ok(expr),
+        (_, errors) => Err(ParseErrors(errors)),
+    }
+}
+
 /// Parses as much as it can: the tree, with [`ExprKind::Missing`] where nothing could be read, and all errors.
 pub fn parse_recovering(text: &str) -> (Option<Expr>, Vec<ParseError>) {
-    let mut p = match Parser::new(text) {
+    parse_with(text, false)
+}
+
+fn parse_with(text: &str, for_query: bool) -> (Option<Expr>, Vec<ParseError>) {
+    let mut p = match Parser::new(text, for_query) {
         Ok(p) => p,
         Err(e) => return (None, vec![e]),
     };
@@ -102,6 +119,9 @@ pub(super) struct Parser<'a> {
     tokens: Vec<Token>,
     at: usize,
     errors: Vec<ParseError>,
+    /// Only the number of operators is bounded, not how many stand in a row.
+    for_query: bool,
+    operators: usize,
     /// How many calls of `expr` are open.
     depth: usize,
     /// How many aggregations are open: messages name them.
@@ -111,7 +131,7 @@ pub(super) struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn new(text: &'a str) -> Result<Self, ParseError> {
+    fn new(text: &'a str, for_query: bool) -> Result<Self, ParseError> {
         if text.len() > TEXT_BYTES_MAX {
             let message = format!("the query is longer than {TEXT_BYTES_MAX} bytes");
             return Err(located("", Span::default(), message));
@@ -121,6 +141,8 @@ impl<'a> Parser<'a> {
             tokens: lex(text),
             at: 0,
             errors: Vec::new(),
+            for_query,
+            operators: 0,
             depth: 0,
             aggregations: 0,
             duration_operators: 0,
@@ -264,8 +286,12 @@ impl<'a> Parser<'a> {
     }
 
     pub(super) fn too_deep(&mut self) {
+        self.give_up(&format!("expression is nested deeper than {DEPTH_MAX} levels"));
+    }
+
+    fn give_up(&mut self, why: &str) {
         let span = self.span();
-        self.error(span, format!("expression is nested deeper than {DEPTH_MAX} levels"));
+        self.error(span, why);
         // Nothing behind it can be placed in the tree.
         self.at = self.tokens.len() - 1;
     }
@@ -292,8 +318,13 @@ impl<'a> Parser<'a> {
                 return_bool,
             }));
             lhs = Expr { span, kind };
-            if depth > OPERATORS_MAX + DEPTH_MAX {
-                self.too_deep();
+            self.operators += 1;
+            if self.for_query && self.operators > QUERY_OPERATORS_MAX {
+                self.give_up(&format!("the query has more than {QUERY_OPERATORS_MAX} operators"));
+                break;
+            }
+            if !self.for_query && depth > OPERATORS_MAX + DEPTH_MAX {
+                self.give_up(&format!("expression has more than {OPERATORS_MAX} operators in a row"));
                 break;
             }
         }

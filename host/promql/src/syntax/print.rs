@@ -14,14 +14,32 @@ use super::quote::quote;
 /// Longer lines are broken. Counted as promtool counts: in bytes, without the indent.
 const LINE_BYTES_MAX: usize = 100;
 
-/// A number as PromQL writes it: no exponent.
-pub(crate) fn number(v: f64) -> String {
+/// A number as PromQL writes it: the shortest text that is read back the same, without an exponent.
+pub fn number(v: f64) -> String {
     if v.is_nan() {
         "NaN".to_owned()
     } else if v.is_infinite() {
         if v > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
     } else {
-        format!("{v}")
+        // Where two texts of the shortest length are as near as each other, Go takes the even one; Rust's own does not.
+        fixed(zmij::Buffer::new().format_finite(v))
+    }
+}
+
+/// `1.5e-7` without its exponent.
+fn fixed(text: &str) -> String {
+    let Some((mantissa, exponent)) = text.split_once('e') else {
+        return text.strip_suffix(".0").unwrap_or(text).to_owned();
+    };
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |m| ("-", m));
+    let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{}", part.trim_end_matches('0'));
+    // Of the digits so many stand before the point.
+    let before = whole.len() as i64 + exponent.parse::<i64>().unwrap_or(0);
+    match usize::try_from(before) {
+        Err(_) | Ok(0) => format!("{sign}0.{}{digits}", "0".repeat(before.unsigned_abs() as usize)),
+        Ok(before) if before >= digits.len() => format!("{sign}{digits}{}", "0".repeat(before - digits.len())),
+        Ok(before) => format!("{sign}{}.{}", &digits[..before], &digits[before..]),
     }
 }
 
@@ -256,6 +274,41 @@ fn pretty(e: &Expr, level: usize, out: &mut String) {
         }
         _ => {
             let _ = write!(out, "{pad}{line}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn numbers_have_no_exponent_and_of_two_as_near_the_even_one_is_taken() {
+        for (v, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.5, "1.5"),
+            (1e-7, "0.0000001"),
+            (-1.25e-9, "-0.00000000125"),
+            (2f64.powi(-25), "0.000000029802322387695312"),
+            (1e21, "1000000000000000000000"),
+            (1.5e300, &format!("15{}", "0".repeat(299))),
+            (123_456_789.25, "123456789.25"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(number(v), text);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_number_is_read_back_the_same(bits in proptest::num::u64::ANY) {
+            let v = f64::from_bits(bits);
+            if v.is_finite() {
+                let text = number(v);
+                proptest::prop_assert_eq!(text.parse::<f64>().map(f64::to_bits), Ok(bits), "{}", text);
+                proptest::prop_assert!(!text.contains('e'));
+            }
         }
     }
 }

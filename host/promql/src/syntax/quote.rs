@@ -52,11 +52,12 @@ pub fn quote(s: &str) -> String {
     out
 }
 
-/// Spaces other than U+0020, separators, format and private characters: Go escapes them.
+/// Spaces other than U+0020, separators, format and private characters: Go escapes them. U+FFFD is not read where it stands
+/// in a query, so it is escaped, too.
 fn is_unprintable(c: char) -> bool {
     (c != ' ' && c.is_whitespace())
         || matches!(c as u32, 0xad | 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xe000..=0xf8ff | 0xfeff
-            | 0xfff0..=0xfffb | 0xf_0000..=0x10_ffff)
+            | 0xfff0..=0xfffb | 0xfffd | 0xf_0000..=0x10_ffff)
 }
 
 /// A short form for messages: at most ten characters, then `...`.
