@@ -95,7 +95,7 @@ impl Retention {
             ),
             Judged::SureAgain => tracing::info!("the clock is believed again: what is too old by it is deleted"),
         }
-        if let Some(time) = self.time.to_remember() {
+        if let Some(time) = self.time.due() {
             self.contents.time = Some(time);
             self.write();
         }

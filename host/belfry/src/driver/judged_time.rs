@@ -105,7 +105,7 @@ impl JudgedTime {
     }
 
     /// What to remember, if it is time to.
-    pub fn to_remember(&mut self) -> Option<Remembered> {
+    pub fn due(&mut self) -> Option<Remembered> {
         let wait_ms = self.wait.map(|w| u64::try_from(w.as_millis()).unwrap_or(u64::MAX));
         let new = Remembered { judged_ms: self.judged.0, clock_ms: self.clock.0, wait_ms };
         let is_due = self.remembered.is_none_or(|old| {
@@ -154,7 +154,7 @@ mod tests {
             for _ in 0..time.as_secs() / 60 {
                 (self.clock, self.monotonic) = (self.clock + minute, self.monotonic + minute);
                 self.time.look(self.clock, self.monotonic);
-                self.kept = self.time.to_remember().or(self.kept);
+                self.kept = self.time.due().or(self.kept);
             }
             self
         }

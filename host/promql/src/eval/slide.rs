@@ -363,9 +363,7 @@ fn variances(floats: &[f64], spans: &Spans, cancel: &Cancel, out: &mut [f64]) {
 fn rows(windows: &[&[f64]; LANES], len: usize, mut each: impl FnMut([f64; LANES])) {
     // So the compiler sees that every place is within.
     let windows: [&[f64]; LANES] = std::array::from_fn(|k| &windows[k][..len]);
-    for j in 0..len {
-        each(std::array::from_fn(|k| windows[k][j]));
-    }
+    (0..len).for_each(|j| each(std::array::from_fn(|k| windows[k][j])));
 }
 
 /// Gives runs of windows of one length to `together`, [`LANES`] at a time, and the others to `alone`.
