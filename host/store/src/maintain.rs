@@ -69,6 +69,10 @@ impl Store {
         }
         // Expiry first: it makes room for what follows.
         let mut done = Maintained { expired: shared.expire(now)?, ..Maintained::default() };
+        if done.expired > 0 {
+            let (retention, bytes) = (shared.config.retention, shared.config.retention_bytes);
+            tracing::info!(blocks = done.expired, ?retention, ?bytes, "deleted old blocks: beyond what is to be kept");
+        }
         let outcome = shared.flush_if_due(&mut pending, Some(now)).map(|flushed| done.flushed = flushed);
         shared.note("a block", &outcome);
         outcome?;
@@ -119,7 +123,7 @@ impl Shared {
         let large = {
             let commit = self.commit.lock();
             let wal_bytes = commit.wal.as_ref().map_or(0, |w| w.bytes());
-            commit.flush_soon || wal_bytes >= self.config.wal_bytes_max
+            commit.flush_soon || wal_bytes >= self.config.wal_bytes_bound()
         };
         let large = large || self.state.read().head.live_bytes() >= HEAD_BYTES_MAX;
         if (old || large) && self.state.read().head.has_live_samples() {
