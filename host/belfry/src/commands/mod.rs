@@ -1,7 +1,7 @@
 //! One file a command.
 
 mod ask;
-mod backup;
+pub mod backup;
 mod check;
 mod config;
 mod inspect;
