@@ -21,6 +21,8 @@ use crate::say;
 
 /// Damaged places that are named; of more it is said how many.
 const DAMAGE_NAMED_MAX: usize = 20;
+/// The state is closed sooner, or its log is moved with it.
+const CLOSING_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 /// In a data folder: a restore is at work, or was interrupted.
 const RESTORING: &str = ".restoring";
 /// Are made by whoever opens a data folder.
@@ -249,8 +251,20 @@ fn read_whole(folder: &Path) -> Result<Read> {
     damage.extend(store.verify());
     let stats = store.stats();
     store.close();
-    belfry_state::State::open(folder.join(crate::app::STATE_FILE))?;
+    open_and_close(&folder.join(crate::app::STATE_FILE))?;
     Ok(Read { samples: stats.block_samples, series: stats.series, damage })
+}
+
+/// Opens the state as a start would. It is closed by threads of its own: nothing may be moved before they are done, which
+/// is when the file of its log is gone.
+fn open_and_close(file: &Path) -> Result<()> {
+    drop(belfry_state::State::open(file)?);
+    let log = file.with_extension("sqlite-wal");
+    let begun = std::time::Instant::now();
+    while log.exists() && begun.elapsed() < CLOSING_MAX {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    Ok(())
 }
 
 /// A damaged place, by the file's name in the backup.
@@ -279,7 +293,7 @@ mod tests {
         let (store, _) =
             Store::open(StoreConfig::folder(&backup), Arc::new(RealDisk), SystemClock::new().now()).expect("a store");
         store.close();
-        drop(belfry_state::State::open(backup.join(crate::app::STATE_FILE)).expect("a state"));
+        open_and_close(&backup.join(crate::app::STATE_FILE)).expect("a state");
         (home, backup)
     }
 
@@ -321,7 +335,7 @@ mod tests {
     #[test]
     fn a_restore_that_fails_leaves_nothing() {
         let (home, backup) = prepared();
-        fs::write(backup.join(crate::app::STATE_FILE), "no database at all, but long enough for one").expect("written");
+        fs::write(backup.join("blocks/0000000001.block"), "no block").expect("written");
         for name in ["absent", "mount"] {
             let to = home.path().join(name);
             if name == "mount" {
