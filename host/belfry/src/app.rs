@@ -273,6 +273,9 @@ pub type Opened = (Arc<Store>, Arc<State>);
 pub async fn open_data(config: &Config, now: TimestampMs) -> Result<Opened> {
     let storage = config.storage.clone();
     let opened = tokio::task::spawn_blocking(move || -> Result<_> {
+        if storage.backend == belfry_config::types::Backend::Disk {
+            crate::commands::backup::refuse_half_restored(&storage.path)?;
+        }
         let (store, recovery) = Store::open(store_config(&storage), Arc::new(belfry_store::RealDisk), now)?;
         if recovery.torn_bytes > 0 {
             tracing::info!(bytes = recovery.torn_bytes, "cut a write that a crash interrupted");

@@ -70,6 +70,13 @@ fn a_named_rule_file_that_is_away_is_warned_of_where_a_version_of_it_may_be_kept
 }
 
 #[test]
+fn a_retention_size_without_room_for_the_log_is_refused() {
+    let problems = load("[storage]\nretention_size = \"15MiB\"", &[]).unwrap_err().to_string();
+    assert!(problems.contains("`retention_size` is less than 16MiB"), "{problems}");
+    assert!(load("[storage]\nretention_size = \"16MiB\"", &[]).is_ok());
+}
+
+#[test]
 fn a_retention_size_of_zero_is_no_bound() {
     for (written, bytes) in [("0", None), ("\"0\"", None), ("\"0GB\"", None), ("\"1GiB\"", Some(1 << 30))] {
         let config = load(&format!("[storage]\nretention_size = {written}"), &[]).unwrap().config;

@@ -1,7 +1,8 @@
 //! Samples of any age, written to blocks directly: for imports and restores.
 //!
 //! Invariant: afterwards each time of a series has one value, the one that was there first; memory is bounded however
-//! much comes. What [`Backfill::finish`] returned for is on the disk.
+//! much comes. What [`Backfill::finish`] returned for is on the disk. What stands in a damaged chunk stands nowhere: an
+//! import brings it back, and the chunk stays what it is and is told of.
 //! Not here: the log and the head (`append`), parsing what is imported.
 
 use std::collections::HashMap;

@@ -63,7 +63,9 @@ pub struct StoreConfig {
     pub downsample: Vec<Downsample>,
     /// The head is written to a block this often.
     pub block_span: Duration,
-    /// The head is also written to a block when the write-ahead log has grown to this.
+    /// The head is also written to a block when the write-ahead log has grown to this, or to a quarter of
+    /// [`StoreConfig::retention_bytes`] where that is less (but not below [`WAL_BYTES_MAX_FLOOR`]): else the log alone could
+    /// be more than everything may be, and every block would go.
     pub wal_bytes_max: u64,
 }
 
@@ -73,6 +75,11 @@ pub const SERIES_MAX_DEFAULT: u64 = 1_000_000;
 pub const BLOCK_SPAN_DEFAULT: Duration = Duration::from_secs(30 * 60);
 /// Default for [`StoreConfig::wal_bytes_max`]: bounds the time that replay takes, to about two seconds.
 pub const WAL_BYTES_MAX_DEFAULT: u64 = 256 << 20;
+
+/// No bound of all bytes makes [`StoreConfig::wal_bytes_max`] less than this: many small blocks would be written.
+pub const WAL_BYTES_MAX_FLOOR: u64 = 4 << 20;
+/// The part of [`StoreConfig::retention_bytes`] that the log may take.
+const WAL_PART: u64 = 4;
 
 /// A sample may be so far ahead of the clock, where the store was given one ([`crate::Store::refuse_ahead_of`]): as much
 /// as Prometheus allows.
@@ -97,6 +104,12 @@ impl StoreConfig {
     /// The defaults, in a folder.
     pub fn folder(path: impl Into<PathBuf>) -> Self {
         Self { backend: Backend::Folder(path.into()), ..Self::memory() }
+    }
+
+    /// How much the log may grow where everything together is bounded.
+    pub(crate) fn wal_bytes_bound(&self) -> u64 {
+        let part = self.retention_bytes.map_or(u64::MAX, |all| (all / WAL_PART).max(WAL_BYTES_MAX_FLOOR));
+        self.wal_bytes_max.min(part)
     }
 }
 

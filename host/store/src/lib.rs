@@ -84,5 +84,5 @@ pub use delete::{DeleteError, Deleted};
 pub use disk::RealDisk;
 pub use folder::check_folder;
 pub use maintain::Maintained;
-pub use snapshot::Snapshot;
+pub use snapshot::{SNAPSHOT_MARGIN_BYTES, Snapshot};
 pub use store::{Health, Stats, Store};

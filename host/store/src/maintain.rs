@@ -15,6 +15,7 @@ use belfry_model::{SampleBuf, TimestampMs};
 use crate::append::introduce;
 use crate::block::{BlockMeta, Sealed};
 use crate::compact::seal;
+use crate::config::FsyncPolicy;
 use crate::frozen::InOrder;
 use crate::head::HEAD_BYTES_MAX;
 use crate::heap;
@@ -143,7 +144,7 @@ impl Shared {
         let large = {
             let commit = self.commit.lock();
             let wal_bytes = commit.wal.as_ref().map_or(0, |w| w.bytes());
-            commit.flush_soon || wal_bytes >= self.config.wal_bytes_max
+            commit.flush_soon || wal_bytes >= self.config.wal_bytes_bound()
         };
         let large = large || self.state.read().head.live_bytes() >= HEAD_BYTES_MAX;
         if (old || large) && self.state.read().head.has_live_samples() {
@@ -189,8 +190,13 @@ impl Shared {
     /// Writes what was set aside to a block, then deletes its part of the log.
     fn write_frozen(&self, pending: &mut Pending) -> io::Result<()> {
         let Some(generation) = pending.frozen else { return Ok(()) };
-        // The new generation's first records (metadata, exemplars) must be on the disk before the old ones go.
+        // The new generation's first records (metadata, exemplars) must be on the disk before the old ones go, and they go
+        // at the latest at the start after a power loss that finds the block.
         self.commit.lock().write()?;
+        if self.config.fsync != FsyncPolicy::Never {
+            self.dirty.store(true, Ordering::Release);
+            self.sync()?;
+        }
         // Rows were sealed to set the head aside: what they took raw is free, and as much as writing the block will take.
         heap::give_back_after(self.counters.wal_bytes.load(Ordering::Relaxed));
         let frozen = self.frozen_in_order();

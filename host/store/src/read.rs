@@ -256,16 +256,19 @@ impl Shared {
         Ok(found)
     }
 
-    /// What is readable of exactly one series, segments and all.
+    /// What is readable of exactly one series, segments and all; damage is left out without a word.
     pub(crate) fn samples_of(&self, labels: &Labels, range: TimeRange) -> Result<SampleBuf, ReadError> {
         let matchers: Vec<Matcher> = labels.iter().map(|l| Matcher::equal(&*l.name, &*l.value)).collect();
         let found = self.gather(&Wanted { matchers: &matchers, range, limit: usize::MAX, samples: true })?;
         let mut samples = SampleBuf::default();
-        match found.series.into_iter().find(|(l, _)| l == labels) {
+        let outcome = match found.series.into_iter().find(|(l, _)| l == labels) {
             Some((_, parts)) => Source { snapshot: Arc::new(found.snapshot), parts, range, want: Want::Counts }
-                .decode(range, &mut samples)
-                .map(|()| samples),
-            None => Ok(samples),
+                .decode(range, &mut samples),
+            None => Ok(()),
+        };
+        match outcome {
+            Ok(()) | Err(ReadError::Damaged(_)) => Ok(samples),
+            Err(e) => Err(e),
         }
     }
 

@@ -1,21 +1,25 @@
 //! A copy of the store while it runs.
 //!
 //! Invariant: the copy is a data folder as a `kill -9` at one moment after the call would have left it, with everything
-//! acknowledged before the call; nothing that happens to the store later changes it.
+//! acknowledged before the call; nothing that happens to the store later changes it. One that cannot be finished is removed.
 //! Not here: the state beside the store (alerts, journal), whoever copies both together.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::block::{Block, GONE, GONE_DAMAGED, file_name};
 use crate::config::Backend;
-use crate::disk::{DiskRead, read_around};
+use crate::disk::{Disk, DiskRead, read_around};
 use crate::store::{BLOCKS_DIR, Shared, Store, WAL_DIR};
 use crate::wal::is_segment;
 
 /// The log is copied in pieces of this size.
 const COPY_BYTES: u64 = 1 << 20;
+/// Stays free beside a copy: what is collected while it is made, and until somebody has made room, must have a place.
+pub const SNAPSHOT_MARGIN_BYTES: u64 = 64 << 20;
+/// The root of a file system has this folder from the beginning.
+const LOST_AND_FOUND: &str = "lost+found";
 
 /// What a snapshot holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,54 +36,150 @@ impl Store {
     /// Makes a data folder at `into`, which must be absent or empty, with everything that was acknowledged before the
     /// call. Appends and reads go on; flushes wait until the log is copied. A block that could not be opened, because it
     /// is damaged, is left out. Without a folder of its own ([`Backend::Memory`]) a store has no snapshots.
-    pub fn snapshot(&self, into: &Path) -> io::Result<Snapshot> {
+    ///
+    /// Where there is no room for it, for `beside` bytes that the caller is to write there and for what comes meanwhile,
+    /// nothing is made. After an error nothing of it is left.
+    pub fn snapshot(&self, into: &Path, beside: u64) -> io::Result<Snapshot> {
         let shared = &*self.shared;
         let Backend::Folder(root) = &shared.config.backend else {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "a store in memory has no snapshots"));
         };
-        let disk = &*shared.disk;
-        let (wal, blocks) = (into.join(WAL_DIR), into.join(BLOCKS_DIR));
-        for dir in [into, &wal, &blocks] {
+        let target = Target::begin(&*shared.disk, into)?;
+        let outcome = shared.snapshot(root, &target, beside);
+        if outcome.is_err() {
+            target.discard();
+        }
+        outcome
+    }
+
+    /// Takes back a snapshot that has just been made: whoever was to add something could not.
+    pub fn discard_snapshot(&self, into: &Path) {
+        Target::of(&*self.shared.disk, into, true).discard();
+    }
+}
+
+impl Shared {
+    fn snapshot(&self, root: &Path, to: &Target<'_>, beside: u64) -> io::Result<Snapshot> {
+        let disk = to.disk;
+        for dir in [to.into, &to.wal, &to.blocks] {
             disk.create_dir_all(dir)?;
         }
-        for dir in [&wal, &blocks] {
-            if !disk.list(dir)?.is_empty() {
-                let why = format!("{} holds data already; name an empty folder", into.display());
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
-            }
-        }
         // No part of the log becomes a block and none is removed, no block comes or goes.
-        let _upkeep = shared.maintenance.lock();
-        let _changes = shared.block_work.changes.lock();
-        let segments = shared.log_as_it_is(&root.join(WAL_DIR))?;
-        let here: Vec<Arc<Block>> = shared.state.read().blocks.clone();
+        let _upkeep = self.maintenance.lock();
+        let _changes = self.block_work.changes.lock();
+        let here: Vec<Arc<Block>> = self.state.read().blocks.clone();
         let mut done = Snapshot::default();
+        let mut unlinked = Vec::new();
+        for b in &here {
+            let name = b.path().file_name().ok_or(io::ErrorKind::InvalidInput)?;
+            let second = to.blocks.join(name);
+            if !disk.link_only(b.path(), &second)? {
+                unlinked.push((b, second));
+            }
+            done.blocks += 1;
+            done.block_bytes += b.bytes();
+        }
+        let segments = self.log_as_it_is(&root.join(WAL_DIR))?;
+        let bytes = unlinked.iter().map(|(b, _)| b.bytes()).chain(segments.iter().map(|s| s.2)).sum::<u64>();
+        look_for_room(disk, to.into, bytes.saturating_add(beside))?;
+        for (b, second) in unlinked {
+            disk.link(b.path(), &second)?;
+        }
         for b in &here {
             let gone = b.gone();
             if !gone.is_empty() {
-                let file = disk.create(&blocks.join(file_name(b.id(), GONE)))?;
+                let file = disk.create(&to.blocks.join(file_name(b.id(), GONE)))?;
                 file.append(&gone.to_bytes())?;
                 file.sync()?;
             }
             if b.lost_deletions().is_some() {
                 // Whoever starts from the copy must be told, too.
                 let name = file_name(b.id(), GONE_DAMAGED);
-                disk.link(&shared.blocks_dir.join(&name), &blocks.join(&name))?;
+                disk.link(&self.blocks_dir.join(&name), &to.blocks.join(&name))?;
             }
-            let name = b.path().file_name().ok_or(io::ErrorKind::InvalidInput)?;
-            disk.link(b.path(), &blocks.join(name))?;
-            done.blocks += 1;
-            done.block_bytes += b.bytes();
         }
         for (name, from, len) in segments {
-            shared.copy(&*from, len, &wal.join(name))?;
+            self.copy(&*from, len, &to.wal.join(name))?;
             done.wal_bytes += len;
         }
-        let above = into.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        for dir in [&wal, &blocks, into, above] {
+        let above = to.into.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        for dir in [&to.wal, &to.blocks, to.into, above] {
             disk.sync_dir(dir)?;
         }
         Ok(done)
+    }
+}
+
+fn look_for_room(disk: &dyn Disk, into: &Path, bytes: u64) -> io::Result<()> {
+    let wanted = bytes.saturating_add(SNAPSHOT_MARGIN_BYTES);
+    match disk.room(into)? {
+        Some(room) if room < wanted => {
+            let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+            let why = format!(
+                "no room for a copy in {}: it takes {} MiB, {} MiB must stay free beside it, and {} MiB are free",
+                into.display(),
+                mib(bytes),
+                mib(SNAPSHOT_MARGIN_BYTES),
+                room >> 20
+            );
+            Err(io::Error::new(io::ErrorKind::StorageFull, why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where a snapshot is made, and what of it was not there before.
+struct Target<'a> {
+    disk: &'a dyn Disk,
+    into: &'a Path,
+    wal: PathBuf,
+    blocks: PathBuf,
+    /// The folder itself goes when the snapshot does.
+    is_ours: bool,
+}
+
+impl<'a> Target<'a> {
+    fn of(disk: &'a dyn Disk, into: &'a Path, is_ours: bool) -> Self {
+        Self { disk, into, wal: into.join(WAL_DIR), blocks: into.join(BLOCKS_DIR), is_ours }
+    }
+
+    /// Refuses a folder that holds anything. What a file system puts into its root is nothing.
+    fn begin(disk: &'a dyn Disk, into: &'a Path) -> io::Result<Self> {
+        let mut target = Self::of(disk, into, false);
+        for dir in [into, &target.wal, &target.blocks] {
+            let names = match disk.list(dir) {
+                Ok(names) => names,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    target.is_ours |= dir == into;
+                    Vec::new()
+                }
+                Err(e) => return Err(e),
+            };
+            if let Some(name) = names.iter().find(|n| *n != LOST_AND_FOUND) {
+                let why = format!("{} holds `{name}` already; name an empty folder", dir.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+            }
+        }
+        Ok(target)
+    }
+
+    /// Best effort: what cannot be removed is told.
+    fn discard(&self) {
+        let mut outcome = Ok(());
+        for dir in [&self.wal, &self.blocks] {
+            for name in self.disk.list(dir).unwrap_or_default() {
+                outcome = outcome.and(self.disk.remove(&dir.join(name)));
+            }
+            outcome = outcome.and(self.disk.remove_dir(dir));
+        }
+        if self.is_ours {
+            outcome = outcome.and(self.disk.remove_dir(self.into));
+        }
+        if let Err(e) = outcome
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("a part of an unfinished copy stays in {}: {e}", self.into.display());
+        }
     }
 }
 

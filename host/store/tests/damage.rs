@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_model::read::ReadError;
-use belfry_model::{Labels, Matcher, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Writer};
+use belfry_model::sample::Value;
+use belfry_model::{
+    Labels, Matcher, Sample, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Writer,
+};
 use belfry_store::disk::{Disk, DiskFile, DiskRead, FileBytes, Lock, SimDisk};
-use belfry_store::{Health, Recovery, Store, StoreConfig};
+use belfry_store::{Backfilled, Health, Recovery, Store, StoreConfig};
 use common::*;
 
 const SERIES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -166,6 +169,31 @@ fn a_damaged_chunk_is_missed_alone_where_late_samples_lie_over_it() {
     assert!((SAMPLES as usize / 3..SAMPLES as usize).contains(&of(0)), "{} of the damaged one", of(0));
 }
 
+#[test]
+fn an_import_brings_back_what_a_damaged_chunk_had_and_the_chunk_is_still_told_of() {
+    let disk = filled(&[0]);
+    let damaged = blocks(&disk)[0].clone();
+    flip_last_chunk(&disk, &damaged);
+    let (store, _) = open(&disk);
+    let lost = SAMPLES as usize - query(&store).lens()[4];
+    assert!(lost > 0);
+    let mut fill = store.backfill(TimestampMs(T0 + 1_000_000));
+    for name in SERIES {
+        for at in (0..SAMPLES).map(|i| T0 + i * STEP_MS) {
+            let sample = Sample { at: TimestampMs(at), value: Value::Float(value(at)), start: None };
+            fill.push(&labels(name), sample).unwrap();
+        }
+    }
+    let accepted = SERIES.len() as u64 * SAMPLES as u64;
+    assert_eq!(fill.finish().unwrap(), Backfilled { accepted, ..Backfilled::default() });
+    assert_eq!(store.stats().block_samples, accepted + lost as u64, "only what was lost is written");
+    let answer = query(&store);
+    assert_eq!(answer.lens(), [SAMPLES as usize; 5]);
+    assert_eq!(answer.damaged(), [false, false, false, false, true]);
+    assert!(blocks(&disk).contains(&damaged), "it is not deleted");
+    assert_eq!(store.health(), Health::Ok);
+}
+
 thread_local! {
     static ERRORS: Cell<usize> = const { Cell::new(0) };
 }
@@ -290,7 +318,7 @@ fn deletions_that_cannot_be_read_are_told_of_and_their_block_is_read() {
     // Neither a merge nor a further deletion makes Belfry forget; nor does a copy.
     store.delete(&[Matcher::equal("__name__", "c")], seconds(0, 100)).unwrap();
     store.maintain(TimestampMs(T0 + 50_000)).unwrap();
-    store.snapshot(Path::new("/copy")).unwrap();
+    store.snapshot(Path::new("/copy"), 0).unwrap();
     drop(store);
     for root in ["/data", "/copy"] {
         let config = StoreConfig { backend: belfry_store::Backend::Folder(root.into()), ..config() };
@@ -409,7 +437,7 @@ fn a_bad_place_in_the_log_takes_what_stands_there_and_the_file_is_kept() {
         put_all(&store, [30_000].into_iter());
         // The log is released, that file is kept under another name, and no later start is silent.
         store.flush().unwrap();
-        store.snapshot(Path::new("/copy")).unwrap();
+        store.snapshot(Path::new("/copy"), 0).unwrap();
         drop(store);
         let kept = files(&disk, "/data/wal", ".wal.unreadable");
         assert_eq!(kept.iter().map(|f| disk.read(f).unwrap().len() as u64).collect::<Vec<_>>(), [len], "{bad:?}");

@@ -269,7 +269,7 @@ proptest! {
                 Op::Snapshot => {
                     run.snapshots += 1;
                     let folder = format!("/snapshot-{}", run.snapshots);
-                    run.store.snapshot(folder.as_ref()).unwrap();
+                    run.store.snapshot(folder.as_ref(), 0).unwrap();
                     run.config.backend = Backend::Folder(folder.into());
                     let disk = run.disk.killed();
                     let (store, recovery) =

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 
 use belfry_model::{Matcher, TimeRange, TimestampMs};
 use belfry_store::disk::SimDisk;
-use belfry_store::{RealDisk, Store, StoreConfig};
+use belfry_store::{RealDisk, SNAPSHOT_MARGIN_BYTES, Store, StoreConfig};
 use common::*;
 
 fn open_at(disk: &SimDisk, folder: &str) -> Arc<Store> {
@@ -34,7 +34,7 @@ fn a_snapshot_holds_blocks_deletions_and_the_log_and_stays_as_it_is() {
             store.delete(&[Matcher::equal("__name__", "a")], range).unwrap();
         }
     }
-    let done = store.snapshot(Path::new("/backup")).unwrap();
+    let done = store.snapshot(Path::new("/backup"), 0).unwrap();
     assert!(done.blocks == 1 && done.wal_bytes > 0, "{done:?}");
     put(&store, "a", T0 + 3000, 30.0).unwrap();
     store.flush().unwrap();
@@ -47,7 +47,7 @@ fn a_snapshot_holds_blocks_deletions_and_the_log_and_stays_as_it_is() {
     put(&copy, "a", T0 + 9000, 1.0).unwrap();
     copy.flush().unwrap();
     assert_eq!(times(&store, "a"), Vec::<i64>::new(), "neither knows of the other");
-    assert!(store.snapshot(Path::new("/backup")).is_err(), "a folder with data is not written over");
+    assert!(store.snapshot(Path::new("/backup"), 0).is_err(), "a folder with data is not written over");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_snapshot_that_returned_survives_power_loss() {
             store.flush().unwrap();
         }
     }
-    store.snapshot(Path::new("/backup")).unwrap();
+    store.snapshot(Path::new("/backup"), 0).unwrap();
     for seed in 0..5 {
         assert_eq!(times(&open_at(&disk.power_loss(seed), "/backup"), "a").len(), 20);
     }
@@ -90,7 +90,7 @@ fn each_snapshot_of_a_busy_store_holds_what_was_acknowledged_before_it() {
         for n in 0..8 {
             let into = folder.path().join(format!("backup-{n}"));
             let before = written.load(SeqCst);
-            store.snapshot(&into).unwrap();
+            store.snapshot(&into, 0).unwrap();
             let config = StoreConfig { retention: None, ..StoreConfig::folder(&into) };
             let (copy, recovery) = Store::open(config, Arc::new(RealDisk), TimestampMs(T0)).unwrap();
             assert_eq!((recovery.damage, recovery.torn_bytes), (vec![], 0));
@@ -104,7 +104,59 @@ fn each_snapshot_of_a_busy_store_holds_what_was_acknowledged_before_it() {
 #[test]
 fn a_store_in_memory_says_that_it_has_no_snapshots() {
     let (store, _) = Store::open(StoreConfig::memory(), Arc::new(RealDisk), TimestampMs(T0)).unwrap();
-    assert_eq!(store.snapshot(Path::new("/backup")).unwrap_err().kind(), std::io::ErrorKind::Unsupported);
+    assert_eq!(store.snapshot(Path::new("/backup"), 0).unwrap_err().kind(), std::io::ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_folder_that_holds_anything_is_refused_and_stays_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let (store, _) =
+        Store::open(StoreConfig::folder(home.path().join("data")), Arc::new(RealDisk), TimestampMs(T0)).unwrap();
+    put(&store, "a", T0, 1.0).unwrap();
+    let (other, mounted) = (home.path().join("other"), home.path().join("mounted"));
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::write(other.join("state.sqlite"), "somebody's").unwrap();
+    let refused = store.snapshot(&other, 0).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::AlreadyExists);
+    assert!(refused.to_string().contains("holds `state.sqlite` already"), "{refused}");
+    assert_eq!(std::fs::read_dir(&other).unwrap().count(), 1);
+    // As a file system is when it is new.
+    std::fs::create_dir_all(mounted.join("lost+found")).unwrap();
+    store.snapshot(&mounted, 0).unwrap();
+    store.discard_snapshot(&home.path().join("never made"));
+}
+
+#[test]
+fn without_room_for_it_and_a_margin_nothing_is_made() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    put(&store, "a", T0, 1.0).unwrap();
+    let before = disk.files();
+    let room = |bytes: u64| disk.set_capacity(Some(disk.used() + bytes));
+    room(SNAPSHOT_MARGIN_BYTES);
+    let refused = store.snapshot(Path::new("/backup"), 0).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+    assert!(refused.to_string().contains("no room for a copy in /backup"), "{refused}");
+    assert_eq!(disk.files(), before);
+    room(SNAPSHOT_MARGIN_BYTES + 4096);
+    assert!(store.snapshot(Path::new("/backup"), 1 << 20).is_err(), "what goes beside it needs room too");
+    store.snapshot(Path::new("/backup"), 0).unwrap();
+    store.discard_snapshot(Path::new("/backup"));
+    assert_eq!(disk.files(), before);
+    put(&store, "a", T0 + 1, 1.0).unwrap();
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_finished_leaves_nothing() {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    put(&store, "a", T0, 1.0).unwrap();
+    store.flush().unwrap();
+    put(&store, "a", T0 + 1, 1.0).unwrap();
+    let before = disk.files();
+    disk.set_fail_sync(true);
+    assert!(store.snapshot(Path::new("/backup"), 0).is_err());
+    assert_eq!(disk.files(), before);
 }
 
 struct OnDrop<F: FnMut()>(F);

@@ -558,6 +558,27 @@ fn retention_by_size_deletes_the_oldest_first_and_four_blocks_become_one() {
 }
 
 #[test]
+fn the_log_is_a_block_before_it_takes_more_than_its_part_of_all() {
+    let disk = SimDisk::default();
+    let retention_bytes = Some(16 << 20);
+    let config = StoreConfig { retention_bytes, block_span: Duration::from_secs(86_400), ..config() };
+    let (store, _) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    let ids: Vec<_> = (0..100).map(|i| store.open(&labels(&format!("m{i}"))).unwrap()).collect();
+    let mut sent = 0;
+    while store.stats().flushes == 0 {
+        let wal_bytes = store.stats().wal_bytes;
+        assert!(wal_bytes < 5 << 20, "{wal_bytes} bytes of log");
+        let points: Vec<_> =
+            (0..20_000).map(|i| (ids[i % 100], T0 + sent + i as i64 / 100, (i as f64).sqrt())).collect();
+        append(&store, &points).unwrap();
+        sent += 200;
+        store.upkeep(TimestampMs(T0)).unwrap();
+    }
+    assert!(store.stats().wal_bytes < 1 << 20);
+    assert_eq!(points(&store, "m7").len() as i64, sent, "nothing had to go");
+}
+
+#[test]
 fn a_full_disk_stops_writes_says_so_and_loses_nothing_acknowledged() {
     let disk = SimDisk::default();
     let (store, _) = open(&disk);

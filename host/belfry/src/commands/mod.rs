@@ -2,7 +2,7 @@
 
 mod answer;
 mod ask;
-mod backup;
+pub mod backup;
 mod check;
 mod config;
 mod inspect;

@@ -126,9 +126,13 @@ pub fn metrics(app: &App, own: &mut OwnMetrics) {
         .set(&[("outcome", "shed")], queue.shed as f64)
         .set(&[("outcome", "refused")], sent.refused as f64)
         .set(&[("outcome", "left_out")], sent.left_out as f64)
-        .set(&[("outcome", "not_queued")], queue.failed as f64);
-    own.counter("belfry_engine_queue_damaged_segments", "Files of the queue that could not be read to their end.")
-        .set(&[], queue.damaged as f64);
+        .set(&[("outcome", "not_queued")], queue.failed as f64)
+        .set(&[("outcome", "unreadable")], queue.nameless as f64);
+    own.counter(
+        "belfry_engine_queue_damaged_segments",
+        "Places of the queue that could not be read, and missing files.",
+    )
+    .set(&[], queue.damaged as f64);
     own.counter("belfry_engine_queries", "Expressions that the storage engine evaluated.")
         .set(&[], app.queries.passed() as f64);
 }

@@ -1,7 +1,7 @@
 //! What Prometheus' API says of the program, and what its administration does.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use belfry_dashboard::backend::{About, BackendError};
@@ -14,6 +14,7 @@ use crate::process;
 
 /// Snapshots stand here, in the data folder.
 const SNAPSHOTS: &str = "snapshots";
+const NAME_ANOTHER: &str = "name a folder that is absent or empty, and not in the data folder";
 
 /// The program itself.
 pub fn about(app: &App) -> About {
@@ -61,27 +62,59 @@ pub async fn snapshot(app: &Arc<App>) -> Result<String, BackendError> {
     // A name that sorts by time and that file systems take.
     let name = app.clock.now().to_string().replace(':', "");
     let folder = app.loaded.load().config.storage.path.join(SNAPSHOTS).join(&name);
-    backup(app, std::path::absolute(folder).map_err(|e| failed(&e))?).await?;
+    copy(app, std::path::absolute(folder).map_err(|e| failed(&e))?).await?;
     Ok(name)
 }
 
 /// Makes a copy of store and state that a Belfry can be started on.
 pub async fn backup(app: &Arc<App>, folder: PathBuf) -> Result<Accepted, BackendError> {
-    if !folder.is_absolute() {
-        let message = format!("`{}` is not an absolute path", folder.display());
-        return Err(BackendError::Invalid { message, help: None });
+    let refused = |message| Err(BackendError::Invalid { message, help: Some(NAME_ANOTHER.to_owned()) });
+    if !folder.is_absolute() || folder.components().any(|c| c == Component::ParentDir) {
+        return refused(format!("`{}` is not an absolute path without `..`", folder.display()));
     }
-    let store = app.store.clone();
-    let into = folder.clone();
-    let copied = tokio::task::spawn_blocking(move || store.snapshot(&into)).await.map_err(|e| failed(&e))?;
-    let copied = copied.map_err(|error| match error.kind() {
-        ErrorKind::Unsupported | ErrorKind::AlreadyExists | ErrorKind::NotADirectory => BackendError::Invalid {
+    let data = app.loaded.load().config.storage.path.clone();
+    if is_within(&folder, &data) && !is_within(&folder, &data.join(SNAPSHOTS)) {
+        return refused(format!("{} is in the data folder, {}", folder.display(), data.display()));
+    }
+    copy(app, folder).await
+}
+
+/// By their real names, as far as they are there.
+fn is_within(folder: &Path, data: &Path) -> bool {
+    let real = |path: &Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+        let rest = |above: &Path| path.strip_prefix(above).map(Path::to_owned).unwrap_or_default();
+        there.map(|(above, real)| real.join(rest(above))).unwrap_or(path.clone())
+    };
+    real(folder).starts_with(real(data))
+}
+
+async fn copy(app: &Arc<App>, folder: PathBuf) -> Result<Accepted, BackendError> {
+    let state_bytes = std::fs::metadata(app.loaded.load().config.storage.path.join(STATE_FILE)).map_or(0, |m| m.len());
+    let (store, into) = (app.store.clone(), folder.clone());
+    let copied = tokio::task::spawn_blocking(move || store.snapshot(&into, state_bytes)).await;
+    let copied = copied.map_err(|e| failed(&e))?.map_err(|error| match error.kind() {
+        ErrorKind::Unsupported | ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+            BackendError::Invalid { message: error.to_string(), help: Some(NAME_ANOTHER.to_owned()) }
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => BackendError::Failed {
             message: error.to_string(),
-            help: Some("name a folder that is absent or empty".to_owned()),
+            help: Some("make room, or name a folder on a file system that has some".to_owned()),
         },
         _ => failed(&error),
     })?;
-    app.state.backup(folder.join(STATE_FILE)).await.map_err(|e| failed(&e))?;
+    let state = folder.join(STATE_FILE);
+    if let Err(error) = app.state.backup(state.clone()).await {
+        let (store, into) = (app.store.clone(), folder.clone());
+        let discard = move || {
+            // What is not there need not go.
+            let _ = std::fs::remove_file(&state);
+            store.discard_snapshot(&into);
+        };
+        tokio::task::spawn_blocking(discard).await.map_err(|e| failed(&e))?;
+        return Err(failed(&error));
+    }
     let mut message =
         format!("{} blocks and {} bytes of the log are in {}", copied.blocks, copied.wal_bytes, folder.display());
     for missing in app.store.missing(TimeRange::ALL) {
@@ -93,4 +126,27 @@ pub async fn backup(app: &Arc<App>, folder: PathBuf) -> Result<Accepted, Backend
 
 fn failed(error: &dyn std::error::Error) -> BackendError {
     BackendError::Failed { message: error.to_string(), help: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_within_another_by_whatever_name() {
+        let home = tempfile::tempdir().expect("a folder");
+        let data = home.path().join("data");
+        std::fs::create_dir_all(data.join("wal")).expect("made");
+        std::os::unix::fs::symlink(&data, home.path().join("alias")).expect("made");
+        for (folder, within) in [
+            ("data", true),
+            ("data/wal", true),
+            ("data/new/copy", true),
+            ("alias/new", true),
+            ("data2", false),
+            ("copies/data", false),
+        ] {
+            assert_eq!(is_within(&home.path().join(folder), &data), within, "{folder}");
+        }
+    }
 }

@@ -93,14 +93,14 @@ pub(super) fn storage(view: View<'_>, context: &mut Context<'_>) -> Option<Stora
         "never" => Fsync::Never,
         _ => Fsync::Every(view.duration("fsync")?),
     };
+    let retention_bytes = super::storage::retention_bytes(&view, context).filter(|_| !is_remote);
     let downsample = super::storage::downsample(&view, retention, out_of_order_window, context)?;
     Some(Storage {
         path: context.path(view.text("path")?),
         backend: if view.text("backend")? == "memory" { Backend::Memory } else { Backend::Disk },
         remote,
         retention,
-        // As with Prometheus: 0 is no bound, not room for nothing.
-        retention_bytes: view.bytes("retention_size").filter(|bytes| !is_remote && *bytes > 0),
+        retention_bytes,
         fsync,
         downsample,
         out_of_order_window,

@@ -1,6 +1,6 @@
-//! `[storage] downsample`: a policy that makes sense as a whole.
+//! `[storage]`: bounds of what is kept that make sense as a whole.
 //!
-//! Invariant: both ages and resolutions ascend, and each resolution is a multiple of the one before: blocks that were
+//! Invariant: of the steps of `downsample` both ages and resolutions ascend, and each resolution is a multiple of the one before: blocks that were
 //! downsampled once can be downsampled again.
 //! Not here: doing it (the store does).
 
@@ -16,6 +16,20 @@ use crate::view::View;
 const RESOLUTION_MIN: Duration = Duration::from_secs(60);
 /// A bucket of more than a day has no use that we know.
 const RESOLUTION_MAX: Duration = Duration::from_secs(86_400);
+
+/// The log and some blocks must have room in it: less would keep a few minutes, or nothing.
+const RETENTION_BYTES_MIN: u64 = 16 << 20;
+
+/// As with Prometheus 0 is no bound, not room for nothing.
+pub(super) fn retention_bytes(view: &View<'_>, context: &mut Context<'_>) -> Option<u64> {
+    let bytes = view.bytes("retention_size").filter(|bytes| *bytes > 0)?;
+    if bytes < RETENTION_BYTES_MIN {
+        let message =
+            "`retention_size` is less than 16MiB, which leaves no room for the log beside the blocks".to_owned();
+        context.error(view.place("retention_size"), message, "use more, like 1GiB; 0 is no bound");
+    }
+    Some(bytes)
+}
 
 /// `None` when a step cannot be read at all.
 pub(super) fn downsample(

@@ -2,7 +2,8 @@
 //!
 //! Invariant: what [`Queue::append`] returned for is in a file (and synced, where asked) until the engine has it or a
 //! full queue sheds it, oldest first and counted; records are read in the order in which they were appended; after a
-//! crash at most the last shipment is read again. A torn tail is cut; a damaged file is named, and the rest of it skipped.
+//! crash at most the last shipment is read again. A torn tail is cut; a damaged place is named, and reading goes on at the next
+//! whole record. A file of a newer version is left alone and keeps the queue from being opened.
 //! Not here: sending (`Shipper`), when to sync, the clock.
 
 mod bytes;
@@ -76,9 +77,11 @@ pub struct QueueStats {
     pub shed: u64,
     /// Samples that could not be written to it.
     pub failed: u64,
-    /// Files of which a part could not be read.
+    /// Places that could not be read, and files that are missing between others.
     pub damaged: u64,
-    /// Which was the last, and what is wrong with it.
+    /// Samples that were skipped because what introduces their series could not be read.
+    pub nameless: u64,
+    /// Which was the last damaged place, and what is wrong with it.
     pub damage: Option<String>,
     /// Why the last write failed, until one succeeds.
     pub failing: Option<String>,
@@ -129,18 +132,31 @@ pub trait SeriesNames: Send + Sync {
 }
 
 impl Queue {
-    /// Opens the queue as it was left: a torn tail is cut.
+    /// Opens the queue as it was left: a torn tail is cut. Refuses, and changes nothing, where a file is of a newer version.
     pub fn open(config: QueueConfig, disk: Arc<dyn Disk>) -> io::Result<Self> {
         disk.create_dir_all(&config.folder)?;
         let mut segments = VecDeque::new();
         for number in disk.list(&config.folder)?.iter().filter_map(|n| segment::number(n)) {
-            let bytes = disk.open_read(&segment::path(&config.folder, number))?.size();
-            segments.push_back(Segment { number, bytes });
+            let file = segment::path(&config.folder, number);
+            let open = disk.open_read(&file)?;
+            let mut begin = vec![0; open.size().min(segment::HEADER_BYTES) as usize];
+            // What the disk does not give is met, and told, when it is read.
+            if open.read_at(0, &mut begin).is_ok()
+                && let Some(found) = segment::newer_version(&begin)
+            {
+                let (file, known) = (file.display(), segment::version());
+                let why =
+                    format!("{file} has format version {found}, this Belfry reads up to {known}: run a newer Belfry");
+                return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+            }
+            segments.push_back(Segment { number, bytes: open.size() });
         }
-        let next_segment = segments.back().map_or(1, |s: &Segment| s.number + 1);
+        let mut next_segment = segments.back().map_or(1, |s: &Segment| s.number + 1);
         if let Some(last) = segments.back_mut()
             && !cut_torn_tail(&*disk, &config.folder, last)?
         {
+            // Nothing was ever read of it: its number is free, and a gap would be a file that is missing.
+            next_segment = last.number;
             segments.pop_back();
         }
         let first = segments.front().map_or(1, |s| s.number);
@@ -168,6 +184,7 @@ impl Queue {
             changed: Notify::new(),
         };
         queue.forget_sent();
+        queue.tell_missing();
         queue.look_since_when();
         Ok(queue)
     }
@@ -188,6 +205,23 @@ impl Queue {
             }
         });
         inner.stats.waiting_since = first;
+    }
+
+    /// Files between others are not removed: whoever did has taken samples.
+    fn tell_missing(&self) {
+        let mut inner = self.inner.lock();
+        let numbers: Vec<u64> = inner.segments.iter().map(|s| s.number).collect();
+        for (before, after) in numbers.iter().zip(numbers.iter().skip(1)).filter(|(b, a)| **a > **b + 1) {
+            let name = segment::path(Path::new(""), before + 1);
+            let more = match after - before - 2 {
+                0 => String::new(),
+                more => format!(" (and {more} behind it)"),
+            };
+            let what = format!("{} is missing{more}; what waited in it is not sent", name.display());
+            tracing::error!("the queue for the storage engine: {what}");
+            inner.stats.damaged += 1;
+            inner.stats.damage = Some(what);
+        }
     }
 
     /// Waits until something was appended since the last time.
@@ -325,12 +359,13 @@ impl Queue {
             }
             inner.writing = None;
             let number = inner.next_segment;
-            inner.next_segment += 1;
             let file = self.disk.create(&segment::path(&self.config.folder, number))?;
             file.append(segment::header())?;
             if self.config.sync {
                 self.disk.sync_dir(&self.config.folder)?;
             }
+            // Where one of these failed, the next attempt makes the same file anew.
+            inner.next_segment = number + 1;
             inner.segments.push_back(Segment { number, bytes: segment::HEADER_BYTES });
             inner.writing = Some(Writing { file, known: HashMap::new(), next: 0, dirty: true });
         }
@@ -460,11 +495,19 @@ fn waiting(inner: &Inner) -> u64 {
 fn samples_in(disk: &dyn Disk, file: &Path, from: u64, to: u64) -> u64 {
     let Ok(bytes) = segment::read(disk, file, from, Some(to)) else { return 0 };
     let (mut offset, mut samples) = (0, 0);
-    while let segment::Next::Record(payload, after) = segment::next(&bytes, offset) {
-        samples += record::head(payload).map_or(0, |h| h.samples);
-        offset = after;
+    loop {
+        match segment::next(&bytes, offset) {
+            segment::Next::Record(payload, after) => {
+                samples += record::head(payload).map_or(0, |h| h.samples);
+                offset = after;
+            }
+            segment::Next::End => return samples,
+            segment::Next::Bad => match segment::next_record(&bytes, offset) {
+                Some(found) => offset = found,
+                None => return samples,
+            },
+        }
     }
-    samples
 }
 
 /// Only the last file can be torn: those before it were complete when it was begun. `false`: there is nothing in it.
@@ -476,8 +519,8 @@ fn cut_torn_tail(disk: &dyn Disk, folder: &Path, last: &mut Segment) -> io::Resu
         return Ok(false);
     }
     let whole = segment::whole_bytes(&bytes);
-    // What is no file of ours, or is damaged before its end, is left for the reader to name.
-    if segment::is_ours(&bytes) && whole < bytes.len() && !segment::has_record_after(&bytes, whole) {
+    // What is no file of ours is left for the reader to name, and so is what is damaged before the last whole record.
+    if segment::is_ours(&bytes) && whole < bytes.len() {
         tracing::info!(bytes = bytes.len() - whole, "cut a write to the queue that a crash interrupted");
         disk.open_append(&file)?.truncate(whole as u64)?;
         last.bytes = whole as u64;

@@ -27,6 +27,8 @@ pub struct Parcel {
     pub samples: u64,
     /// When the first record of it was appended.
     pub first_written: TimestampMs,
+    /// Samples beside it that cannot be sent.
+    nameless: u64,
     last_written: TimestampMs,
     until: Position,
 }
@@ -84,6 +86,11 @@ impl Queue {
         // Else it was shed meanwhile.
         if inner.position < parcel.until {
             inner.position = parcel.until;
+            if parcel.nameless > 0 {
+                let samples = parcel.nameless;
+                tracing::error!(samples, "samples of series whose beginning in the queue is damaged are skipped");
+                inner.stats.nameless += samples;
+            }
             inner.stats.waiting_since = (super::waiting(&inner) > 0).then_some(parcel.last_written);
         }
         let position = inner.position;
@@ -115,34 +122,42 @@ impl Queue {
         let mut place = from;
         let mut building = Building::default();
         let mut bytes = 0;
-        let is_bad = loop {
+        loop {
             let offset = usize::try_from(place.saturating_sub(reading.ahead_from)).unwrap_or(usize::MAX);
-            let (payload, after) = match segment::next(&reading.ahead, offset) {
-                Next::End => break false,
-                Next::Bad => break true,
-                Next::Record(payload, after) => (payload, reading.ahead_from + after as u64),
+            let (outcome, after) = match segment::next(&reading.ahead, offset) {
+                Next::End => break,
+                Next::Bad => (Err(Unreadable), segment::next_record(&reading.ahead, offset)),
+                Next::Record(payload, after) => {
+                    let wanted = (place >= begin).then_some(&mut building);
+                    let outcome = read_record(payload, &self.config.external, &mut reading.names, wanted);
+                    if outcome.is_ok() && place >= begin {
+                        bytes += payload.len();
+                    }
+                    (outcome, Some(after))
+                }
             };
-            let wanted = (place >= begin).then_some(&mut building);
-            if read_record(payload, &self.config.external, &mut reading.names, wanted).is_err() {
-                break true;
+            let after = after.map_or(front.end, |after| reading.ahead_from + after as u64);
+            if outcome.is_err() {
+                // What was read goes first: only then is it known where the engine has everything.
+                if building.begun {
+                    break;
+                }
+                if place >= begin {
+                    self.damaged(front, place, after);
+                }
             }
             place = after;
             reading.names_until = reading.names_until.max(place);
-            if place > begin {
-                bytes += payload.len();
-            }
             if building.samples >= SHIPMENT_SAMPLES || bytes >= SHIPMENT_BYTES {
-                break false;
+                break;
             }
-        };
+        }
         if !building.begun {
-            if is_bad {
-                self.damaged(front, place);
-            }
             return None;
         }
         Some(Parcel {
             samples: building.samples,
+            nameless: building.nameless,
             first_written: building.first,
             last_written: building.last,
             shipment: building.finish(),
@@ -159,11 +174,11 @@ impl Queue {
         let path = segment::path(&self.config.folder, front.position.segment);
         let at = if from <= segment::HEADER_BYTES { 0 } else { from };
         match segment::read(&*self.disk, &path, at, Some(front.end)) {
-            Ok(bytes) if at == 0 && !segment::is_ours(&bytes) => {
-                self.damaged(front, 0);
-                false
-            }
             Ok(bytes) => {
+                if at == 0 && !segment::is_ours(&bytes) {
+                    // Its records have checksums of their own.
+                    self.damaged(front, 0, segment::HEADER_BYTES);
+                }
                 (reading.ahead, reading.ahead_from) = (bytes, at);
                 true
             }
@@ -171,19 +186,20 @@ impl Queue {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
             Err(e) => {
                 tracing::error!("cannot read the queue: {e}");
-                self.damaged(front, at);
+                self.damaged(front, at, front.end);
                 false
             }
         }
     }
 
-    /// The rest of a file cannot be read: it is named and skipped.
-    fn damaged(&self, front: &Front, at: u64) {
+    /// A part of a file cannot be read: it is named and skipped.
+    fn damaged(&self, front: &Front, at: u64, until: u64) {
         let number = front.position.segment;
         let name = segment::path(&self.config.folder, number);
         let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let left = front.end.saturating_sub(at);
-        let what = format!("{name} is damaged at byte {at}; the rest of it ({left} bytes) is skipped");
+        let which = if until >= front.end { "the rest of it" } else { "what stands there" };
+        let left = until.saturating_sub(at);
+        let what = format!("{name} is damaged at byte {at}; {which} ({left} bytes) is skipped");
         tracing::error!("the queue for the storage engine: {what}");
         let mut inner = self.inner.lock();
         inner.stats.damaged += 1;
@@ -192,7 +208,7 @@ impl Queue {
         if inner.segments.back().is_some_and(|s| s.number == number) {
             inner.writing = None;
         }
-        inner.position = inner.position.max(Position { segment: number, offset: front.end });
+        inner.position = inner.position.max(Position { segment: number, offset: until });
     }
 }
 
@@ -224,6 +240,8 @@ struct Building {
     first: TimestampMs,
     last: TimestampMs,
     begun: bool,
+    /// Samples of series that nothing has introduced.
+    nameless: u64,
 }
 
 impl Building {
@@ -237,12 +255,13 @@ impl Building {
     fn add(&mut self, item: Item, names: &Names) {
         match item {
             Item::Metadata(m) => self.shipment.metadata.push(m),
-            Item::Sample(id, sample) => {
-                if let Some(series) = self.series(id, names) {
+            Item::Sample(id, sample) => match self.series(id, names) {
+                Some(series) => {
                     series.samples.push(sample);
                     self.samples += 1;
                 }
-            }
+                None => self.nameless += 1,
+            },
             Item::Exemplar(id, exemplar) => {
                 if let Some(series) = self.series(id, names) {
                     series.exemplars.push(exemplar);

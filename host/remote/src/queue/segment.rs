@@ -92,19 +92,60 @@ pub(super) fn is_torn_at_header(bytes: &[u8]) -> bool {
     same < MAGIC.len() && bytes.iter().skip(same).all(|b| *b == 0)
 }
 
-/// Does a whole record follow the broken one at `offset`? Then that one was not torn: nothing is written behind a torn one.
-pub(super) fn has_record_after(bytes: &[u8], offset: usize) -> bool {
-    let length = bytes.get(offset..).and_then(<[u8]>::first_chunk::<4>).map(|l| u32::from_le_bytes(*l) as usize);
-    length.is_some_and(|l| matches!(next(bytes, offset.saturating_add(FRAME_BYTES + l)), Next::Record(..)))
+/// A version of files that is newer than ours, if the file says so: another Belfry wrote it and can send it.
+pub(super) fn newer_version(bytes: &[u8]) -> Option<u8> {
+    let (ours, name) = MAGIC.split_last()?;
+    let found = bytes.strip_prefix(name)?.first().copied()?;
+    (found > *ours && found <= b'9').then_some(found - b'0')
 }
 
-/// How many bytes from the beginning are whole records.
-pub(super) fn whole_bytes(bytes: &[u8]) -> usize {
-    let mut offset = HEADER_BYTES as usize;
-    while let Next::Record(_, after) = next(bytes, offset) {
-        offset = after;
+/// The version that is written.
+pub(super) fn version() -> u8 {
+    MAGIC[MAGIC.len() - 1] - b'0'
+}
+
+/// Bytes whose checksums are computed in search of a record, at most: what stands in a file may look like many.
+const SEARCH_BYTES_MAX: usize = 1 << 30;
+
+/// Where the next whole record begins, behind the broken one at `offset`.
+pub(super) fn next_record(bytes: &[u8], offset: usize) -> Option<usize> {
+    // As a rule the length is right, and the next one begins where this one ends.
+    let behind = length_at(bytes, offset).and_then(|l| offset.checked_add(FRAME_BYTES + l));
+    if let Some(behind) = behind.filter(|b| matches!(next(bytes, *b), Next::Record(..))) {
+        return Some(behind);
     }
-    offset
+    let mut left = SEARCH_BYTES_MAX;
+    (offset + 1..bytes.len().saturating_sub(FRAME_BYTES)).find(|at| {
+        let Some(length) = length_at(bytes, *at).filter(|l| *l > 0) else { return false };
+        let end = at + FRAME_BYTES + length;
+        // Cheap, and nearly always enough: behind a record there is another one or nothing.
+        if end > bytes.len() || end < bytes.len() && length_at(bytes, end).is_none() || length > left {
+            return false;
+        }
+        left -= length;
+        matches!(next(bytes, *at), Next::Record(..))
+    })
+}
+
+/// The length of a record at `offset`, if one so long can begin there.
+fn length_at(bytes: &[u8], offset: usize) -> Option<usize> {
+    let length = u32::from_le_bytes(*bytes.get(offset..)?.first_chunk::<4>()?) as usize;
+    (length <= bytes.len().saturating_sub(offset)).then_some(length)
+}
+
+/// Where the last whole record ends, whatever stands before it.
+pub(super) fn whole_bytes(bytes: &[u8]) -> usize {
+    let (mut offset, mut whole) = (HEADER_BYTES as usize, HEADER_BYTES as usize);
+    loop {
+        match next(bytes, offset) {
+            Next::Record(_, after) => (offset, whole) = (after, after),
+            Next::End => return whole,
+            Next::Bad => match next_record(bytes, offset) {
+                Some(found) => offset = found,
+                None => return whole,
+            },
+        }
+    }
 }
 
 #[cfg(test)]
@@ -132,5 +173,19 @@ mod tests {
         assert_eq!(number(file.file_name().and_then(|n| n.to_str()).unwrap_or_default()), Some(41));
         assert_eq!(number("position"), None);
         assert!(path(Path::new("/q"), 9) < path(Path::new("/q"), 10));
+    }
+
+    #[test]
+    fn behind_a_broken_record_the_next_whole_one_is_found_whatever_byte_is_wrong() {
+        let records: Vec<Vec<u8>> = (0..3_u8).map(|n| frame(&[[n].repeat(300), vec![0; 300]].concat())).collect();
+        let bytes = records.concat();
+        let (first, second) = (records[0].len(), records[0].len() + records[1].len());
+        for at in first..second {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x10;
+            assert_eq!(next(&flipped, first), Next::Bad);
+            assert_eq!(next_record(&flipped, first), Some(second), "byte {at}");
+        }
+        assert_eq!(next_record(&bytes[..second - 1], first), None);
     }
 }

@@ -170,27 +170,86 @@ fn a_restart_goes_on_where_the_engine_was() {
     assert_eq!(files(&killed).len(), 1, "files that were sent are removed");
 }
 
-#[test]
-fn a_damaged_file_is_named_and_the_others_are_read() {
+/// Three files of eight samples each, of series that the first three records introduce.
+fn three_files() -> SimDisk {
     let disk = SimDisk::default();
     for n in 1..=3 {
         let queue = open(&disk);
-        for i in 0..4 {
+        for i in 0..8 {
             queue.append(&batch(n * 10 + i), &Names, NOW).expect("written");
         }
     }
+    disk
+}
+
+const ALL: [u64; 24] = [10, 11, 12, 13, 14, 15, 16, 17, 20, 21, 22, 23, 24, 25, 26, 27, 30, 31, 32, 33, 34, 35, 36, 37];
+
+#[test]
+fn a_flipped_bit_costs_one_record_and_what_only_that_introduces() {
+    let disk = three_files();
     let second = files(&disk)[1].clone();
-    disk.tamper(&second, |bytes| {
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 0x40;
-    });
+    let bytes = disk.read(&second).expect("there");
+    // A flipped bit of the version says that the file is a later Belfry's.
+    for at in (0..bytes.len()).filter(|at| *at != segment::HEADER_BYTES as usize - 1) {
+        let disk = disk.killed();
+        disk.tamper(&second, |b| b[at] ^= 0x40);
+        let queue = open(&disk);
+        let left = drain(&queue);
+        assert!(left.is_sorted() && left.iter().all(|n| ALL.contains(n)), "byte {at}: {left:?}");
+        let stats = queue.stats();
+        assert_eq!(stats.damaged, 1, "byte {at}");
+        let begin = "000000000002.queue is damaged at byte ";
+        assert!(stats.damage.is_some_and(|d| d.starts_with(begin)), "byte {at}");
+        let in_header = at < segment::HEADER_BYTES as usize;
+        let record = u64::from(!in_header);
+        assert_eq!(left.len() as u64 + stats.nameless + record, ALL.len() as u64, "byte {at}");
+        // The last five introduce nothing.
+        let introduces = left.contains(&23) && left.contains(&24) && left.contains(&25);
+        assert!(stats.nameless <= if introduces { 0 } else { 2 }, "byte {at}: {} nameless", stats.nameless);
+    }
+}
+
+#[test]
+fn damage_is_counted_once_however_often_the_front_is_read_and_after_a_restart_reading_goes_on_behind_it() {
+    let disk = three_files();
+    let first = files(&disk)[0].clone();
+    let end = disk.read(&first).expect("there").len();
+    // In the fifth record or so: it introduces nothing.
+    disk.tamper(&first, |b| b[end * 3 / 4] ^= 1);
     let queue = open(&disk);
-    let left = drain(&queue);
-    assert!(left.starts_with(&[10, 11, 12, 13, 20]) && left.ends_with(&[30, 31, 32, 33]), "{left:?}");
-    assert!(left.len() < 12);
+    let parcel = queue.next_parcel().expect("what is before it");
+    queue.sent(&parcel);
+    let behind = values(&queue.next_parcel().expect("what is behind it"));
+    assert_eq!(values(&queue.next_parcel().expect("not sent yet")), behind);
+    assert_eq!(queue.stats().damaged, 1);
+    drop(queue);
+    let left = drain(&open(&disk));
+    assert!(left.starts_with(&behind) && left.ends_with(&ALL[8..]), "{left:?}");
+    assert_eq!(values(&parcel).len() + left.len(), ALL.len() - 1);
+}
+
+#[test]
+fn a_file_that_is_missing_between_others_is_told() {
+    let disk = three_files();
+    disk.remove(&files(&disk)[1]).expect("removed");
+    let queue = open(&disk);
     let stats = queue.stats();
     assert_eq!(stats.damaged, 1);
-    assert!(stats.damage.is_some_and(|d| d.starts_with("000000000002.queue is damaged at byte ")));
+    assert_eq!(stats.damage.as_deref(), Some("000000000002.queue is missing; what waited in it is not sent"));
+    assert_eq!(drain(&queue).len(), 16);
+    queue.append(&batch(99), &Names, NOW).expect("written");
+    assert_eq!(open(&disk).stats().damaged, 0, "what was sent is not missing");
+}
+
+#[test]
+fn a_file_of_a_newer_version_keeps_the_queue_from_being_opened_and_nothing_is_removed() {
+    let disk = three_files();
+    let third = files(&disk)[2].clone();
+    disk.tamper(&third, |b| b[segment::HEADER_BYTES as usize - 1] = b'2');
+    let before: Vec<_> = files(&disk).iter().map(|f| disk.read(f).expect("there")).collect();
+    let refused = Queue::open(config(1 << 20), Arc::new(disk.clone())).map(drop).expect_err("newer").to_string();
+    assert_eq!(refused, "/q/000000000003.queue has format version 2, this Belfry reads up to 1: run a newer Belfry");
+    assert_eq!(files(&disk).iter().map(|f| disk.read(f).expect("there")).collect::<Vec<_>>(), before);
 }
 
 #[test]

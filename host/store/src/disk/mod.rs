@@ -119,6 +119,18 @@ pub trait Disk: Send + Sync {
     fn open_read(&self, file: &Path) -> io::Result<Arc<dyn DiskRead>>;
     /// Gives a finished file a second name, or copies it where the file system cannot. `to` must not be there.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a finished file a second name; `false` where the file system cannot. `to` must not be there.
+    fn link_only(&self, from: &Path, to: &Path) -> io::Result<bool> {
+        self.link(from, to).map(|()| true)
+    }
+    /// Bytes that can still be written in a folder that is there; `None` where nobody knows.
+    fn room(&self, _dir: &Path) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+    /// Removes an empty folder.
+    fn remove_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
     /// Puts `from` in the place of `to`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.

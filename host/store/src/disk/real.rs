@@ -83,14 +83,29 @@ impl Disk for RealDisk {
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        match fs::hard_link(from, to) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound && e.kind() != io::ErrorKind::AlreadyExists => {
-                // Another file system, or one without links.
-                fs::copy(from, to)?;
-                File::open(to)?.sync_all()
-            }
-            outcome => outcome,
+        if self.link_only(from, to)? {
+            return Ok(());
         }
+        fs::copy(from, to)?;
+        File::open(to)?.sync_all()
+    }
+
+    fn link_only(&self, from: &Path, to: &Path) -> io::Result<bool> {
+        match fs::hard_link(from, to) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound || e.kind() == io::ErrorKind::AlreadyExists => Err(e),
+            // Another file system, or one without links.
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn room(&self, dir: &Path) -> io::Result<Option<u64>> {
+        let found = rustix::fs::statvfs(dir)?;
+        Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

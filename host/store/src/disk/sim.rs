@@ -347,6 +347,11 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn room(&self, _dir: &Path) -> io::Result<Option<u64>> {
+        let inner = self.0.lock();
+        Ok(inner.capacity.map(|c| c.saturating_sub(inner.used())))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.0.lock();
         if inner.change()? {
