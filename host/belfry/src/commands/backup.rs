@@ -3,6 +3,7 @@
 //! Invariant: a backup is a data folder that a Belfry can be started on. A restore never writes over data.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -142,7 +143,7 @@ impl<'a> Target<'a> {
     /// Best effort: the next restore begins with it too.
     fn discard(&self) {
         if let Err(e) = remove(&self.partial) {
-            eprintln!("warning: a part of the restore stays: {e:#}");
+            let _ = writeln!(std::io::stderr(), "warning: a part of the restore stays: {e:#}");
         }
     }
 
