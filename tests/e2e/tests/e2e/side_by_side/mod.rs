@@ -26,7 +26,7 @@ const FORM: [(&str, &str); 1] = [("content-type", "application/x-www-form-urlenc
 /// Queries that must be left to compare.
 const ENOUGH: usize = 800;
 /// A question is asked so often at most.
-const ASKED_MAX: usize = 4;
+const ASKED_MAX: usize = 12;
 /// Differences printed.
 const SHOWN: usize = 200;
 
