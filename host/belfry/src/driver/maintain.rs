@@ -27,6 +27,8 @@ const SYNC_PAUSE_MIN: Duration = Duration::from_millis(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// The code of the notice.
 const HELD: &str = "retention_held";
+/// A shorter wait is told by the log alone: a machine that is off at night is no news every morning.
+const HELD_TOLD: Duration = Duration::from_secs(6 * 3600);
 
 /// What is kept up.
 pub struct Upkeep {
@@ -149,7 +151,7 @@ fn tell(upkeep: &Upkeep) {
     let is_told = app.notices.lock().contains_key(HELD);
     match upkeep.retention.lock().wait() {
         None if is_told => app.no_notice(HELD),
-        Some(wait) if !is_told => app.notice(Notice {
+        Some(wait) if !is_told && wait >= HELD_TOLD => app.notice(Notice {
             code: HELD.to_owned(),
             level: NoticeLevel::Warning,
             title: "Nothing is deleted by age".to_owned(),
