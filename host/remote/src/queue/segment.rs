@@ -96,7 +96,7 @@ pub(super) fn is_torn_at_header(bytes: &[u8]) -> bool {
 pub(super) fn newer_version(bytes: &[u8]) -> Option<u8> {
     let (ours, name) = MAGIC.split_last()?;
     let found = bytes.strip_prefix(name)?.first().copied()?;
-    (found > *ours && found <= b'9').then_some(found - b'0')
+    (found > *ours && found <= b'9').then(|| found - b'0')
 }
 
 /// The version that is written.
@@ -165,6 +165,12 @@ mod tests {
             flipped[at] ^= 1;
             assert_eq!(next(&flipped, 0), Next::Bad, "byte {at}");
         }
+    }
+
+    #[test]
+    fn only_a_digit_above_ours_is_a_newer_version() {
+        let newer: Vec<u8> = (0..=255).filter_map(|byte| newer_version(&[b"BLFYQUE", &[byte][..]].concat())).collect();
+        assert_eq!(newer, [2, 3, 4, 5, 6, 7, 8, 9]);
     }
 
     #[test]
