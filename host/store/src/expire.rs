@@ -12,6 +12,9 @@ use belfry_model::TimestampMs;
 
 use crate::store::{Shared, Store};
 
+/// Of the allowed bytes the log is counted with this part at most.
+const LOG_PART: u64 = 2;
+
 /// Blocks to which the config's retention does not apply.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Apart {
@@ -99,6 +102,8 @@ impl Shared {
     /// All blocks, and what everything takes on the disk.
     fn candidates(&self) -> (Vec<Candidate>, u64) {
         let wal_bytes = self.commit.lock().wal.as_ref().map_or(0, |w| w.bytes());
+        // What the log has beyond its part is none of the blocks': to delete them would not spare it.
+        let wal_bytes = self.config.retention_bytes.map_or(wal_bytes, |all| wal_bytes.min(all / LOG_PART));
         let state = self.state.read();
         let blocks = state.blocks.iter().map(|b| {
             let m = b.meta();

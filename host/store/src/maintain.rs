@@ -30,6 +30,9 @@ pub(crate) struct Pending {
     /// When the head was last frozen, or the store opened. Not judged by the samples: one old sample would make every
     /// round write a block.
     last_flush: TimestampMs,
+    /// Bytes of log behind the last block: metadata and exemplars that only the log has. Another block would not spare
+    /// them, so they do not make one due.
+    carried: u64,
     last_forget: TimestampMs,
     /// When places for series were last short.
     last_crowded: TimestampMs,
@@ -40,7 +43,14 @@ pub(crate) struct Pending {
 impl Pending {
     /// Of a store that is opened at `now`.
     pub fn new(now: TimestampMs) -> Self {
-        Self { frozen: None, last_flush: now, last_forget: now, last_crowded: TimestampMs::MIN, imports_failed: 0 }
+        Self {
+            frozen: None,
+            last_flush: now,
+            carried: 0,
+            last_forget: now,
+            last_crowded: TimestampMs::MIN,
+            imports_failed: 0,
+        }
     }
 }
 
@@ -144,7 +154,7 @@ impl Shared {
         let large = {
             let commit = self.commit.lock();
             let wal_bytes = commit.wal.as_ref().map_or(0, |w| w.bytes());
-            commit.flush_soon || wal_bytes >= self.config.wal_bytes_bound()
+            commit.flush_soon || wal_bytes.saturating_sub(pending.carried) >= self.config.wal_bytes_bound()
         };
         let large = large || self.state.read().head.live_bytes() >= HEAD_BYTES_MAX;
         if (old || large) && self.state.read().head.has_live_samples() {
@@ -192,7 +202,11 @@ impl Shared {
         let Some(generation) = pending.frozen else { return Ok(()) };
         // The new generation's first records (metadata, exemplars) must be on the disk before the old ones go, and they go
         // at the latest at the start after a power loss that finds the block.
-        self.commit.lock().write()?;
+        {
+            let mut commit = self.commit.lock();
+            commit.write()?;
+            pending.carried = commit.wal.as_ref().map_or(0, |wal| wal.bytes_behind(generation));
+        }
         if self.config.fsync != FsyncPolicy::Never {
             self.dirty.store(true, Ordering::Release);
             self.sync()?;

@@ -91,6 +91,11 @@ impl Wal {
         Self { disk, dir, sync_at_end, segments, generation, next_number: 0, file: None, synced, noted, pending }
     }
 
+    /// Bytes of the segments of later generations.
+    pub fn bytes_behind(&self, generation: u64) -> u64 {
+        self.segments.iter().filter(|s| s.generation > generation).map(|s| s.bytes).sum()
+    }
+
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|s| s.bytes).sum()

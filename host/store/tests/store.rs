@@ -578,6 +578,30 @@ fn the_log_is_a_block_before_it_takes_more_than_its_part_of_all() {
     assert_eq!(points(&store, "m7").len() as i64, sent, "nothing had to go");
 }
 
+/// A block would not make them fewer, and no block is to go for them.
+#[test]
+fn metadata_in_the_log_makes_no_block_due_and_deletes_none() {
+    let disk = SimDisk::default();
+    let retention_bytes = Some(16 << 20);
+    let config = StoreConfig { retention_bytes, block_span: Duration::from_secs(86_400), ..config() };
+    let (store, _) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    put(&store, "a", T0, 1.0).unwrap();
+    store.flush().unwrap();
+    for i in 0..6_000 {
+        let name = format!("metric_{i}_total");
+        store.declare(MetricMetadata { name, help: "x".repeat(4_000), ..MetricMetadata::default() });
+    }
+    let mut blocks = Vec::new();
+    for i in 1..=5 {
+        put(&store, "a", T0 + i * 1_000, 1.0).unwrap();
+        store.upkeep(TimestampMs(T0 + i * 1_000)).unwrap();
+        blocks.push(store.stats().flushes);
+    }
+    assert!(store.stats().wal_bytes > 16 << 20, "{}", store.stats().wal_bytes);
+    assert_eq!(blocks, [2, 2, 2, 2, 2], "one, for what the log had until then was not known to stay");
+    assert_eq!(points(&store, "a").len(), 6);
+}
+
 #[test]
 fn a_full_disk_stops_writes_says_so_and_loses_nothing_acknowledged() {
     let disk = SimDisk::default();
