@@ -2,7 +2,7 @@
 
 mod queries;
 mod remote;
-mod scrape;
+pub(crate) mod scrape;
 mod slo;
 mod storage;
 

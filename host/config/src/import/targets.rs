@@ -8,6 +8,7 @@ use toml::Value as Toml;
 use super::shapes::Fault;
 use super::yaml::Node;
 use super::{Import, list, string};
+use crate::keys::scrape::RELABEL_ACTIONS;
 use crate::read::{needs_target_label, regex_fault};
 
 /// What is written here.
@@ -18,20 +19,6 @@ pub(super) const TABLES: [&str; 6] = [
     "file_sd_configs",
     "dns_sd_configs",
     "http_sd_configs",
-];
-
-const ACTIONS: [&str; 11] = [
-    "replace",
-    "keep",
-    "drop",
-    "keepequal",
-    "dropequal",
-    "hashmod",
-    "labelmap",
-    "labeldrop",
-    "labelkeep",
-    "lowercase",
-    "uppercase",
 ];
 
 impl Import<'_> {
@@ -179,8 +166,10 @@ impl Import<'_> {
     fn rule(&mut self, to: &str, rule: &Node) -> Result<(), Fault> {
         self.out.push_str(&format!("[[scrape.{to}]]\n"));
         let action = rule.get("action").map_or(Ok("replace"), |n| n.text("action"))?.to_lowercase();
-        if !ACTIONS.contains(&action.as_str()) {
-            return Err(rule.fault(format!("`action`: `{action}` is not known; use one of {}", ACTIONS.join(", "))));
+        if !RELABEL_ACTIONS.contains(&action.as_str()) {
+            return Err(
+                rule.fault(format!("`action`: `{action}` is not known; use one of {}", RELABEL_ACTIONS.join(", ")))
+            );
         }
         let target = rule.get("target_label").map_or(Ok(""), |n| n.text("target_label"))?;
         if needs_target_label(&action) && target.is_empty() {

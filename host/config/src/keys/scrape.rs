@@ -150,6 +150,21 @@ static LIMITS: TableSpec = TableSpec {
     ],
 };
 
+/// What a relabelling rule may do.
+pub(crate) static RELABEL_ACTIONS: [&str; 11] = [
+    "replace",
+    "keep",
+    "drop",
+    "keepequal",
+    "dropequal",
+    "hashmod",
+    "labelmap",
+    "labeldrop",
+    "labelkeep",
+    "lowercase",
+    "uppercase",
+];
+
 static RELABEL: TableSpec = TableSpec {
     doc: "A relabelling rule.",
     keys: &[
@@ -159,23 +174,6 @@ static RELABEL: TableSpec = TableSpec {
         key("modulus", POSITIVE, Optional, "For `hashmod`."),
         key("target_label", Text, Optional, "What is set or compared."),
         key("replacement", Text, Default("\"$1\""), "What it is set to; `$1` is the first group."),
-        key(
-            "action",
-            Word(&[
-                "replace",
-                "keep",
-                "drop",
-                "keepequal",
-                "dropequal",
-                "hashmod",
-                "labelmap",
-                "labeldrop",
-                "labelkeep",
-                "lowercase",
-                "uppercase",
-            ]),
-            Default("\"replace\""),
-            "What is done.",
-        ),
+        key("action", Word(&RELABEL_ACTIONS), Default("\"replace\""), "What is done."),
     ],
 };
