@@ -12,6 +12,7 @@ use axum::extract::Request;
 use axum::http::{Method, header};
 use belfry_model::{TimeRange, TimestampMs};
 use futures::StreamExt as _;
+use http_body::Body as _;
 
 use crate::form::{self, Pairs};
 use crate::params;
@@ -156,12 +157,17 @@ pub(crate) fn unreadable(why: &str) -> String {
 }
 
 async fn bytes_of(body: Body) -> Result<Vec<u8>, ApiError> {
+    let too_large = || ApiError::too_large(unreadable("http: POST too large"));
+    // What says that it is longer is not waited for.
+    if body.size_hint().lower() > FORM_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
     let mut read = Vec::new();
     let mut stream = body.into_data_stream();
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(|e| ApiError::bad_data(unreadable(&e.to_string())))?;
         if read.len() + piece.len() > FORM_BYTES_MAX {
-            return Err(ApiError::too_large(unreadable("http: POST too large")));
+            return Err(too_large());
         }
         read.extend_from_slice(&piece);
     }
@@ -229,6 +235,34 @@ mod tests {
         assert_eq!(read.get("a").map(str::len), Some(FORM_BYTES_MAX - 2));
         let refused = Parameters::of(form(FORM_BYTES_MAX + 1)).await.err().unwrap();
         assert_eq!(refused.message(), "error parsing form values: http: POST too large");
+    }
+
+    /// So many bytes are announced, and none comes.
+    struct Slow(u64);
+
+    impl http_body::Body for Slow {
+        type Data = bytes::Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+            std::task::Poll::Pending
+        }
+
+        fn size_hint(&self) -> http_body::SizeHint {
+            http_body::SizeHint::with_exact(self.0)
+        }
+    }
+
+    #[test]
+    fn a_form_that_says_it_is_too_long_is_not_waited_for() {
+        use futures::FutureExt as _;
+        let answered = |len| bytes_of(Body::new(Slow(len))).now_or_never();
+        let refused = answered(FORM_BYTES_MAX as u64 + 1).expect("an answer at once");
+        assert_eq!(message(refused), "error parsing form values: http: POST too large");
+        assert!(answered(FORM_BYTES_MAX as u64).is_none(), "this one is waited for");
     }
 
     #[test]
