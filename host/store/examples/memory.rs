@@ -1,7 +1,9 @@
 //! Measures the store alone: its resident memory while a head becomes a block, and while a start reads a log as long as
 //! the head's.
 //! `cargo run --release -p belfry-store --example memory -- [SERIES] [ROWS]`
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "it prints what it measured")]
+
+mod load;
 
 use std::path::Path;
 use std::process::Command;
@@ -35,7 +37,7 @@ fn main() -> Result<(), Failed> {
             for (b, refs) in refs.chunks(BATCH_SERIES).enumerate() {
                 let mut batch = Batch::at("bench", TimestampMs(T0 + row as i64 * STEP_MS));
                 batch.refs.extend_from_slice(refs);
-                batch.values.extend((0..refs.len()).map(|k| value(b * BATCH_SERIES + k, row)));
+                batch.values.extend((0..refs.len()).map(|k| load::value(b * BATCH_SERIES + k, row)));
                 runtime.block_on(store.append(batch))?;
             }
         }
@@ -96,15 +98,4 @@ fn labels(i: usize) -> Labels {
         ("mode", ["idle", "user", "system", "iowait", "irq"][k / 10 % 5].to_owned()),
         ("n", k.to_string()),
     ])
-}
-
-/// Node-like: constants, counters, gauges with two places, some that are no decimals.
-fn value(series: usize, row: usize) -> f64 {
-    let noise = (series.wrapping_mul(2_654_435_761) ^ row.wrapping_mul(40_503)) % 1000;
-    match series % 10 {
-        0..=2 => (series % 13) as f64,
-        3..=5 => (row * (series % 977) + noise) as f64,
-        6..=8 => (5000 + noise) as f64 / 100.0,
-        _ => (noise as f64).sqrt(),
-    }
 }

@@ -1,7 +1,9 @@
 //! Measures the store alone: what an appended, stored and read sample costs in CPU time of the process (in steps of
 //! 10 ms: take enough rows).
 //! `cargo run --release -p belfry-store --example throughput -- [SERIES] [ROWS]`
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "it prints what it measured")]
+
+mod load;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +50,7 @@ fn main() -> Result<(), Failed> {
         for (b, refs) in refs.chunks(BATCH_SERIES).enumerate() {
             let mut batch = Batch::at("bench", TimestampMs(at));
             batch.refs.extend_from_slice(refs);
-            batch.values.extend((0..refs.len()).map(|k| value(b * BATCH_SERIES + k, row)));
+            batch.values.extend((0..refs.len()).map(|k| load::value(b * BATCH_SERIES + k, row)));
             runtime.block_on(store.append(batch))?;
         }
     }
@@ -87,17 +89,6 @@ fn read(runtime: &tokio::runtime::Runtime, store: &Store, series: usize, what: &
     }
     println!("decode    {:8.2} ns/sample from the {what}", per(cpu() - clock, n));
     Ok(())
-}
-
-/// Node-like: constants, counters, gauges with two places, some that are no decimals.
-fn value(series: usize, row: usize) -> f64 {
-    let noise = (series.wrapping_mul(2_654_435_761) ^ row.wrapping_mul(40_503)) % 1000;
-    match series % 10 {
-        0..=2 => (series % 13) as f64,
-        3..=5 => (row * (series % 977) + noise) as f64,
-        6..=8 => (5000 + noise) as f64 / 100.0,
-        _ => (noise as f64).sqrt(),
-    }
 }
 
 fn per(time: Duration, n: usize) -> f64 {
