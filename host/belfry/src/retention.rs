@@ -20,7 +20,7 @@ use crate::engine::QUEUE_FOLDER;
 const FILE: &str = "retention.json";
 
 /// What the file has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Contents {
     /// By which time was judged.
     time: Option<Remembered>,
@@ -75,7 +75,7 @@ impl Retention {
             }
         };
         let newest = if contents.time.is_none() { store.span().map(|(_, newest)| newest) } else { None };
-        let time = JudgedTime::new(contents.time, newest, now);
+        let time = JudgedTime::new(contents.time.clone(), newest, now);
         let retention = Self { file, contents, time };
         retention.write();
         Ok(retention)

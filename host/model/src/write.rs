@@ -123,6 +123,6 @@ pub trait Writer: Send + Sync {
     /// Writes what [`Writer::append_now`] left to be written. To be called before the thread waits for anything.
     fn write_out(&self) {}
 
-    /// Remembers what a metric is.
+    /// Remembers what a metric is. It is written with the next batch, and that may be an empty one.
     fn declare(&self, metadata: MetricMetadata);
 }

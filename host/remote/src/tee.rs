@@ -45,8 +45,8 @@ impl Writer for Tee {
     async fn append(&self, batch: Batch) -> Result<Appended, WriteError> {
         let copy = batch.clone();
         let appended = self.store.append(batch).await?;
-        let has_exemplars = !copy.exemplars.is_empty();
-        if appended.accepted == 0 && !has_exemplars {
+        let is_refused = appended.accepted == 0 && !(copy.refs.is_empty() && copy.histograms.is_empty());
+        if is_refused && copy.exemplars.is_empty() {
             return Ok(appended);
         }
         let (queue, names, now) = (self.queue.clone(), self.names.clone(), self.clock.now());

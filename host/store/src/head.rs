@@ -447,7 +447,7 @@ impl Head {
 }
 
 /// What metadata counts towards [`METADATA_BYTES_MAX`]: its name stands twice.
-fn text_bytes(m: &MetricMetadata) -> usize {
+pub fn text_bytes(m: &MetricMetadata) -> usize {
     2 * m.name.len() + m.unit.len() + m.help.len()
 }
 

@@ -83,6 +83,7 @@ pub use config::{AHEAD_MAX, Backend, Damage, Downsample, FsyncPolicy, OpenError,
 pub use delete::{DeleteError, Deleted};
 pub use disk::RealDisk;
 pub use folder::check_folder;
+pub use head::{METADATA_BYTES_MAX, METADATA_MAX, text_bytes};
 pub use maintain::Maintained;
 pub use snapshot::{SNAPSHOT_MARGIN_BYTES, Snapshot};
 pub use store::{Health, Stats, Store};

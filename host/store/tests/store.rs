@@ -311,56 +311,6 @@ fn where_places_are_short_series_that_ended_give_up_theirs_within_minutes() {
 }
 
 #[test]
-fn metadata_is_bounded_in_bytes() {
-    let (store, _) = Store::open(StoreConfig::memory(), Arc::new(RealDisk), TimestampMs(T0)).unwrap();
-    let declare = |name: &str, bytes: usize| {
-        store.declare(MetricMetadata { name: name.into(), help: "h".repeat(bytes), ..MetricMetadata::default() });
-    };
-    (0..40).for_each(|n| declare(&format!("m{n}"), 1 << 20));
-    let kept = block_on(store.metadata(None)).unwrap();
-    assert_eq!((kept.len(), store.stats().shed_metadata), (31, 9));
-    declare("m0", 10);
-    declare("m31", 1 << 20);
-    assert_eq!(store.stats().shed_metadata, 9, "what is shorter now made room");
-    declare("m31", 10);
-    assert_eq!(block_on(store.metadata(Some("m31"))).unwrap()[0].help.len(), 10);
-}
-
-/// A single record for all that only the log knows was longer than the reader takes.
-#[test]
-fn what_only_the_log_knows_goes_on_in_records_that_can_be_read() {
-    let disk = SimDisk::default();
-    let (store, _) = open(&disk);
-    let id = store.open(&labels("a")).unwrap();
-    for n in 0..7 {
-        store.declare(MetricMetadata { name: format!("m{n}"), help: "h".repeat(4 << 20), ..MetricMetadata::default() });
-        let mut batch = Batch::at("test", TimestampMs(T0 + n));
-        batch.refs = vec![id];
-        batch.values = vec![1.0];
-        let labels = Labels::from_pairs([("t", format!("{n}{}", "x".repeat(4 << 20)).as_str())]);
-        batch.exemplars = vec![(id, Exemplar { labels, value: 1.0, at: TimestampMs(T0 + n) })];
-        block_on(store.append(batch)).unwrap();
-    }
-    store.flush().unwrap();
-    let mut records = Vec::new();
-    for file in disk.files().iter().filter(|f| f.extension().is_some_and(|e| e == "wal")) {
-        disk.tamper(file, |bytes| {
-            let mut at = 16;
-            while let Some(length) = bytes.get(at + 4..at + 8) {
-                records.push(u32::from_le_bytes(length.try_into().unwrap()) as usize);
-                at += 12 + records.last().unwrap();
-            }
-        });
-    }
-    assert!(records.len() > 1 && records.iter().all(|n| *n < 40 << 20), "{records:?}");
-    let (restarted, recovery) = open(&disk.killed());
-    assert_eq!(recovery.damage.len(), 0);
-    assert_eq!(block_on(restarted.metadata(None)).unwrap().len(), 7);
-    let exemplars = block_on(restarted.exemplars(&[Matcher::equal("job", "test")], TimeRange::ALL)).unwrap();
-    assert!(exemplars[0].1.len() > 1, "{}", exemplars[0].1.len());
-}
-
-#[test]
 fn labels_that_cannot_be_stored_are_refused() {
     let (store, _) = open(&SimDisk::default());
     for bad in [Labels::empty(), Labels::from_pairs([("", "x")]), Labels::from_pairs([("a", "x".repeat(100_000))])] {
@@ -576,30 +526,6 @@ fn the_log_is_a_block_before_it_takes_more_than_its_part_of_all() {
     }
     assert!(store.stats().wal_bytes < 1 << 20);
     assert_eq!(points(&store, "m7").len() as i64, sent, "nothing had to go");
-}
-
-/// A block would not make them fewer, and no block is to go for them.
-#[test]
-fn metadata_in_the_log_makes_no_block_due_and_deletes_none() {
-    let disk = SimDisk::default();
-    let retention_bytes = Some(16 << 20);
-    let config = StoreConfig { retention_bytes, block_span: Duration::from_secs(86_400), ..config() };
-    let (store, _) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
-    put(&store, "a", T0, 1.0).unwrap();
-    store.flush().unwrap();
-    for i in 0..6_000 {
-        let name = format!("metric_{i}_total");
-        store.declare(MetricMetadata { name, help: "x".repeat(4_000), ..MetricMetadata::default() });
-    }
-    let mut blocks = Vec::new();
-    for i in 1..=5 {
-        put(&store, "a", T0 + i * 1_000, 1.0).unwrap();
-        store.upkeep(TimestampMs(T0 + i * 1_000)).unwrap();
-        blocks.push(store.stats().flushes);
-    }
-    assert!(store.stats().wal_bytes > 16 << 20, "{}", store.stats().wal_bytes);
-    assert_eq!(blocks, [2, 2, 2, 2, 2], "one, for what the log had until then was not known to stay");
-    assert_eq!(points(&store, "a").len(), 6);
 }
 
 #[test]

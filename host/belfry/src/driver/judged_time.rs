@@ -3,6 +3,7 @@
 //! Invariant: while the clock goes on evenly it is that clock; after a jump it goes on by what has passed for certain,
 //! until the clock was even for a while. So a wrong clock deletes nothing, a right one that was wrong before (or a machine
 //! that was off for a year) deletes late, and what passes while Belfry runs always counts, so that nothing is kept for ever.
+//! Each jump ahead is waited for by itself: a machine that is off for most of each day is some days late, and no more.
 //! Not here: the clock, the store, files (time and what was remembered come in, what is to be remembered goes out).
 
 use std::time::Duration;
@@ -18,17 +19,30 @@ const WAIT_PART: u32 = 4;
 const WAIT_MAX: Duration = Duration::from_secs(86_400);
 /// So much of what is remembered may be lost when the process ends.
 const REMEMBER_EVERY: Duration = Duration::from_secs(600);
+/// The same while something is waited for: else what starts again and again would wait for ever.
+const REMEMBER_DOUBTED_EVERY: Duration = Duration::from_secs(60);
+/// Beyond that many jumps a new one counts to the last.
+const DOUBTS_MAX: usize = 64;
 
 /// What outlives the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
     /// By which was judged.
     pub judged_ms: i64,
     /// What the clock said then.
     pub clock_ms: i64,
-    /// How long the clock must still be even to be believed; nothing when it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wait_ms: Option<u64>,
+    /// Nothing when the clock is believed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<Doubt>,
+}
+
+/// A jump of the clock that is not believed yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// Ahead, in milliseconds; below zero it was back.
+    pub by_ms: i64,
+    /// How long the clock must still be even for it to be believed.
+    pub wait_ms: u64,
 }
 
 /// See the module.
@@ -39,7 +53,8 @@ pub struct JudgedTime {
     clock: TimestampMs,
     /// … and when that was by the one that only goes on; nothing before the first look of this process.
     looked: Option<Duration>,
-    wait: Option<Duration>,
+    /// The oldest first.
+    doubts: Vec<Doubt>,
     remembered: Option<Remembered>,
 }
 
@@ -60,37 +75,64 @@ impl JudgedTime {
     /// Goes on from what was remembered. Without that nobody knows how long this machine was off: then from the newest
     /// sample, unless it is later than the clock, and without samples from the clock.
     pub fn new(remembered: Option<Remembered>, newest: Option<TimestampMs>, now: TimestampMs) -> Self {
-        let judged = remembered.map_or(newest.unwrap_or(now).min(now), |r| TimestampMs(r.judged_ms));
-        let clock = remembered.map_or(judged, |r| TimestampMs(r.clock_ms));
-        let wait = remembered.and_then(|r| r.wait_ms).map(Duration::from_millis);
-        Self { judged, clock, looked: None, wait, remembered }
+        let judged = remembered.as_ref().map_or(newest.unwrap_or(now).min(now), |r| TimestampMs(r.judged_ms));
+        let clock = remembered.as_ref().map_or(judged, |r| TimestampMs(r.clock_ms));
+        let doubts = remembered.as_ref().map_or_else(Vec::new, |r| r.doubts.clone());
+        Self { judged, clock, looked: None, doubts, remembered }
     }
 
     /// Looks at both clocks; what is deleted from then on is judged by [`JudgedTime::at`].
     pub fn look(&mut self, now: TimestampMs, monotonic: Duration) -> Judged {
         let passed = self.looked.replace(monotonic).map_or(Duration::ZERO, |then| monotonic.saturating_sub(then));
-        let certain = self.judged + passed;
-        let jump = apart(now, self.clock + passed);
+        let expected = self.clock + passed;
         self.clock = now;
-        let off = apart(now, certain);
-        if off <= STEP_MAX {
-            self.judged = now;
-            return if self.wait.take().is_some() { Judged::SureAgain } else { Judged::Sure };
+        self.judged = self.judged + passed;
+        let was_doubted = !self.doubts.is_empty();
+        self.wait_for_doubts(passed);
+        if apart(now, self.judged) > STEP_MAX {
+            self.doubt(now, expected);
+        } else {
+            self.doubts.clear();
         }
-        let wait = match self.wait {
-            None => wait_for(off),
-            // It goes on, from a process to the next as well; with another jump more has to be waited for.
-            Some(wait) if jump > STEP_MAX => wait.max(wait_for(jump)),
-            Some(wait) => wait.saturating_sub(passed),
-        };
-        if wait.is_zero() {
-            (self.judged, self.wait) = (now, None);
-            return Judged::SureAgain;
+        match (was_doubted, self.wait()) {
+            (false, Some(wait)) => Judged::Doubted(apart(now, self.judged), wait),
+            (true, Some(_)) => Judged::StillDoubted,
+            (doubted, None) => {
+                self.judged = now;
+                if doubted { Judged::SureAgain } else { Judged::Sure }
+            }
         }
-        self.judged = certain;
-        match self.wait.replace(wait) {
-            None => Judged::Doubted(off, wait),
-            Some(_) => Judged::StillDoubted,
+    }
+
+    /// Believes what was waited for long enough.
+    fn wait_for_doubts(&mut self, passed: Duration) {
+        let judged = &mut self.judged;
+        let passed = millis(passed);
+        self.doubts.retain_mut(|doubt| {
+            doubt.wait_ms = doubt.wait_ms.saturating_sub(passed);
+            if doubt.wait_ms == 0 {
+                *judged = TimestampMs(judged.0.saturating_add(doubt.by_ms));
+            }
+            doubt.wait_ms > 0
+        });
+    }
+
+    /// Takes up the jump between what the clock was expected to say and what it says, if it is one.
+    fn doubt(&mut self, now: TimestampMs, expected: TimestampMs) {
+        let jump = now.0.saturating_sub(expected.0);
+        let is_jump = apart(now, expected) > STEP_MAX;
+        let waits =
+            |by_ms: i64| Doubt { by_ms, wait_ms: millis(wait_for(Duration::from_millis(by_ms.unsigned_abs()))) };
+        if is_jump && jump > 0 && self.doubts.len() < DOUBTS_MAX {
+            self.doubts.push(waits(jump));
+        } else if let Some(last) = self.doubts.last_mut().filter(|_| is_jump && jump > 0) {
+            *last = Doubt { by_ms: last.by_ms.saturating_add(jump), wait_ms: last.wait_ms.max(waits(jump).wait_ms) };
+        } else if is_jump || self.doubts.is_empty() {
+            // What went ahead before it was wrong, or this is: then nothing of that was waited for.
+            let off = waits(now.0.saturating_sub(self.judged.0));
+            let longest = self.doubts.iter().map(|d| d.wait_ms).max();
+            let wait_ms = longest.map_or(off.wait_ms, |wait| wait.max(waits(jump).wait_ms));
+            self.doubts = vec![Doubt { wait_ms, ..off }];
         }
     }
 
@@ -101,22 +143,26 @@ impl JudgedTime {
 
     /// How long the clock must still be even to be believed.
     pub fn wait(&self) -> Option<Duration> {
-        self.wait
+        self.doubts.iter().map(|d| Duration::from_millis(d.wait_ms)).max()
     }
 
     /// What to remember, if it is time to.
     pub fn due(&mut self) -> Option<Remembered> {
-        let wait_ms = self.wait.map(|w| u64::try_from(w.as_millis()).unwrap_or(u64::MAX));
-        let new = Remembered { judged_ms: self.judged.0, clock_ms: self.clock.0, wait_ms };
-        let is_due = self.remembered.is_none_or(|old| {
-            let moved = apart(TimestampMs(old.judged_ms), self.judged) >= REMEMBER_EVERY;
-            moved || old.wait_ms.is_some() != new.wait_ms.is_some()
+        let every = if self.doubts.is_empty() { REMEMBER_EVERY } else { REMEMBER_DOUBTED_EVERY };
+        let is_due = self.remembered.as_ref().is_none_or(|old| {
+            let moved = apart(TimestampMs(old.judged_ms), self.judged) >= every;
+            moved || old.doubts.len() != self.doubts.len()
         });
         is_due.then(|| {
-            self.remembered = Some(new);
+            let new = Remembered { judged_ms: self.judged.0, clock_ms: self.clock.0, doubts: self.doubts.clone() };
+            self.remembered = Some(new.clone());
             new
         })
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn apart(a: TimestampMs, b: TimestampMs) -> Duration {
@@ -154,7 +200,7 @@ mod tests {
             for _ in 0..time.as_secs() / 60 {
                 (self.clock, self.monotonic) = (self.clock + minute, self.monotonic + minute);
                 self.time.look(self.clock, self.monotonic);
-                self.kept = self.time.due().or(self.kept);
+                self.kept = self.time.due().or(self.kept.take());
             }
             self
         }
@@ -171,7 +217,7 @@ mod tests {
 
         fn restart(mut self) -> Self {
             self.monotonic = Duration::ZERO;
-            self.time = JudgedTime::new(self.kept, None, self.clock);
+            self.time = JudgedTime::new(self.kept.clone(), None, self.clock);
             self
         }
 
@@ -233,6 +279,37 @@ mod tests {
             machine = machine.ahead(HOUR * 10).run(HOUR * 14);
             assert_eq!(machine.late(), Duration::ZERO);
         }
+    }
+
+    #[test]
+    fn a_machine_that_is_off_for_most_of_each_day_is_judged_some_days_late() {
+        for (hours, days) in [(8, 1), (4, 2), (1, 8)] {
+            let mut machine = Machine::new();
+            for _ in 0..60 {
+                machine = machine.restart().ahead(HOUR * (24 - hours)).run(HOUR * hours);
+            }
+            assert!(machine.late() <= DAY * days, "{hours} hours a day: {:?}", machine.late());
+        }
+    }
+
+    #[test]
+    fn what_starts_again_every_few_minutes_believes_its_clock_in_the_end() {
+        let mut machine = Machine::new().restart().ahead(YEAR);
+        for _ in 0..25 * 12 {
+            machine = machine.run(HOUR / 12).restart();
+        }
+        assert_eq!(machine.run(HOUR / 6).late(), Duration::ZERO);
+    }
+
+    #[test]
+    fn more_jumps_than_are_counted_are_still_waited_for() {
+        let mut machine = Machine::new();
+        for _ in 0..100 {
+            machine = machine.restart().ahead(DAY).run(HOUR / 60);
+        }
+        assert_eq!(machine.time.doubts.len(), DOUBTS_MAX);
+        assert!(machine.late() >= DAY * 100);
+        assert_eq!(machine.run(HOUR * 6).late(), Duration::ZERO);
     }
 
     #[test]

@@ -242,8 +242,10 @@ impl<'a> Run<'a> {
             }
         }
         self.flush()?;
-        for m in std::mem::take(&mut self.metadata).into_values() {
-            self.import.ingest.declare(m);
+        let metadata = std::mem::take(&mut self.metadata);
+        if !metadata.is_empty() {
+            metadata.into_values().for_each(|m| self.import.ingest.declare(m));
+            self.write(empty(self.now))?;
         }
         let Some(backfill) = self.backfill.take() else { return Ok(()) };
         let done = backfill.finish().map_err(unavailable)?;
@@ -405,11 +407,7 @@ impl<'a> Run<'a> {
         if batch.refs.is_empty() {
             return Ok(());
         }
-        let work = self.import.ingest.append_as_is(batch, self.now);
-        let done = tokio::runtime::Handle::current().block_on(work).map_err(|e| match e {
-            AppendError::Busy { .. } => Failure::Busy,
-            other => Failure::Unavailable(other.to_string()),
-        })?;
+        let done = self.write(batch)?;
         self.report.written += done.accepted;
         self.report.too_old += done.too_old;
         self.report.duplicate += done.duplicate;
@@ -420,6 +418,15 @@ impl<'a> Run<'a> {
         self.refuse_in(lines, done.too_far_ahead, AHEAD);
         self.refuse_in(lines, done.unknown_series, "their series was deleted meanwhile");
         Ok(())
+    }
+
+    /// With the batch goes what was declared before.
+    fn write(&self, batch: Batch) -> Result<Appended, Failure> {
+        let work = self.import.ingest.append_as_is(batch, self.now);
+        tokio::runtime::Handle::current().block_on(work).map_err(|e| match e {
+            AppendError::Busy { .. } => Failure::Busy,
+            other => Failure::Unavailable(other.to_string()),
+        })
     }
 }
 

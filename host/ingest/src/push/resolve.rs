@@ -125,7 +125,7 @@ impl Push {
     /// Looks up the series of what `scratch` holds, opens new ones, and makes batches.
     pub(super) fn resolve(&self, now: TimestampMs, version: Version, scratch: &mut Scratch) -> Prepared {
         let mut refused = Refusals::default();
-        let generation = self.look_up(now, version, scratch, &mut refused);
+        let (generation, mut declared) = self.look_up(now, version, scratch, &mut refused);
         let latest = now.plus(AHEAD_MAX).0;
         let d = &mut scratch.decoded;
         refused.histograms += d.bad_histograms;
@@ -145,6 +145,11 @@ impl Push {
         }
         for m in scratch.decoded.metadata.drain(..).filter(|m| !m.name.is_empty()) {
             self.ingest.declare(m);
+            declared = true;
+        }
+        if declared && floats.is_none() && histograms.is_none() {
+            // With it goes what was declared: the answer says that it is kept.
+            floats = Some(Batch::at(self.producer.clone(), now));
         }
         self.count(&refused, scratch.decoded.shed);
         Prepared { floats, histograms, refused, generation }
@@ -158,8 +163,15 @@ impl Push {
         self.ingest.refused(&self.producer, refused.labels);
     }
 
-    /// Fills `scratch.found`; answers the generation of the book that the references are of.
-    fn look_up(&self, now: TimestampMs, version: Version, scratch: &mut Scratch, refused: &mut Refusals) -> u64 {
+    /// Fills `scratch.found`; answers the generation of the book that the references are of, and whether metadata was
+    /// declared.
+    fn look_up(
+        &self,
+        now: TimestampMs,
+        version: Version,
+        scratch: &mut Scratch,
+        refused: &mut Refusals,
+    ) -> (u64, bool) {
         let tick = Tick::of(now);
         let mut found = std::mem::take(&mut scratch.found);
         found.clear();
@@ -189,11 +201,11 @@ impl Push {
         if !missing.is_empty() {
             self.open(&message, &missing, tick, &mut found, refused);
         }
-        self.declare(&message, missing.iter().chain(&news).copied());
+        let declared = self.declare(&message, missing.iter().chain(&news).copied());
         let held = lock(&self.book).len();
         self.ingest.holds(&self.producer, held);
         scratch.found = found;
-        generation
+        (generation, declared)
     }
 
     fn open(&self, message: &Message<'_>, missing: &[usize], tick: Tick, found: &mut [u64], refused: &mut Refusals) {
@@ -242,7 +254,7 @@ impl Push {
         }
     }
 
-    fn declare(&self, message: &Message<'_>, series: impl Iterator<Item = usize>) {
+    fn declare(&self, message: &Message<'_>, series: impl Iterator<Item = usize>) -> bool {
         let mut told = HashSet::new();
         for part in series.filter_map(|i| message.scratch.decoded.series.get(i)) {
             let hash = message.metadata_hash(part.metadata);
@@ -256,6 +268,7 @@ impl Push {
                 self.ingest.declare(m);
             }
         }
+        !told.is_empty()
     }
 }
 

@@ -16,7 +16,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use std::sync::Arc;
 use belfry_model::write::Times;
 use belfry_model::{Batch, Exemplar, Labels, MetricMetadata, SeriesRef, TimestampMs, Value};
 use belfry_store::disk::{Disk, DiskFile};
+use belfry_store::{METADATA_BYTES_MAX, METADATA_MAX, text_bytes};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -42,8 +43,6 @@ const SEGMENTS_MIN: u64 = 8;
 pub const QUEUE_BYTES_MIN: u64 = 1 << 20;
 /// Samples of a record: a shipment has whole records.
 const RECORD_SAMPLES_MAX: usize = 5_000;
-/// Metrics whose metadata is remembered, so that it is queued once.
-const METADATA_MAX: usize = 50_000;
 
 /// How a queue is kept.
 #[derive(Clone, Debug)]
@@ -111,7 +110,9 @@ struct Inner {
     writing: Option<Writing>,
     position: Position,
     metadata: HashMap<String, MetricMetadata>,
-    metadata_new: Vec<MetricMetadata>,
+    metadata_bytes: usize,
+    /// Names of what no record has yet.
+    metadata_new: BTreeSet<String>,
     stats: QueueStats,
 }
 
@@ -172,7 +173,8 @@ impl Queue {
             writing: None,
             position,
             metadata: HashMap::new(),
-            metadata_new: Vec::new(),
+            metadata_bytes: 0,
+            metadata_new: BTreeSet::new(),
             stats: QueueStats { bytes_max: config.bytes_max, ..QueueStats::default() },
         };
         let queue = Self {
@@ -229,14 +231,19 @@ impl Queue {
         self.changed.notified().await;
     }
 
-    /// Remembers what a metric is; it goes with the next record.
+    /// Remembers what a metric is; it goes with the next record. The bounds are the store's, which counts what it sheds.
     pub fn declare(&self, metadata: MetricMetadata) {
         let mut inner = self.inner.lock();
         let known = inner.metadata.get(&metadata.name);
         if known == Some(&metadata) || known.is_none() && inner.metadata.len() >= METADATA_MAX {
             return;
         }
-        inner.metadata_new.push(metadata.clone());
+        let bytes = inner.metadata_bytes - known.map_or(0, text_bytes) + text_bytes(&metadata);
+        if bytes > METADATA_BYTES_MAX {
+            return;
+        }
+        inner.metadata_bytes = bytes;
+        inner.metadata_new.insert(metadata.name.clone());
         inner.metadata.insert(metadata.name.clone(), metadata);
     }
 
@@ -344,7 +351,8 @@ impl Queue {
         record.histograms(&histograms.collect::<Vec<_>>());
         let exemplars = part.exemplars.iter().filter_map(|(r, e)| Some((id(r)?, e.clone())));
         record.exemplars(&exemplars.collect::<Vec<_>>());
-        record.metadata(&inner.metadata_new);
+        let declared = inner.metadata_new.iter().filter_map(|name| inner.metadata.get(name));
+        record.metadata(&declared.cloned().collect::<Vec<_>>());
         self.write(inner, record, now)?;
         inner.metadata_new.clear();
         Ok(())

@@ -106,6 +106,17 @@ fn all_kinds_of_samples_come_as_they_were_with_external_labels_and_metadata() {
 }
 
 #[test]
+fn metadata_goes_once_with_an_empty_batch_too() {
+    let queue = open(&SimDisk::default());
+    let metadata = |help: &str| MetricMetadata { name: "m".into(), help: help.into(), ..MetricMetadata::default() };
+    queue.declare(metadata("one"));
+    queue.declare(metadata("two"));
+    (0..2).for_each(|_| queue.append(&Batch::at("test", NOW), &Names, NOW).expect("written"));
+    let parcel = queue.next_parcel().expect("something waits");
+    assert_eq!((parcel.samples, &parcel.shipment.metadata[..]), (0, &[metadata("two")][..]));
+}
+
+#[test]
 fn a_batch_of_many_samples_goes_in_several_shipments() {
     let queue = open(&SimDisk::default());
     let mut b = Batch::at("test", NOW);
