@@ -41,10 +41,12 @@ async fn metadata_alone_is_written_before_it_is_acknowledged() {
 
     let mut t = Symbols::default();
     let metadata = Some(v2::Metadata { kind: 2, help_ref: t.number("third"), unit_ref: 0 });
-    let series = v2::TimeSeries { labels_refs: t.labels([("__name__", "alone")]), metadata, ..Default::default() };
+    let ahead = m::Sample { value: 1.0, timestamp: NOW + 3_600_000, start_timestamp: 0 };
+    let labels_refs = t.labels([("__name__", "alone")]);
+    let series = v2::TimeSeries { labels_refs, metadata, samples: vec![ahead], ..Default::default() };
     w.writer.full.store(true, Ordering::SeqCst);
     let request = v2::Request { symbols: t.into_texts(), timeseries: vec![series] };
-    assert_eq!(w.v2(&request).await.0, 503, "it is in no series of those that came before");
+    assert_eq!(w.v2(&request).await.0, 503, "the sample is refused, the metadata is not");
 }
 
 /// 60 writes like the first one were 2.6 GB.
