@@ -144,6 +144,7 @@ impl Queue {
             // What the disk does not give is met, and told, when it is read.
             if open.read_at(0, &mut begin).is_ok()
                 && let Some(found) = segment::newer_version(&begin)
+                && !segment::holds_ours(&*disk, &file)
             {
                 let (file, known) = (file.display(), segment::version());
                 let why =

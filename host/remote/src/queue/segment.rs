@@ -92,6 +92,12 @@ pub(super) fn is_torn_at_header(bytes: &[u8]) -> bool {
     same < MAGIC.len() && bytes.iter().skip(same).all(|b| *b == 0)
 }
 
+/// Does a file that does not begin as one of ours hold nothing, or first a record of ours? Later versions are to compute
+/// their checksums differently, so that a bit of the version that went bad is not taken for one.
+pub(super) fn holds_ours(disk: &dyn Disk, file: &Path) -> bool {
+    read(disk, file, 0, None).is_ok_and(|bytes| next(&bytes, HEADER_BYTES as usize) != Next::Bad)
+}
+
 /// A version of files that is newer than ours, if the file says so: another Belfry wrote it and can send it.
 pub(super) fn newer_version(bytes: &[u8]) -> Option<u8> {
     let (ours, name) = MAGIC.split_last()?;

@@ -200,10 +200,11 @@ fn a_flipped_bit_costs_one_record_and_what_only_that_introduces() {
     let disk = three_files();
     let second = files(&disk)[1].clone();
     let bytes = disk.read(&second).expect("there");
-    // A flipped bit of the version says that the file is a later Belfry's.
-    for at in (0..bytes.len()).filter(|at| *at != segment::HEADER_BYTES as usize - 1) {
+    // Of a version "1" the second bit makes "3".
+    let flips = (0..bytes.len()).map(|at| (at, 0x40)).chain([(segment::HEADER_BYTES as usize - 1, 2)]);
+    for (at, bit) in flips {
         let disk = disk.killed();
-        disk.tamper(&second, |b| b[at] ^= 0x40);
+        disk.tamper(&second, |b| b[at] ^= bit);
         let queue = open(&disk);
         let left = drain(&queue);
         assert!(left.is_sorted() && left.iter().all(|n| ALL.contains(n)), "byte {at}: {left:?}");
@@ -256,7 +257,8 @@ fn a_file_that_is_missing_between_others_is_told() {
 fn a_file_of_a_newer_version_keeps_the_queue_from_being_opened_and_nothing_is_removed() {
     let disk = three_files();
     let third = files(&disk)[2].clone();
-    disk.tamper(&third, |b| b[segment::HEADER_BYTES as usize - 1] = b'2');
+    let (version, checksum) = (segment::HEADER_BYTES as usize - 1, segment::HEADER_BYTES as usize + 4);
+    disk.tamper(&third, |b| (b[version], b[checksum]) = (b'2', !b[checksum]));
     let before: Vec<_> = files(&disk).iter().map(|f| disk.read(f).expect("there")).collect();
     let refused = Queue::open(config(1 << 20), Arc::new(disk.clone())).map(drop).expect_err("newer").to_string();
     assert_eq!(refused, "/q/000000000003.queue has format version 2, this Belfry reads up to 1: run a newer Belfry");
