@@ -45,6 +45,13 @@ pub struct Doubt {
     pub wait_ms: u64,
 }
 
+impl Doubt {
+    /// Of a jump that just was.
+    fn new(by_ms: i64) -> Self {
+        Self { by_ms, wait_ms: millis(wait_for(Duration::from_millis(by_ms.unsigned_abs()))).max(1) }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct JudgedTime {
@@ -104,11 +111,18 @@ impl JudgedTime {
         }
     }
 
-    /// Believes what was waited for long enough.
+    /// Believes what was waited for long enough. What stands before a jump back is not waited for meanwhile: the clock
+    /// has left that time.
     fn wait_for_doubts(&mut self, passed: Duration) {
+        let from = self.doubts.iter().rposition(|d| d.by_ms < 0).unwrap_or(0);
         let judged = &mut self.judged;
         let passed = millis(passed);
+        let mut place = 0;
         self.doubts.retain_mut(|doubt| {
+            place += 1;
+            if place <= from {
+                return true;
+            }
             doubt.wait_ms = doubt.wait_ms.saturating_sub(passed);
             if doubt.wait_ms == 0 {
                 *judged = TimestampMs(judged.0.saturating_add(doubt.by_ms));
@@ -119,20 +133,30 @@ impl JudgedTime {
 
     /// Takes up the jump between what the clock was expected to say and what it says, if it is one.
     fn doubt(&mut self, now: TimestampMs, expected: TimestampMs) {
+        if apart(now, expected) <= STEP_MAX {
+            if self.doubts.is_empty() {
+                // Many small steps, of starts one after the other.
+                self.doubts.push(Doubt::new(now.0.saturating_sub(self.judged.0)));
+            }
+            return;
+        }
         let jump = now.0.saturating_sub(expected.0);
-        let is_jump = apart(now, expected) > STEP_MAX;
-        let waits =
-            |by_ms: i64| Doubt { by_ms, wait_ms: millis(wait_for(Duration::from_millis(by_ms.unsigned_abs()))) };
-        if is_jump && jump > 0 && self.doubts.len() < DOUBTS_MAX {
-            self.doubts.push(waits(jump));
-        } else if let Some(last) = self.doubts.last_mut().filter(|_| is_jump && jump > 0) {
-            *last = Doubt { by_ms: last.by_ms.saturating_add(jump), wait_ms: last.wait_ms.max(waits(jump).wait_ms) };
-        } else if is_jump || self.doubts.is_empty() {
-            // What went ahead before it was wrong, or this is: then nothing of that was waited for.
-            let off = waits(now.0.saturating_sub(self.judged.0));
-            let longest = self.doubts.iter().map(|d| d.wait_ms).max();
-            let wait_ms = longest.map_or(off.wait_ms, |wait| wait.max(waits(jump).wait_ms));
-            self.doubts = vec![Doubt { wait_ms, ..off }];
+        // What takes back the jump before it was that one's end: only what is left of both is new. The jumps before them
+        // were what they are; a clock that begins in 1970 at each start changes nothing about the hours before.
+        let takes_back = |last: &mut Doubt| {
+            (last.by_ms < 0) != (jump < 0) && (jump > 0 || last.by_ms.saturating_add(jump) >= -millis_of(STEP_MAX))
+        };
+        let is_back_again = |last: &mut Doubt| last.by_ms < 0 && jump < 0;
+        if let Some(last) = self.doubts.pop_if(|last| takes_back(last) || is_back_again(last)) {
+            let left = last.by_ms.saturating_add(jump);
+            if left.unsigned_abs() > millis(STEP_MAX) {
+                self.doubts.push(Doubt::new(left));
+            }
+        } else if self.doubts.len() < DOUBTS_MAX {
+            self.doubts.push(Doubt::new(jump));
+        } else if let Some(last) = self.doubts.last_mut() {
+            let wait_ms = last.wait_ms.max(Doubt::new(jump).wait_ms);
+            *last = Doubt { by_ms: last.by_ms.saturating_add(jump), wait_ms };
         }
     }
 
@@ -164,6 +188,10 @@ impl JudgedTime {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn millis_of(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn apart(a: TimestampMs, b: TimestampMs) -> Duration {
@@ -291,6 +319,36 @@ mod tests {
             }
             assert!(machine.late() <= DAY * days, "{hours} hours a day: {:?}", machine.late());
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_for_a_while_at_each_start_does_not_make_it_later_day_by_day() {
+        // How the clock is wrong, for how long, how long the machine runs, and how late may be judged in the end.
+        let since_1970 = Duration::from_millis(T0.0 as u64);
+        for (ahead, wrong, minutes, hours, days) in [
+            (HOUR * 0, since_1970, 2, 14, 1),
+            (HOUR * 0, since_1970, 2, 4, 2),
+            (HOUR * 8, HOUR * 0, 5, 4, 2),
+            (YEAR, HOUR * 0, 30, 8, 1),
+        ] {
+            let (mut machine, mut latest) = (Machine::new(), Duration::ZERO);
+            let (wrong_for, right_for) = (HOUR * minutes / 60, HOUR * hours - HOUR * minutes / 60);
+            for _ in 0..60 {
+                machine = machine.restart().ahead(HOUR * (24 - hours) + ahead).back(wrong).run(wrong_for);
+                machine = machine.back(ahead).ahead(wrong).run(right_for);
+                latest = latest.max(machine.late());
+            }
+            assert!(latest <= DAY * days, "{ahead:?} {wrong:?} {hours} hours a day: {latest:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_jump_back_has_left_is_not_waited_for() {
+        // A year ahead for most of the wait, then back by more than that for as long.
+        let machine = Machine::new().ahead(YEAR).run(HOUR * 20).back(YEAR * 2).run(HOUR * 20);
+        let machine = machine.ahead(YEAR * 2).run(HOUR * 3);
+        assert!(machine.late() > YEAR - DAY, "four hours of the wait were left");
+        assert_eq!(machine.run(HOUR * 22).late(), Duration::ZERO);
     }
 
     #[test]
