@@ -30,6 +30,8 @@ const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
 pub const GROUP_BATCHES_MAX: usize = 128;
 /// A record of this size is ended, even within a batch, so that reading it back needs no more memory than this.
 const RECORD_BYTES_SPLIT: usize = 32 << 20;
+/// What was refused then may have been applied: again it would be no news, and acknowledged without ever being synced.
+const UNSURE: &str = "an fsync of the log failed; nothing is acknowledged until a block has what came before it";
 /// More labels than this on a series are a mistake of its producer.
 pub const LABELS_MAX: usize = 256;
 /// A longer name or value is a mistake of its producer.
@@ -52,6 +54,9 @@ pub(crate) struct Commit {
     pub epoch: u64,
     /// The head must be written to a block: part of the log may not be durable.
     pub flush_soon: bool,
+    /// The last generation of the log of which that is true, until a block has it. Until then what comes again is no
+    /// more durable than the first time.
+    pub unsure: Option<u64>,
     /// The last write failed: nothing more is taken until what it had is written.
     stuck: bool,
     pub builder: RecordBuilder,
@@ -59,7 +64,15 @@ pub(crate) struct Commit {
 
 impl Commit {
     pub fn new(wal: Option<Wal>, generation: u64) -> Self {
-        Self { wal, generation, epoch: 1, flush_soon: false, stuck: false, builder: RecordBuilder::default() }
+        Self {
+            wal,
+            generation,
+            epoch: 1,
+            flush_soon: false,
+            unsure: None,
+            stuck: false,
+            builder: RecordBuilder::default(),
+        }
     }
 
     /// Ends the record being built and queues it for [`Commit::write`].
@@ -84,7 +97,9 @@ impl Commit {
         let outcome = self.wal.as_mut().map_or(Ok(()), Wal::write);
         self.stuck = outcome.is_err();
         // A segment's last sync may have failed: then only a block is sure to have everything.
-        self.flush_soon |= outcome.as_ref().is_err_and(|e| !is_full(e));
+        if outcome.as_ref().is_err_and(|e| !is_full(e)) {
+            self.doubt();
+        }
         outcome
     }
 
@@ -95,10 +110,21 @@ impl Commit {
         }
     }
 
+    /// Part of the log may not be durable.
+    fn doubt(&mut self) {
+        self.flush_soon = true;
+        self.unsure = Some(self.generation);
+    }
+
+    /// A block has the log up to `generation`.
+    pub fn covered(&mut self, generation: u64) {
+        self.unsure = self.unsure.filter(|unsure| *unsure > generation);
+    }
+
     /// After a failed `fsync` nobody knows what the disk has: the segment is left, and a block with everything is
     /// written instead.
     pub fn sync_failed(&mut self) {
-        self.flush_soon = true;
+        self.doubt();
         self.epoch += 1;
         if let Some(wal) = &mut self.wal {
             wal.abandon_segment();
@@ -124,6 +150,9 @@ fn commit(shared: &Shared, jobs: Vec<Job>) {
     let mut done = Vec::with_capacity(jobs.len());
     // What an earlier group could not write comes first: until it is written nothing new is taken.
     let mut outcome = if commit.stuck { commit.write() } else { Ok(()) };
+    if outcome.is_ok() && commit.unsure.is_some() && shared.config.fsync == FsyncPolicy::Always {
+        outcome = Err(io::Error::other(UNSURE));
+    }
     if outcome.is_ok() {
         done.extend(jobs.iter().map(|job| apply(shared, &mut commit, &mut shared.state.write(), &job.batch)));
         outcome = commit.write();
@@ -254,8 +283,11 @@ fn take_row(state: &mut State, commit: &mut Commit, batch: &Batch, bounds: &Boun
 
 impl Shared {
     /// The first time that is taken, live and by imports: what the retention would delete at once is not, nor is what is
-    /// from before 1970. Without a `now` no retention is judged.
+    /// from before 1970. Without a `now` no retention is judged; where that is ahead of the time by which retention deletes,
+    /// it is wrong or not sure, and what is right by the other is not refused.
     pub(crate) fn earliest(&self, now: Option<TimestampMs>) -> i64 {
+        let judged = Some(self.block_work.now.load(Ordering::Relaxed)).filter(|t| *t != 0);
+        let now = now.map(|now| judged.map_or(now, |judged| now.min(TimestampMs(judged))));
         now.zip(self.config.retention).map_or(0, |(now, r)| now.minus(r).0.max(0))
     }
 }

@@ -14,7 +14,7 @@ use belfry_model::sample::Value;
 use belfry_model::{Labels, Sample, SampleBuf, TimeRange, TimestampMs, WriteError};
 
 use crate::append::check;
-use crate::block::{BlockMeta, Sealed};
+use crate::block::BlockMeta;
 use crate::codec::same_histogram;
 use crate::compact::seal;
 use crate::plan::{BLOCKS_MAX, MERGE_BLOCKS};
@@ -171,7 +171,7 @@ impl Shared {
         let sealed = seal(writer, outcome, BlockMeta { level, ..BlockMeta::default() })?;
         {
             let _changes = self.block_work.changes.lock();
-            let block = sealed.map(Sealed::publish).transpose()?.map(Arc::new);
+            let block = sealed.map(|sealed| self.publish(sealed)).transpose()?;
             let mut state = self.state.write();
             state.add_block(block);
             state.head.doubt_blocks();

@@ -39,6 +39,9 @@ pub(crate) struct BlockWork {
     rested: Mutex<Option<TimestampMs>>,
     /// What opening found damaged, and is still there.
     damage: Mutex<Vec<Damage>>,
+    /// Blocks whose files may still be there, or be there again after a power loss, though no list has them: their
+    /// numbers, and whether notes of deletions go with them. A start would take them up as they are.
+    unwanted: Mutex<Vec<(u64, bool)>>,
     /// A merge that runs ends where it is.
     stopping: AtomicBool,
     /// What the last upkeep said the time was; by that blocks are judged old. 0 before the first one: none is.
@@ -140,7 +143,7 @@ impl Shared {
             }
             return Ok(false);
         }
-        let merged = sealed.map(Sealed::publish).transpose()?.map(Arc::new);
+        let merged = sealed.map(|sealed| self.publish(sealed)).transpose()?;
         {
             let mut state = self.state.write();
             state.blocks.retain(|b| !parts.iter().any(|p| p.id() == b.id()));
@@ -160,13 +163,38 @@ impl Shared {
         BlockWriter::create(self.disk.clone(), &self.blocks_dir, id, effort, resolution)
     }
 
+    /// Gives a block its name. Where that fails it is as if it had never been written.
+    pub(crate) fn publish(&self, sealed: Sealed) -> io::Result<Arc<Block>> {
+        let id = sealed.id();
+        let outcome = sealed.publish();
+        if outcome.is_err() {
+            self.block_work.unwanted.lock().push((id, false));
+            // Else the next upkeep does it; until then no deletion is acknowledged.
+            let _ = self.clear_unwanted();
+        }
+        outcome.map(Arc::new)
+    }
+
     /// Deletes the files of blocks that no new read sees any more.
     pub(crate) fn remove(&self, blocks: &[Arc<Block>]) -> io::Result<()> {
-        for b in blocks {
-            folder::remove(&*self.disk, &self.blocks_dir, b)?;
-            self.block_work.forget(b.path());
+        let has_notes = |b: &Block| !b.gone().is_empty() || b.lost_deletions().is_some();
+        self.block_work.unwanted.lock().extend(blocks.iter().map(|b| (b.id(), has_notes(b))));
+        blocks.iter().for_each(|b| self.block_work.forget(b.path()));
+        self.clear_unwanted()
+    }
+
+    /// Deletes what is in no list, if something is, and makes that durable.
+    pub(crate) fn clear_unwanted(&self) -> io::Result<()> {
+        let mut unwanted = self.block_work.unwanted.lock();
+        if unwanted.is_empty() {
+            return Ok(());
         }
-        self.disk.sync_dir(&self.blocks_dir)
+        for (id, has_notes) in unwanted.iter() {
+            folder::remove(&*self.disk, &self.blocks_dir, *id, *has_notes)?;
+        }
+        self.disk.sync_dir(&self.blocks_dir)?;
+        unwanted.clear();
+        Ok(())
     }
 
     /// Deletes the files of blocks that could not be opened.

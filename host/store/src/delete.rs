@@ -42,6 +42,8 @@ impl Store {
         self.flush()?;
         let shared = &*self.shared;
         let _changes = shared.block_work.changes.lock();
+        // What would come back with the next start is not deleted.
+        shared.clear_unwanted()?;
         let outcome = shared.delete_from_blocks(matchers, range);
         // Also when only a part could be deleted.
         shared.state.write().head.forget_newest(matchers, range);

@@ -6,7 +6,6 @@
 //! (`expire`), merging blocks (`compact`), the form of a block.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::frozen::InOrder;
 use crate::head::HEAD_BYTES_MAX;
 use crate::heap;
 use crate::series::append;
-use crate::store::{Shared, Store};
+use crate::store::{Shared, Store, UNWANTED};
 use crate::values::Effort;
 
 /// What one call leaves to the next.
@@ -96,6 +95,8 @@ impl Store {
         if let Err(e) = self.sync() {
             tracing::warn!("sync failed, the head is written to a block: {e}");
         }
+        // A file that cannot be deleted must not keep the head from becoming a block.
+        shared.note(UNWANTED, &shared.clear_unwanted());
         // Expiry first: it makes room for what follows.
         let mut done = Maintained { expired: shared.expire(judged)?, ..Maintained::default() };
         let outcome = shared.flush_if_due(&mut pending, Some(now)).map(|flushed| done.flushed = flushed);
@@ -103,7 +104,7 @@ impl Store {
         outcome?;
         if shared.is_over(&mut pending.last_forget, now) {
             pending.last_forget = now;
-            done.forgotten = shared.forget(now, shared.config.block_span * 2);
+            done.forgotten = shared.forget(judged, shared.config.block_span * 2);
         }
         if shared.is_crowded(&mut pending.last_crowded, now) {
             let outcome = shared.flush_if_due(&mut pending, None).map(|flushed| done.flushed |= flushed);
@@ -223,9 +224,9 @@ impl Shared {
             let _changes = self.block_work.changes.lock();
             // Only the last one says that it has the log's generation: until then all is in the log. A crash in between
             // leaves what came late in the log and in a block, which are read as one.
-            let late = late.map(Sealed::publish).transpose()?.map(Arc::new);
-            let block = match block.map(Sealed::publish).transpose() {
-                Ok(block) => block.map(Arc::new),
+            let late = late.map(|late| self.publish(late)).transpose()?;
+            let block = match block.map(|block| self.publish(block)).transpose() {
+                Ok(block) => block,
                 Err(e) => {
                     // It is written again with the rest; if it stays, the samples stand in two blocks until they merge.
                     let _ = late.map(|b| self.remove(&[b]));
@@ -245,6 +246,7 @@ impl Shared {
         pending.frozen = None;
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
         let mut commit = self.commit.lock();
+        commit.covered(generation);
         let removed = commit.wal.as_mut().map_or(Ok(()), |wal| wal.remove_before(generation + 1));
         self.note_wal(&commit);
         removed
@@ -308,6 +310,7 @@ impl Shared {
         state.head.idle(now.minus(IDLE_CROWDED).0) as u64 > limit / CROWDED_PART
     }
 
+    /// With the series go their exemplars: by a time that may be relied upon, but where places are short.
     fn forget(&self, now: TimestampMs, idle: Duration) -> u64 {
         let idle_ms = idle.as_millis() as i64;
         let _commit = self.commit.lock();

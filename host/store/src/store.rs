@@ -33,11 +33,13 @@ pub(crate) const IMPORT: &str = "an import";
 /// What [`Shared::note`] calls a write of [`Store::compact`].
 pub(crate) const MERGE: &str = "a merged block";
 /// What cannot be done while samples are written all the same, by what [`Shared::note`] calls it.
-const BESIDE: [(&str, &str); 3] = [
+const BESIDE: [(&str, &str); 4] = [
     (MERGE, "blocks cannot be merged"),
     (IMPORT, "an import cannot be written"),
     ("a deletion", "a deletion cannot be written down"),
+    (UNWANTED, "a block that is to go cannot be deleted"),
 ];
+pub(crate) const UNWANTED: &str = "a block that is to go";
 pub(crate) const BLOCKS_DIR: &str = "blocks";
 pub(crate) const LOCK_FILE: &str = "LOCK";
 

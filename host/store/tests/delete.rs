@@ -57,6 +57,42 @@ fn what_is_deleted_is_gone_at_once_after_a_restart_and_after_a_merge() {
     assert_eq!(store.compact().unwrap(), 0);
 }
 
+/// A block that got its name, and whose way into the list failed, would be back with the next start.
+#[test]
+fn whichever_operation_of_a_merge_fails_what_is_deleted_after_it_stays_deleted() {
+    let merged = |fail_at: Option<u64>| {
+        let disk = SimDisk::default();
+        let store = filled(&disk);
+        // Blocks of which something is deleted are merged.
+        store.delete(&named("a"), range(0, 100)).unwrap();
+        let first = disk.operations();
+        disk.set_fail_at(fail_at.map(|n| first + n));
+        let outcome = store.compact();
+        disk.set_fail_at(None);
+        (disk.operations() - first, outcome.is_ok(), disk, store)
+    };
+    let (operations, ..) = merged(None);
+    assert!(operations > 5, "{operations}");
+    for n in 0..operations {
+        let (_, ok, disk, store) = merged(Some(n));
+        assert!(!ok, "operation {n} fails");
+        store.delete(&named("a"), range(500, 1500)).unwrap();
+        let left: Vec<i64> = (1..5).chain(15..20).collect();
+        let all = (0..20).collect::<Vec<_>>();
+        let is_left = |store: &Store, when: &str| {
+            assert_eq!((times(store, "a"), times(store, "b")), (left.clone(), all.clone()), "operation {n}, {when}");
+        };
+        is_left(&store, "at once");
+        is_left(&open(&disk.killed()).0, "after a kill");
+        is_left(&open(&disk.power_loss(n)).0, "after a power loss");
+        store.upkeep(TimestampMs(T0 + 3000)).unwrap();
+        store.compact().unwrap();
+        is_left(&store, "after the next merge");
+        drop(store);
+        is_left(&open(&disk.killed()).0, "after the next merge and a kill");
+    }
+}
+
 #[test]
 fn a_deleted_time_can_be_written_again() {
     let disk = SimDisk::default();

@@ -1,8 +1,9 @@
-//! What metrics are: how much of it is kept, and when it is on the disk.
+//! What is kept beside samples: metadata and exemplars, how much of it, and when it is on the disk.
 
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use belfry_model::{
@@ -96,4 +97,29 @@ fn metadata_in_the_log_makes_no_block_due_and_deletes_none() {
     assert!(store.stats().wal_bytes > 16 << 20, "{}", store.stats().wal_bytes);
     assert_eq!(blocks, [2, 2, 2, 2, 2], "one, for what the log had until then was not known to stay");
     assert_eq!(points(&store, "a").len(), 6);
+}
+
+#[test]
+fn a_wrong_clock_takes_no_exemplar_and_refuses_no_sample_of_the_right_time() {
+    let config = StoreConfig { retention: Some(Duration::from_secs(86_400)), ..StoreConfig::memory() };
+    let (store, _) = Store::open(config, Arc::new(RealDisk), TimestampMs(T0)).unwrap();
+    let clock = Arc::new(Fixed(T0.into()));
+    store.refuse_ahead_of(clock.clone());
+    let id = store.open(&labels("a")).unwrap();
+    let send = |at: i64| {
+        let mut batch = Batch::at("test", TimestampMs(T0 + at));
+        (batch.refs, batch.values) = (vec![id], vec![1.0]);
+        let labels = Labels::from_pairs([("trace_id", at.to_string())]);
+        batch.exemplars = vec![(id, Exemplar { labels, value: 1.0, at: TimestampMs(T0 + at) })];
+        block_on(store.append(batch)).unwrap()
+    };
+    let accepted = Appended { accepted: 1, exemplars: 1, ..Appended::default() };
+    assert_eq!(send(0), accepted);
+    store.upkeep(TimestampMs(T0)).unwrap();
+    // A year ahead; what is judged by went on evenly.
+    clock.0.store(T0 + 366 * 86_400_000, Ordering::Relaxed);
+    store.upkeep_judging(TimestampMs(T0 + 366 * 86_400_000), TimestampMs(T0 + 5_000)).unwrap();
+    assert_eq!(send(5_000), accepted);
+    let kept = block_on(store.exemplars(&[Matcher::equal("__name__", "a")], TimeRange::ALL)).unwrap();
+    assert_eq!(kept[0].1.len(), 2);
 }

@@ -79,17 +79,6 @@ fn late_samples_are_merged_within_the_window_and_refused_before_it() {
     assert_eq!(put(&store, "b", T0 - 86_400_000, 0.0), accepted(1));
 }
 
-struct Fixed(std::sync::atomic::AtomicI64);
-
-impl belfry_model::Clock for Fixed {
-    fn now(&self) -> TimestampMs {
-        TimestampMs(self.0.load(std::sync::atomic::Ordering::Relaxed))
-    }
-    fn monotonic(&self) -> Duration {
-        Duration::ZERO
-    }
-}
-
 #[test]
 fn a_sample_far_ahead_of_the_clock_is_refused_and_does_not_make_right_ones_too_old() {
     let (store, _) = open(&SimDisk::default());

@@ -94,7 +94,8 @@ pub fn open_all(disk: &dyn Disk, dir: &Path, recovery: &mut Recovery) -> Result<
     let replaced: Vec<u64> = found.blocks.iter().flat_map(|b| b.meta().replaces.clone()).collect();
     let over: Vec<_> = found.blocks.extract_if(.., |b| replaced.contains(&b.id())).collect();
     for b in over {
-        remove(disk, dir, &b).map_err(failed(b.path()))?;
+        let has_notes = !b.gone().is_empty() || b.lost_deletions().is_some();
+        remove(disk, dir, b.id(), has_notes).map_err(failed(b.path()))?;
     }
     for l in found.lost.extract_if(.., |l| replaced.contains(&l.id)) {
         remove_lost(disk, dir, &l).map_err(failed(&l.path))?;
@@ -134,12 +135,11 @@ fn set_aside(disk: &dyn Disk, dir: &Path, block: &Block, names: &[String]) -> io
 
 /// Removes a block, then the notes of what was deleted from it: the other way round a crash in between would bring that
 /// back.
-pub fn remove(disk: &dyn Disk, dir: &Path, block: &Block) -> io::Result<()> {
-    absent(disk.remove(&dir.join(file_name(block.id(), EXTENSION))))?;
-    if !block.gone().is_empty() || block.lost_deletions().is_some() {
-        remove_notes(disk, dir, block.id())?;
+pub fn remove(disk: &dyn Disk, dir: &Path, id: u64, has_notes: bool) -> io::Result<()> {
+    for extension in [EXTENSION, UNFINISHED] {
+        absent(disk.remove(&dir.join(file_name(id, extension))))?;
     }
-    Ok(())
+    if has_notes { remove_notes(disk, dir, id) } else { Ok(()) }
 }
 
 /// [`remove`] for a block that cannot be opened.

@@ -240,7 +240,12 @@ impl BlockWriter {
 }
 
 impl Sealed {
-    /// Gives the file its name: from now on it is a block.
+    /// The block's number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Gives the file its name: from now on it is a block. After an error it may have it, or not.
     pub fn publish(self) -> io::Result<Block> {
         let path = self.dir.join(file_name(self.id, EXTENSION));
         self.disk.rename(&self.dir.join(file_name(self.id, UNFINISHED)), &path)?;

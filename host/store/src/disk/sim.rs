@@ -32,6 +32,7 @@ struct Inner {
     crashed: bool,
     capacity: Option<u64>,
     fail_sync: bool,
+    fail_at: Option<u64>,
 }
 
 /// One entry of a directory that was made, taken away, or both at once: a rename.
@@ -107,6 +108,11 @@ impl SimDisk {
     /// From now on `sync` fails, or works again.
     pub fn set_fail_sync(&self, fail: bool) {
         self.0.lock().fail_sync = fail;
+    }
+
+    /// The `operation`-th change fails, without having done anything; what comes after it works again.
+    pub fn set_fail_at(&self, operation: Option<u64>) {
+        self.0.lock().fail_at = operation;
     }
 
     /// Bytes in all files.
@@ -201,6 +207,9 @@ impl Inner {
         if self.crash_at == Some(self.operations - 1) {
             self.crashed = true;
             return Ok(true);
+        }
+        if self.fail_at == Some(self.operations - 1) {
+            return Err(io::Error::other("the simulated disk does not do it"));
         }
         Ok(false)
     }

@@ -128,3 +128,14 @@ pub fn plain(points: &BTreeMap<i64, f64>) -> SampleBuf {
     points.iter().for_each(|(t, v)| buf.push_float(*t, *v));
     buf
 }
+
+pub struct Fixed(pub std::sync::atomic::AtomicI64);
+
+impl belfry_model::Clock for Fixed {
+    fn now(&self) -> TimestampMs {
+        TimestampMs(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
