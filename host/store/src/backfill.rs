@@ -186,6 +186,7 @@ impl Shared {
 
 /// Leaves out what stands in the store, and all but the first of several at one time.
 fn add_new(samples: &[Sample], there: &SampleBuf, new: &mut SampleBuf, counted: &mut Backfilled) {
+    let since = segments_from(there);
     for s in samples {
         let standing = match there.times.binary_search(&s.at.0) {
             Ok(i) => there.get(i),
@@ -193,7 +194,7 @@ fn add_new(samples: &[Sample], there: &SampleBuf, new: &mut SampleBuf, counted: 
             Err(_) => None,
         };
         match standing {
-            None if is_downsampled(there, s.at.0) => counted.too_old += 1,
+            None if is_downsampled(there, &since, s.at.0) => counted.too_old += 1,
             None => {
                 counted.accepted += 1;
                 new.push(s);
@@ -204,10 +205,20 @@ fn add_new(samples: &[Sample], there: &SampleBuf, new: &mut SampleBuf, counted: 
     }
 }
 
+/// For each sample where the earliest segment begins that ends there or later. That of the next sample is not enough: one
+/// that came late, in another block, stands within a segment.
+fn segments_from(there: &SampleBuf) -> Vec<i64> {
+    let mut since: Vec<i64> = there.coarse.rows.iter().map(|r| r.since).collect();
+    for i in (1..since.len()).rev() {
+        since[i - 1] = since[i - 1].min(since[i]);
+    }
+    since
+}
+
 /// Does a time lie within a segment?
-fn is_downsampled(there: &SampleBuf, at: i64) -> bool {
+fn is_downsampled(there: &SampleBuf, since: &[i64], at: i64) -> bool {
     let next = there.times.partition_point(|t| *t <= at);
-    there.coarse.rows.get(next).is_some_and(|r| r.since < at)
+    since.get(next).is_some_and(|since| *since < at)
 }
 
 fn same(a: &Value, b: &Value) -> bool {

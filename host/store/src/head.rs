@@ -12,6 +12,7 @@ use belfry_model::{Exemplar, Labels, Matcher, MetricMetadata, SampleBuf, TimeRan
 
 use crate::block::Block;
 use crate::chunk::Encoder;
+use crate::downsample::Want;
 use crate::frozen::Frozen;
 use crate::index::MemIndex;
 use crate::own::Own;
@@ -41,7 +42,7 @@ pub enum Inserted {
     Same,
     /// Another value stands at its time.
     Duplicate,
-    /// It is too far behind its series' newest sample.
+    /// It is too far behind its series' newest sample, or its time was downsampled.
     TooOld,
 }
 
@@ -249,6 +250,7 @@ impl Head {
             match self.standing(id, p, blocks) {
                 Standing::Same => return Inserted::Same,
                 Standing::Other => return Inserted::Duplicate,
+                Standing::Downsampled => return Inserted::TooOld,
                 Standing::Nothing => {}
             }
             let own = self.slots[id as usize].own.get_or_insert_default();
@@ -272,15 +274,17 @@ impl Head {
             }
         }
         let Some(range) = p.instant() else { return Standing::Nothing };
-        let mut labels = None;
+        let (mut labels, mut found) = (None, Standing::Nothing);
         for b in blocks.iter().filter(|b| b.overlaps(range)) {
             let labels = labels.get_or_insert_with(|| self.index.labels(id));
             match standing_in(b, labels, p, range) {
                 Ok(Standing::Nothing) | Err(_) => {}
+                // A sample of that very time, in another block, says more.
+                Ok(Standing::Downsampled) => found = Standing::Downsampled,
                 Ok(other) => return other,
             }
         }
-        Standing::Nothing
+        found
     }
 
     /// Keeps an exemplar, unless it is the one that its series got last.
@@ -459,12 +463,12 @@ fn standing_in(block: &Block, labels: &Labels, p: &Point<'_>, range: TimeRange) 
     let Some(i) = block.find(labels)? else { return Ok(Standing::Nothing) };
     let mut buf = SampleBuf::default();
     for c in block.series(i)?.chunks.iter().filter(|c| c.min <= p.at && p.at <= c.max) {
-        block.decode(c, range, &mut buf)?;
+        // Of a downsampled block the segments that the time lies in, too.
+        block.decode_for(Want::Counts, c, range, &mut buf)?;
     }
-    Ok(match buf.len() {
-        0 => Standing::Nothing,
-        _ if p.is_at(&buf, 0) => Standing::Same,
-        _ => Standing::Other,
+    Ok(match Standing::at(&buf, p) {
+        Standing::Nothing if !buf.is_empty() => Standing::Downsampled,
+        standing => standing,
     })
 }
 

@@ -62,6 +62,8 @@ mod own;
 mod pack;
 mod pattern;
 mod plan;
+#[cfg(test)]
+mod rank_tests;
 mod read;
 mod record;
 mod replay;

@@ -35,6 +35,7 @@ use crate::store::{Shared, State, Store};
 /// What the series of one answer share. Each has the places of its samples in here.
 #[derive(Default)]
 pub(crate) struct Snapshot {
+    /// In the order of their ranks.
     blocks: Vec<Arc<Block>>,
     /// By number of the block.
     chunks: Vec<Vec<ChunkPlace>>,
@@ -162,6 +163,21 @@ impl Snapshot {
         Some((self.blocks.get(block)?, self.chunks.get(block)?.get(span.from..span.to)?))
     }
 
+    /// Parts that lie apart in order of time, so that they can be read one after the other; others as they are taken for a
+    /// merge: by rank, for where two have a sample at one time that of the lower rank stands.
+    fn put_in_order(&self, parts: &mut [Span]) {
+        let places = |span: &Span| self.span(span).map_or(&[][..], |(_, places)| places);
+        let are_apart = |a: &Span, b: &Span| places(a).last().map(|c| c.max) < places(b).first().map(|c| c.min);
+        if parts.is_sorted_by(are_apart) {
+            return;
+        }
+        parts.sort_by_key(|span| places(span).first().map(|c| c.min));
+        if !parts.is_sorted_by(are_apart) {
+            // Blocks are numbered in the order of their ranks.
+            parts.sort_by_key(|span| span.block);
+        }
+    }
+
     /// A series' parts, in order of time where they do not overlap.
     fn all<'a>(&'a self, parts: &'a Parts) -> impl Iterator<Item = Part<'a>> {
         let blocks = parts.blocks.iter().filter_map(|s| self.span(s)).map(|(b, places)| Part::Block(b, places));
@@ -249,10 +265,7 @@ impl Shared {
             }
         }
         let Found { series, snapshot, .. } = &mut found;
-        let key = |span: &Span| snapshot.span(span).map(|(b, places)| (places.first().map(|c| c.min), b.id()));
-        for (_, parts) in series.iter_mut().filter(|(_, parts)| !parts.blocks.is_sorted_by_key(key)) {
-            parts.blocks.sort_by_key(key);
-        }
+        series.iter_mut().for_each(|(_, parts)| snapshot.put_in_order(&mut parts.blocks));
         Ok(found)
     }
 

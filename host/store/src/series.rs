@@ -82,10 +82,13 @@ pub enum Standing {
     Same,
     /// Another value.
     Other,
+    /// Samples were around it that are gone: nobody can say whether it was one of them.
+    Downsampled,
 }
 
 impl Standing {
-    fn at(buf: &SampleBuf, p: &Point<'_>) -> Self {
+    /// Among samples in order.
+    pub fn at(buf: &SampleBuf, p: &Point<'_>) -> Self {
         match buf.times.binary_search(&p.at) {
             Err(_) => Self::Nothing,
             Ok(i) if p.is_at(buf, i) => Self::Same,

@@ -14,7 +14,7 @@ use belfry_model::{
     Labels, Matcher, Sample, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Writer,
 };
 use belfry_store::disk::{Disk, DiskFile, DiskRead, FileBytes, Lock, SimDisk};
-use belfry_store::{Backfilled, Health, Recovery, Store, StoreConfig};
+use belfry_store::{Backfilled, Health, OpenError, Recovery, Store, StoreConfig};
 use common::*;
 
 const SERIES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -337,6 +337,33 @@ fn deletions_that_cannot_be_read_are_told_of_and_their_block_is_read() {
     store.compact().unwrap();
     assert_eq!(query(&store).lens(), [2 * n; 3]);
     assert_eq!(files(&disk, "/data/blocks", ".damaged"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn deletions_of_a_newer_version_are_refused_by_name_and_a_bit_of_the_version_that_went_bad_is_damage() {
+    let disk = filled(&[0, 20_000]);
+    let (store, _) = open(&disk);
+    store.delete(&[Matcher::equal("__name__", "b")], seconds(0, 100)).unwrap();
+    drop(store);
+    let disk = disk.killed();
+    let notes = files(&disk, "/data/blocks", ".gone")[0].clone();
+    disk.tamper(&notes, |b| b[8] = 2);
+    let before = disk.files();
+    let refused = Store::open(config(), Arc::new(disk.clone()), TimestampMs(T0)).map(drop).expect_err("newer");
+    assert!(matches!(&refused, OpenError::Version { file, found: 2, known: 1 } if *file == notes), "{refused}");
+    let kept = |disk: &SimDisk| files(disk, "/data/blocks", "");
+    assert_eq!(kept(&disk), before.into_iter().filter(|f| f.starts_with("/data/blocks")).collect::<Vec<_>>());
+    // The newer one finds it as it was.
+    let disk = disk.killed();
+    disk.tamper(&notes, |b| b[8] = 1);
+    let (store, recovery) = open(&disk);
+    assert_eq!((recovery.damage, query(&store).series.len()), (vec![], 4));
+    drop(store);
+
+    let disk = disk.killed();
+    disk.tamper(&notes, |b| b[8] = 3);
+    let (store, recovery) = open(&disk);
+    assert_eq!((recovery.damage.len(), query(&store).warnings.len()), (1, 1));
 }
 
 /// A disk with a bad place in one file.

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use belfry_model::sample::{is_stale, stale_nan};
 use belfry_model::{
-    Batch, Matcher, Sample, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Value, Writer,
+    Appended, Batch, Matcher, Sample, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Value,
+    Writer,
 };
 use belfry_store::disk::SimDisk;
-use belfry_store::{Downsample, FsyncPolicy, Store, StoreConfig};
+use belfry_store::{Backfilled, Downsample, FsyncPolicy, Store, StoreConfig};
 use common::*;
 use proptest::prelude::*;
 
@@ -241,6 +242,82 @@ fn what_was_downsampled_is_not_imported_again() {
     }
 }
 
+/// As a sender does that was not told, or remembers more than it should.
+fn send(store: &Store, name: &str, samples: &[(i64, f64)]) -> Appended {
+    let series = store.open(&labels(name)).unwrap();
+    append(store, &samples.iter().map(|(at, v)| (series, *at, *v)).collect::<Vec<_>>()).unwrap()
+}
+
+fn import(store: &Arc<Store>, name: &str, samples: &[(i64, f64)], now: i64) -> Backfilled {
+    let mut fill = store.backfill(TimestampMs(now));
+    for (at, v) in samples {
+        let sample = Sample { at: TimestampMs(*at), value: Value::Float(*v), start: None };
+        fill.push(&labels(name), sample).unwrap();
+    }
+    fill.finish().unwrap()
+}
+
+#[test]
+fn what_was_downsampled_is_not_taken_live_again_however_late_a_series_may_be() {
+    let config = StoreConfig { out_of_order_window: Duration::from_secs(7_200), ..small() };
+    let disk = SimDisk::default();
+    let mut store = filled(&disk, &config, 600);
+    store.maintain(TimestampMs(T0 + 1_000 * SECOND)).unwrap();
+    let send_all = |store: &Arc<Store>, when: &str| {
+        for (k, name) in NAMES.iter().enumerate() {
+            let all: Vec<_> = expected(k, 0, 600).into_iter().collect();
+            let done = send(store, name, &all);
+            assert_eq!((done.accepted + done.too_old, done.duplicate), (600, 0), "{when}: {name}");
+            assert!(done.too_old > 400, "{when}: {name}: {} are told apart", done.too_old);
+            // Nor is one that was never there: nobody can say so.
+            assert_eq!(send(store, name, &[(T0 + 30 * SECOND + 307, 5.0)]).too_old, 1, "{when}: {name}");
+        }
+        check(store, 600, when);
+    };
+    send_all(&store, "at once");
+    store.maintain(TimestampMs(T0 + 3_000 * SECOND)).unwrap();
+    assert_eq!(store.stats().series, 0, "they are forgotten");
+    send_all(&store, "forgotten");
+    store.flush().unwrap();
+    store.compact().unwrap();
+    check(&store, 600, "merged");
+    store = Store::open(config, Arc::new(disk.killed()), TimestampMs(T0 + 1_000 * SECOND)).unwrap().0;
+    send_all(&store, "opened again");
+    // The series goes on, and what was late in it is still no news.
+    assert_eq!(send(&store, "gauge", &[(T0 + 700 * SECOND, 1.0)]).accepted, 1);
+    let all: Vec<_> = expected(1, 0, 600).into_iter().collect();
+    assert!(send(&store, "gauge", &all).too_old > 400);
+}
+
+#[test]
+fn a_late_sample_within_a_segment_lets_none_of_the_segments_own_in_again() {
+    let config = StoreConfig { out_of_order_window: Duration::from_secs(7_200), ..small() };
+    let disk = SimDisk::default();
+    let store = filled(&disk, &config, 600);
+    // It is in the head while what is around it is downsampled.
+    let late = (T0 + 30 * SECOND + 307, 90.0);
+    assert_eq!(send(&store, "c_total", &[late]).accepted, 1);
+    store.upkeep_judging(TimestampMs(T0), TimestampMs(T0 + 1_000 * SECOND)).unwrap();
+    store.compact().unwrap();
+    assert_eq!(counts(&store).iter().map(|c| c.0).collect::<Vec<_>>(), [60_000]);
+    let mut oracle = expected(2, 0, 600);
+    let again: Vec<_> = oracle.clone().into_iter().collect();
+    oracle.insert(late.0, late.1);
+    for when in ["in the head", "in a block", "merged"] {
+        assert_eq!(send(&store, "c_total", &[late]).duplicate, 0, "{when}");
+        let live = send(&store, "c_total", &again);
+        assert_eq!((live.accepted + live.too_old, live.duplicate), (600, 0), "{when}");
+        let imported = import(&store, "c_total", &again, T0 + 1_000 * SECOND);
+        assert_eq!((imported.accepted, imported.too_old), (live.accepted, live.too_old), "{when}: one answer for both");
+        let found = read(&store, "c_total", TimeRange::ALL);
+        assert_eq!(buckets(&found, 60_000), buckets(&plain(&oracle), 60_000), "{when}");
+        store.flush().unwrap();
+        if when == "in a block" {
+            store.compact().unwrap();
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     /// Samples of all series: seconds to the one before (in tenths), and what the values come from.
@@ -250,6 +327,8 @@ enum Op {
     Restart(Option<u64>),
     /// Whole minutes before now.
     Delete(usize, i64, i64),
+    /// Of what was sent to a series so much again, from a place in it on (in thousandths): live or as an import.
+    Resend(usize, usize, usize, bool),
     Check,
 }
 
@@ -261,6 +340,8 @@ fn op() -> impl Strategy<Value = Op> {
         6 => Just(Op::Maintain),
         1 => proptest::option::of(any::<u64>()).prop_map(Op::Restart),
         1 => (0..NAMES.len(), 1i64..10, 1i64..4).prop_map(|(s, from, len)| Op::Delete(s, from, len)),
+        3 => (0..NAMES.len(), 0usize..1_000, 1usize..200, any::<bool>())
+            .prop_map(|(s, from, len, live)| Op::Resend(s, from, len, live)),
         2 => Just(Op::Check),
     ]
 }
@@ -271,7 +352,8 @@ proptest! {
     #[test]
     fn whole_minutes_say_what_the_oracle_says(ops in proptest::collection::vec(op(), 1..60)) {
         let mut disk = SimDisk::default();
-        let (mut store, _) = Store::open(small(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+        let config = StoreConfig { out_of_order_window: Duration::from_secs(1_000_000), ..small() };
+        let (mut store, _) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
         let mut oracle: Vec<BTreeMap<i64, f64>> = vec![BTreeMap::new(); NAMES.len()];
         let mut now = T0;
         let minutes = |store: &Store, oracle: &[BTreeMap<i64, f64>]| {
@@ -303,7 +385,7 @@ proptest! {
                 Op::Maintain => drop(store.maintain(TimestampMs(now)).unwrap()),
                 Op::Restart(seed) => {
                     disk = seed.map_or_else(|| disk.killed(), |s| disk.power_loss(s));
-                    let (again, recovery) = Store::open(small(), Arc::new(disk.clone()), TimestampMs(now)).unwrap();
+                    let (again, recovery) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(now)).unwrap();
                     prop_assert_eq!(recovery.damage, vec![]);
                     store = again;
                 }
@@ -317,6 +399,18 @@ proptest! {
                     let range = TimeRange::new(TimestampMs(from), TimestampMs(to)).unwrap();
                     store.delete(&[Matcher::equal("__name__", NAMES[k])], range).unwrap();
                     oracle[k].retain(|t, _| !(from..to).contains(t));
+                }
+                Op::Resend(k, from, len, live) => {
+                    let skipped = oracle[k].len() * from / 1_000;
+                    let again: Vec<(i64, f64)> = oracle[k].iter().skip(skipped).take(len).map(|(t, v)| (*t, *v)).collect();
+                    let (known, duplicate) = if live {
+                        let done = send(&store, NAMES[k], &again);
+                        (done.accepted + done.too_old, done.duplicate)
+                    } else {
+                        let done = import(&store, NAMES[k], &again, now);
+                        (done.accepted + done.too_old, done.duplicate)
+                    };
+                    prop_assert_eq!((known, duplicate), (again.len() as u64, 0));
                 }
                 Op::Check => minutes(&store, &oracle),
             }

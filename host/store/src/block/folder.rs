@@ -10,7 +10,9 @@ use std::{fmt, io};
 
 use belfry_model::TimeRange;
 
-use super::{Block, BlockError, EXTENSION, GONE, GONE_DAMAGED, Gone, UNFINISHED, VERSION, file_name, parse_name};
+use super::{
+    Block, BlockError, EXTENSION, GONE, GONE_DAMAGED, GONE_VERSION, Gone, UNFINISHED, VERSION, file_name, parse_name,
+};
 use crate::config::{Damage, OpenError, Recovery};
 use crate::disk::Disk;
 
@@ -81,6 +83,9 @@ pub fn open_all(disk: &dyn Disk, dir: &Path, recovery: &mut Recovery) -> Result<
             Ok(b) => found.blocks.push(Arc::new(b)),
             Err(BlockError::Version(found)) => {
                 return Err(OpenError::Version { file: path, found, known: VERSION });
+            }
+            Err(BlockError::VersionOfGone(found)) => {
+                return Err(OpenError::Version { file: dir.join(file_name(id, GONE)), found, known: GONE_VERSION });
             }
             // It says nothing of the block, and would soon be said of all others.
             Err(BlockError::Io(source)) if are_too_many(&source) => {

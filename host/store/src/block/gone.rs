@@ -11,7 +11,10 @@ use crate::chunk::remove_span;
 use crate::codec::{Corrupt, Reader, put_ivarint, put_uvarint};
 
 const MAGIC: &[u8; 8] = b"BELFGON\n";
-const VERSION: u32 = 1;
+/// The format that this program reads and writes.
+pub const VERSION: u32 = 1;
+/// Magic, version, checksum.
+const HEADER_BYTES: usize = 16;
 
 /// Series number → first and last time of each deleted span, both included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,6 +98,16 @@ impl Gone {
         out
     }
 
+    /// The version of a file that a newer Belfry wrote. No checksum covers the number: where one bit of it differs and the
+    /// rest is right for what we write, that bit went bad, and the file is damaged.
+    pub fn newer_version(bytes: &[u8]) -> Option<u32> {
+        let (header, body) = bytes.split_at_checked(HEADER_BYTES)?;
+        let mut r = Reader::new(header.strip_prefix(MAGIC)?);
+        let (version, crc) = (r.u32().ok()?, r.u32().ok()?);
+        let is_a_bit = (version ^ VERSION).is_power_of_two() && crc == crc32fast::hash(body);
+        (version > VERSION && !is_a_bit).then_some(version)
+    }
+
     /// Reads what [`Gone::to_bytes`] wrote.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Corrupt> {
         let mut r = Reader::new(bytes);
@@ -102,7 +115,7 @@ impl Gone {
             return Err(Corrupt("the file does not say what was deleted"));
         }
         if r.u32()? != VERSION {
-            return Err(Corrupt("a newer Belfry wrote down what was deleted"));
+            return Err(Corrupt("the version of what was deleted is not one there is"));
         }
         if r.u32()? != crc32fast::hash(r.rest()) {
             return Err(Corrupt("the checksum of what was deleted does not match"));
@@ -123,6 +136,21 @@ impl Gone {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_file_of_a_newer_version_says_so_whatever_its_checksum_is_of() {
+        let mut gone = Gone::default();
+        gone.add(1, 5, 10);
+        let with = |version: u32, crc: u8| {
+            let mut bytes = gone.to_bytes();
+            bytes[8..12].copy_from_slice(&version.to_le_bytes());
+            bytes[12] ^= crc;
+            Gone::newer_version(&bytes)
+        };
+        assert_eq!([with(1, 0), with(1, 1), with(0, 1)], [None; 3]);
+        assert_eq!([with(2, 0), with(2, 1), with(3, 1), with(4, 0)], [Some(2), Some(2), Some(3), Some(4)]);
+        assert_eq!(Gone::newer_version(&gone.to_bytes()[..15]), None);
+    }
 
     proptest! {
         #[test]
@@ -154,6 +182,7 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             prop_assert!(Gone::from_bytes(&bytes).is_err());
+            prop_assert_eq!(Gone::newer_version(&bytes), None);
         }
     }
 }

@@ -21,7 +21,7 @@ mod write_index;
 use crate::codec::{Corrupt, Reader};
 
 pub use folder::Lost;
-pub use gone::Gone;
+pub use gone::{Gone, VERSION as GONE_VERSION};
 pub use index::Index;
 pub use read::{Block, BlockError, BlockSeries, Carried, Held, ScanError, Times};
 pub use room::Room;

@@ -119,6 +119,9 @@ pub enum BlockError {
     /// A newer Belfry wrote it.
     #[error("format version {0} is newer than this Belfry")]
     Version(u32),
+    /// A newer Belfry wrote what was deleted from it.
+    #[error("format version {0} of what was deleted is newer than this Belfry")]
+    VersionOfGone(u32),
 }
 
 /// Why a part of a block cannot be read.
@@ -680,13 +683,16 @@ impl Block {
 
 /// What is known to be deleted from the block at `path`, and why that may not be all. A file of deletions that cannot be
 /// read was set aside under [`GONE_DAMAGED`] ([`super::folder`]): should it become readable, because somebody put a copy
-/// there or runs the newer Belfry that wrote it, it counts again.
+/// there, it counts again. One of a newer version is refused, but not where an older Belfry set it aside.
 fn deletions(disk: &dyn Disk, path: &Path) -> Result<(Gone, Option<String>), BlockError> {
     let (mut gone, mut lost) = (Gone::default(), None);
     for extension in [GONE, GONE_DAMAGED] {
         let file = path.with_extension(extension);
         let read = match disk.read(&file) {
-            Ok(bytes) => Gone::from_bytes(&bytes).map_err(|e| e.to_string()),
+            Ok(bytes) => match Gone::newer_version(&bytes).filter(|_| extension == GONE) {
+                Some(found) => return Err(BlockError::VersionOfGone(found)),
+                None => Gone::from_bytes(&bytes).map_err(|e| e.to_string()),
+            },
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             Err(e) if is_of_medium(&e) => Err(e.to_string()),
             Err(e) => return Err(e.into()),
