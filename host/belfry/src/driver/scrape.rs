@@ -305,7 +305,7 @@ impl JobWork {
             job: self.job.name.clone(),
             discovered_labels: target.discovered.clone(),
             labels: target.labels.clone(),
-            scrape_url: target.url.to_string(),
+            scrape_url: target.shown_url(),
             health: TargetHealth::Unknown,
             last_error: String::new(),
             last_scrape: None,
@@ -448,9 +448,12 @@ impl TargetWork {
             accept: &self.accept,
             pace: AskPace::Timeout,
         };
-        let fetched = tokio::select! {
-            () = stopped => None,
-            fetched = self.client.fetch(&mut self.connection, ask, &mut self.body) => Some(fetched),
+        let fetched = match self.target.unreachable() {
+            Some(error) => Some(Err(error)),
+            None => tokio::select! {
+                () = stopped => None,
+                fetched = self.client.fetch(&mut self.connection, ask, &mut self.body) => Some(fetched),
+            },
         };
         let Some(fetched) = fetched else { return (self, false) };
         let took = clock.monotonic().saturating_sub(begin);
