@@ -7,6 +7,7 @@
 mod discover;
 mod spec;
 mod thread;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -2,8 +2,7 @@
 //!
 //! Invariant: what cannot be had now is told as an error, and what was known before goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,15 +17,12 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::spec;
+use super::watch::Watch;
 
 /// Bytes of a list of targets.
 const LIST_BYTES_MAX: u64 = 32 << 20;
 /// A list of targets is there within this, or not at all.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
-/// A file is written in several steps: it is read when it has been quiet for this long.
-const QUIET: Duration = Duration::from_millis(100);
-/// Or when it has not been quiet for this long.
-const QUIET_WITHIN: Duration = Duration::from_secs(1);
 
 /// Whose news, and what.
 pub type News = (usize, Look);
@@ -67,6 +63,7 @@ pub async fn run(number: usize, discovery: Discovery, tell: mpsc::Sender<News>, 
     let refresh = match &discovery {
         Discovery::File { refresh, .. } | Discovery::Dns { refresh, .. } | Discovery::Http { refresh, .. } => *refresh,
     };
+    watch.begin().await;
     let (mut last, mut known) = (Look::default(), Known::new());
     loop {
         let found = tokio::select! {
@@ -197,63 +194,6 @@ fn with(mut group: Group, name: &str, value: &str) -> Group {
     group
 }
 
-/// Tells when files changed.
-struct Watch {
-    /// Held, not read: dropping it ends the watching.
-    _watcher: Option<notify::RecommendedWatcher>,
-    told: mpsc::Receiver<()>,
-    /// So that `told` does not end where nothing is watched.
-    _tell: mpsc::Sender<()>,
-}
-
-impl Watch {
-    fn none() -> Self {
-        let (tell, told) = mpsc::channel(1);
-        Self { _watcher: None, told, _tell: tell }
-    }
-
-    fn new(patterns: &[PathBuf]) -> Self {
-        use notify::Watcher as _;
-        let (tell, told) = mpsc::channel(1);
-        let mark = tell.clone();
-        let endings: BTreeSet<OsString> = patterns.iter().filter_map(|p| p.extension()).map(OsStr::to_owned).collect();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let paths = event.map(|e| e.paths).unwrap_or_default();
-            // What else is written in the folder, a log say, is nobody's news. (Kubernetes swaps a link, `..data`.)
-            if paths.is_empty() || paths.iter().any(|p| may_be_one(p, &endings)) {
-                // One mark is enough, however many events there are.
-                let _ = mark.try_send(());
-            }
-        });
-        let watcher = watcher.and_then(|mut w| {
-            for folder in patterns.iter().filter_map(|p| p.parent()) {
-                let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-                w.watch(folder, notify::RecursiveMode::NonRecursive)?;
-            }
-            Ok(w)
-        });
-        let watcher = watcher.inspect_err(|error| {
-            tracing::warn!(%error, "files of targets are only read again after `refresh`");
-        });
-        Self { _watcher: watcher.ok(), told, _tell: tell }
-    }
-
-    async fn changed(&mut self) {
-        if self.told.recv().await.is_none() {
-            return std::future::pending().await;
-        }
-        let quiet = async { while tokio::time::timeout(QUIET, self.told.recv()).await.is_ok() {} };
-        // Too long: it is read as it is, and again when it changes.
-        let _ = tokio::time::timeout(QUIET_WITHIN, quiet).await;
-    }
-}
-
-/// May this be a file of targets, or what stands for its folder?
-fn may_be_one(path: &Path, endings: &BTreeSet<OsString>) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with("..") || path.extension().is_none_or(|e| endings.contains(e))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,14 +226,6 @@ mod tests {
         put("never.json", "[");
         std::fs::remove_file(folder.path().join("a.json")).unwrap();
         assert_eq!(look(), (found(&[]), true), "targets of a deleted file go, whatever another file holds");
-    }
-
-    #[test]
-    fn only_files_that_may_hold_targets_are_news() {
-        let endings = BTreeSet::from([OsString::from("json")]);
-        for (path, news) in [("t/a.json", true), ("t/..data", true), ("t", true), ("t/belfry.log", false)] {
-            assert_eq!(may_be_one(Path::new(path), &endings), news, "{path}");
-        }
     }
 
     #[test]
