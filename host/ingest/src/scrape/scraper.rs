@@ -194,6 +194,11 @@ impl Scraper {
         (self.job, self.target) = (job, target);
     }
 
+    /// The target goes on at another pace, or was found with other `__meta_` labels; its labels and address are the same.
+    pub fn follow(&mut self, target: Arc<Target>) {
+        self.target = target;
+    }
+
     /// Bytes that the memory of the last answer takes, without the series' texts.
     pub fn bytes(&self) -> usize {
         self.lines.bytes()

@@ -13,13 +13,13 @@ use belfry_ingest::scrape::{ActiveTarget, Group, Job, Kept, ScrapeError, Scraper
 use belfry_model::Labels;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::credentials::Credentials;
 use super::found::Found;
-use super::target::TargetWork;
+use super::target::{Orders, TargetWork};
 use super::{JobTargets, Left, Shared, Statuses, discover, spec};
 use crate::changes::Changed;
 
@@ -28,6 +28,14 @@ const SERIES_PER_TARGET: u64 = 100_000;
 /// News from discoveries that wait for their job: it reads them all before it acts.
 const NEWS_MAX: usize = 16;
 
+/// A target's loop.
+struct Asked {
+    stop: CancellationToken,
+    task: JoinHandle<Option<Scraper>>,
+    orders: watch::Sender<Orders>,
+}
+
+/// One job.
 pub struct JobWork {
     shared: Shared,
     /// The program's own, for long work.
@@ -41,7 +49,7 @@ pub struct JobWork {
     /// Named in the config.
     fixed: Vec<Group>,
     found: Found,
-    running: BTreeMap<u64, (CancellationToken, JoinHandle<Option<Scraper>>)>,
+    running: BTreeMap<u64, Asked>,
     /// From before a reload, until they go on or are known to be gone.
     left: BTreeMap<u64, Scraper>,
     /// Of those, what a discovery found that the reload took away: another may find them when it first looks.
@@ -112,11 +120,11 @@ impl JobWork {
 
     /// Stops all targets; what they know is kept.
     async fn halt(&mut self) {
-        for (stop, _) in self.running.values() {
-            stop.cancel();
+        for asked in self.running.values() {
+            asked.stop.cancel();
         }
-        for (key, (_, task)) in std::mem::take(&mut self.running) {
-            if let Ok(Some(scraper)) = task.await {
+        for (key, asked) in std::mem::take(&mut self.running) {
+            if let Ok(Some(scraper)) = asked.task.await {
                 self.left.insert(key, scraper);
             }
         }
@@ -138,15 +146,13 @@ impl JobWork {
         let gone: Vec<u64> = self.running.keys().copied().filter(|k| !wanted.contains_key(k)).collect();
         for key in gone {
             self.targets.lock().remove(&key);
-            if let Some((stop, task)) = self.running.remove(&key) {
-                stop.cancel();
-                ended.extend(task.await.ok().flatten().map(|scraper| (key, scraper)));
+            if let Some(asked) = self.running.remove(&key) {
+                asked.stop.cancel();
+                ended.extend(asked.task.await.ok().flatten().map(|scraper| (key, scraper)));
             }
         }
         for (key, target) in wanted {
-            if !self.running.contains_key(&key) {
-                self.start(key, target);
-            }
+            self.order(key, Orders { target });
         }
         if !self.found.waits() {
             self.waiting.clear();
@@ -159,7 +165,24 @@ impl JobWork {
         self.shared.changes.tell(Changed::Sources);
     }
 
-    fn start(&mut self, key: u64, target: Arc<Target>) {
+    /// Starts a target, or tells one that runs what changed: it goes on without a gap in its series.
+    fn order(&mut self, key: u64, orders: Orders) {
+        let Some(asked) = self.running.get(&key) else { return self.start(key, orders) };
+        let changed = asked.orders.send_if_modified(|now| {
+            let changed = *now != orders;
+            *now = orders.clone();
+            changed
+        });
+        let status = self.targets.lock().get(&key).filter(|_| changed).cloned();
+        if let Some(status) = status {
+            let (mut status, target) = (status.lock(), orders.target);
+            status.discovered_labels = target.discovered.clone();
+            (status.interval, status.timeout) = (target.interval, target.timeout);
+        }
+    }
+
+    fn start(&mut self, key: u64, orders: Orders) {
+        let target = orders.target.clone();
         // The key keeps targets apart that differ only in path or parameters.
         let instance = target.labels.get("instance").unwrap_or_default();
         let producer = format!("scrape/{}/{instance}#{:08x}", self.job.name, key as u32);
@@ -190,11 +213,13 @@ impl JobWork {
         }));
         self.targets.lock().insert(key, status.clone());
         let stop = CancellationToken::new();
+        let (tell, news) = watch::channel(orders.clone());
         let work = TargetWork {
             shared: self.shared.clone(),
             reactor: self.reactor.clone(),
             job: self.job.clone(),
-            target,
+            orders,
+            news,
             client: self.client.clone(),
             scraper,
             status,
@@ -203,6 +228,6 @@ impl JobWork {
             body: Body::default(),
         };
         let task = tokio::spawn(work.run(stop.clone()));
-        self.running.insert(key, (stop, task));
+        self.running.insert(key, Asked { stop, task, orders: tell });
     }
 }

@@ -11,6 +11,7 @@ use belfry_ingest::scrape::client::{Ask, AskPace, Body, JobClient};
 use belfry_ingest::scrape::{Answer, Job, Kept, Outcome, Pace, Scraper, Target, TargetHealth};
 use belfry_model::TimestampMs;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::thread::beside;
@@ -22,6 +23,13 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// An answer of more bytes takes so long to read that other targets must not wait for it: some 10,000 series.
 const LONG_BYTES: usize = 1 << 20;
 
+/// How a target is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Orders {
+    /// Its newest settings.
+    pub target: Arc<Target>,
+}
+
 /// Done once a target is to stop.
 type Stopped<'a> = Pin<&'a mut WaitForCancellationFutureOwned>;
 
@@ -29,7 +37,9 @@ pub struct TargetWork {
     pub shared: Shared,
     pub reactor: Handle,
     pub job: Arc<Job>,
-    pub target: Arc<Target>,
+    pub orders: Orders,
+    /// They change while it runs: then it goes on by the new ones, from the next round on.
+    pub news: watch::Receiver<Orders>,
     pub client: JobClient,
     pub scraper: Scraper,
     pub status: TargetStatus,
@@ -40,19 +50,31 @@ pub struct TargetWork {
     pub body: Body,
 }
 
+impl Orders {
+    fn pace(&self) -> Pace {
+        Pace::new(self.target.interval, self.target.key())
+    }
+}
+
 impl TargetWork {
     /// Until `stop`; `None` when a round broke off, and with it the memory.
     pub async fn run(mut self, stop: CancellationToken) -> Option<Scraper> {
         let (clock, reactor) = (self.shared.clock.clone(), self.reactor.clone());
-        let pace = Pace::new(self.target.interval, self.target.key());
+        let mut pace = self.orders.pace();
         let mut due = pace.next_due(clock.now());
         // One for all waits: each new one would enter the list of those to be woken and leave it again.
         let mut stopped = pin!(stop.clone().cancelled_owned());
         loop {
+            if self.news.has_changed().unwrap_or(false) {
+                self.orders = self.news.borrow_and_update().clone();
+                self.scraper.follow(self.orders.target.clone());
+                pace = self.orders.pace();
+            }
             let now = clock.now();
             if now < due {
                 let pause = due.since(now).min(SLEEP_MAX);
-                // A clock that was set back must not stop the scraping for the length of the jump.
+                // A clock that was set back must not stop the scraping for the length of the jump; nor the interval before
+                // for its own.
                 due = due.min(pace.next_due(now));
                 tokio::select! {
                     () = &mut stopped => return Some(self.scraper),
@@ -85,13 +107,13 @@ impl TargetWork {
         let clock = self.shared.clock.clone();
         let begin = clock.monotonic();
         let ask = Ask {
-            url: &self.target.url,
-            timeout: self.target.timeout,
+            url: &self.orders.target.url,
+            timeout: self.orders.target.timeout,
             body_bytes_max: self.job.limits.body_bytes,
             accept: &self.accept,
             pace: AskPace::Timeout,
         };
-        let fetched = match self.target.unreachable() {
+        let fetched = match self.orders.target.unreachable() {
             Some(error) => Some(Err(error)),
             None => tokio::select! {
                 () = stopped => None,
@@ -115,7 +137,7 @@ impl TargetWork {
         let error = outcome.told();
         if status.health != health {
             status.health_since = Some(at);
-            let instance = self.target.labels.get("instance").unwrap_or_default();
+            let instance = self.orders.target.labels.get("instance").unwrap_or_default();
             match health {
                 TargetHealth::Down => tracing::warn!(job = self.job.name, instance, error, "target is down"),
                 _ => tracing::info!(job = self.job.name, instance, "target is up"),
@@ -123,7 +145,7 @@ impl TargetWork {
         }
         // Once, not at every scrape.
         if let Some(shed) = outcome.shed.as_ref().filter(|_| status.last_error.is_empty()) {
-            let instance = self.target.labels.get("instance").unwrap_or_default();
+            let instance = self.orders.target.labels.get("instance").unwrap_or_default();
             tracing::warn!(job = self.job.name, instance, "{shed}");
         }
         status.failures += u64::from(outcome.error.is_some());

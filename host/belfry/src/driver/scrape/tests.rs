@@ -260,3 +260,28 @@ async fn what_a_reload_takes_from_the_config_goes_at_once() {
     bench.apply(&named(&[ONE])).await;
     assert_eq!(bench.within(5).await, format!("{ONE}; {TWO} ends"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_running_target_follows_a_change_of_pace_and_meta_labels_without_a_gap() {
+    let mut bench = Bench::new();
+    let labels = |interval: u64, timeout: u64, meta: &str| {
+        format!(r#""__scrape_interval__": "{interval}s", "__scrape_timeout__": "{timeout}s", "__meta_x": "{meta}""#)
+    };
+    bench.put("t.json", &[ONE], &labels(1, 1, "one"));
+    bench.apply(&job(vec![files(&bench.file("t.json"))])).await;
+    assert_eq!(bench.within(20).await, ONE);
+    let before = bench.times(ONE);
+    for (interval, timeout, meta) in [(4, 2, "two"), (1, 1, "three")] {
+        bench.put("t.json", &[ONE], &labels(interval, timeout, meta));
+        assert_eq!(bench.within(20).await, ONE);
+        let times = bench.times(ONE);
+        let apart: Vec<i64> = times.windows(2).map(|w| w[1] - w[0]).collect();
+        assert!(apart.iter().all(|ms| *ms <= 4000), "{apart:?}");
+        assert!(apart.ends_with(&[interval as i64 * 1000; 3]), "{apart:?}");
+        let active = bench.active();
+        assert_eq!(active[0].interval, Duration::from_secs(interval));
+        assert_eq!(active[0].timeout, Duration::from_secs(timeout));
+        assert_eq!(active[0].discovered_labels.get("__meta_x"), Some(meta));
+        assert!(active[0].scrapes > before.len() as u64, "its counts go on");
+    }
+}
