@@ -15,6 +15,9 @@ use url::{Host, Position, Url};
 use super::{Job, ScrapeError};
 use crate::relabel;
 
+/// Targets beyond a job's limit that are listed, and have `up` 0: enough to see which they are. A discovery that went
+/// wrong may find 100,000, and the limit is there so that they cost nothing.
+pub const TARGETS_OVER_MAX: usize = 1000;
 /// A name that never is (RFC 6761), for the URLs of targets whose host cannot be one.
 const NO_HOST: &str = "no-host.invalid";
 
@@ -102,9 +105,15 @@ impl Targets {
         all
     }
 
-    /// More than the job may have?
-    pub fn too_many(&self, job: &Job) -> bool {
-        job.limits.targets > 0 && self.active.len() as u64 > job.limits.targets
+    /// Why none may be asked: there are more than the job may have. So many as it may have stay, and
+    /// [`TARGETS_OVER_MAX`] more.
+    pub fn refuse(&mut self, job: &Job) -> Option<ScrapeError> {
+        let (found, limit) = (self.active.len() as u64, job.limits.targets);
+        if limit == 0 || found <= limit {
+            return None;
+        }
+        self.active.truncate(usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(TARGETS_OVER_MAX));
+        Some(ScrapeError::TooManyTargets { found, limit })
     }
 }
 

@@ -87,9 +87,25 @@ fn what_is_dropped_or_cannot_be_scraped_is_told() {
             "`__scheme__` is `ftp`: only http and https can be scraped",
         ]
     );
-    job.limits.targets = 1;
-    assert!(!targets.too_many(&job));
-    assert!(Targets::of(&job, &[group(&["a:1", "b:1"], &[("bad", "http")])]).too_many(&job));
+}
+
+#[test]
+fn targets_beyond_the_limit_are_listed_up_to_a_bound_and_all_are_refused() {
+    let addresses: Vec<String> = (0..TARGETS_OVER_MAX + 10).map(|n| format!("h{n}:1")).collect();
+    let found = |n: usize, limit: u64| {
+        let mut job = job();
+        job.limits.targets = limit;
+        let group = Group { addresses: addresses[..n].to_vec(), labels: Labels::empty() };
+        let mut targets = Targets::of(&job, &[group]);
+        let refused = targets.refuse(&job).map(|e| e.to_string());
+        (targets.active.len(), refused)
+    };
+    assert_eq!((found(2, 0), found(2, 2)), ((2, None), (2, None)));
+    let told = |n: usize, limit: u64| {
+        Some(format!("target limit exceeded: the job has {n} targets, and its `limits.targets` is {limit}"))
+    };
+    assert_eq!(found(3, 2), (3, told(3, 2)));
+    assert_eq!(found(TARGETS_OVER_MAX + 10, 2), (TARGETS_OVER_MAX + 2, told(TARGETS_OVER_MAX + 10, 2)));
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub struct JobWork {
     left: BTreeMap<u64, Scraper>,
     /// Of those, what a discovery found that the reload took away: another may find them when it first looks.
     waiting: BTreeSet<u64>,
+    /// Why no target is asked just now.
+    refused: Option<ScrapeError>,
 }
 
 impl JobWork {
@@ -79,6 +81,7 @@ impl JobWork {
             running: BTreeMap::new(),
             left: scrapers,
             waiting,
+            refused: None,
         }
     }
 
@@ -135,12 +138,16 @@ impl JobWork {
         let groups: Vec<Group> = self.fixed.iter().chain(self.found.groups()).cloned().collect();
         let mut targets = Targets::of(&self.job, &groups);
         let mut errors: Vec<String> = self.found.errors().cloned().collect();
-        if targets.too_many(&self.job) {
-            let error = ScrapeError::TooManyTargets(self.job.limits.targets);
-            tracing::warn!(job = self.job.name, %error, "no target of the job is scraped");
+        let refused = targets.refuse(&self.job);
+        if let Some(error) = &refused {
+            // Said once, not at every look.
+            if self.refused != refused {
+                let listed = targets.active.len();
+                tracing::warn!(job = self.job.name, %error, listed, "no target of the job is scraped");
+            }
             errors.push(error.to_string());
-            targets.active.clear();
         }
+        self.refused = refused;
         let wanted: BTreeMap<u64, Arc<Target>> = targets.active.into_iter().map(|t| (t.key(), t)).collect();
         let mut ended = BTreeMap::new();
         let gone: Vec<u64> = self.running.keys().copied().filter(|k| !wanted.contains_key(k)).collect();
@@ -152,7 +159,7 @@ impl JobWork {
             }
         }
         for (key, target) in wanted {
-            self.order(key, Orders { target });
+            self.order(key, Orders { target, refused: self.refused.clone() });
         }
         if !self.found.waits() {
             self.waiting.clear();

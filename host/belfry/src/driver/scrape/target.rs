@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_ingest::scrape::client::{Ask, AskPace, Body, JobClient};
-use belfry_ingest::scrape::{Answer, Job, Kept, Outcome, Pace, Scraper, Target, TargetHealth};
+use belfry_ingest::scrape::{Answer, Job, Kept, Outcome, Pace, ScrapeError, Scraper, Target, TargetHealth};
 use belfry_model::TimestampMs;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -28,6 +28,8 @@ const LONG_BYTES: usize = 1 << 20;
 pub struct Orders {
     /// Its newest settings.
     pub target: Arc<Target>,
+    /// Why it is not: its job has too many.
+    pub refused: Option<ScrapeError>,
 }
 
 /// Done once a target is to stop.
@@ -113,7 +115,7 @@ impl TargetWork {
             accept: &self.accept,
             pace: AskPace::Timeout,
         };
-        let fetched = match self.orders.target.unreachable() {
+        let fetched = match self.orders.refused.clone().or_else(|| self.orders.target.unreachable()) {
             Some(error) => Some(Err(error)),
             None => tokio::select! {
                 () = stopped => None,
@@ -139,6 +141,8 @@ impl TargetWork {
             status.health_since = Some(at);
             let instance = self.orders.target.labels.get("instance").unwrap_or_default();
             match health {
+                // The job says it once for all of them.
+                TargetHealth::Down if self.orders.refused.is_some() => {}
                 TargetHealth::Down => tracing::warn!(job = self.job.name, instance, error, "target is down"),
                 _ => tracing::info!(job = self.job.name, instance, "target is up"),
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use belfry_config::types::scrape::Discovery;
 use belfry_ingest::IngestLimits;
+use belfry_ingest::scrape::TargetHealth;
 use belfry_model::sample::is_stale;
 use belfry_model::write::Times;
 use belfry_model::{Appended, Batch, Labels, MetricMetadata, SeriesRef, TimestampMs, WriteError, Writer};
@@ -284,4 +285,26 @@ async fn a_running_target_follows_a_change_of_pace_and_meta_labels_without_a_gap
         assert_eq!(active[0].discovered_labels.get("__meta_x"), Some(meta));
         assert!(active[0].scrapes > before.len() as u64, "its counts go on");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_limit_all_targets_are_down_unasked_and_come_back_below_it() {
+    let mut bench = Bench::new();
+    let reasons = |bench: &Bench| bench.active().into_iter().map(|t| (t.health, t.last_error)).collect::<Vec<_>>();
+    let mut config = job(vec![files(&bench.file("t.json"))]);
+    config.limits.targets = 1;
+    bench.put("t.json", &[ONE], "");
+    bench.apply(&config).await;
+    bench.within(10).await;
+    let asked = reasons(&bench);
+    assert!(asked[0].1.starts_with("cannot connect"), "{asked:?}");
+    bench.put("t.json", &[ONE, TWO], "");
+    assert_eq!(bench.within(10).await, format!("{ONE}; {TWO}"), "`up` goes on");
+    let told = "target limit exceeded: the job has 2 targets, and its `limits.targets` is 1".to_owned();
+    assert_eq!(reasons(&bench), vec![(TargetHealth::Down, told.clone()); 2]);
+    assert_eq!(bench.status.lock()["j"].errors, [told]);
+    bench.put("t.json", &[TWO], "");
+    assert_eq!(bench.within(10).await, format!("{ONE} ends; {TWO}"));
+    assert_eq!(reasons(&bench), asked, "it is asked again");
+    assert!(bench.status.lock()["j"].errors.is_empty());
 }
