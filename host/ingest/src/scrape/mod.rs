@@ -29,7 +29,7 @@ pub(crate) use number::{openmetrics_float, write_alike};
 pub use pace::Pace;
 pub use scraper::{Answer, BodyFormat, LABELS_SCRAPED_MAX, Outcome, Scraper};
 pub use status::{ActiveTarget, JobStatus, TargetHealth};
-pub use target::{Group, Placed, Target, Targets, place};
+pub use target::{Group, Placed, TARGETS_OVER_MAX, Target, Targets, place};
 
 /// Bounds of a job; 0 is "none", as in Prometheus.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,8 +129,13 @@ pub enum ScrapeError {
     #[error("{0}")]
     Labels(String),
     /// The job has too many targets.
-    #[error("the job has more than {0} targets; see its `limits.targets`")]
-    TooManyTargets(u64),
+    #[error("target limit exceeded: the job has {found} targets, and its `limits.targets` is {limit}")]
+    TooManyTargets {
+        /// After relabelling.
+        found: u64,
+        /// That it may have.
+        limit: u64,
+    },
 }
 
 #[cfg(test)]

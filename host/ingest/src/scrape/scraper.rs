@@ -194,6 +194,11 @@ impl Scraper {
         (self.job, self.target) = (job, target);
     }
 
+    /// The target goes on at another pace, or was found with other `__meta_` labels; its labels and address are the same.
+    pub fn follow(&mut self, target: Arc<Target>) {
+        self.target = target;
+    }
+
     /// Bytes that the memory of the last answer takes, without the series' texts.
     pub fn bytes(&self) -> usize {
         self.lines.bytes()
@@ -526,10 +531,10 @@ impl Scraper {
             if self.job.honor_labels && series_pairs(text).any(|(name, _)| *name == *label.name) {
                 continue;
             }
-            if own.get(&label.name).is_some() {
-                self.rename_own(&own, &mut labels, &label.name);
-            }
             labels.set(label.name.clone(), label.value.clone());
+        }
+        if !self.job.honor_labels {
+            self.rename_own(&own, &mut labels);
         }
         if !relabel::apply(&self.job.metric_relabel, &mut labels) {
             return Ok(None);
@@ -542,13 +547,19 @@ impl Scraper {
         Ok(Some(labels))
     }
 
-    /// Out of the way of one of ours: `job` becomes `exported_job`.
-    fn rename_own(&self, own: &Labels, labels: &mut LabelsBuilder, name: &str) {
-        let mut free = format!("exported_{name}");
-        while labels.get(&free).is_some() || self.target.labels.get(&free).is_some() {
-            free = format!("exported_{free}");
+    /// Out of the way of ours: `job` becomes `exported_job`. As in Prometheus the shortest name is renamed first, which
+    /// matters where the new name is taken too.
+    fn rename_own(&self, own: &Labels, labels: &mut LabelsBuilder) {
+        let ours = self.target.labels.iter();
+        let mut renamed: Vec<_> = ours.filter_map(|l| own.get(&l.name).map(|value| (&*l.name, value))).collect();
+        renamed.sort_by_key(|(name, _)| name.len());
+        for (name, value) in renamed {
+            let mut free = format!("exported_{name}");
+            while labels.get(&free).is_some() {
+                free = format!("exported_{free}");
+            }
+            labels.set(free, value);
         }
-        labels.set(free, own.get(name).unwrap_or_default());
     }
 
     /// What the target says in comments is meant, not what it writes into labels; those stay where it says nothing.

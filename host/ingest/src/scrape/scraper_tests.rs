@@ -74,6 +74,10 @@ impl Writer for Book {
     }
 }
 
+/// Labels: the target's and ours.
+#[path = "scraper_label_tests.rs"]
+mod labels;
+
 struct Bench {
     book: Arc<Book>,
     ingest: Ingest,
@@ -251,26 +255,6 @@ fn at_the_end_everything_ends() {
     assert_eq!(written.len(), 7);
     assert!(written.iter().all(|l| l.starts_with("2000 ") && l.ends_with(" = stale")), "{written:?}");
     assert!(bench.ingest.producer_stats("t").is_none());
-}
-
-#[test]
-fn labels_of_the_target_win_unless_the_job_honors_its_own() {
-    let text = "a{job=\"x\",exported_job=\"y\",instance=\"i\",other=\"z\"} 1\n";
-    assert_eq!(
-        Bench::new(test_job()).scrape(text),
-        [r#"1000 a{exported_exported_job="x", exported_instance="i", exported_job="y", instance="h:1", job="node", other="z"} = 1"#
-            .replace(r#"instance="h:1", job="node""#, "..")]
-    );
-    let mut honest = Bench::new(Job { honor_labels: true, ..test_job() });
-    assert_eq!(honest.scrape(text), [r#"1000 a{exported_job="y", instance="i", job="x", other="z"} = 1"#]);
-}
-
-#[test]
-fn an_empty_label_that_is_honored_keeps_ours_off() {
-    let text = "a{instance=\"\",job=\"backup\"} 1\n";
-    let mut honest = Bench::new(Job { honor_labels: true, ..test_job() });
-    assert_eq!(honest.scrape(text), [r#"1000 a{job="backup"} = 1"#]);
-    assert_eq!(Bench::new(test_job()).scrape(text), [r#"1000 a{exported_job="backup", ..} = 1"#]);
 }
 
 #[test]

@@ -2,8 +2,6 @@
 //!
 //! Invariant: what cannot be had now is told as an error, and what was known before goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,16 +15,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::found::Places;
 use super::spec;
+use super::watch::Watch;
 
 /// Bytes of a list of targets.
 const LIST_BYTES_MAX: u64 = 32 << 20;
 /// A list of targets is there within this, or not at all.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
-/// A file is written in several steps: it is read when it has been quiet for this long.
-const QUIET: Duration = Duration::from_millis(100);
-/// Or when it has not been quiet for this long.
-const QUIET_WITHIN: Duration = Duration::from_secs(1);
 
 /// Whose news, and what.
 pub type News = (usize, Look);
@@ -35,7 +31,7 @@ pub type News = (usize, Look);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Look {
     /// All groups there are, those of earlier looks among them where something failed now; `None`: nothing is known.
-    pub groups: Option<Vec<Group>>,
+    pub places: Option<Places>,
     /// What could not be had.
     pub error: Option<String>,
 }
@@ -43,23 +39,29 @@ pub struct Look {
 impl Look {
     /// Of several places, each of which was asked by itself: one that fails does not hold back the others' news.
     /// `told`: groups were told before. Then none are left, instead of nothing being known.
-    fn of(known: &Known, failed: &[String], told: bool) -> Self {
+    fn of(known: &Places, failed: &[String], told: bool) -> Self {
         let nothing = known.is_empty() && !failed.is_empty() && !told;
-        let groups = (!nothing).then(|| known.values().flatten().cloned().collect());
-        Self { groups, error: (!failed.is_empty()).then(|| failed.join("; ")) }
+        let places = (!nothing).then(|| known.clone());
+        Self { places, error: (!failed.is_empty()).then(|| failed.join("; ")) }
     }
 
     /// Of one place.
-    fn whole(found: Result<Vec<Group>, String>) -> Self {
+    fn whole(place: &str, found: Result<Vec<Group>, String>) -> Self {
         match found {
-            Ok(groups) => Self { groups: Some(groups), error: None },
-            Err(error) => Self { groups: None, error: Some(error) },
+            Ok(groups) => Self { places: Some([(place.to_owned(), groups)].into()), error: None },
+            Err(error) => Self { places: None, error: Some(error) },
         }
     }
 }
 
-/// Looks again and again until `stop`; ends earlier when nobody listens.
-pub async fn run(number: usize, discovery: Discovery, tell: mpsc::Sender<News>, stop: CancellationToken) {
+/// Looks again and again until `stop`; ends earlier when nobody listens. `known` was found before a reload.
+pub async fn run(
+    number: usize,
+    discovery: Discovery,
+    known: Option<Places>,
+    tell: mpsc::Sender<News>,
+    stop: CancellationToken,
+) {
     let mut watch = match &discovery {
         Discovery::File { files, .. } => Watch::new(files),
         _ => Watch::none(),
@@ -67,11 +69,14 @@ pub async fn run(number: usize, discovery: Discovery, tell: mpsc::Sender<News>, 
     let refresh = match &discovery {
         Discovery::File { refresh, .. } | Discovery::Dns { refresh, .. } | Discovery::Http { refresh, .. } => *refresh,
     };
-    let (mut last, mut known) = (Look::default(), Known::new());
+    watch.begin().await;
+    // One that a reload brought tells of its first look, whatever that finds.
+    let mut last = Look { places: known.clone(), error: None };
+    let mut known = known.unwrap_or_default();
     loop {
         let found = tokio::select! {
             () = stop.cancelled() => return,
-            found = look(&discovery, &mut known, last.groups.is_some()) => found,
+            found = look(&discovery, &mut known, last.places.is_some()) => found,
         };
         if last != found {
             // Said once, not at every look.
@@ -91,13 +96,10 @@ pub async fn run(number: usize, discovery: Discovery, tell: mpsc::Sender<News>, 
     }
 }
 
-/// What was found last, by file or by name of DNS.
-type Known = BTreeMap<String, Vec<Group>>;
-
-async fn look(discovery: &Discovery, known: &mut Known, told: bool) -> Look {
+async fn look(discovery: &Discovery, known: &mut Places, told: bool) -> Look {
     match discovery {
         Discovery::File { files, .. } => {
-            let (files, mut before) = (files.clone(), std::mem::take(known));
+            let (files, mut before) = (files.clone(), known.clone());
             let read = tokio::task::spawn_blocking(move || {
                 let failed = read_files(&files, &mut before);
                 (before, failed)
@@ -107,13 +109,13 @@ async fn look(discovery: &Discovery, known: &mut Known, told: bool) -> Look {
                     *known = now;
                     Look::of(known, &failed, told)
                 }
-                Err(e) => Look::whole(Err(e.to_string())),
+                Err(e) => Look::whole("", Err(e.to_string())),
             }
         }
         Discovery::Dns { names, kind, port, server, .. } => {
             let dns = match Dns::new(*server) {
                 Ok(dns) => dns,
-                Err(error) => return Look::whole(Err(error)),
+                Err(error) => return Look::whole("", Err(error)),
             };
             let mut failed = Vec::new();
             for name in names {
@@ -124,7 +126,7 @@ async fn look(discovery: &Discovery, known: &mut Known, told: bool) -> Look {
             }
             Look::of(known, &failed, told)
         }
-        Discovery::Http { url, http, refresh } => Look::whole(ask(url, http, *refresh).await),
+        Discovery::Http { url, http, refresh } => Look::whole(url, ask(url, http, *refresh).await),
     }
 }
 
@@ -159,9 +161,9 @@ fn without_secrets(mut url: Url) -> String {
 }
 
 /// Reads all files there are. Of one that cannot be read the groups go on that were there; why is yielded.
-fn read_files(patterns: &[PathBuf], known: &mut Known) -> Vec<String> {
+fn read_files(patterns: &[PathBuf], known: &mut Places) -> Vec<String> {
     let mut failed = Vec::new();
-    let mut now = Known::new();
+    let mut now = Places::new();
     for pattern in patterns {
         let paths = match target_files(pattern) {
             Ok(paths) => paths,
@@ -197,63 +199,6 @@ fn with(mut group: Group, name: &str, value: &str) -> Group {
     group
 }
 
-/// Tells when files changed.
-struct Watch {
-    /// Held, not read: dropping it ends the watching.
-    _watcher: Option<notify::RecommendedWatcher>,
-    told: mpsc::Receiver<()>,
-    /// So that `told` does not end where nothing is watched.
-    _tell: mpsc::Sender<()>,
-}
-
-impl Watch {
-    fn none() -> Self {
-        let (tell, told) = mpsc::channel(1);
-        Self { _watcher: None, told, _tell: tell }
-    }
-
-    fn new(patterns: &[PathBuf]) -> Self {
-        use notify::Watcher as _;
-        let (tell, told) = mpsc::channel(1);
-        let mark = tell.clone();
-        let endings: BTreeSet<OsString> = patterns.iter().filter_map(|p| p.extension()).map(OsStr::to_owned).collect();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let paths = event.map(|e| e.paths).unwrap_or_default();
-            // What else is written in the folder, a log say, is nobody's news. (Kubernetes swaps a link, `..data`.)
-            if paths.is_empty() || paths.iter().any(|p| may_be_one(p, &endings)) {
-                // One mark is enough, however many events there are.
-                let _ = mark.try_send(());
-            }
-        });
-        let watcher = watcher.and_then(|mut w| {
-            for folder in patterns.iter().filter_map(|p| p.parent()) {
-                let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-                w.watch(folder, notify::RecursiveMode::NonRecursive)?;
-            }
-            Ok(w)
-        });
-        let watcher = watcher.inspect_err(|error| {
-            tracing::warn!(%error, "files of targets are only read again after `refresh`");
-        });
-        Self { _watcher: watcher.ok(), told, _tell: tell }
-    }
-
-    async fn changed(&mut self) {
-        if self.told.recv().await.is_none() {
-            return std::future::pending().await;
-        }
-        let quiet = async { while tokio::time::timeout(QUIET, self.told.recv()).await.is_ok() {} };
-        // Too long: it is read as it is, and again when it changes.
-        let _ = tokio::time::timeout(QUIET_WITHIN, quiet).await;
-    }
-}
-
-/// May this be a file of targets, or what stands for its folder?
-fn may_be_one(path: &Path, endings: &BTreeSet<OsString>) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with("..") || path.extension().is_none_or(|e| endings.contains(e))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,12 +208,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         let patterns = [folder.path().join("*.json")];
-        let (mut known, mut told) = (Known::new(), false);
+        let (mut known, mut told) = (Places::new(), false);
         let mut look = || {
             let failed = read_files(&patterns, &mut known);
             let look = Look::of(&known, &failed, told);
-            told |= look.groups.is_some();
-            let targets = look.groups.map(|g| g.into_iter().flat_map(|g| g.addresses).collect::<Vec<_>>());
+            told |= look.places.is_some();
+            let targets = look.places.map(|p| p.into_values().flatten().flat_map(|g| g.addresses).collect::<Vec<_>>());
             (targets, look.error.is_some())
         };
         let found = |targets: &[&str]| Some(targets.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>());
@@ -286,14 +231,6 @@ mod tests {
         put("never.json", "[");
         std::fs::remove_file(folder.path().join("a.json")).unwrap();
         assert_eq!(look(), (found(&[]), true), "targets of a deleted file go, whatever another file holds");
-    }
-
-    #[test]
-    fn only_files_that_may_hold_targets_are_news() {
-        let endings = BTreeSet::from([OsString::from("json")]);
-        for (path, news) in [("t/a.json", true), ("t/..data", true), ("t", true), ("t/belfry.log", false)] {
-            assert_eq!(may_be_one(Path::new(path), &endings), news, "{path}");
-        }
     }
 
     #[test]
