@@ -47,7 +47,8 @@ pub struct Sent {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SendError {
     /// Send it again later: the engine is away, busy or at fault (connection, timeout, 5xx, 429), or does not let us in
-    /// (401, 403, 404: a person must mend the config or the engine, and nothing shall be lost until then).
+    /// (401, 403, 404, or a refusal of an empty request, too: a person must mend the config or the engine, and nothing shall
+    /// be lost until then).
     #[error("the engine is away: {reason}")]
     Away {
         /// For people; without secrets.
@@ -55,7 +56,7 @@ pub enum SendError {
         /// What it asked to be waited, in milliseconds (`Retry-After`).
         retry_after_ms: Option<u64>,
     },
-    /// It will never take it, or has taken only a part of it (other 4xx): it is not sent again.
+    /// It will never take it, or has taken only a part of it (other 4xx, once smaller parts were tried): it is not sent again.
     #[error("the engine refused: {reason}")]
     Refused {
         /// For people; without secrets.

@@ -8,6 +8,8 @@
 //! Not here: what a sample may be (`ingest`), the local store (`store`), evaluation (`promql`), loops and the clock.
 
 pub mod engine;
+#[cfg(test)]
+mod fake;
 pub mod health;
 pub mod http;
 pub mod influx;

@@ -15,8 +15,8 @@ pub(super) static PROMETHEUS: TableSpec = TableSpec {
         key(
             "protocol",
             Word(&["1.0", "2.0"]),
-            Default("\"1.0\""),
-            "Version of remote write; 2.0 has start timestamps.",
+            Default("\"2.0\""),
+            "Version of remote write; an engine that does not understand 2.0 gets 1.0.",
         ),
         key("timeout", Duration, Default("\"30s\""), "How long an answer may take."),
         key("headers", SecretMap, Optional, "Sent with each request, like { X-Scope-OrgID = \"team\" }."),

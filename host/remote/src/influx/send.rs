@@ -1,7 +1,7 @@
 //! Sends lines and understands what is answered.
 //!
 //! Invariant: a shipment is taken only when each of its bodies was; a body that was refused, or points of it, is counted and
-//! does not keep the others from being sent.
+//! does not keep the others from being sent; but what a place refuses that refuses an empty body, too, waits.
 //! Not here: how lines are written (`lines`), when something is sent again.
 
 use std::io::Write as _;
@@ -12,10 +12,10 @@ use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, HeaderValue};
 use url::Url;
 
-use super::lines::{self, BODY_BYTES_MAX, Body};
+use super::lines::{self, BODY_BYTES_MAX};
 use super::{Place, at};
 use crate::engine::{SendError, Sent, Shipment};
-use crate::http::{Ask, HttpAnswer, HttpClient};
+use crate::http::{Ask, HttpAnswer, HttpClient, is_same_refusal};
 
 /// Bytes of an answer to a write. InfluxDB 3 names each line that it refuses.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
@@ -37,10 +37,14 @@ impl Sender {
     pub async fn send(&self, shipment: &Shipment) -> Result<Sent, SendError> {
         let lines = lines::encode(shipment, BODY_BYTES_MAX);
         let mut refused: Option<(String, u64)> = None;
+        let mut looks_at_lines = false;
         for body in &lines.bodies {
-            match self.send_body(body).await? {
-                Taken::All => {}
-                Taken::Without { samples, reason } => {
+            match understand(&self.write(&body.text).await?, body.samples)? {
+                Taken::All => looks_at_lines = true,
+                Taken::Without { samples, reason, is_whole } => {
+                    if is_whole && !std::mem::replace(&mut looks_at_lines, true) {
+                        self.looks_at_lines(&reason).await?;
+                    }
                     let (_, all) = refused.get_or_insert((reason, 0));
                     *all += samples.min(body.samples);
                 }
@@ -52,13 +56,24 @@ impl Sender {
         }
     }
 
-    async fn send_body(&self, body: &Body) -> Result<Taken, SendError> {
-        let ask =
-            Ask::post(self.url.clone(), "text/plain; charset=utf-8", pack(&body.text), self.timeout, ANSWER_BYTES_MAX)
-                .with(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    async fn write(&self, text: &str) -> Result<HttpAnswer, SendError> {
+        let ask = Ask::post(self.url.clone(), "text/plain; charset=utf-8", pack(text), self.timeout, ANSWER_BYTES_MAX)
+            .with(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         let answer = self.client.ask(ask).await;
-        let answer = answer.map_err(|e| SendError::Away { reason: e.to_string(), retry_after_ms: None })?;
-        understand(&answer, body.samples)
+        answer.map_err(|e| SendError::Away { reason: e.to_string(), retry_after_ms: None })
+    }
+
+    /// Does the place that refused with `refusal` take any lines at all? Else it is the wrong one: nobody has looked at the
+    /// lines, and they wait. VictoriaMetrics and vmauth answer 400 to a path that they do not know.
+    async fn looks_at_lines(&self, refusal: &str) -> Result<(), SendError> {
+        let probe = self.write("").await?;
+        match understand(&probe, 0)? {
+            Taken::Without { reason, .. } if is_same_refusal(refusal, &reason) => {
+                let reason = format!("it refuses an empty request, too, so its address may be wrong: {reason}");
+                Err(SendError::Away { reason, retry_after_ms: probe.retry_after_ms() })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -88,7 +103,12 @@ fn pack(text: &str) -> Vec<u8> {
 #[derive(Debug, PartialEq, Eq)]
 enum Taken {
     All,
-    Without { samples: u64, reason: String },
+    /// `is_whole`: it does not say that it took any.
+    Without {
+        samples: u64,
+        reason: String,
+        is_whole: bool,
+    },
 }
 
 fn understand(answer: &HttpAnswer, lines: u64) -> Result<Taken, SendError> {
@@ -97,7 +117,11 @@ fn understand(answer: &HttpAnswer, lines: u64) -> Result<Taken, SendError> {
     match status {
         200..=299 => Ok(Taken::All),
         // It does not know what to do with these lines.
-        400 | 413 | 422 => Ok(Taken::Without { samples: dropped(&answer.body).unwrap_or(lines), reason }),
+        400 | 413 | 422 => {
+            let dropped = dropped(&answer.body);
+            let is_whole = dropped.is_none() && status != 413;
+            Ok(Taken::Without { samples: dropped.unwrap_or(lines), reason, is_whole })
+        }
         // Everything else is about the server, the way to it, or who we are: a person or time will mend it.
         _ => Err(SendError::Away { reason, retry_after_ms: answer.retry_after_ms() }),
     }
@@ -137,6 +161,44 @@ mod tests {
             Ok(Taken::Without { samples, .. }) => samples,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// A server that gives these answers to what has lines, and to what has none; what becomes of a sample there.
+    async fn sent(lines: (&'static str, &'static str), empty: (&'static str, &'static str)) -> Result<Sent, SendError> {
+        let url = crate::fake::serve(move |asked| {
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&asked.body[..]), &mut text).expect("gzip");
+            let (head, body) = if text.is_empty() { empty } else { lines };
+            Some((head.to_owned(), body.to_owned()))
+        });
+        let place = Place::V2 { org: "o".into(), bucket: "b".into(), database: None };
+        let client = HttpClient::new(belfry_client::ClientOptions::default()).expect("a client");
+        let sample = belfry_model::Sample {
+            at: belfry_model::TimestampMs(1),
+            value: belfry_model::Value::Float(1.0),
+            start: None,
+        };
+        let labels = belfry_model::Labels::from_pairs([("__name__", "m")]);
+        let series = crate::engine::SeriesSamples { labels, samples: vec![sample], exemplars: Vec::new() };
+        let shipment = Shipment { series: vec![series], metadata: Vec::new() };
+        Sender::new(client, &url.await, &place, Duration::from_secs(30)).send(&shipment).await
+    }
+
+    #[tokio::test]
+    async fn a_place_that_refuses_an_empty_body_too_is_a_wrong_address_and_samples_wait() {
+        let (bad, fine) = ("400 Bad Request", ("204 Fine", ""));
+        let route = (bad, "missing route for \"/nope/api/v2/write\"");
+        let Err(SendError::Away { reason, .. }) = sent(route, route).await else { panic!("they are given up") };
+        assert!(reason.contains("address") && reason.contains("missing route"), "{reason}");
+        let is_refused = |outcome| matches!(outcome, Err(SendError::Refused { samples: Some(1), .. }));
+        let line = (bad, r#"{"error":"unable to parse 'm value=1 1'"}"#);
+        assert!(is_refused(sent(line, fine).await));
+        // InfluxDB 2.0 up to 2.0.8.
+        let empty = (bad, r#"{"code":"invalid","message":"writing requires points"}"#);
+        assert!(is_refused(sent(line, empty).await), "for being empty");
+        assert!(is_refused(sent(("413 Too Large", ""), ("413 Too Large", "")).await));
+        let away = sent(line, ("401 Unauthorized", "")).await;
+        assert!(matches!(away, Err(SendError::Away { .. })), "{away:?}");
     }
 
     #[test]

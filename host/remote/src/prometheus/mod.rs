@@ -6,13 +6,14 @@
 mod answer;
 #[doc(hidden)]
 pub mod fuzz;
+mod halves;
 mod json;
 mod read;
 mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,23 +21,28 @@ use belfry_client::ClientOptions;
 use belfry_model::{MetricMetadata, SeriesRead};
 use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::engine::{Engine, QueryBackend, SendError, Sent, Shipment};
-use crate::http::{Ask, HttpClient, HttpError};
+use crate::http::{Ask, HttpAnswer, HttpClient, HttpError};
+use halves::Halves;
+use write::Answered;
 
 /// Bytes of an answer to a write: it says little.
 const WRITE_ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Metrics whose metadata is remembered for version 2.
 const METADATA_MAX: usize = 50_000;
+/// An engine that did not understand version 2 is asked again after this: it may have been replaced by a newer one.
+const VERSION_2_AGAIN: Duration = Duration::from_secs(3_600);
 
 /// Which remote write is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// 1.0: everybody understands it; no start timestamps.
-    #[default]
+    /// 1.0: everybody understands it; no start timestamps, and Prometheus keeps nothing of a request with a bad sample.
     V1,
     /// 2.0; falls back to 1.0 for an engine that does not understand it.
+    #[default]
     V2,
 }
 
@@ -63,8 +69,10 @@ pub struct Prometheus {
 struct Shared {
     client: HttpClient,
     options: PrometheusOptions,
-    /// The engine does not understand 2.0.
-    only_v1: AtomicBool,
+    /// When the engine was found not to understand 2.0.
+    only_v1: Mutex<Option<Instant>>,
+    /// The shipment that was refused as a whole, and is on its way in parts.
+    halves: Mutex<Option<Halves>>,
     metadata: Mutex<HashMap<String, MetricMetadata>>,
     /// How raw samples are read: see `read`.
     reads: AtomicU8,
@@ -77,7 +85,8 @@ impl Prometheus {
         let shared = Shared {
             client,
             options,
-            only_v1: AtomicBool::new(false),
+            only_v1: Mutex::default(),
+            halves: Mutex::default(),
             metadata: Mutex::default(),
             reads: AtomicU8::new(0),
         };
@@ -86,11 +95,7 @@ impl Prometheus {
 }
 
 impl Shared {
-    async fn write(
-        &self,
-        message: &impl prost::Message,
-        version: Protocol,
-    ) -> Result<crate::http::HttpAnswer, SendError> {
+    async fn write(&self, message: &impl prost::Message, version: Protocol) -> Result<HttpAnswer, SendError> {
         let away = |reason: String| SendError::Away { reason, retry_after_ms: None };
         let packed = belfry_prompb::packed(message).map_err(|e| away(e.to_string()))?;
         let (content_type, number) = match version {
@@ -104,7 +109,8 @@ impl Shared {
         self.client.ask(ask).await.map_err(|e: HttpError| away(e.to_string()))
     }
 
-    async fn write_v2(&self, shipment: &Shipment) -> Result<V2, SendError> {
+    /// By version 2; `None` when the engine does not understand that.
+    async fn write_v2(&self, shipment: &Shipment) -> Result<Option<Answered>, SendError> {
         let samples = shipment.samples();
         let message = {
             let mut known = self.metadata.lock();
@@ -117,46 +123,81 @@ impl Shared {
         };
         let answer = self.write(&message, Protocol::V2).await?;
         // Who does not say how much was written has taken the request for one of version 1, and wrote nothing.
-        let understood = write::written(&answer).is_some() || samples == 0;
+        let understood = write::written(&answer).is_some();
         if answer.status == http::StatusCode::UNSUPPORTED_MEDIA_TYPE || answer.status.is_success() && !understood {
-            return Ok(V2::NotUnderstood);
+            return Ok(None);
         }
-        if answer.status == http::StatusCode::PAYLOAD_TOO_LARGE && shipment.series.len() > 1 {
-            return Ok(V2::TooLarge);
+        match write::outcome(&answer, samples)? {
+            // Who reads such a request strictly as one of version 1 refuses it, whatever is in it.
+            Answered::Refused { is_too_large: false, .. } => Ok(None),
+            answered => Ok(Some(answered)),
         }
-        write::outcome(&answer, samples).map(|()| V2::Taken)
     }
-}
 
-/// What became of a request of version 2.
-enum V2 {
-    Taken,
-    /// Smaller ones may be taken.
-    TooLarge,
-    NotUnderstood,
-}
+    async fn write_v1(&self, shipment: &Shipment) -> Result<Answered, SendError> {
+        let (message, left_out) = write::v1(shipment);
+        let answer = self.write(&message, Protocol::V1).await?;
+        match write::outcome(&answer, shipment.samples())? {
+            Answered::Taken { refused, .. } => Ok(Answered::Taken { left_out, refused }),
+            other => Ok(other),
+        }
+    }
 
-impl Prometheus {
-    /// What a proxy or an engine finds too large goes in two parts, and those again if they must.
-    async fn send_in_halves(&self, shipment: &Shipment) -> Result<Sent, SendError> {
-        let (first, second) = shipment.series.split_at(shipment.series.len() / 2);
-        let (mut sent, mut refused, mut why) = (Sent::default(), 0, None);
-        for (series, metadata) in [(first, shipment.metadata.as_slice()), (second, &[])] {
-            let half = Shipment { series: series.to_vec(), metadata: metadata.to_vec() };
-            match self.send(&half).await {
-                Ok(done) => sent.left_out += done.left_out,
-                Err(SendError::Refused { reason, samples }) => {
-                    refused += samples.unwrap_or_else(|| half.samples());
-                    why = Some(reason);
+    /// By the newest version that is wanted and understood, and by which it went.
+    async fn write_by(&self, shipment: &Shipment, version: Protocol) -> Result<(Answered, Protocol), SendError> {
+        if version == Protocol::V1 {
+            return Ok((self.write_v1(shipment).await?, Protocol::V1));
+        }
+        if let Some(answered) = self.write_v2(shipment).await? {
+            if matches!(answered, Answered::Taken { .. }) {
+                *self.only_v1.lock() = None;
+            }
+            return Ok((answered, Protocol::V2));
+        }
+        let answered = self.write_v1(shipment).await?;
+        // Only then it was the version that was not understood.
+        let was_version = matches!(answered, Answered::Taken { .. }) && shipment.samples() > 0;
+        if was_version && self.only_v1.lock().replace(Instant::now()).is_none() {
+            tracing::warn!("the storage engine does not understand remote write 2.0: it gets 1.0 from now on");
+        }
+        Ok((answered, Protocol::V1))
+    }
+
+    fn version(&self) -> Protocol {
+        match *self.only_v1.lock() {
+            Some(found) if found.elapsed() < VERSION_2_AGAIN => Protocol::V1,
+            _ => self.options.protocol,
+        }
+    }
+
+    /// Does the place that refused with `refusal` take any samples at all? Else it is the wrong one: nobody has looked at
+    /// the samples, and they wait. VictoriaMetrics and vmauth answer 400 to a path that they do not know.
+    async fn looks_at_samples(&self, refusal: &str) -> Result<(), SendError> {
+        let probe = self.write(&belfry_prompb::WriteRequest::default(), Protocol::V1).await?;
+        match write::outcome(&probe, 0)? {
+            Answered::Refused { reason, .. } if crate::http::is_same_refusal(refusal, &reason) => {
+                let reason =
+                    format!("it refuses an empty request, too, so its address or tenant may be wrong: {reason}");
+                Err(SendError::Away { reason, retry_after_ms: probe.retry_after_ms() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes what was refused as a whole to the engine in parts. Interrupted, it goes on there when the shipment comes again.
+    async fn send_in_halves(&self, mut halves: Halves) -> Result<Sent, SendError> {
+        while let Some(part) = halves.next() {
+            match self.write_by(&part.shipment, halves.by).await {
+                Ok((Answered::Taken { left_out, refused }, _)) => halves.taken(&part, left_out, refused),
+                Ok((Answered::Refused { reason, .. }, _)) => halves.refused(part, reason),
+                Err(away) => {
+                    halves.again(part);
+                    *self.halves.lock() = Some(halves);
+                    return Err(away);
                 }
-                // All of it is sent again.
-                Err(away) => return Err(away),
             }
         }
-        match why {
-            Some(reason) => Err(SendError::Refused { reason, samples: Some(refused) }),
-            None => Ok(sent),
-        }
+        halves.outcome()
     }
 }
 
@@ -168,21 +209,22 @@ impl Engine for Prometheus {
 
     async fn send(&self, shipment: &Shipment) -> Result<Sent, SendError> {
         let shared = &self.shared;
-        if shared.options.protocol == Protocol::V2 && !shared.only_v1.load(Ordering::Relaxed) {
-            match shared.write_v2(shipment).await? {
-                V2::Taken => return Ok(Sent::default()),
-                V2::TooLarge if shipment.series.len() > 1 => return self.send_in_halves(shipment).await,
-                V2::TooLarge | V2::NotUnderstood => {}
+        let interrupted = shared.halves.lock().take();
+        if let Some(halves) = interrupted.filter(|h| h.is_of(shipment)) {
+            return shared.send_in_halves(halves).await;
+        }
+        match shared.write_by(shipment, shared.version()).await? {
+            (Answered::Taken { left_out, refused: None }, _) => Ok(Sent { left_out }),
+            (Answered::Taken { left_out, refused: Some((samples, reason)) }, _) => {
+                Err(SendError::Refused { reason, samples: Some(samples + left_out) })
             }
-            tracing::warn!("the storage engine does not understand remote write 2.0: it gets 1.0 from now on");
-            shared.only_v1.store(true, Ordering::Relaxed);
+            (Answered::Refused { reason, is_too_large }, by) => {
+                if !is_too_large {
+                    shared.looks_at_samples(&reason).await?;
+                }
+                shared.send_in_halves(Halves::of(shipment, by, reason)).await
+            }
         }
-        let (message, left_out) = write::v1(shipment);
-        let answer = shared.write(&message, Protocol::V1).await?;
-        if answer.status == http::StatusCode::PAYLOAD_TOO_LARGE && shipment.series.len() > 1 {
-            return self.send_in_halves(shipment).await;
-        }
-        write::outcome(&answer, shipment.samples()).map(|()| Sent { left_out })
     }
 
     fn reader(&self) -> Arc<dyn SeriesRead> {

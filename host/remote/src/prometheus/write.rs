@@ -2,7 +2,7 @@
 //!
 //! Invariant: what may be sent again without help from a person is `Away`; what the engine has looked at and refused is
 //! not sent again.
-//! Not here: HTTP.
+//! Not here: HTTP, and whether it has looked at what it refuses.
 
 use std::collections::HashMap;
 
@@ -103,11 +103,30 @@ pub(super) fn written(answer: &HttpAnswer) -> Option<u64> {
     }
 }
 
+/// What an engine did with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// It has looked at each sample.
+    Taken {
+        /// Samples that the request could not carry.
+        left_out: u64,
+        /// How many it did not keep, and why.
+        refused: Option<(u64, String)>,
+    },
+    /// It does not say that it kept any: parts of it may be taken.
+    Refused {
+        /// For people.
+        reason: String,
+        /// For a proxy, or for the engine.
+        is_too_large: bool,
+    },
+}
+
 /// What the answer to a request of `samples` means.
-pub(super) fn outcome(answer: &HttpAnswer, samples: u64) -> Result<(), SendError> {
+pub(super) fn outcome(answer: &HttpAnswer, samples: u64) -> Result<Answered, SendError> {
     let status = answer.status;
     if status.is_success() {
-        return Ok(());
+        return Ok(Answered::Taken { left_out: 0, refused: None });
     }
     // A wrong address or token refuses nothing of what is sent: it waits until a person has mended it.
     let not_let_in = [
@@ -119,11 +138,16 @@ pub(super) fn outcome(answer: &HttpAnswer, samples: u64) -> Result<(), SendError
         StatusCode::REQUEST_TIMEOUT,
         StatusCode::TOO_MANY_REQUESTS,
     ];
-    if status.is_client_error() && !not_let_in.contains(&status) {
-        let refused = written(answer).map(|written| samples.saturating_sub(written));
-        return Err(SendError::Refused { reason: answer.reason(), samples: refused });
+    if !status.is_client_error() || not_let_in.contains(&status) {
+        return Err(SendError::Away { reason: answer.reason(), retry_after_ms: answer.retry_after_ms() });
     }
-    Err(SendError::Away { reason: answer.reason(), retry_after_ms: answer.retry_after_ms() })
+    Ok(match written(answer) {
+        Some(written) => {
+            let refused = Some((samples.saturating_sub(written), answer.reason()));
+            Answered::Taken { left_out: 0, refused }
+        }
+        None => Answered::Refused { reason: answer.reason(), is_too_large: status == StatusCode::PAYLOAD_TOO_LARGE },
+    })
 }
 
 #[cfg(test)]
@@ -213,12 +237,14 @@ mod tests {
                 "{status}: {outcome:?}"
             );
         }
-        assert_eq!(outcome(&answer(204, &[]), 5), Ok(()));
-        let refused = |headers: &[_]| match outcome(&answer(400, headers), 5) {
-            Err(SendError::Refused { samples, reason }) => (samples, reason),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(refused(&[]), (None, "status 400: why".to_owned()));
-        assert_eq!(refused(&[(SAMPLES_WRITTEN, "2"), (HISTOGRAMS_WRITTEN, "1")]).0, Some(2));
+        assert_eq!(outcome(&answer(204, &[]), 5), Ok(Answered::Taken { left_out: 0, refused: None }));
+        let why = |status: u16| format!("status {status}: why");
+        for (status, is_too_large) in [(400, false), (413, true), (422, false)] {
+            let refused = Ok(Answered::Refused { reason: why(status), is_too_large });
+            assert_eq!(outcome(&answer(status, &[]), 5), refused);
+        }
+        let said = [(SAMPLES_WRITTEN, "2"), (HISTOGRAMS_WRITTEN, "1")];
+        let partly = Ok(Answered::Taken { left_out: 0, refused: Some((2, why(400))) });
+        assert_eq!(outcome(&answer(400, &said), 5), partly);
     }
 }

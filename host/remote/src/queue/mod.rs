@@ -2,7 +2,7 @@
 //!
 //! Invariant: what [`Queue::append`] returned for is in a file (and synced, where asked) until the engine has it or a
 //! full queue sheds it, oldest first and counted; records are read in the order in which they were appended; after a
-//! crash at most the last shipment is read again. A torn tail is cut; a damaged place is named, and reading goes on at the next
+//! crash at most the last shipment is read again, and ends where it ended. A torn tail is cut; a damaged place is named, and reading goes on at the next
 //! whole record. A file of a newer version is left alone and keeps the queue from being opened.
 //! Not here: sending (`Shipper`), when to sync, the clock.
 
@@ -109,6 +109,8 @@ struct Inner {
     next_segment: u64,
     writing: Option<Writing>,
     position: Position,
+    /// Where the shipment ends that was begun last.
+    attempt: Position,
     metadata: HashMap<String, MetricMetadata>,
     metadata_bytes: usize,
     /// Names of what no record has yet.
@@ -163,7 +165,7 @@ impl Queue {
         }
         let first = segments.front().map_or(1, |s| s.number);
         let begin = Position { segment: first, offset: segment::HEADER_BYTES };
-        let known = position::load(&*disk, &config.folder);
+        let known = position::load(&*disk, &config.folder, position::POSITION);
         // Numbers are never used twice, also when all files are gone.
         let next_segment = next_segment.max(known.map_or(0, |p| p.segment.saturating_add(1)));
         let position = known.unwrap_or(begin).max(begin);
@@ -173,6 +175,7 @@ impl Queue {
             next_segment,
             writing: None,
             position,
+            attempt: position::load(&*disk, &config.folder, position::ATTEMPT).unwrap_or_default(),
             metadata: HashMap::new(),
             metadata_bytes: 0,
             metadata_new: BTreeSet::new(),

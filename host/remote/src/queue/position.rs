@@ -1,14 +1,16 @@
-//! How far the engine has everything: a small file that is replaced each time.
+//! How far the engine has everything, and how far it may have it: two small files that are replaced each time.
 //!
-//! Invariant: a position that cannot be read is as if there were none: then all is sent again, never too little.
+//! Invariant: a place that cannot be read is as if there were none: then all is sent again, never too little.
 
 use std::io;
 use std::path::Path;
 
 use belfry_store::disk::Disk;
 
-const FILE: &str = "position";
-const FILE_NEW: &str = "position.new";
+/// How far the engine has everything.
+pub(super) const POSITION: &str = "position";
+/// Where the shipment ends that was begun last. A file of its own: `position` stays what every version reads.
+pub(super) const ATTEMPT: &str = "attempt";
 
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,8 +19,8 @@ pub(super) struct Position {
     pub offset: u64,
 }
 
-pub(super) fn load(disk: &dyn Disk, folder: &Path) -> Option<Position> {
-    let bytes = disk.read(&folder.join(FILE)).ok()?;
+pub(super) fn load(disk: &dyn Disk, folder: &Path, file: &str) -> Option<Position> {
+    let bytes = disk.read(&folder.join(file)).ok()?;
     let (numbers, crc) = bytes.split_at_checked(16)?;
     if crc != crc32fast::hash(numbers).to_le_bytes() {
         return None;
@@ -27,12 +29,12 @@ pub(super) fn load(disk: &dyn Disk, folder: &Path) -> Option<Position> {
     Some(Position { segment: number(0)?, offset: number(8)? })
 }
 
-pub(super) fn save(disk: &dyn Disk, folder: &Path, position: Position) -> io::Result<()> {
+pub(super) fn save(disk: &dyn Disk, folder: &Path, file: &str, position: Position) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(20);
     bytes.extend_from_slice(&position.segment.to_le_bytes());
     bytes.extend_from_slice(&position.offset.to_le_bytes());
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-    let new = folder.join(FILE_NEW);
+    let new = folder.join(format!("{file}.new"));
     disk.create(&new)?.append(&bytes)?;
-    disk.rename(&new, &folder.join(FILE))
+    disk.rename(&new, &folder.join(file))
 }

@@ -1,6 +1,8 @@
 //! The front of the queue: records put together to shipments.
 //!
-//! Invariant: a parcel is of one file; what it says has been sent is remembered only when [`Queue::sent`] is told so.
+//! Invariant: a parcel is of one file; what it says has been sent is remembered only when [`Queue::sent`] is told so; where
+//! it ends is remembered, on disk too, before it is handed out. So a parcel that comes again is the same one: an engine
+//! that had it already, and refuses it for that, refuses nothing that it never saw.
 //! Not here: writing, shedding (`Queue`).
 
 use std::collections::HashMap;
@@ -51,12 +53,14 @@ pub(super) struct Reading {
 struct Front {
     position: Position,
     end: u64,
+    /// Where the shipment ends that was begun here and of which nobody knows what became.
+    begun_until: Option<u64>,
     is_last: bool,
 }
 
 impl Queue {
     /// The next shipment; `None` when nothing waits. Blocks for as long as the disk takes. Asked again before
-    /// [`Queue::sent`], it answers the same samples (and perhaps more).
+    /// [`Queue::sent`], it answers the same samples and no more, after a crash too.
     pub fn next_parcel(&self) -> Option<Parcel> {
         let mut reading = self.reading.lock();
         loop {
@@ -65,8 +69,9 @@ impl Queue {
                 *reading = Reading { file: front.position.segment, ..Reading::default() };
             }
             let parcel = self.read_parcel(&mut reading, &front);
-            if parcel.is_some() {
-                return parcel;
+            if let Some(parcel) = parcel {
+                self.begun(parcel.until);
+                return Some(parcel);
             }
             if front.is_last {
                 return None;
@@ -77,6 +82,16 @@ impl Queue {
             inner.position = inner.position.max(next);
             drop(inner);
             self.forget_sent();
+        }
+    }
+
+    /// A shipment that ends here is about to be sent.
+    fn begun(&self, until: Position) {
+        if std::mem::replace(&mut self.inner.lock().attempt, until) == until {
+            return;
+        }
+        if let Err(e) = position::save(&*self.disk, &self.config.folder, position::ATTEMPT, until) {
+            tracing::warn!("where a shipment for the storage engine ends cannot be written down: {e}");
         }
     }
 
@@ -96,7 +111,7 @@ impl Queue {
         let position = inner.position;
         drop(inner);
         self.forget_sent();
-        if let Err(e) = position::save(&*self.disk, &self.config.folder, position) {
+        if let Err(e) = position::save(&*self.disk, &self.config.folder, position::POSITION, position) {
             tracing::warn!("how far the storage engine has the queue cannot be written down: {e}");
         }
     }
@@ -109,7 +124,8 @@ impl Queue {
             inner.position = Position { segment: found.number, offset: segment::HEADER_BYTES };
         }
         let is_last = inner.segments.back().is_some_and(|s| s.number == found.number);
-        Some(Front { position: inner.position, end: found.bytes, is_last })
+        let attempt = Some(inner.attempt).filter(|a| a.segment == found.number && *a > inner.position);
+        Some(Front { position: inner.position, end: found.bytes, begun_until: attempt.map(|a| a.offset), is_last })
     }
 
     /// Reads from the front; what is before it is read for the names alone, once after a start.
@@ -148,7 +164,8 @@ impl Queue {
             }
             place = after;
             reading.names_until = reading.names_until.max(place);
-            if building.samples >= SHIPMENT_SAMPLES || bytes >= SHIPMENT_BYTES {
+            let is_all_of_it = building.begun && front.begun_until.is_some_and(|until| place >= until);
+            if is_all_of_it || building.samples >= SHIPMENT_SAMPLES || bytes >= SHIPMENT_BYTES {
                 break;
             }
         }

@@ -69,11 +69,57 @@ fn what_is_appended_is_read_in_order_and_stays_until_it_was_sent() {
     assert_eq!((values(&first), first.samples), ((1..=10).collect::<Vec<_>>(), 10));
     assert_eq!(values(&queue.next_parcel().expect("not sent yet")), values(&first));
     queue.append(&batch(11), &Names, NOW).expect("written");
+    assert_eq!(values(&queue.next_parcel().expect("not sent yet")), values(&first), "and no more");
     queue.sent(&first);
     assert_eq!(drain(&queue), [11]);
     assert!(queue.is_empty() && queue.stats().waiting_since.is_none());
     queue.append(&batch(12), &Names, NOW).expect("written");
     assert_eq!(drain(&queue), [12]);
+}
+
+#[test]
+fn what_may_have_been_sent_before_a_crash_is_sent_again_by_itself() {
+    let disk = SimDisk::default();
+    let queue = open(&disk);
+    (1..=3).for_each(|n| queue.append(&batch(n), &Names, NOW).expect("written"));
+    let sent = queue.next_parcel().expect("something waits");
+    queue.sent(&sent);
+    (4..=5).for_each(|n| queue.append(&batch(n), &Names, NOW).expect("written"));
+    let on_its_way = values(&queue.next_parcel().expect("something waits"));
+    (6..=9).for_each(|n| queue.append(&batch(n), &Names, NOW).expect("written"));
+    // The next start writes another file, and so must not reach into this one either.
+    let queue = open(&disk.killed());
+    queue.append(&batch(10), &Names, NOW).expect("written");
+    let again = queue.next_parcel().expect("something waits");
+    assert_eq!((values(&again), on_its_way), (vec![4, 5], vec![4, 5]));
+    queue.sent(&again);
+    assert_eq!(drain(&queue), [6, 7, 8, 9, 10]);
+    // A crash before the first one was sent: there is no position yet.
+    let disk = SimDisk::default();
+    let queue = open(&disk);
+    queue.append(&batch(1), &Names, NOW).expect("written");
+    queue.next_parcel().expect("something waits");
+    queue.append(&batch(2), &Names, NOW).expect("written");
+    assert_eq!(values(&open(&disk.killed()).next_parcel().expect("something waits")), [1]);
+}
+
+#[test]
+fn an_end_that_is_damaged_or_wrong_loses_nothing() {
+    let ends = |disk: &SimDisk, bytes: &[u8]| {
+        disk.create(Path::new("/q/attempt")).expect("a file").append(bytes).expect("written");
+        drain(&open(&disk.killed()))
+    };
+    let disk = SimDisk::default();
+    let queue = open(&disk);
+    (1..=6).for_each(|n| queue.append(&batch(n), &Names, NOW).expect("written"));
+    drop(queue);
+    assert_eq!(ends(&disk, b"twenty bytes, as ever"), (1..=6).collect::<Vec<_>>());
+    // Within a record, at the beginning, past the end, of another file.
+    for (segment, offset) in [(1, 9), (1, 70), (1, 0), (1, u64::MAX), (7, 30), (u64::MAX, u64::MAX)] {
+        let end = Position { segment, offset };
+        position::save(&disk, Path::new("/q"), position::ATTEMPT, end).expect("written");
+        assert_eq!(drain(&open(&disk.killed())), (1..=6).collect::<Vec<_>>(), "{end:?}");
+    }
 }
 
 #[test]
@@ -336,18 +382,26 @@ proptest! {
     fn appends_shipments_and_restarts_lose_nothing(steps in proptest::collection::vec(0_u8..8, 1..120)) {
         let disk = SimDisk::default();
         let mut queue = open_as(&disk, config(4 << 20));
-        let (mut next, mut engine, mut in_hand) = (0, Vec::new(), None);
+        let (mut next, mut engine, mut in_hand) = (0, Vec::new(), None::<Parcel>);
+        // The parcel that was begun last, while nobody has said that it arrived.
+        let mut begun: Option<Vec<u64>> = None;
         for step in steps {
             match step {
                 0..=3 => {
                     next += 1;
                     queue.append(&batch(next), &Names, NOW).expect("written");
                 }
-                4 => in_hand = queue.next_parcel(),
+                4 => {
+                    in_hand = queue.next_parcel();
+                    let now = in_hand.as_ref().map(values);
+                    prop_assert!(begun.is_none() || begun == now, "{begun:?} comes again as it was, not as {now:?}");
+                    begun = now;
+                }
                 5 | 6 => {
                     if let Some(parcel) = in_hand.take() {
                         engine.extend(values(&parcel));
                         queue.sent(&parcel);
+                        begun = None;
                     }
                 }
                 _ => {
