@@ -44,8 +44,11 @@ impl Store {
         let Backend::Folder(root) = &shared.config.backend else {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "a store in memory has no snapshots"));
         };
-        let target = Target::begin(&*shared.disk, into)?;
-        let outcome = shared.snapshot(root, &target, beside);
+        // No part of the log becomes a block and none is removed. Two copies go one after the other, so that the second
+        // finds the folder of the first taken.
+        let _upkeep = shared.maintenance.lock();
+        let mut target = Target::look(&*shared.disk, into)?;
+        let outcome = target.claim().and_then(|()| shared.snapshot(root, &target, beside));
         if outcome.is_err() {
             target.discard();
         }
@@ -54,18 +57,17 @@ impl Store {
 
     /// Takes back a snapshot that has just been made: whoever was to add something could not.
     pub fn discard_snapshot(&self, into: &Path) {
-        Target::of(&*self.shared.disk, into, true).discard();
+        let _upkeep = self.shared.maintenance.lock();
+        let ours = Claimed { into: true, wal: true, blocks: true };
+        Target { ours, ..Target::of(&*self.shared.disk, into) }.discard();
     }
 }
 
 impl Shared {
+    /// With `maintenance` held.
     fn snapshot(&self, root: &Path, to: &Target<'_>, beside: u64) -> io::Result<Snapshot> {
         let disk = to.disk;
-        for dir in [to.into, &to.wal, &to.blocks] {
-            disk.create_dir_all(dir)?;
-        }
-        // No part of the log becomes a block and none is removed, no block comes or goes.
-        let _upkeep = self.maintenance.lock();
+        // No block comes or goes.
         let _changes = self.block_work.changes.lock();
         let here: Vec<Arc<Block>> = self.state.read().blocks.clone();
         let mut done = Snapshot::default();
@@ -134,45 +136,68 @@ struct Target<'a> {
     into: &'a Path,
     wal: PathBuf,
     blocks: PathBuf,
-    /// The folder itself goes when the snapshot does.
-    is_ours: bool,
+    ours: Claimed,
+}
+
+/// The folders that this snapshot has made: they go when it does, and nothing else.
+#[derive(Default)]
+struct Claimed {
+    into: bool,
+    wal: bool,
+    blocks: bool,
 }
 
 impl<'a> Target<'a> {
-    fn of(disk: &'a dyn Disk, into: &'a Path, is_ours: bool) -> Self {
-        Self { disk, into, wal: into.join(WAL_DIR), blocks: into.join(BLOCKS_DIR), is_ours }
+    fn of(disk: &'a dyn Disk, into: &'a Path) -> Self {
+        let (wal, blocks) = (into.join(WAL_DIR), into.join(BLOCKS_DIR));
+        Self { disk, into, wal, blocks, ours: Claimed::default() }
     }
 
     /// Refuses a folder that holds anything. What a file system puts into its root is nothing.
-    fn begin(disk: &'a dyn Disk, into: &'a Path) -> io::Result<Self> {
-        let mut target = Self::of(disk, into, false);
+    fn look(disk: &'a dyn Disk, into: &'a Path) -> io::Result<Self> {
+        let target = Self::of(disk, into);
         for dir in [into, &target.wal, &target.blocks] {
             let names = match disk.list(dir) {
                 Ok(names) => names,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    target.is_ours |= dir == into;
-                    Vec::new()
-                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
                 Err(e) => return Err(e),
             };
             if let Some(name) = names.iter().find(|n| *n != LOST_AND_FOUND) {
-                let why = format!("{} holds `{name}` already; name an empty folder", dir.display());
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+                return Err(taken(dir, name));
             }
         }
         Ok(target)
     }
 
+    /// Makes the folders, which nobody else may have made meanwhile: another process copies there, too.
+    fn claim(&mut self) -> io::Result<()> {
+        let above = self.into.parent().filter(|p| !p.as_os_str().is_empty());
+        above.map_or(Ok(()), |above| self.disk.create_dir_all(above))?;
+        match self.disk.create_dir(self.into) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            outcome => self.ours.into = outcome.map(|()| true)?,
+        }
+        let into = self.into;
+        let make = |dir: &Path, name| match self.disk.create_dir(dir) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(taken(into, name)),
+            outcome => outcome.map(|()| true),
+        };
+        self.ours.wal = make(&self.wal, WAL_DIR)?;
+        self.ours.blocks = make(&self.blocks, BLOCKS_DIR)?;
+        Ok(())
+    }
+
     /// Best effort: what cannot be removed is told.
     fn discard(&self) {
         let mut outcome = Ok(());
-        for dir in [&self.wal, &self.blocks] {
+        let made = [(&self.wal, self.ours.wal), (&self.blocks, self.ours.blocks)];
+        for (dir, _) in made.into_iter().filter(|(_, ours)| *ours) {
             for name in self.disk.list(dir).unwrap_or_default() {
                 outcome = outcome.and(self.disk.remove(&dir.join(name)));
             }
             outcome = outcome.and(self.disk.remove_dir(dir));
         }
-        if self.is_ours {
+        if self.ours.into {
             outcome = outcome.and(self.disk.remove_dir(self.into));
         }
         if let Err(e) = outcome
@@ -181,6 +206,11 @@ impl<'a> Target<'a> {
             tracing::warn!("a part of an unfinished copy stays in {}: {e}", self.into.display());
         }
     }
+}
+
+fn taken(dir: &Path, name: &str) -> io::Error {
+    let why = format!("{} holds `{name}` already; name an empty folder", dir.display());
+    io::Error::new(io::ErrorKind::AlreadyExists, why)
 }
 
 /// A segment's name, its bytes, and how many of them there were.

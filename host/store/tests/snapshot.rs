@@ -102,6 +102,39 @@ fn each_snapshot_of_a_busy_store_holds_what_was_acknowledged_before_it() {
 }
 
 #[test]
+fn of_two_snapshots_into_one_folder_at_once_one_is_whole_and_the_other_says_so_and_takes_nothing_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = |at: &Path| StoreConfig { retention: None, ..StoreConfig::folder(at) };
+    let open = |at: &Path| Store::open(config(at), Arc::new(RealDisk), TimestampMs(T0)).unwrap().0;
+    let store = open(&folder.path().join("data"));
+    for i in 0..20 {
+        put(&store, "a", T0 + i * 100, i as f64).unwrap();
+        if i == 9 {
+            store.flush().unwrap();
+        }
+    }
+    for round in 0..16 {
+        let into = folder.path().join(format!("backup-{round}"));
+        if round % 2 == 0 {
+            std::fs::create_dir(&into).unwrap();
+        }
+        let ready = std::sync::Barrier::new(2);
+        let copy = || {
+            ready.wait();
+            store.snapshot(&into, 0)
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(copy);
+            (copy(), other.join().unwrap())
+        });
+        let refused = one.as_ref().err().or(other.as_ref().err()).expect("one is refused");
+        assert_eq!(refused.kind(), std::io::ErrorKind::AlreadyExists, "{refused}");
+        assert!(one.is_ok() != other.is_ok());
+        assert_eq!(times(&open(&into), "a").len(), 20, "round {round}");
+    }
+}
+
+#[test]
 fn a_store_in_memory_says_that_it_has_no_snapshots() {
     let (store, _) = Store::open(StoreConfig::memory(), Arc::new(RealDisk), TimestampMs(T0)).unwrap();
     assert_eq!(store.snapshot(Path::new("/backup"), 0).unwrap_err().kind(), std::io::ErrorKind::Unsupported);

@@ -107,6 +107,10 @@ pub(crate) fn read_around(file: &dyn DiskRead, offset: u64, into: &mut [u8]) -> 
 pub trait Disk: Send + Sync {
     /// Makes the folder and those above it.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Makes the folder, in one that is there; [`io::ErrorKind::AlreadyExists`] when somebody else has.
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.create_dir_all(dir)
+    }
     /// Names of the files in a folder, in order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Makes an empty file to append to; an old one of that name is gone.
