@@ -114,8 +114,8 @@ impl StorageEngine {
     }
 
     /// Where old samples of an import go: to the engine alone.
-    pub fn backfill(&self) -> BeginBackfill {
-        backfill::of(self.queue.clone())
+    pub fn backfill(&self, store: Arc<Store>) -> BeginBackfill {
+        backfill::of(self.queue.clone(), store, self.window)
     }
 
     /// Who evaluates instead of us, if the engine can and the config lets it.
