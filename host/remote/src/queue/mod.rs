@@ -68,6 +68,9 @@ pub struct QueueStats {
     pub bytes_max: u64,
     /// Files.
     pub segments: u64,
+    /// What came without a batch waits, and is in no window: an import. So does what was here before the start, of which
+    /// nobody knows what it is.
+    pub imports_wait: bool,
     /// When the oldest record that waits was appended, about; `None` when nothing waits.
     pub waiting_since: Option<TimestampMs>,
     /// Samples appended since the start.
@@ -109,6 +112,8 @@ struct Inner {
     next_segment: u64,
     writing: Option<Writing>,
     position: Position,
+    /// Where the last import ends.
+    imported: Position,
     metadata: HashMap<String, MetricMetadata>,
     metadata_bytes: usize,
     /// Names of what no record has yet.
@@ -169,6 +174,7 @@ impl Queue {
         let position = known.unwrap_or(begin).max(begin);
         let segment_bytes = SEGMENT_BYTES.min(config.bytes_max / SEGMENTS_MIN).max(1);
         let inner = Inner {
+            imported: end(&segments),
             segments,
             next_segment,
             writing: None,
@@ -267,6 +273,7 @@ impl Queue {
         let mut inner = self.inner.lock();
         let mut parts = series.samples.chunks(RECORD_SAMPLES_MAX);
         let outcome = parts.try_for_each(|samples| self.append_named(&mut inner, &series.labels, samples, now));
+        inner.imported = end(&inner.segments);
         self.done(&mut inner, outcome, series.samples.len() as u64)
     }
 
@@ -450,7 +457,8 @@ impl Queue {
         let bytes = waiting(&inner);
         let segments = inner.segments.len() as u64;
         let since = inner.stats.waiting_since.filter(|_| bytes > 0);
-        QueueStats { bytes, segments, waiting_since: since, ..inner.stats.clone() }
+        let imports_wait = bytes > 0 && inner.position < inner.imported;
+        QueueStats { bytes, segments, imports_wait, waiting_since: since, ..inner.stats.clone() }
     }
 
     /// Does nothing wait?
@@ -488,6 +496,11 @@ fn sync(inner: &mut Inner) -> io::Result<()> {
 
 fn total(segments: &VecDeque<Segment>) -> u64 {
     segments.iter().map(|s| s.bytes).sum()
+}
+
+/// Behind the last record.
+fn end(segments: &VecDeque<Segment>) -> Position {
+    segments.back().map_or_else(Position::default, |s| Position { segment: s.number, offset: s.bytes })
 }
 
 /// Bytes of records that the engine has not.
