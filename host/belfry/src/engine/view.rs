@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use belfry_dashboard::dto::{Notice, NoticeLevel};
 use belfry_model::TimestampMs;
+use belfry_remote::queue::Shedding;
 
 use super::StorageEngine;
 use crate::app::App;
@@ -13,11 +14,14 @@ use crate::telemetry::own::OwnMetrics;
 
 /// An engine that is away no longer than this is no news: it may be restarting.
 const AWAY_NEWS: Duration = Duration::from_secs(15);
+/// What a full queue lost is told for this long after it ended.
+const LOSS_NEWS: Duration = Duration::from_secs(86_400);
 /// A refusal is told for this long.
 const REFUSAL_NEWS: Duration = Duration::from_secs(600);
 
 const AWAY: &str = "engine_away";
 const QUEUE: &str = "engine_queue";
+const SHED: &str = "engine_shed";
 const REFUSED: &str = "engine_refused";
 
 /// What a person should know.
@@ -39,8 +43,9 @@ impl News {
 }
 
 /// By code; `None` is no news.
-fn news(engine: &StorageEngine, now: TimestampMs) -> [(&'static str, Option<News>); 3] {
+fn news(engine: &StorageEngine, now: TimestampMs) -> [(&'static str, Option<News>); 4] {
     let queue = engine.queue.stats();
+    let shedding = &queue.shedding;
     let kind = engine.engine.kind();
     let lasts = |(since, _): &(TimestampMs, String)| now.since(*since) >= AWAY_NEWS;
     let used = queue.bytes.saturating_mul(100) / queue.bytes_max.max(1);
@@ -48,16 +53,34 @@ fn news(engine: &StorageEngine, now: TimestampMs) -> [(&'static str, Option<News
     let away = away_news(kind, used, health.writing.away().filter(lasts), health.reading.away().filter(lasts));
     let trouble = if let Some(why) = &queue.failing {
         Some(News::error("Samples cannot be queued for the storage engine", why.clone(), now))
-    } else if queue.shed > 0 {
-        let text = format!("{} samples were shed since the start, the oldest first.", queue.shed);
-        Some(News::error("The queue for the storage engine is full, or was", text, now))
+    } else if let Some(shedding) = shedding.as_ref().filter(|s| s.goes_on(now)) {
+        Some(News::error("The queue for the storage engine is full", shed_text(shedding), shedding.since))
     } else {
         queue.damage.map(|what| News::error("A file of the queue is damaged", what, now))
     };
+    let lost = shedding.as_ref().and_then(|s| lost_news(s, now));
     let refusal = engine.shipper.lock().stats().refusal.filter(|(at, _)| now.since(*at) < REFUSAL_NEWS);
     let refused =
         refusal.map(|(at, why)| News::warning(format!("The storage engine ({kind}) refuses samples"), why, at));
-    [(AWAY, away), (QUEUE, trouble), (REFUSED, refused)]
+    [(AWAY, away), (QUEUE, trouble), (SHED, lost), (REFUSED, refused)]
+}
+
+fn shed_text(shedding: &Shedding) -> String {
+    format!(
+        "{} samples were shed since {}, the oldest first: the engine never gets them.",
+        shedding.samples, shedding.since
+    )
+}
+
+/// What is told once shedding has ended: the numbers of a loss are wanted most when it is over.
+fn lost_news(shedding: &Shedding, now: TimestampMs) -> Option<News> {
+    let Shedding { samples, since, last, .. } = shedding;
+    if shedding.goes_on(now) || now.since(*last) >= LOSS_NEWS {
+        return None;
+    }
+    let title = "Samples for the storage engine were lost".to_owned();
+    let text = format!("{samples} samples were shed between {since} and {last}, while its queue was full.");
+    Some(News::warning(title, text, *last))
 }
 
 /// What is told of an engine that takes no samples, cannot be read, or neither.
@@ -84,6 +107,7 @@ fn away_news(
 fn help(code: &str) -> &'static str {
     match code {
         AWAY => "look at the engine and at [storage]; Belfry goes on, and sends what waits once the engine answers",
+        SHED => "the local window may still have them; raise [storage] queue_bytes for outages as long as this one",
         QUEUE => "make room, raise [storage] queue_bytes, or bring the engine back",
         _ => "refused samples are not sent again; the engine's log says more",
     }
@@ -108,8 +132,11 @@ pub fn tell(app: &App, engine: &StorageEngine) {
 /// For `/ready`: what is wrong, if something is. Never a reason not to be ready.
 pub fn trouble(engine: &StorageEngine) -> Option<String> {
     let why = |away: Option<(TimestampMs, String)>| away.map(|(_, why)| why);
+    let queue = engine.queue.stats();
+    let shedding = queue.shedding.filter(|s| s.goes_on(engine.clock.now()));
     trouble_of([
-        ("samples cannot be queued", engine.queue.stats().failing),
+        ("samples cannot be queued", queue.failing),
+        ("its queue is full", shedding.as_ref().map(shed_text)),
         ("it takes no samples, they wait on disk", why(engine.health.writing.away())),
         ("it cannot be read", why(engine.health.reading.away())),
     ])
@@ -169,6 +196,20 @@ mod tests {
         assert_eq!(told(None, None), None);
         assert_eq!(told(None, Some("refused")).as_deref(), Some("then: refused"));
         assert_eq!(told(Some("no space"), Some("refused")).as_deref(), Some("first: no space; then: refused"));
+    }
+
+    #[test]
+    fn a_loss_is_told_with_its_times_for_a_day_once_it_has_ended() {
+        let at = |seconds: i64| TimestampMs(1_700_000_000_000 + seconds * 1000);
+        let loss = Shedding { since: at(0), last: at(60), samples: 46_103, is_full: false };
+        assert!(lost_news(&loss, at(300)).is_none(), "it may go on: that is told");
+        let news = lost_news(&loss, at(400)).expect("it has ended");
+        assert_eq!(
+            news.text,
+            "46103 samples were shed between 2023-11-14T22:13:20.000Z and 2023-11-14T22:14:20.000Z, while its queue was full."
+        );
+        assert!(lost_news(&Shedding { is_full: true, ..loss.clone() }, at(400)).is_none());
+        assert!(lost_news(&loss, at(60 + 86_400)).is_none());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod position;
 mod read;
 mod record;
 mod segment;
+mod shedding;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ pub use read::Parcel;
 use read::Reading;
 use record::RecordBuilder;
 pub use record::with_external;
+pub use shedding::{SHEDDING_ENDS, Shedding};
 
 /// Bytes of a file, about: what one damaged byte or one shed may cost, and what reading holds in memory.
 pub const SEGMENT_BYTES: u64 = 8 << 20;
@@ -77,6 +79,8 @@ pub struct QueueStats {
     pub appended: u64,
     /// Samples shed since the start because the queue was full.
     pub shed: u64,
+    /// What was shed last, if anything was.
+    pub shedding: Option<Shedding>,
     /// Samples that could not be written to it.
     pub failed: u64,
     /// Places that could not be read, and files that are missing between others.
@@ -408,18 +412,26 @@ impl Queue {
         }
         inner.stats.appended += samples;
         inner.stats.waiting_since.get_or_insert(now);
-        self.shed(inner);
+        self.shed(inner, now);
+        let is_full = self.is_full(inner);
+        inner.stats.shedding.iter_mut().for_each(|s| s.is_full = is_full);
         Ok(())
     }
 
+    /// Is it so full that it goes on shedding, if it has begun to? Two files are about what is shed and written at a time.
+    fn is_full(&self, inner: &Inner) -> bool {
+        total(&inner.segments) + 2 * self.segment_bytes > self.config.bytes_max
+    }
+
     /// Removes the oldest files while the queue is too long. The one that is written to stays.
-    fn shed(&self, inner: &mut Inner) {
+    fn shed(&self, inner: &mut Inner, now: TimestampMs) {
         while inner.segments.len() > 1 && total(&inner.segments) > self.config.bytes_max {
             let Some(oldest) = inner.segments.pop_front() else { return };
             let file = segment::path(&self.config.folder, oldest.number);
             let from = if inner.position.segment == oldest.number { inner.position.offset } else { 0 };
             let samples = samples_in(&*self.disk, &file, from.max(segment::HEADER_BYTES), oldest.bytes);
             inner.stats.shed += samples;
+            inner.stats.shedding = Some(Shedding::more(inner.stats.shedding.take(), samples, now));
             tracing::warn!(samples, "the queue for the storage engine is full: its oldest samples are shed");
             if let Err(e) = self.disk.remove(&file) {
                 tracing::error!("cannot remove a file of the queue: {e}");
@@ -458,7 +470,10 @@ impl Queue {
         let segments = inner.segments.len() as u64;
         let since = inner.stats.waiting_since.filter(|_| bytes > 0);
         let imports_wait = bytes > 0 && inner.position < inner.imported;
-        QueueStats { bytes, segments, imports_wait, waiting_since: since, ..inner.stats.clone() }
+        // What was sent since the last write has made room.
+        let is_full = self.is_full(&inner);
+        let shedding = inner.stats.shedding.clone().map(|s| Shedding { is_full, ..s });
+        QueueStats { bytes, segments, imports_wait, shedding, waiting_since: since, ..inner.stats.clone() }
     }
 
     /// Does nothing wait?
