@@ -166,7 +166,7 @@ impl App {
         let push = Arc::new(belfry_ingest::push::Push::new(ingest.clone(), clock.clone(), None));
         let backfill = match &engine {
             None => crate::adapters::backfill::of(store.clone(), queries.clone()),
-            Some(e) => e.backfill(),
+            Some(e) => e.backfill(store.clone()),
         };
         let import = Arc::new(belfry_ingest::push::Import::new(ingest.clone(), clock.clone(), Some(backfill)));
         let services = HostServices {

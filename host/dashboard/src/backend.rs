@@ -256,6 +256,10 @@ pub trait Backend: Send + Sync {
     /// reader's own answers to [`SeriesRead::series`] and its like cannot carry them.
     fn missing(&self, range: TimeRange) -> Vec<String>;
 
+    /// What lists of any kind lack because a storage engine cannot be asked, as a warning. To be asked for behind the
+    /// reading: that is what finds out.
+    fn unasked(&self) -> Option<String>;
+
     /// Scraped jobs with their targets.
     fn scrape_pools(&self) -> Vec<ScrapePool>;
 

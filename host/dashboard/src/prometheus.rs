@@ -115,7 +115,16 @@ impl IntoResponse for ApiError {
 }
 
 pub(crate) fn success(data: Value) -> Response {
-    Json(json!({"status": "success", "data": data})).into_response()
+    warned(data, Vec::new())
+}
+
+/// A success that may lack something.
+pub(crate) fn warned(data: Value, warnings: Vec<String>) -> Response {
+    let mut answer = json!({"status": "success", "data": data});
+    if !warnings.is_empty() {
+        answer["warnings"] = warnings.into();
+    }
+    Json(answer).into_response()
 }
 
 async fn query(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
@@ -368,7 +377,7 @@ async fn metadata(State(app): State<App>, request: Request) -> Result<Response, 
             all.push(json!({"type": m.kind.as_str(), "help": m.help, "unit": m.unit}));
         }
     }
-    Ok(success(json!(by_metric)))
+    Ok(warned(json!(by_metric), app.backend.unasked().into_iter().collect()))
 }
 
 /// Whether there is more than is answered shows only when more is asked for.
@@ -376,9 +385,12 @@ fn one_more(limit: usize) -> usize {
     if limit == 0 { 0 } else { limit.saturating_add(1) }
 }
 
-/// To be asked for behind the reading: that may be what finds the damage.
+/// To be asked for behind the reading: that may be what finds the damage, or that the engine is away.
 fn missing(app: &App, sets: &[Vec<Matcher>], range: TimeRange) -> Vec<String> {
-    if sets.is_empty() { Vec::new() } else { app.backend.missing(range) }
+    if sets.is_empty() {
+        return Vec::new();
+    }
+    app.backend.unasked().into_iter().chain(app.backend.missing(range)).collect()
 }
 
 /// In order, each once, and no more than the limit: then it says so.
@@ -389,11 +401,7 @@ fn listed<T: Ord + serde::Serialize>(mut all: Vec<T>, limit: usize, mut warnings
         all.truncate(limit);
         warnings.push("results truncated due to limit".to_owned());
     }
-    let mut answer = json!({"status": "success", "data": all});
-    if !warnings.is_empty() {
-        answer["warnings"] = warnings.into();
-    }
-    Json(answer).into_response()
+    warned(json!(all), warnings)
 }
 
 #[cfg(test)]
@@ -565,6 +573,19 @@ mod tests {
             assert_eq!(elsewhere["warnings"], Value::Null, "{path}");
             let never = fake.get(&format!("{path}start=2&end=1")).await.json();
             assert_eq!(never["warnings"], Value::Null, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn lists_of_every_kind_say_that_the_engine_could_not_be_asked() {
+        let mut fake = Fake::at(TimestampMs(1_000));
+        fake.float(&[("__name__", "up")], 500, 1.0);
+        let paths = ["series?match[]=up", "labels", "label/job/values", "metadata", "query_exemplars?query=up"];
+        for path in paths.map(|p| format!("/api/v1/{p}")) {
+            fake.unasked = None;
+            assert_eq!(fake.get(&path).await.json()["warnings"], Value::Null, "{path}");
+            fake.unasked = Some("it is away".to_owned());
+            assert_eq!(fake.get(&path).await.json()["warnings"], json!(["it is away"]), "{path}");
         }
     }
 

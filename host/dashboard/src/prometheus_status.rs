@@ -18,7 +18,7 @@ use belfry_promql::ExprKind;
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::prometheus::{ApiError, Parameters, number, seconds, selection, success};
+use crate::prometheus::{ApiError, Parameters, number, seconds, selection, success, warned};
 use crate::prometheus_ast;
 
 /// The version of Prometheus whose API this is: clients choose what they ask for by it.
@@ -69,7 +69,7 @@ async fn query_exemplars(State(app): State<App>, request: Request) -> Result<Res
             json!({"seriesLabels": labels, "exemplars": exemplars.iter().map(each).collect::<Vec<_>>()})
         })
         .collect();
-    Ok(success(rows.into()))
+    Ok(warned(rows.into(), app.backend.unasked().into_iter().collect()))
 }
 
 async fn format_query(request: Request) -> Result<Response, ApiError> {

@@ -32,6 +32,8 @@ pub(crate) struct Fake {
     pub refused_rule_files: Vec<String>,
     /// Warnings, and when there is something missing.
     pub missing: Vec<(TimeRange, String)>,
+    /// What is said of an engine that cannot be asked.
+    pub unasked: Option<String>,
     /// Can its reader find newest samples the short way?
     pub knows_newest: bool,
     /// How often series were deleted.
@@ -69,6 +71,7 @@ impl Fake {
             pools: Vec::new(),
             refused_rule_files: Vec::new(),
             missing: Vec::new(),
+            unasked: None,
             knows_newest: true,
             deletions: Arc::default(),
         }
@@ -291,6 +294,10 @@ impl Backend for Fake {
 
     fn missing(&self, range: TimeRange) -> Vec<String> {
         self.missing.iter().filter(|(lost, _)| lost.overlaps(range)).map(|(_, text)| text.clone()).collect()
+    }
+
+    fn unasked(&self) -> Option<String> {
+        self.unasked.clone()
     }
 
     fn scrape_pools(&self) -> Vec<ScrapePool> {

@@ -56,6 +56,45 @@ impl Batch {
             exemplars: Vec::new(),
         }
     }
+
+    /// Takes what was refused out of it. Exemplars stay: they are judged apart.
+    pub fn remove(&mut self, refused: &Refused) {
+        if refused.is_empty() {
+            return;
+        }
+        let mut kept = places(&refused.floats);
+        // What has no value or no time was never a sample.
+        let whole = match &self.times {
+            Times::One(_) => self.values.len(),
+            Times::Each(times) => self.values.len().min(times.len()),
+        };
+        self.refs.truncate(whole);
+        self.refs.retain(|_| kept());
+        let mut kept = places(&refused.floats);
+        self.values.truncate(whole);
+        self.values.retain(|_| kept());
+        if let Times::Each(times) = &mut self.times {
+            let mut kept = places(&refused.floats);
+            times.truncate(whole);
+            times.retain(|_| kept());
+        }
+        let mut kept = places(&refused.floats);
+        self.starts.truncate(whole);
+        self.starts.retain(|_| kept());
+        let mut kept = places(&refused.histograms);
+        self.histograms.retain(|_| kept());
+    }
+}
+
+/// Says of one place after the other whether it is kept.
+fn places(refused: &[usize]) -> impl FnMut() -> bool {
+    let mut refused = refused.iter().copied().peekable();
+    let mut place = 0;
+    move || {
+        let kept = refused.next_if_eq(&place).is_none();
+        place += 1;
+        kept
+    }
 }
 
 /// What became of a batch. Refused samples are counted, never an error: the rest was taken.
@@ -73,6 +112,22 @@ pub struct Appended {
     pub too_far_ahead: u64,
     /// Exemplars kept, or there already: samples of all kinds are counted above, these apart.
     pub exemplars: u64,
+}
+
+/// Which samples of a batch were refused, where [`TellingWriter::append_telling`] was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Places in [`Batch::refs`], ascending.
+    pub floats: Vec<usize>,
+    /// Places in [`Batch::histograms`], ascending.
+    pub histograms: Vec<usize>,
+}
+
+impl Refused {
+    /// Was everything taken?
+    pub fn is_empty(&self) -> bool {
+        self.floats.is_empty() && self.histograms.is_empty()
+    }
 }
 
 /// Why a write failed.
@@ -125,4 +180,37 @@ pub trait Writer: Send + Sync {
 
     /// Remembers what a metric is. It is written with the next batch, and that may be an empty one.
     fn declare(&self, metadata: MetricMetadata);
+}
+
+/// A writer that can say which samples it refused, for whoever hands the rest on.
+#[async_trait]
+pub trait TellingWriter: Writer {
+    /// As [`Writer::append`], and which samples were refused.
+    async fn append_telling(&self, batch: Batch) -> Result<(Appended, Refused), WriteError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_goes_with_its_value_time_and_start() {
+        let mut batch = Batch {
+            times: Times::Each([10, 11, 12, 13].map(TimestampMs).into()),
+            refs: [0, 1, 2, 3].map(SeriesRef).into(),
+            values: vec![0.5, 1.5, 2.5, 3.5],
+            starts: vec![0, 1, 2, 3],
+            ..Batch::at("test", TimestampMs(0))
+        };
+        batch.histograms = (0..3).map(|n| (SeriesRef(n), TimestampMs(20), None, Arc::default())).collect();
+        let whole = batch.clone();
+        batch.remove(&Refused::default());
+        assert_eq!(batch.refs, whole.refs);
+        batch.remove(&Refused { floats: vec![0, 2], histograms: vec![1] });
+        assert_eq!(batch.refs, [1, 3].map(SeriesRef));
+        assert_eq!(batch.values, [1.5, 3.5]);
+        assert_eq!(batch.times, Times::Each([11, 13].map(TimestampMs).into()));
+        assert_eq!(batch.starts, [1, 3]);
+        assert_eq!(batch.histograms.iter().map(|h| h.0.0).collect::<Vec<_>>(), [0, 2]);
+    }
 }

@@ -1,49 +1,99 @@
-//! Whether the engine answers, as its last exchanges went.
+//! Whether the engine can be read, and whether it can be written to, as the last exchanges went.
 //!
-//! Invariant: while it is away it is asked again only now and then: readers do not wait for a timeout each.
+//! Invariant: each of the two is judged by its own exchanges: an engine that takes no samples may answer readers, and the
+//! other way round. While it cannot be read it is asked again only now and then: readers do not wait for a timeout each.
 //! Not here: why it is away, what is done instead.
 
 use std::time::Duration;
 
-use belfry_model::TimestampMs;
+use belfry_model::read::ReadError;
+use belfry_model::{
+    Clock, METRIC_NAME, MatchOp, Matcher, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs,
+};
 use parking_lot::Mutex;
 
-/// An engine that was away is not asked again by a reader before this has passed.
+/// An engine that could not be read is not asked again by a reader before this has passed.
 pub const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// A series that nobody has: asking for it costs an engine little.
+const NOBODYS: &str = "belfry_engine_is_there";
 
-#[derive(Debug, Default)]
-struct Inner {
-    /// Since when, why, and when it was found so for the last time.
-    away: Option<(TimestampMs, String, TimestampMs)>,
+#[derive(Debug)]
+struct Away {
+    since: TimestampMs,
+    why: String,
+    /// When it was found so for the last time.
+    last: TimestampMs,
 }
 
-/// Shared by who sends and who reads.
+/// How the exchanges of one kind go.
 #[derive(Debug, Default)]
-pub struct EngineHealth(Mutex<Inner>);
+pub struct Exchanges(Mutex<Option<Away>>);
 
-impl EngineHealth {
+impl Exchanges {
     /// It answered. `true` when it had been away.
     pub fn answered(&self) -> bool {
-        self.0.lock().away.take().is_some()
+        self.0.lock().take().is_some()
     }
 
     /// It did not. `true` when it had answered before.
     pub fn is_away(&self, now: TimestampMs, reason: &str) -> bool {
-        let mut inner = self.0.lock();
-        let since = inner.away.as_ref().map(|a| a.0);
-        inner.away = Some((since.unwrap_or(now), reason.to_owned(), now));
+        let mut away = self.0.lock();
+        let since = away.as_ref().map(|a| a.since);
+        *away = Some(Away { since: since.unwrap_or(now), why: reason.to_owned(), last: now });
         since.is_none()
     }
 
     /// Since when and why it is away.
     pub fn away(&self) -> Option<(TimestampMs, String)> {
-        self.0.lock().away.as_ref().map(|(since, why, _)| (*since, why.clone()))
+        self.0.lock().as_ref().map(|a| (a.since, a.why.clone()))
     }
 
-    /// Why a reader should not ask it now.
+    /// Why it should not be asked now.
     pub fn do_not_ask(&self, now: TimestampMs) -> Option<String> {
-        let inner = self.0.lock();
-        let (_, why, last) = inner.away.as_ref()?;
-        (now.since(*last) < ASK_AGAIN && now >= *last).then(|| why.clone())
+        let away = self.0.lock();
+        let a = away.as_ref()?;
+        (now.since(a.last) < ASK_AGAIN && now >= a.last).then(|| a.why.clone())
+    }
+}
+
+/// Shared by who sends and who reads.
+#[derive(Debug, Default)]
+pub struct EngineHealth {
+    /// Questions of readers.
+    pub reading: Exchanges,
+    /// Shipments.
+    pub writing: Exchanges,
+}
+
+impl EngineHealth {
+    /// Finds out whether an engine that could not be read can be: perhaps nobody else asks it, and what is told of it must
+    /// not be of yesterday. To be called every [`ASK_AGAIN`]; asks nothing while there is nothing to find out.
+    pub async fn look(&self, engine: &dyn SeriesRead, clock: &dyn Clock) {
+        let now = clock.now();
+        if self.reading.away().is_none() || self.reading.do_not_ask(now).is_some() {
+            return;
+        }
+        let Ok(nobodys) = Matcher::new(METRIC_NAME, MatchOp::Equal, NOBODYS) else { return };
+        let lately = TimeRange::inclusive(now.minus(Duration::from_secs(60)), now);
+        let Some(lately) = lately else { return };
+        match engine.select(&[nobodys], lately, &SelectHints::default(), SelectLimits::default()).await {
+            Ok(_) => self.read(),
+            Err(ReadError::Unavailable(why)) => self.cannot_be_read(clock.now(), &why),
+            Err(_) => {}
+        }
+    }
+
+    /// It answered a reader.
+    pub fn read(&self) {
+        if self.reading.answered() {
+            tracing::info!("the storage engine can be read again");
+        }
+    }
+
+    /// It did not.
+    pub fn cannot_be_read(&self, now: TimestampMs, why: &str) {
+        if self.reading.is_away(now, why) {
+            tracing::warn!("the storage engine cannot be read: {why}");
+        }
     }
 }

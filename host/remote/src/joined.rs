@@ -4,7 +4,8 @@
 //! have a sample at a time the local one stands.
 //!
 //! Invariant: an answer without the engine says so in a warning, and is given only for times that the local window
-//! covers; else reading fails, and says why.
+//! covers; else reading fails, and says why. Lists are given for any time, and whoever answers with one asks
+//! [`EngineHealth`] afterwards whether to say so.
 //! Not here: evaluation, sending.
 
 use std::sync::Arc;
@@ -17,8 +18,9 @@ use belfry_model::{
     SeriesRead, SeriesSet, TimeRange, TimestampMs,
 };
 
+use crate::behind::lacking;
 use crate::health::EngineHealth;
-use crate::queue::with_external;
+use crate::queue::{Queue, with_external};
 
 /// The engine is not asked for what is later than this from now: it would be asked for ever.
 const AHEAD: Duration = Duration::from_secs(86_400);
@@ -33,6 +35,8 @@ pub struct Joined {
     pub external: Labels,
     /// How far back the local window reaches.
     pub window: Duration,
+    /// What the engine has not yet.
+    pub queue: Arc<Queue>,
     /// Whether the engine answers.
     pub health: Arc<EngineHealth>,
     /// What is now.
@@ -67,11 +71,11 @@ impl Joined {
     ) -> Result<FromEngine<T>, ReadError> {
         match answer {
             Ok(answer) => {
-                self.health.answered();
+                self.health.read();
                 Ok(FromEngine::Answer(answer))
             }
             Err(ReadError::Unavailable(why)) => {
-                self.health.is_away(self.clock.now(), &why);
+                self.health.cannot_be_read(self.clock.now(), &why);
                 self.without_engine(why, range, partial_ok)
             }
             Err(other) => Err(other),
@@ -93,7 +97,7 @@ impl Joined {
         partial_ok: bool,
         question: impl Future<Output = Result<T, ReadError>>,
     ) -> Result<FromEngine<T>, ReadError> {
-        match self.health.do_not_ask(self.clock.now()) {
+        match self.health.reading.do_not_ask(self.clock.now()) {
             Some(why) => self.without_engine(why, range, partial_ok),
             None => self.judge(question.await, range, partial_ok),
         }
@@ -142,6 +146,11 @@ impl Joined {
         let found = self.local.series(&here, range, limit).await?;
         Ok(found.into_iter().filter_map(|l| self.seen(l, &apart)).collect())
     }
+}
+
+/// What an answer says that was given without the engine.
+pub fn alone(why: &str) -> String {
+    format!("the storage engine is away: only this Belfry's own series are in the answer ({why})")
 }
 
 /// A series that both have.
@@ -225,19 +234,19 @@ impl SeriesRead for Joined {
     ) -> Result<SeriesSet, ReadError> {
         let local = self.local_select(matchers, range, hints, limits).await?;
         let Some(asked) = self.asked(range) else { return Ok(local) };
+        let lacks = lacking(&self.queue.stats(), self.window, self.clock.now(), range.start());
         match self.ask(range, false, self.engine.select(matchers, asked, hints, limits)).await? {
             FromEngine::Answer(engine) => {
                 let series = merge(engine.series, local.series);
                 if series.len() > limits.series_max {
                     return Err(ReadError::TooManySeries { limit: limits.series_max });
                 }
-                let warnings = engine.warnings.into_iter().chain(local.warnings).collect();
+                let warnings = engine.warnings.into_iter().chain(local.warnings).chain(lacks).collect();
                 Ok(SeriesSet { series, warnings })
             }
             FromEngine::LocalOnly(why) => {
                 let mut set = local;
-                let text = "the storage engine is away: only this Belfry's own series are in the answer";
-                set.warnings.push(format!("{text} ({why})"));
+                set.warnings.push(alone(&why));
                 Ok(set)
             }
         }

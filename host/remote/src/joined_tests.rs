@@ -78,10 +78,22 @@ fn house() -> (Joined, Arc<Engine>, Arc<SimClock>) {
         local: Arc::new(local),
         external: Labels::from_pairs([("replica", "a")]),
         window: Duration::from_secs(6 * 3600),
+        queue: queue(),
         health: Arc::default(),
         clock: clock.clone(),
     };
     (joined, engine, clock)
+}
+
+fn queue() -> Arc<Queue> {
+    let config = crate::queue::QueueConfig {
+        folder: "/q".into(),
+        bytes_max: 1 << 20,
+        sync_each: false,
+        sync: true,
+        external: Labels::empty(),
+    };
+    Arc::new(Queue::open(config, Arc::new(belfry_store::disk::SimDisk::default())).expect("a queue"))
 }
 
 async fn select(joined: &Joined, matchers: &[&str], range: TimeRange) -> Result<(Vec<String>, Vec<String>), ReadError> {
@@ -141,5 +153,53 @@ async fn without_the_engine_the_local_window_answers_with_a_warning_and_older_ti
     engine.away.store(false, std::sync::atomic::Ordering::SeqCst);
     let (rows, warnings) = select(&joined, &["__name__=\"m\""], last(9 * HOUR + 1)).await.expect("it is back");
     assert_eq!((rows.len(), warnings.len()), (2, 0));
-    assert_eq!(joined.health.away(), None);
+    assert_eq!(joined.health.reading.away(), None);
+}
+
+#[tokio::test]
+async fn while_an_import_waits_for_the_engine_answers_say_so() {
+    let (joined, ..) = house();
+    let sample = Sample { at: TimestampMs(NOW.0 - 8 * HOUR), value: Value::Float(1.0), start: None };
+    let series =
+        crate::engine::SeriesSamples { labels: labels("m", "a"), samples: vec![sample], exemplars: Vec::new() };
+    joined.queue.append_series(&series, NOW).expect("written");
+    let (_, warnings) = select(&joined, &["__name__=\"m\""], last(9 * HOUR)).await.expect("an answer");
+    assert!(warnings.len() == 1 && warnings[0].contains("behind: imported samples wait"), "{warnings:?}");
+    joined.queue.sent(&joined.queue.next_parcel().expect("something waits"));
+    let (_, warnings) = select(&joined, &["__name__=\"m\""], last(9 * HOUR)).await.expect("an answer");
+    assert_eq!(warnings, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_engine_that_takes_no_samples_is_read_all_the_same() {
+    let (joined, engine, _) = house();
+    joined.health.writing.is_away(NOW, "status 404");
+    let (rows, warnings) = select(&joined, &["__name__=\"m\""], last(9 * HOUR + 1)).await.expect("it answers");
+    assert_eq!((rows.len(), warnings.len()), (2, 0));
+    assert!(joined.health.writing.away().is_some(), "a read says nothing of writing");
+    engine.away.store(true, std::sync::atomic::Ordering::SeqCst);
+    joined.health.writing.answered();
+    select(&joined, &["__name__=\"m\""], last(HOUR)).await.expect("the local window");
+    assert!(joined.health.reading.away().is_some() && joined.health.writing.away().is_none());
+    joined.health.writing.answered();
+    assert!(joined.health.reading.away().is_some(), "a write says nothing of reading");
+}
+
+#[tokio::test]
+async fn an_engine_that_could_not_be_read_is_looked_at_also_where_nobody_else_asks() {
+    let (joined, engine, clock) = house();
+    joined.health.look(&*engine, &*clock).await;
+    assert_eq!(*engine.asked.lock(), 0, "there is nothing to find out");
+    engine.away.store(true, std::sync::atomic::Ordering::SeqCst);
+    select(&joined, &["__name__=\"m\""], last(HOUR)).await.expect("the local window");
+    joined.health.look(&*engine, &*clock).await;
+    assert_eq!(*engine.asked.lock(), 1, "it was just asked");
+    clock.advance(crate::health::ASK_AGAIN);
+    joined.health.look(&*engine, &*clock).await;
+    assert_eq!(*engine.asked.lock(), 2);
+    assert!(joined.health.reading.away().is_some_and(|(since, _)| since == NOW));
+    clock.advance(crate::health::ASK_AGAIN);
+    engine.away.store(false, std::sync::atomic::Ordering::SeqCst);
+    joined.health.look(&*engine, &*clock).await;
+    assert_eq!(joined.health.reading.away(), None);
 }

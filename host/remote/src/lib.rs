@@ -7,6 +7,7 @@
 //! counted.
 //! Not here: what a sample may be (`ingest`), the local store (`store`), evaluation (`promql`), loops and the clock.
 
+pub mod behind;
 pub mod engine;
 #[cfg(test)]
 mod fake;

@@ -92,14 +92,14 @@ impl Shipper {
                 self.failures = self.failures.saturating_add(1);
                 self.not_before = Some(now.plus(pause.min(RETRY_AFTER_MAX)));
                 self.stats.retries += 1;
-                if health.is_away(now, &reason) {
-                    tracing::warn!("the storage engine is away, samples wait on disk: {reason}");
+                if health.writing.is_away(now, &reason) {
+                    tracing::warn!("the storage engine takes no samples, they wait on disk: {reason}");
                 }
                 return;
             }
         }
-        if health.answered() {
-            tracing::info!("the storage engine answers again");
+        if health.writing.answered() {
+            tracing::info!("the storage engine takes samples again");
         }
         self.failures = 0;
         queue.sent(parcel);
@@ -192,10 +192,11 @@ mod tests {
             last = w.now;
         }
         assert_eq!(pauses, [0, 250, 500, 1_000, 2_000, 4_000, 8_000, 10_000]);
-        assert!(w.health.away().is_some_and(|(since, why)| since == T0 && why == "status 503"));
+        assert!(w.health.writing.away().is_some_and(|(since, why)| since == T0 && why == "status 503"));
+        assert_eq!(w.health.reading.away(), None, "readers may still be answered");
         w.wait(10_000);
         assert_eq!(w.go(Ok(Sent::default())), Some(3));
-        assert_eq!(w.health.away(), None);
+        assert_eq!(w.health.writing.away(), None);
         assert_eq!((w.shipper.stats().retries, w.shipper.stats().sent), (8, 3));
         w.append(1);
         assert_eq!(w.go(Ok(Sent::default())), Some(1), "without a pause again");
@@ -238,7 +239,7 @@ mod tests {
 
     #[test]
     fn readers_leave_an_absent_engine_alone_for_a_while() {
-        let health = EngineHealth::default();
+        let health = EngineHealth::default().reading;
         assert!(health.do_not_ask(T0).is_none());
         assert!(health.is_away(T0, "down") && !health.is_away(T0, "down"));
         assert_eq!(health.do_not_ask(T0).as_deref(), Some("down"));

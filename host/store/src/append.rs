@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use belfry_model::write::{SeriesRef, Times};
-use belfry_model::{Appended, Batch, Labels, MetricMetadata, TimestampMs, WriteError, Writer};
+use belfry_model::{Appended, Batch, Labels, MetricMetadata, Refused, TellingWriter, TimestampMs, WriteError, Writer};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{AHEAD_MAX, FsyncPolicy};
@@ -40,7 +40,9 @@ pub const LABEL_BYTES_MAX: usize = 64 << 10;
 /// A batch and where its answer goes.
 pub(crate) struct Job {
     batch: Batch,
-    reply: oneshot::Sender<Result<Appended, WriteError>>,
+    /// Is somebody asking which samples were refused?
+    tells: bool,
+    reply: oneshot::Sender<Result<(Appended, Refused), WriteError>>,
 }
 
 /// What the writer thread and maintenance share.
@@ -154,7 +156,11 @@ fn commit(shared: &Shared, jobs: Vec<Job>) {
         outcome = Err(io::Error::other(UNSURE));
     }
     if outcome.is_ok() {
-        done.extend(jobs.iter().map(|job| apply(shared, &mut commit, &mut shared.state.write(), &job.batch)));
+        done.extend(jobs.iter().map(|job| {
+            let mut refused = Refused::default();
+            let told = job.tells.then_some(&mut refused);
+            (apply(shared, &mut commit, &mut shared.state.write(), &job.batch, told), refused)
+        }));
         outcome = commit.write();
     }
     if outcome.is_ok() {
@@ -175,14 +181,15 @@ fn commit(shared: &Shared, jobs: Vec<Job>) {
     drop(commit);
     shared.owe_sync();
     shared.note("the write-ahead log", &outcome);
-    for (i, job) in jobs.into_iter().enumerate() {
-        let answer = answer(&outcome, done.get(i).copied().unwrap_or_default());
+    let mut done = done.into_iter();
+    for job in jobs {
+        let answer = answer(&outcome, done.next().unwrap_or_default());
         // Nobody waits any more: the batch is written all the same.
         let _ = job.reply.send(answer);
     }
 }
 
-fn answer(outcome: &io::Result<()>, done: Appended) -> Result<Appended, WriteError> {
+fn answer<T>(outcome: &io::Result<()>, done: T) -> Result<T, WriteError> {
     match outcome {
         Ok(()) => Ok(done),
         Err(e) if is_full(e) => Err(WriteError::DiskFull(e.to_string())),
@@ -190,8 +197,14 @@ fn answer(outcome: &io::Result<()>, done: Appended) -> Result<Appended, WriteErr
     }
 }
 
-/// Puts a batch into the head and what was new of it into a record.
-fn apply(shared: &Shared, commit: &mut Commit, state: &mut State, batch: &Batch) -> Appended {
+/// Puts a batch into the head and what was new of it into a record. Which samples were refused goes into `refused`.
+fn apply(
+    shared: &Shared,
+    commit: &mut Commit,
+    state: &mut State,
+    batch: &Batch,
+    mut refused: Option<&mut Refused>,
+) -> Appended {
     let mut out = Appended::default();
     for m in state.head.take_new_metadata() {
         commit.builder.metadata(&m);
@@ -215,11 +228,16 @@ fn apply(shared: &Shared, commit: &mut Commit, state: &mut State, batch: &Batch)
             },
         };
         let start = batch.starts.get(i).copied().unwrap_or(0);
-        take(state, commit, &bounds, *reference, &Point { at, value: *value, start, histogram: None }, &mut out);
+        let p = Point { at, value: *value, start, histogram: None };
+        if !take(state, commit, &bounds, *reference, &p, &mut out) {
+            refused.iter_mut().for_each(|r| r.floats.push(i));
+        }
     }
-    for (reference, at, start, h) in &batch.histograms {
+    for (i, (reference, at, start, h)) in batch.histograms.iter().enumerate() {
         let p = Point { at: at.0, value: h.sum, start: start.map_or(0, |s| s.0), histogram: Some(h) };
-        take(state, commit, &bounds, *reference, &p, &mut out);
+        if !take(state, commit, &bounds, *reference, &p, &mut out) {
+            refused.iter_mut().for_each(|r| r.histograms.push(i));
+        }
     }
     for (reference, exemplar) in &batch.exemplars {
         let Some(id) = state.head.resolve(*reference) else { continue };
@@ -318,27 +336,41 @@ struct Bounds {
     latest: i64,
 }
 
-fn take(state: &mut State, commit: &mut Commit, bounds: &Bounds, of: SeriesRef, p: &Point<'_>, out: &mut Appended) {
+/// `false`: it was refused.
+fn take(
+    state: &mut State,
+    commit: &mut Commit,
+    bounds: &Bounds,
+    of: SeriesRef,
+    p: &Point<'_>,
+    out: &mut Appended,
+) -> bool {
     if p.at > bounds.latest {
         out.too_far_ahead += 1;
-        return;
+        return false;
     }
     if p.at < bounds.earliest {
         out.too_old += 1;
-        return;
+        return false;
     }
     let Some(id) = state.head.resolve(of) else {
         out.unknown_series += 1;
-        return;
+        return false;
     };
     match state.head.insert(id, p, bounds.window, &state.blocks) {
         Inserted::Same => out.accepted += 1,
-        Inserted::Duplicate => out.duplicate += 1,
-        Inserted::TooOld => out.too_old += 1,
+        Inserted::Duplicate => {
+            out.duplicate += 1;
+            return false;
+        }
+        Inserted::TooOld => {
+            out.too_old += 1;
+            return false;
+        }
         Inserted::New => {
             out.accepted += 1;
             if commit.wal.is_none() {
-                return;
+                return true;
             }
             introduce(state, commit, id);
             match p.histogram {
@@ -348,6 +380,7 @@ fn take(state: &mut State, commit: &mut Commit, bounds: &Bounds, of: SeriesRef, 
             commit.split_record();
         }
     }
+    true
 }
 
 /// Makes sure that the log says what series `id` is.
@@ -387,11 +420,7 @@ impl Writer for Store {
     }
 
     async fn append(&self, batch: Batch) -> Result<Appended, WriteError> {
-        let sender = self.queue.lock().clone().ok_or(WriteError::Closed)?;
-        let (reply, answer) = oneshot::channel();
-        sender.send(Job { batch, reply }).await.map_err(|_| WriteError::Closed)?;
-        drop(sender);
-        answer.await.map_err(|_| WriteError::Closed)?
+        Ok(self.queued(batch, false).await?.0)
     }
 
     fn append_now(&self, batch: &Batch) -> Option<Result<Appended, WriteError>> {
@@ -409,7 +438,7 @@ impl Writer for Store {
         let mut outcome = if commit.stuck { commit.write() } else { Ok(()) };
         let mut done = Appended::default();
         if outcome.is_ok() {
-            done = apply(&self.shared, &mut commit, &mut state, batch);
+            done = apply(&self.shared, &mut commit, &mut state, batch, None);
             drop(state);
             self.shared.unwritten.store(true, Ordering::Release);
             self.shared.dirty.store(true, Ordering::Release);
@@ -443,5 +472,23 @@ impl Writer for Store {
         if !self.shared.state.write().head.declare(metadata) {
             self.shared.counters.shed_metadata.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+#[async_trait]
+impl TellingWriter for Store {
+    async fn append_telling(&self, batch: Batch) -> Result<(Appended, Refused), WriteError> {
+        self.queued(batch, true).await
+    }
+}
+
+impl Store {
+    /// Hands a batch to the writer thread.
+    async fn queued(&self, batch: Batch, tells: bool) -> Result<(Appended, Refused), WriteError> {
+        let sender = self.queue.lock().clone().ok_or(WriteError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        sender.send(Job { batch, tells, reply }).await.map_err(|_| WriteError::Closed)?;
+        drop(sender);
+        answer.await.map_err(|_| WriteError::Closed)?
     }
 }

@@ -18,7 +18,8 @@ use crate::block::BlockMeta;
 use crate::codec::same_histogram;
 use crate::compact::seal;
 use crate::plan::{BLOCKS_MAX, MERGE_BLOCKS};
-use crate::store::{IMPORT, Shared, Store, is_full};
+use crate::series::{Point, Standing};
+use crate::store::{IMPORT, Shared, State, Store, is_full};
 use crate::values::Effort;
 
 /// Samples held before they are written: some 100 MB.
@@ -59,6 +60,18 @@ impl Store {
         let oldest = self.shared.earliest(Some(now));
         let done = Backfilled::default();
         Backfill { store: self.clone(), now: now.0, oldest, series: HashMap::new(), held: 0, done }
+    }
+
+    /// Does another value of this series stand at the sample's time? May read blocks: call it from a thread that may block.
+    pub fn contradicts(&self, labels: &Labels, sample: &Sample) -> bool {
+        let start = sample.start.map_or(0, |s| s.0);
+        let (value, histogram) = match &sample.value {
+            Value::Float(v) => (*v, None),
+            Value::Histogram(h) => (h.sum, Some(h)),
+        };
+        let point = Point { at: sample.at.0, value, start, histogram };
+        let State { head, blocks, .. } = &mut *self.shared.state.write();
+        head.stands(labels, &point, blocks) == Standing::Other
     }
 }
 

@@ -263,6 +263,14 @@ impl Head {
         Inserted::New
     }
 
+    /// What stands at the sample's time in a series, open or not.
+    pub fn stands(&mut self, labels: &Labels, p: &Point<'_>, blocks: &[Arc<Block>]) -> Standing {
+        match self.index.get(labels) {
+            Some(id) => self.standing(id, p, blocks),
+            None => standing_in_blocks(blocks, p, || labels.clone()),
+        }
+    }
+
     fn standing(&mut self, id: u32, p: &Point<'_>, blocks: &[Arc<Block>]) -> Standing {
         let group = self.slot(id).map_or(ALONE, |s| s.group);
         let in_group = self.groups.get_mut(group).map(|g| g.standing(id, p));
@@ -273,18 +281,7 @@ impl Head {
                 Ok(other) => return other,
             }
         }
-        let Some(range) = p.instant() else { return Standing::Nothing };
-        let (mut labels, mut found) = (None, Standing::Nothing);
-        for b in blocks.iter().filter(|b| b.overlaps(range)) {
-            let labels = labels.get_or_insert_with(|| self.index.labels(id));
-            match standing_in(b, labels, p, range) {
-                Ok(Standing::Nothing) | Err(_) => {}
-                // A sample of that very time, in another block, says more.
-                Ok(Standing::Downsampled) => found = Standing::Downsampled,
-                Ok(other) => return other,
-            }
-        }
-        found
+        standing_in_blocks(blocks, p, || self.index.labels(id))
     }
 
     /// Keeps an exemplar, unless it is the one that its series got last.
@@ -457,6 +454,20 @@ pub fn text_bytes(m: &MetricMetadata) -> usize {
 
 fn reference(serial: u32, id: u32) -> SeriesRef {
     SeriesRef(u64::from(serial) << 32 | u64::from(id))
+}
+
+fn standing_in_blocks(blocks: &[Arc<Block>], p: &Point<'_>, labels: impl Fn() -> Labels) -> Standing {
+    let Some(range) = p.instant() else { return Standing::Nothing };
+    let (mut known, mut found) = (None, Standing::Nothing);
+    for b in blocks.iter().filter(|b| b.overlaps(range)) {
+        match standing_in(b, known.get_or_insert_with(&labels), p, range) {
+            Ok(Standing::Nothing) | Err(_) => {}
+            // A sample of that very time, in another block, says more.
+            Ok(Standing::Downsampled) => found = Standing::Downsampled,
+            Ok(other) => return other,
+        }
+    }
+    found
 }
 
 fn standing_in(block: &Block, labels: &Labels, p: &Point<'_>, range: TimeRange) -> Result<Standing, ReadError> {

@@ -48,6 +48,24 @@ fn samples_from_1970_on_come_in_any_order_and_survive() {
 }
 
 #[test]
+fn another_value_contradicts_wherever_the_first_one_stands() {
+    let disk = SimDisk::default();
+    let store = forever(&disk);
+    let mut fill = store.backfill(TimestampMs(T0));
+    fill.push(&labels("closed"), float(T0 - 3_000_000, 1.0)).unwrap();
+    fill.finish().unwrap();
+    put(&store, "a", T0 - 300, 1.0).unwrap();
+    store.flush().unwrap();
+    put(&store, "a", T0 - 200, 2.0).unwrap();
+    for (name, at, has) in [("closed", -3_000_000, 1.0), ("a", -300, 1.0), ("a", -200, 2.0)] {
+        assert!(!store.contradicts(&labels(name), &float(T0 + at, has)), "{name} at {at}: the same");
+        assert!(store.contradicts(&labels(name), &float(T0 + at, 9.0)), "{name} at {at}: another");
+        assert!(!store.contradicts(&labels(name), &float(T0 + at + 1, 9.0)), "{name} behind {at}: nothing");
+        assert!(!store.contradicts(&labels("none"), &float(T0 + at, 9.0)), "another series");
+    }
+}
+
+#[test]
 fn the_value_that_was_there_first_stays_and_the_other_is_counted() {
     let disk = SimDisk::default();
     let store = forever(&disk);

@@ -311,7 +311,8 @@ async fn a_full_queue_sheds_its_oldest_samples_and_says_so() {
     })
     .await;
     assert!(metric(&belfry, "belfry_engine_queue_bytes").await <= 1_200_000.0);
-    belfry.get("/ready").await.expect(200);
+    let ready = belfry.get("/ready").await.expect(200).body;
+    assert!(ready.contains("its queue is full") && ready.contains("samples were shed since"), "{ready}");
     wait_until("the overview tells", DELIVERED_WITHIN, async || {
         let overview = belfry.get("/api/overview").await.expect(200).body;
         overview.contains("The queue for the storage engine is full").then_some(())

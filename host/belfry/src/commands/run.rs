@@ -300,6 +300,7 @@ fn start_organs(
     if let Some(engine) = &app.engine {
         tasks.spawn(engine::run(app.clone(), engine.clone(), stop.clone()));
         tasks.spawn(engine::sync(engine.clone(), stop.clone()));
+        tasks.spawn(engine::watch(engine.clone(), stop.clone()));
     }
     let upkeep = driver::maintain::Upkeep {
         store: app.store.clone(),

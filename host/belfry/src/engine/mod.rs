@@ -17,10 +17,11 @@ use belfry_config::types::remote::{Remote, RemoteEngine};
 use belfry_config::types::{Fsync, Storage};
 use belfry_ingest::push::import::BeginBackfill;
 use belfry_model::{Clock, Labels, SeriesRead, SeriesRef, TimestampMs, Writer};
+use belfry_remote::behind::{Behind, lacking};
 use belfry_remote::engine::Engine;
 use belfry_remote::health::EngineHealth;
 use belfry_remote::influx::{Influx, InfluxConfig, Place};
-use belfry_remote::joined::Joined;
+use belfry_remote::joined::{Joined, alone};
 use belfry_remote::prometheus::{Prometheus, PrometheusOptions, Protocol};
 use belfry_remote::queue::{Queue, QueueConfig, QueueStats, SeriesNames};
 use belfry_remote::shipper::Shipper;
@@ -31,7 +32,7 @@ use parking_lot::Mutex;
 use crate::adapters::client_options::client_options;
 
 pub use pass::Pass;
-pub use ship::{run, sync};
+pub use ship::{run, sync, watch};
 
 /// The queue's folder in the data folder.
 pub const QUEUE_FOLDER: &str = "queue";
@@ -110,9 +111,23 @@ impl StorageEngine {
             local: store,
             external: self.external.clone(),
             window: self.window,
+            queue: self.queue.clone(),
             health: self.health.clone(),
             clock: self.clock.clone(),
         })
+    }
+
+    /// Why a list was answered without it, as a warning.
+    pub fn unasked(&self) -> Option<String> {
+        self.health.reading.away().map(|(_, why)| alone(&why))
+    }
+
+    /// What lists over times from `from` on may lack because it waits for the engine, as a warning.
+    pub fn lacking(&self, from: TimestampMs) -> Option<String> {
+        if self.health.reading.away().is_some() {
+            return None;
+        }
+        lacking(&self.queue.stats(), self.window, self.clock.now(), from)
     }
 
     /// What the house writes to.
@@ -122,20 +137,21 @@ impl StorageEngine {
     }
 
     /// Where old samples of an import go: to the engine alone.
-    pub fn backfill(&self) -> BeginBackfill {
-        backfill::of(self.queue.clone())
+    pub fn backfill(&self, store: Arc<Store>) -> BeginBackfill {
+        backfill::of(self.queue.clone(), store, self.window)
     }
 
     /// Who evaluates instead of us, if the engine can and the config lets it.
     pub fn pass(self: &Arc<Self>) -> Option<Pass> {
         let backend = self.engine.query_backend().filter(|_| self.pass_queries)?;
-        Some(Pass::new(backend, self.clone()))
+        let (queue, window, clock) = (self.queue.clone(), self.window, self.clock.clone());
+        Some(Pass::new(Arc::new(Behind { backend, queue, window, clock }), self.clone()))
     }
 
-    /// Does it answer, and has it nearly everything?
+    /// Can it be read, and has it nearly everything?
     fn is_up_to_date(&self) -> bool {
         let now = self.clock.now();
-        self.health.away().is_none() && !is_behind(&self.queue.stats(), now)
+        self.health.reading.away().is_none() && !is_behind(&self.queue.stats(), now)
     }
 }
 

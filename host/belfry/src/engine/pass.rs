@@ -54,7 +54,7 @@ impl Pass {
                 None
             }
             Err(EngineQueryError::Away(why)) => {
-                self.engine.health.is_away(self.engine.clock.now(), &why);
+                self.engine.health.cannot_be_read(self.engine.clock.now(), &why);
                 None
             }
         }

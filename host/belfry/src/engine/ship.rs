@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belfry_model::TimestampMs;
+use belfry_remote::health::ASK_AGAIN;
 use belfry_remote::shipper::Step;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +52,21 @@ pub async fn run(app: Arc<App>, engine: Arc<StorageEngine>, stop: CancellationTo
         if let Err(error) = done {
             tracing::error!(%error, "sending to the storage engine failed; it is tried again");
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// Looks whether an engine that could not be read can be, until `stop`.
+pub async fn watch(engine: Arc<StorageEngine>, stop: CancellationToken) {
+    let reader = engine.engine.reader();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(ASK_AGAIN) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = engine.health.look(&*reader, &*engine.clock) => {}
         }
     }
 }

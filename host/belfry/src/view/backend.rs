@@ -202,7 +202,12 @@ impl Backend for Dashboard {
     }
 
     fn missing(&self, range: TimeRange) -> Vec<String> {
-        self.0.store.missing(range)
+        let lacking = self.0.engine.as_ref().and_then(|e| e.lacking(range.start()));
+        self.0.store.missing(range).into_iter().chain(lacking).collect()
+    }
+
+    fn unasked(&self) -> Option<String> {
+        self.0.engine.as_ref()?.unasked()
     }
 
     fn scrape_pools(&self) -> Vec<ScrapePool> {

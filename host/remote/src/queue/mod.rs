@@ -14,6 +14,7 @@ mod position;
 mod read;
 mod record;
 mod segment;
+mod shedding;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,7 @@ pub use read::Parcel;
 use read::Reading;
 use record::RecordBuilder;
 pub use record::with_external;
+pub use shedding::{SHEDDING_ENDS, Shedding};
 
 /// Bytes of a file, about: what one damaged byte or one shed may cost, and what reading holds in memory.
 pub const SEGMENT_BYTES: u64 = 8 << 20;
@@ -71,12 +73,17 @@ pub struct QueueStats {
     pub bytes_max: u64,
     /// Files.
     pub segments: u64,
+    /// What came without a batch waits, and is in no window: an import. So does what was here before the start, of which
+    /// nobody knows what it is.
+    pub imports_wait: bool,
     /// When the oldest record that waits was appended, about; `None` when nothing waits.
     pub waiting_since: Option<TimestampMs>,
     /// Samples appended since the start.
     pub appended: u64,
     /// Samples shed since the start because the queue was full.
     pub shed: u64,
+    /// What was shed last, if anything was.
+    pub shedding: Option<Shedding>,
     /// Samples that could not be written to it.
     pub failed: u64,
     /// Places that could not be read, and files that are missing between others.
@@ -114,6 +121,8 @@ struct Inner {
     position: Position,
     /// Where the shipment ends that was begun last.
     attempt: Position,
+    /// Where the last import ends.
+    imported: Position,
     metadata: HashMap<String, MetricMetadata>,
     metadata_bytes: usize,
     /// Names of what no record has yet.
@@ -159,6 +168,7 @@ impl Queue {
         let position = known.unwrap_or(begin).max(begin);
         let segment_bytes = SEGMENT_BYTES.min(config.bytes_max / SEGMENTS_MIN).max(1);
         let inner = Inner {
+            imported: end(&segments),
             segments,
             next_segment,
             writing: None,
@@ -258,6 +268,7 @@ impl Queue {
         let mut inner = self.inner.lock();
         let mut parts = series.samples.chunks(RECORD_SAMPLES_MAX);
         let outcome = parts.try_for_each(|samples| self.append_named(&mut inner, &series.labels, samples, now));
+        inner.imported = end(&inner.segments);
         self.done(&mut inner, outcome, series.samples.len() as u64)
     }
 
@@ -392,18 +403,26 @@ impl Queue {
         }
         inner.stats.appended += samples;
         inner.stats.waiting_since.get_or_insert(now);
-        self.shed(inner);
+        self.shed(inner, now);
+        let is_full = self.is_full(inner);
+        inner.stats.shedding.iter_mut().for_each(|s| s.is_full = is_full);
         Ok(())
     }
 
+    /// Is it so full that it goes on shedding, if it has begun to? Two files are about what is shed and written at a time.
+    fn is_full(&self, inner: &Inner) -> bool {
+        total(&inner.segments) + 2 * self.segment_bytes > self.config.bytes_max
+    }
+
     /// Removes the oldest files while the queue is too long. The one that is written to stays.
-    fn shed(&self, inner: &mut Inner) {
+    fn shed(&self, inner: &mut Inner, now: TimestampMs) {
         while inner.segments.len() > 1 && total(&inner.segments) > self.config.bytes_max {
             let Some(oldest) = inner.segments.pop_front() else { return };
             let file = segment::path(&self.config.folder, oldest.number);
             let from = if inner.position.segment == oldest.number { inner.position.offset } else { 0 };
             let samples = samples_in(&*self.disk, &file, from.max(segment::HEADER_BYTES), oldest.bytes);
             inner.stats.shed += samples;
+            inner.stats.shedding = Some(Shedding::more(inner.stats.shedding.take(), samples, now));
             tracing::warn!(samples, "the queue for the storage engine is full: its oldest samples are shed");
             if let Err(e) = self.disk.remove(&file) {
                 tracing::error!("cannot remove a file of the queue: {e}");
@@ -441,7 +460,11 @@ impl Queue {
         let bytes = waiting(&inner);
         let segments = inner.segments.len() as u64;
         let since = inner.stats.waiting_since.filter(|_| bytes > 0);
-        QueueStats { bytes, segments, waiting_since: since, ..inner.stats.clone() }
+        let imports_wait = bytes > 0 && inner.position < inner.imported;
+        // What was sent since the last write has made room.
+        let is_full = self.is_full(&inner);
+        let shedding = inner.stats.shedding.clone().map(|s| Shedding { is_full, ..s });
+        QueueStats { bytes, segments, imports_wait, shedding, waiting_since: since, ..inner.stats.clone() }
     }
 
     /// Does nothing wait?
@@ -479,6 +502,11 @@ fn sync(inner: &mut Inner) -> io::Result<()> {
 
 fn total(segments: &VecDeque<Segment>) -> u64 {
     segments.iter().map(|s| s.bytes).sum()
+}
+
+/// Behind the last record.
+fn end(segments: &VecDeque<Segment>) -> Position {
+    segments.back().map_or_else(Position::default, |s| Position { segment: s.number, offset: s.bytes })
 }
 
 /// Bytes of records that the engine has not.

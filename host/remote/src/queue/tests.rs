@@ -251,7 +251,12 @@ fn a_full_queue_sheds_its_oldest_samples_and_counts_them() {
     assert!(disk.used() <= QUEUE_BYTES_MIN + QUEUE_BYTES_MIN / SEGMENTS_MIN, "{} bytes", disk.used());
     let stats = queue.stats();
     assert_eq!(stats.appended, 500_000);
+    let shedding = stats.shedding.expect("it sheds");
+    assert_eq!((shedding.samples, shedding.since, shedding.is_full), (stats.shed, NOW, true));
     let left = drain(&queue);
+    let after = queue.stats().shedding.expect("it is not forgotten");
+    assert!(!after.is_full && after.goes_on(NOW), "there is room, but it only just ended");
+    assert!(!after.goes_on(NOW.plus(SHEDDING_ENDS)));
     assert_eq!(left.len() as u64 + stats.shed, 500_000);
     assert_eq!(left, (stats.shed..500_000).collect::<Vec<_>>(), "the newest are left");
 }

@@ -67,7 +67,7 @@ async fn delivered(server: &Server, parts: i64) {
 pub async fn noticed(belfry: &Belfry) {
     wait_until("the outage is noticed", DELIVERED_WITHIN, async || {
         let own = belfry.get("/metrics").await.expect(200).body;
-        own.contains("belfry_engine_up{kind=\"influxdb\"} 0").then_some(())
+        own.contains("belfry_engine_up{kind=\"influxdb\",for=\"writing\"} 0").then_some(())
     })
     .await;
 }
