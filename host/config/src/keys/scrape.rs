@@ -129,7 +129,7 @@ pub(super) static AUTHORIZATION: TableSpec = TableSpec {
 pub(super) static TLS: TableSpec = TableSpec {
     doc: "TLS.",
     keys: &[
-        key("ca_file", Text, Optional, "Certificates to trust (PEM), instead of Mozilla's."),
+        key("ca_file", Text, Optional, "Certificates to trust (PEM) instead of Mozilla's and the system's."),
         key("cert_file", Text, Optional, "Our certificate (PEM)."),
         key("key_file", Text, Optional, "Its key (PEM)."),
         key("server_name", Text, Optional, "The name that the certificate must have."),
