@@ -146,7 +146,7 @@ static LIMITS: TableSpec = TableSpec {
         key("label_name", COUNT, Default("0"), "Bytes of a label's name."),
         key("label_value", COUNT, Default("0"), "Bytes of a label's value."),
         key("targets", COUNT, Default("0"), "Of the job; with more, none is scraped."),
-        key("series", POSITIVE, Optional, "Open at a time, of a target; new ones beyond are left out."),
+        key("series", COUNT, Optional, "Open at a time, of a target; new ones beyond are left out."),
     ],
 };
 
