@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("state", &["model"]),
     ("config", &["model", "promql", "template"]),
-    ("plugin", &["model"]),
+    ("plugin", &["model", "client"]),
     ("client", &[]),
     ("prompb", &["model"]),
     ("ingest", &["model", "store", "client"]),
@@ -53,7 +53,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("lettre", &["plugin"]),
     ("hyper", &["plugin", "dashboard", "ingest", "remote"]),
     ("sysinfo", &["plugin"]),
-    ("webpki-roots", &["client", "plugin"]),
+    ("webpki-roots", &["client"]),
+    ("rustls-native-certs", &["client"]),
 ];
 
 /// No real clock, no threads, no files, no network in what decides.

@@ -43,6 +43,7 @@ pub async fn reload(app: &Arc<App>) -> Result<Vec<String>, String> {
             app.loaded.store(Arc::new(loaded));
             *app.config_read.lock() = now;
             app.no_notice(REFUSED);
+            belfry_client::reread_system_roots();
             tell_what_waits(app, &waits);
             tracing::info!("config read again");
             apply(app).await;

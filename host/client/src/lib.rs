@@ -3,7 +3,7 @@
 //!
 //! Invariant: a secret is never printed, and an error names a file, not its folder.
 //! Not here: requests, answers, time limits, redirects: each client has its own (`ingest::scrape`, `remote::http`).
-//! Plugins' requests go another way, through their grants (`plugin`).
+//! Plugins' requests go another way, through their grants (`plugin`), but trust the same certificates (`Trust`).
 
 mod secret;
 mod tls;
@@ -16,7 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::pki_types::ServerName;
 
 pub use secret::Secret;
-pub use tls::TlsOptions;
+pub use tls::{TlsOptions, Trust, reread_system_roots, system_roots, tls_words};
 
 /// Opens connections as the options say.
 pub type Connector = HttpsConnector<HttpConnector>;
@@ -97,13 +97,22 @@ impl ClientOptions {
     }
 }
 
-/// The innermost cause says the most; none of them holds a header.
+/// The innermost cause says the most; none of them holds a header. One of TLS is told for people.
 pub fn innermost(e: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = e;
-    while let Some(source) = cause.source() {
+    loop {
+        if let Some(tls) = tls_error(cause) {
+            return tls_words(tls);
+        }
+        let Some(source) = cause.source() else { return cause.to_string() };
         cause = source;
     }
-    cause.to_string()
+}
+
+/// An I/O error hides what it holds: its source is the source of that.
+fn tls_error<'a>(e: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let held = e.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+    e.downcast_ref().or_else(|| held.and_then(|held| held.downcast_ref()))
 }
 
 fn sensitive(text: String) -> Option<HeaderValue> {

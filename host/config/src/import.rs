@@ -11,6 +11,7 @@ mod yaml;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use belfry_model::duration::parse_duration;
 use toml::Value as Toml;
@@ -59,6 +60,37 @@ const LIMITS: [(&str, &str); 6] = [
 const PLAIN: [&str; 7] =
     ["job_name", "scrape_interval", "scrape_timeout", "metrics_path", "scheme", "params", "fallback_scrape_protocol"];
 
+/// Keys of Prometheus that are neither carried over nor a mistake. It refuses what it does not know.
+const TOP_ELSEWHERE: [&str; 6] = ["runtime", "storage", "tracing", "remote_write", "remote_read", "otlp"];
+const GLOBAL_ELSEWHERE: [&str; 8] = [
+    "scrape_protocols",
+    "rule_query_offset",
+    "query_log_file",
+    "scrape_failure_log_file",
+    "keep_dropped_targets",
+    "metric_name_validation_scheme",
+    "metric_name_escaping_scheme",
+    "convert_classic_histograms_to_nhcb",
+];
+const JOB_ELSEWHERE: [&str; 8] = [
+    "scrape_protocols",
+    "scrape_failure_log_file",
+    "keep_dropped_targets",
+    "metric_name_validation_scheme",
+    "metric_name_escaping_scheme",
+    "convert_classic_histograms_to_nhcb",
+    "native_histogram_bucket_limit",
+    "native_histogram_min_bucket_factor",
+];
+
+const ESCAPING: [&str; 4] = ["allow-utf-8", "underscores", "dots", "values"];
+const SCRAPE_PROTOCOLS: [&str; 5] =
+    ["PrometheusProto", "PrometheusText0.0.4", "PrometheusText1.0.0", "OpenMetricsText0.0.1", "OpenMetricsText1.0.0"];
+
+/// The bounds that `limits` cannot lift.
+const BOUNDS_KEPT: &str = "series without a bound: Belfry keeps at most [storage] series_limit in all (1000000 unless it is \
+                           set), of at most 128 labels each, with names and values of at most 8192 bytes";
+
 /// Reads a `prometheus.yml`. Its relative paths start in `folder`, and are printed from there. The error is the file's:
 /// it is no YAML, or no such config.
 pub fn import_prometheus(text: &str, folder: &Path) -> Result<Imported, (u32, String)> {
@@ -76,12 +108,16 @@ pub fn import_prometheus(text: &str, folder: &Path) -> Result<Imported, (u32, St
             "alerting" => {
                 import.note(node, "`alerting`: Belfry delivers alerts itself, through [[channel]] and [route]")
             }
-            other => import.note(node, format!("`{other}` is no part of scraping")),
+            other if TOP_ELSEWHERE.contains(&other) => {
+                import.note(node, format!("`{other}` is no part of scraping"));
+            }
+            other => return Err(node.fault(format!("`{other}` is not known to Prometheus: mend or remove it"))),
         }
     }
     let Some(jobs) = root.get("scrape_configs") else {
         return Err(root.fault("there is no `scrape_configs`"));
     };
+    import.note(jobs, BOUNDS_KEPT);
     let mut names = BTreeSet::new();
     for job in jobs.items("scrape_configs")? {
         let name = import.job(job)?;
@@ -131,10 +167,13 @@ impl Import<'_> {
                 "evaluation_interval" => self.note(node, "`evaluation_interval`: set [rules] interval"),
                 "external_labels" => self.note(node, "`external_labels`: set [rules] external_labels"),
                 _ if is_inherited => {}
-                other => self.note(node, format!("`global.{other}` has no counterpart")),
+                other if GLOBAL_ELSEWHERE.contains(&other) => {
+                    self.note(node, format!("`global.{other}` has no counterpart"));
+                }
+                other => return Err(node.fault(format!("`global.{other}` is not known to Prometheus"))),
             }
         }
-        Ok(())
+        words(global)
     }
 
     /// Answers its name. A job whose targets are found by nothing that is here is printed as a comment: as a table it
@@ -151,7 +190,8 @@ impl Import<'_> {
         let before = std::mem::take(&mut self.out);
         self.out.push_str("[[scrape]]\n");
         self.line("job", string(name));
-        self.pace(job)?;
+        let pace = self.pace(job)?;
+        words(job)?;
         self.plain(job)?;
         self.flags(job)?;
         self.limits(job)?;
@@ -159,8 +199,8 @@ impl Import<'_> {
         read.extend(FLAGS.map(|f| f.0));
         read.extend(LIMITS.map(|l| l.0));
         read.extend(targets::TABLES);
-        self.http(job, &read)?;
-        let has_targets = self.tables(job)?;
+        self.http(job, &read, &JOB_ELSEWHERE)?;
+        let has_targets = self.tables(job, pace)?;
         let text = std::mem::replace(&mut self.out, before);
         if !self.out.is_empty() {
             self.out.push('\n');
@@ -184,7 +224,7 @@ impl Import<'_> {
     }
 
     /// 0 is what is not set, as with Prometheus, and a time-out that was not set is never longer than the interval.
-    fn pace(&mut self, job: &Node) -> Result<(), Fault> {
+    fn pace(&mut self, job: &Node) -> Result<Pace, Fault> {
         let set = |table: Option<&Node>, key: &str| match table.and_then(|t| t.get(key)) {
             Some(node) => {
                 let (text, duration) = node.duration(key)?;
@@ -214,7 +254,7 @@ impl Import<'_> {
         }
         self.line("interval", string(&interval.0));
         self.line("timeout", string(&timeout.0));
-        Ok(())
+        Ok(Pace { interval: interval.1, timeout: timeout.1 })
     }
 
     fn plain(&mut self, job: &Node) -> Result<(), Fault> {
@@ -235,18 +275,18 @@ impl Import<'_> {
         if let Some(node) = job.get("params") {
             let mut table = toml::Table::new();
             for (name, values) in node.entries("params")? {
-                table.insert(name.to_owned(), list(&values.texts(name)?));
+                table.insert(name.to_owned(), list(&values.texts_or_empty(name)?));
             }
             self.line("params", Toml::Table(table));
         }
         if let Some(node) = job.get("fallback_scrape_protocol") {
-            let format = match node.text("fallback_scrape_protocol")? {
-                t if t.starts_with("PrometheusText") => "text",
-                t if t.starts_with("OpenMetricsText") => "openmetrics",
-                "PrometheusProto" => "protobuf",
+            match node.text("fallback_scrape_protocol")? {
+                "" => {}
+                "PrometheusText0.0.4" | "PrometheusText1.0.0" => self.line("fallback_format", string("text")),
+                "OpenMetricsText0.0.1" | "OpenMetricsText1.0.0" => self.line("fallback_format", string("openmetrics")),
+                "PrometheusProto" => self.line("fallback_format", string("protobuf")),
                 other => return Err(node.fault(format!("`fallback_scrape_protocol`: `{other}` is not known"))),
-            };
-            self.line("fallback_format", string(format));
+            }
         }
         Ok(())
     }
@@ -266,14 +306,20 @@ impl Import<'_> {
         Ok(())
     }
 
+    /// What is not set is no bound there, and told to be none here, where some are set unless told otherwise.
     fn limits(&mut self, job: &Node) -> Result<(), Fault> {
-        let mut table = toml::Table::new();
+        let mut table: toml::Table =
+            [("body_size".to_owned(), string("0")), ("series".to_owned(), Toml::Integer(0))].into_iter().collect();
         for (theirs, ours) in LIMITS {
             for from in [Some(job), self.global].into_iter().flatten() {
                 let Some(node) = from.get(theirs) else { continue };
                 let value = match theirs {
                     "body_size_limit" => node.size(theirs).map(|bytes| (bytes > 0).then(|| string(&size(bytes))))?,
-                    _ => node.whole(theirs).map(|n| (n > 0).then_some(Toml::Integer(n)))?,
+                    // There are more numbers of theirs than of TOML's: all of those are none.
+                    _ => node
+                        .count(theirs)
+                        .map(|n| (n > 0).then(|| i64::try_from(n).unwrap_or(i64::MAX)))?
+                        .map(Toml::Integer),
                 };
                 if let Some(value) = value {
                     table.insert(ours.to_owned(), value);
@@ -281,11 +327,45 @@ impl Import<'_> {
                 }
             }
         }
-        if !table.is_empty() {
-            self.line("limits", Toml::Table(table));
-        }
+        self.line("limits", Toml::Table(table));
         Ok(())
     }
+}
+
+/// How often and for how long a job's targets are asked, before their labels say otherwise.
+#[derive(Clone, Copy)]
+struct Pace {
+    interval: Duration,
+    timeout: Duration,
+}
+
+/// Values of `global` or a job that are not carried over, but must be known.
+fn words(table: &Node) -> Result<(), Fault> {
+    for (key, known) in
+        [("metric_name_validation_scheme", &["utf8", "legacy"][..]), ("metric_name_escaping_scheme", &ESCAPING[..])]
+    {
+        if let Some(node) = table.get(key) {
+            let text = node.text(key)?;
+            if !text.is_empty() && !known.contains(&text) {
+                return Err(node.fault(format!("`{key}`: `{text}` is none of {}", known.join(", "))));
+            }
+        }
+    }
+    let Some(node) = table.get("scrape_protocols") else { return Ok(()) };
+    let mut seen = BTreeSet::new();
+    for text in node.texts("scrape_protocols")? {
+        if !SCRAPE_PROTOCOLS.contains(&text) {
+            let known = SCRAPE_PROTOCOLS.join(", ");
+            return Err(node.fault(format!("`scrape_protocols`: `{text}` is none of {known}")));
+        }
+        if !seen.insert(text) {
+            return Err(node.fault(format!("`scrape_protocols`: `{text}` is there twice: keep one")));
+        }
+    }
+    if seen.is_empty() {
+        return Err(node.fault("`scrape_protocols` is empty: name one, or remove it"));
+    }
+    Ok(())
 }
 
 /// A string for our config, where `${VAR}` would be filled in.

@@ -10,9 +10,80 @@ use crate::read::is_settable_header;
 
 const CREDENTIALS: [&str; 4] = ["basic_auth", "authorization", "bearer_token", "bearer_token_file"];
 
+/// Keys that jobs and HTTP discovery have in common, and Belfry has not.
+const ELSEWHERE: [&str; 6] =
+    ["oauth2", "enable_http2", "proxy_url", "no_proxy", "proxy_from_environment", "proxy_connect_header"];
+
+/// Discoveries of Prometheus that are not here; each is `NAME_sd_configs`.
+const DISCOVERIES: [&str; 28] = [
+    "aws",
+    "azure",
+    "consul",
+    "digitalocean",
+    "docker",
+    "dockerswarm",
+    "ec2",
+    "eureka",
+    "gce",
+    "hetzner",
+    "ionos",
+    "kubernetes",
+    "kuma",
+    "lightsail",
+    "linode",
+    "marathon",
+    "nerve",
+    "nomad",
+    "openstack",
+    "outscale",
+    "ovhcloud",
+    "puppetdb",
+    "scaleway",
+    "serverset",
+    "stackit",
+    "triton",
+    "uyuni",
+    "vultr",
+];
+
+/// Headers that Prometheus sets itself or lets other keys set, in small letters; it takes none of them.
+const HEADERS_REFUSED: [&str; 18] = [
+    "authorization",
+    "host",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "user-agent",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "www-authenticate",
+    "accept-encoding",
+    "x-prometheus-remote-write-version",
+    "x-prometheus-remote-read-version",
+    "x-prometheus-scrape-timeout-seconds",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amz-content-sha256",
+];
+
+/// Of several ways to say one thing at most one may be set; an empty one is not. Is one?
+fn one_of(table: &Node, keys: &[&str]) -> Result<bool, Fault> {
+    let set = |key| table.get(key).filter(|node| node.text(key).is_ok_and(|text| !text.is_empty()));
+    let mut set = keys.iter().filter_map(|key| set(key).map(|node| (key, node)));
+    match (set.next(), set.next()) {
+        (Some((first, _)), Some((second, again))) => {
+            Err(again.fault(format!("`{first}` and `{second}` are both set: keep one of them")))
+        }
+        (first, _) => Ok(first.is_some()),
+    }
+}
+
 impl Import<'_> {
-    /// The keys of `node` that jobs and HTTP discovery have in common; what is not among `read` either is noted.
-    pub(super) fn http(&mut self, node: &Node, read: &[&str]) -> Result<(), Fault> {
+    /// The keys of `node` that jobs and HTTP discovery have in common. Those of `elsewhere` are noted, and what is not
+    /// among `read` either is refused.
+    pub(super) fn http(&mut self, node: &Node, read: &[&str], elsewhere: &[&str]) -> Result<(), Fault> {
         let entries = node.entries("scrape_configs")?;
         let mut credentials = entries.iter().filter(|(key, _)| CREDENTIALS.contains(key));
         if let (Some((first, _)), Some((second, again))) = (credentials.next(), credentials.next()) {
@@ -30,12 +101,15 @@ impl Import<'_> {
                 "tls_config" => self.tls(node)?,
                 "http_headers" => self.headers(node)?,
                 read_elsewhere if read.contains(&read_elsewhere) => {}
-                other if other.ends_with("_sd_configs") => {
+                other if is_discovery(other) => {
                     let kind = other.trim_end_matches("_sd_configs");
                     let help = "write its targets to a file ([[scrape.file]]) or serve them ([[scrape.http]])";
                     self.note(node, format!("discovery by {kind} is not there: {help}"));
                 }
-                other => self.note(node, format!("`{other}` has no counterpart")),
+                other if ELSEWHERE.contains(&other) || elsewhere.contains(&other) => {
+                    self.note(node, format!("`{other}` has no counterpart"));
+                }
+                other => return Err(node.fault(format!("`{other}` is not known to Prometheus: mend or remove it"))),
             }
         }
         Ok(())
@@ -52,23 +126,23 @@ impl Import<'_> {
         // Both may be missing there: then they are empty.
         let (mut username, mut password, mut file) = (string(""), None, None);
         let mut is_whole = true;
+        one_of(node, &["username", "username_file", "username_ref"])?;
+        one_of(node, &["password", "password_file", "password_ref"])?;
         for (key, value) in node.entries("basic_auth")? {
             match key {
                 "username" => username = string(value.text(key)?),
                 "password" => password = Some(string(value.text(key)?)),
                 "password_file" => file = self.path(value, key)?,
-                other => {
+                "username_file" | "username_ref" | "password_ref" => {
                     is_whole = false;
-                    self.note(value, format!("`{other}` has no counterpart, so `basic_auth` is left out"));
+                    self.note(value, format!("`{key}` has no counterpart, so `basic_auth` is left out"));
                 }
+                other => return Err(value.fault(format!("`{other}` is not known to Prometheus in `basic_auth`"))),
             }
         }
-        let secret = match (password, file) {
-            (Some(_), Some(_)) => {
-                return Err(node.fault("`password` and `password_file` are both set: keep one of them"));
-            }
-            (None, Some(file)) => ("password_file", file),
-            (password, None) => ("password", password.unwrap_or(string(""))),
+        let secret = match file {
+            Some(file) => ("password_file", file),
+            None => ("password", password.unwrap_or(string(""))),
         };
         if is_whole {
             self.table("basic_auth", [("username", username), secret]);
@@ -86,7 +160,8 @@ impl Import<'_> {
                 "type" => kind = Some(value.text(key)?.trim()).filter(|k| !k.is_empty()),
                 "credentials" => token = Some(string(value.text(key)?)),
                 "credentials_file" => file = self.path(value, key)?,
-                other => self.note(value, format!("`{other}` has no counterpart")),
+                "credentials_ref" => self.note(value, format!("`{key}` has no counterpart")),
+                other => return Err(value.fault(format!("`{other}` is not known to Prometheus in `authorization`"))),
             }
         }
         let secret = match (token, file) {
@@ -106,12 +181,25 @@ impl Import<'_> {
 
     fn tls(&mut self, node: &Node) -> Result<(), Fault> {
         let mut table = Vec::new();
+        one_of(node, &["ca", "ca_file", "ca_ref"])?;
+        let certificate = one_of(node, &["cert", "cert_file", "cert_ref"])?;
+        let key = one_of(node, &["key", "key_file", "key_ref"])?;
+        if certificate != key {
+            let missing = if certificate { "key_file" } else { "cert_file" };
+            return Err(node.fault(format!("`{missing}` is missing: a certificate and its key go together")));
+        }
         for (key, value) in node.entries("tls_config")? {
             match key {
                 "ca_file" | "cert_file" | "key_file" => table.extend(self.path(value, key)?.map(|p| (key, p))),
                 "server_name" => table.push((key, string(value.text(key)?))),
                 "insecure_skip_verify" => table.push((key, Toml::Boolean(value.flag(key)?))),
-                other => self.note(value, format!("`{other}` has no counterpart")),
+                "min_version" | "max_version" if !["TLS10", "TLS11", "TLS12", "TLS13"].contains(&value.text(key)?) => {
+                    return Err(value.fault(format!("`{key}`: `{}` is none of TLS10 to TLS13", value.text(key)?)));
+                }
+                "ca" | "cert" | "key" | "ca_ref" | "cert_ref" | "key_ref" | "min_version" | "max_version" => {
+                    self.note(value, format!("`{key}` has no counterpart"));
+                }
+                other => return Err(value.fault(format!("`{other}` is not known to Prometheus in `tls_config`"))),
             }
         }
         let has = |key: &str| table.iter().any(|(k, _)| *k == key);
@@ -127,6 +215,14 @@ impl Import<'_> {
         let (mut plain, mut files) = (Table::new(), Table::new());
         for (name, header) in node.entries("http_headers")? {
             let entries = header.entries(name)?;
+            if HEADERS_REFUSED.contains(&name.to_ascii_lowercase().as_str()) {
+                return Err(header.fault(format!("the header `{name}` is not to be set: Prometheus sets it itself")));
+            }
+            if let Some((key, node)) = entries.iter().find(|(key, _)| !["values", "secrets", "files"].contains(key)) {
+                return Err(
+                    node.fault(format!("`{key}` is not known to Prometheus: a header has values, secrets, files"))
+                );
+            }
             if !is_settable_header(name) {
                 self.note(header, format!("the header `{name}`: Belfry sets it itself, or it is no name for a header"));
                 continue;
@@ -150,4 +246,8 @@ impl Import<'_> {
         }
         Ok(())
     }
+}
+
+fn is_discovery(key: &str) -> bool {
+    key.strip_suffix("_sd_configs").is_some_and(|kind| DISCOVERIES.contains(&kind))
 }

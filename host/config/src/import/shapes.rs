@@ -49,6 +49,16 @@ impl Node {
         self.items(key)?.into_iter().map(|n| n.text(key)).collect()
     }
 
+    /// Of a list where Prometheus reads what is not set as an empty text.
+    pub fn texts_or_empty(&self, key: &str) -> Result<Vec<&str>, Fault> {
+        match &self.kind {
+            Kind::List(items) => {
+                items.iter().map(|n| if matches!(n.kind, Kind::Null) { Ok("") } else { n.text(key) }).collect()
+            }
+            _ => self.texts(key),
+        }
+    }
+
     /// Of a mapping; those that are set.
     pub fn entries(&self, key: &str) -> Result<Vec<(&str, &Node)>, Fault> {
         match &self.kind {
@@ -88,23 +98,23 @@ impl Node {
     }
 
     /// `1_000`, `0x10`, `0b11`, `017` and `1e3` are numbers, as with Prometheus.
-    pub fn whole(&self, key: &str) -> Result<i64, Fault> {
+    pub fn count(&self, key: &str) -> Result<u64, Fault> {
         let Kind::Text { text, plain } = &self.kind else {
             return Err(self.misshapen(key, "write a whole number"));
         };
         let digits = text.replace('_', "");
         let based = |prefixes: [&str; 2], base: u32| {
             let rest = prefixes.iter().find_map(|p| digits.strip_prefix(p))?;
-            i64::from_str_radix(rest, base).ok()
+            u64::from_str_radix(rest, base).ok()
         };
         let octal = || {
             let rest = digits.strip_prefix('0').filter(|r| !r.is_empty() && !r.contains(['.', 'e', 'E']))?;
-            i64::from_str_radix(rest, 8).ok()
+            u64::from_str_radix(rest, 8).ok()
         };
         let float = || {
             let number: f64 = digits.parse().ok()?;
             // A fraction is cut off there, too; words like `inf` are no numbers of YAML.
-            (digits.starts_with(|c: char| c.is_ascii_digit()) && number < 9e15).then_some(number as i64)
+            (digits.starts_with(|c: char| c.is_ascii_digit()) && number < 9e15).then_some(number as u64)
         };
         let number = based(["0x", "0X"], 16)
             .or_else(|| based(["0b", "0B"], 2))
@@ -113,8 +123,14 @@ impl Node {
             .or_else(|| digits.parse().ok())
             .or_else(float);
         number
-            .filter(|n| *plain && *n >= 0)
+            .filter(|_| *plain)
             .ok_or_else(|| self.fault(format!("`{key}`: `{text}` is no whole number from 0 on, without quotes")))
+    }
+
+    /// A [`Node::count`] that TOML can write.
+    pub fn whole(&self, key: &str) -> Result<i64, Fault> {
+        let too_great = |_| self.fault(format!("`{key}` is too great: at most {} is taken", i64::MAX));
+        i64::try_from(self.count(key)?).map_err(too_great)
     }
 
     pub fn duration(&self, key: &str) -> Result<(&str, Duration), Fault> {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use belfry_model::duration::parse_duration;
 use belfry_model::labels::is_legacy_name;
 use toml::Value as Toml;
 
 use super::shapes::Fault;
 use super::yaml::Node;
-use super::{Import, list, string};
+use super::{Import, Pace, list, string};
 use crate::keys::scrape::RELABEL_ACTIONS;
 use crate::read::{needs_target_label, regex_fault};
 
@@ -21,14 +22,132 @@ pub(super) const TABLES: [&str; 6] = [
     "http_sd_configs",
 ];
 
+/// Prometheus refuses keys that it does not know.
+fn known(node: &Node, key: &str, known: &[&str]) -> Result<(), Fault> {
+    match node.entries(key)?.into_iter().find(|(k, _)| !known.contains(k)) {
+        Some((other, node)) => Err(node.fault(format!("`{other}` is not known to Prometheus in `{key}`"))),
+        None => Ok(()),
+    }
+}
+
+/// Keys of a rule and what they may say where they have no use.
+const RULE_DEFAULTS: [(&str, &str); 6] = [
+    ("source_labels", ""),
+    ("separator", ";"),
+    ("regex", ""),
+    ("modulus", "0"),
+    ("target_label", ""),
+    ("replacement", "$1"),
+];
+
+/// Keys that these actions have no use for, and that Prometheus takes for a mistake.
+fn refuse_useless(action: &str, rule: &Node) -> Result<(), Fault> {
+    let used: &[&str] = match action {
+        "labeldrop" | "labelkeep" => &["regex"],
+        "keepequal" | "dropequal" => &["source_labels", "target_label"],
+        _ => return Ok(()),
+    };
+    for (key, default) in RULE_DEFAULTS {
+        let Some(node) = rule.get(key).filter(|_| !used.contains(&key)) else { continue };
+        let is_default = match key {
+            "modulus" => node.whole(key)? == 0,
+            // Set is set there, whatever they are.
+            "source_labels" | "regex" => false,
+            _ => node.text(key)? == default,
+        };
+        if !is_default {
+            return Err(
+                node.fault(format!("`{key}`: `{action}` has no use for it, and takes only {}", used.join(", ")))
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What a label of all targets of a static group is, as far as it can be told without a target.
+enum Told<'a> {
+    /// Nothing says so.
+    Not,
+    /// This text, of this line.
+    To(&'a str, u32),
+    /// It depends on the target.
+    Unknown,
+}
+
+/// Labels, and rules that ask for nothing, may say how targets are asked; what cannot be is refused, as `promtool` does.
+fn check_static(group: &Node, rules: &[&Node], pace: Pace) -> Result<(), Fault> {
+    if group.get("targets").map_or(Ok(Vec::new()), |n| n.items("targets"))?.is_empty() {
+        return Ok(());
+    }
+    let address = told(group, rules, "__address__")?;
+    if let Told::To("", line) = address {
+        return Err((line, "`__address__` is made empty: a target needs an address".to_owned()));
+    }
+    let duration = |label: &str, otherwise: Duration| {
+        Ok::<_, Fault>(match told(group, rules, label)? {
+            Told::Not => Some((otherwise, None)),
+            Told::To(text, line) => match parse_duration(text) {
+                Ok(duration) if !duration.is_zero() => Some((duration, Some(line))),
+                _ => return Err((line, format!("`{label}`: `{text}` is no duration from 1ms on"))),
+            },
+            Told::Unknown => None,
+        })
+    };
+    let interval = duration("__scrape_interval__", pace.interval)?;
+    let timeout = duration("__scrape_timeout__", pace.timeout)?;
+    if let (Some((interval, of_interval)), Some((timeout, of_timeout))) = (interval, timeout)
+        && timeout > interval
+    {
+        let line = of_timeout.or(of_interval).unwrap_or(group.line);
+        let message = "the labels make `__scrape_timeout__` longer than `__scrape_interval__`: lower it";
+        return Err((line, message.to_owned()));
+    }
+    Ok(())
+}
+
+fn told<'a>(group: &'a Node, rules: &[&'a Node], label: &str) -> Result<Told<'a>, Fault> {
+    let mut told = match group.get("labels").and_then(|labels| labels.get(label)) {
+        // A target is its address.
+        _ if label == "__address__" => Told::Unknown,
+        Some(node) if !node.text(label)?.is_empty() => Told::To(node.text(label)?, node.line),
+        _ => Told::Not,
+    };
+    for rule in rules {
+        let text = |key: &str, default: &'static str| rule.get(key).map_or(Ok(default), |n| n.text(key));
+        let action = text("action", "replace")?.to_lowercase();
+        let target = text("target_label", "")?;
+        told = match action.as_str() {
+            // Whether a target is kept is not looked at: one that is not kept is not asked.
+            "keep" | "drop" | "keepequal" | "dropequal" => return Ok(Told::Unknown),
+            "labelmap" | "labeldrop" | "labelkeep" => return Ok(Told::Unknown),
+            _ if target.contains('$') => return Ok(Told::Unknown),
+            _ if target != label => told,
+            "replace" => {
+                let asks = rule.get("source_labels").is_some() || rule.get("regex").is_some();
+                match rule.get("replacement") {
+                    Some(node) if !asks && !node.text("replacement")?.contains('$') => {
+                        Told::To(node.text("replacement")?, node.line)
+                    }
+                    // What is not there is empty, and an empty label is none.
+                    None if !asks => Told::To("", rule.line),
+                    _ => return Ok(Told::Unknown),
+                }
+            }
+            _ => return Ok(Told::Unknown),
+        };
+    }
+    Ok(told)
+}
+
 impl Import<'_> {
     /// Are there any targets?
-    pub(super) fn tables(&mut self, job: &Node) -> Result<bool, Fault> {
+    pub(super) fn tables(&mut self, job: &Node, pace: Pace) -> Result<bool, Fault> {
         let each = |key: &str| job.get(key).map_or(Ok(Vec::new()), |n| n.items(key));
         let is_relabelled = !each("relabel_configs")?.is_empty();
         let begin = self.out.len();
         for group in each("static_configs")? {
             self.group(group, is_relabelled)?;
+            check_static(group, &each("relabel_configs")?, pace)?;
         }
         for found in each("file_sd_configs")? {
             self.files(found)?;
@@ -52,7 +171,7 @@ impl Import<'_> {
             if let Some(node) = found.get("follow_redirects") {
                 self.line("follow_redirects", Toml::Boolean(node.flag("follow_redirects")?));
             }
-            self.http(found, &["url", "refresh_interval", "follow_redirects"])?;
+            self.http(found, &["url", "refresh_interval", "follow_redirects"], &[])?;
         }
         let has_targets = self.out.len() > begin;
         for (from, to) in [("relabel_configs", "relabel"), ("metric_relabel_configs", "metric_relabel")] {
@@ -63,15 +182,8 @@ impl Import<'_> {
         Ok(has_targets)
     }
 
-    fn unknown(&mut self, node: &Node, key: &str, known: &[&str]) -> Result<(), Fault> {
-        for (key, node) in node.entries(key)?.into_iter().filter(|(k, _)| !known.contains(k)) {
-            self.note(node, format!("`{key}` has no counterpart"));
-        }
-        Ok(())
-    }
-
     fn group(&mut self, group: &Node, is_relabelled: bool) -> Result<(), Fault> {
-        self.unknown(group, "static_configs", &["targets", "labels"])?;
+        known(group, "static_configs", &["targets", "labels"])?;
         let mut targets = Vec::new();
         for target in group.get("targets").map_or(Ok(Vec::new()), |n| n.items("targets"))? {
             let text = target.text("targets")?;
@@ -102,7 +214,7 @@ impl Import<'_> {
     }
 
     fn files(&mut self, found: &Node) -> Result<(), Fault> {
-        self.unknown(found, "file_sd_configs", &["files", "refresh_interval"])?;
+        known(found, "file_sd_configs", &["files", "refresh_interval"])?;
         let mut files = Vec::new();
         let items = found.get("files").map_or(Ok(Vec::new()), |n| n.items("files"))?;
         if items.is_empty() {
@@ -127,7 +239,7 @@ impl Import<'_> {
     }
 
     fn dns(&mut self, found: &Node) -> Result<(), Fault> {
-        self.unknown(found, "dns_sd_configs", &["names", "type", "port", "refresh_interval"])?;
+        known(found, "dns_sd_configs", &["names", "type", "port", "refresh_interval"])?;
         let names = found.get("names").map_or(Ok(Vec::new()), |n| n.texts("names"))?;
         if names.is_empty() {
             return Err(found.fault("`names` is missing: say what is looked up"));
@@ -178,6 +290,7 @@ impl Import<'_> {
         if action == "hashmod" && rule.get("modulus").map_or(Ok(0), |n| n.whole("modulus"))? == 0 {
             return Err(rule.fault("`hashmod` needs `modulus`, from 1 on"));
         }
+        refuse_useless(&action, rule)?;
         for (key, node) in rule.entries(to)? {
             match key {
                 "source_labels" => self.line(key, list(&node.texts(key)?)),
@@ -198,7 +311,7 @@ impl Import<'_> {
                     self.line(key, string(regex));
                 }
                 "separator" | "target_label" | "replacement" => self.line(key, string(node.text(key)?)),
-                other => self.note(node, format!("`{other}` has no counterpart in a rule")),
+                other => return Err(node.fault(format!("`{other}` is not known to Prometheus in a rule"))),
             }
         }
         Ok(())

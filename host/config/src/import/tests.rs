@@ -26,6 +26,13 @@ fn job(more: &str) -> String {
     format!("scrape_configs:\n- job_name: j\n  static_configs: [{{targets: [a:1]}}]\n{more}")
 }
 
+/// What is noted, but for the one of each import.
+fn notes(text: &str) -> Vec<String> {
+    let notes = import(text).notes;
+    assert_eq!(notes.iter().filter(|(_, note)| note == BOUNDS_KEPT).count(), 1, "{notes:?}");
+    notes.iter().filter(|(_, note)| note != BOUNDS_KEPT).map(|(line, note)| format!("{line}: {note}")).collect()
+}
+
 fn refusal(text: &str) -> String {
     let (line, message) = import_prometheus(text, Path::new("/")).expect_err(text);
     format!("{line}: {message}")
@@ -73,9 +80,8 @@ scrape_configs:
 #[test]
 fn jobs_become_tables_and_the_rest_is_told_of() {
     let imported = import(FILE);
-    let notes: Vec<String> = imported.notes.iter().map(|(line, note)| format!("{line}: {note}")).collect();
     assert_eq!(
-        notes,
+        notes(FILE),
         [
             "3: `external_labels`: set [rules] external_labels",
             "4: `rule_files`: list them in [rules] files",
@@ -93,7 +99,7 @@ job = "node"
 interval = "5s"
 timeout = "5s"
 honor_labels = true
-limits = { body_size = "15MiB", samples = 100 }
+limits = { body_size = "15MiB", samples = 100, series = 0 }
 [[scrape.static]]
 targets = ["a:9100", "b:9100"]
 labels = { env = "prod", odd = "$${HOME}" }
@@ -119,7 +125,7 @@ fn what_is_printed_is_read_back() {
 
 #[test]
 fn what_is_no_config_is_refused_with_its_line() {
-    assert_eq!(refusal("a: 1"), "1: there is no `scrape_configs`");
+    assert_eq!(refusal("global:"), "1: there is no `scrape_configs`");
     assert!(refusal("a:\n  - b\n c: [").starts_with("3: "));
     assert_eq!(refusal(""), "1: the file is empty");
     assert!(refusal("- 1").contains("no Prometheus config"));
@@ -233,11 +239,11 @@ fn wrong_shapes_are_refused_with_line_and_fix() {
 #[test]
 fn merged_mappings_are_carried_over() {
     let text = "
-common: &common {scrape_interval: 30s, metrics_path: /common}
-more: &more {honor_labels: true, metrics_path: /more}
 scrape_configs:
-- job_name: list
-  <<: [*common, *more]
+- &common {scrape_interval: 30s, metrics_path: /common, job_name: first}
+- &more {honor_labels: true, metrics_path: /more, job_name: second}
+- <<: [*common, *more]
+  job_name: list
   static_configs: [{targets: [a:1]}]
 - <<: *common
   <<: *more
@@ -250,6 +256,7 @@ scrape_configs:
 ";
     let found: Vec<_> =
         read_back(text).scrapes.into_iter().map(|s| (s.interval.as_secs(), s.honor_labels, s.path)).collect();
+    // The first two have no targets: they are comments.
     assert_eq!(
         found,
         [(30, true, "/common".to_owned()), (30, true, "/more".to_owned()), (30, false, "/own".to_owned())]
@@ -285,18 +292,14 @@ scrape_configs:
     // A job's 0 is what it did not set, as with Prometheus.
     assert_eq!(limits(1), [7, 10 << 20, 30, 1, 2, 3]);
     assert_eq!(config.scrapes.iter().map(|s| s.classic_histograms).collect::<Vec<_>>(), [true, false]);
-    assert_eq!(import(text).notes, [(9, "`global.query_log_file` has no counterpart".to_owned())]);
+    assert_eq!(notes(text), ["9: `global.query_log_file` has no counterpart"]);
 }
 
 #[test]
 fn schemes_are_in_small_letters_and_no_key_goes_in_silence() {
     let text = job("  scheme: HTTPS\n  enable_http2: false\n  proxy_url: x");
     assert_eq!(read_back(&text).scrapes[0].scheme, "https");
-    let notes = import(&text).notes;
-    assert_eq!(
-        notes,
-        [(5, "`enable_http2` has no counterpart".to_owned()), (6, "`proxy_url` has no counterpart".to_owned())]
-    );
+    assert_eq!(notes(&text), ["5: `enable_http2` has no counterpart", "6: `proxy_url` has no counterpart"]);
 }
 
 #[test]
@@ -367,12 +370,121 @@ fn what_belfry_would_refuse_is_told_of_instead() {
     ] {
         let text = job(more);
         assert_eq!(read_back(&text).scrapes.len(), 1);
-        let notes: Vec<String> = import(&text).notes.iter().map(|(line, note)| format!("{line}: {note}")).collect();
+        let notes = notes(&text);
         assert!(note.is_empty() && notes.is_empty() || notes.iter().any(|n| n == note), "{more}: {notes:?}");
     }
     let labels = "scrape_configs:\n- job_name: j\n  static_configs: [{targets: ['', a:1], labels: {a.b: c, d: e}}]";
     assert_eq!(read_back(labels).scrapes[0].groups[0].targets, ["a:1"]);
-    assert_eq!(import(labels).notes.len(), 2);
+    assert_eq!(notes(labels).len(), 2);
+}
+
+/// Prometheus bounds nothing that it is not told to bound.
+#[test]
+fn what_has_no_bound_gets_none() {
+    let limits = |more: &str| read_back(&job(more)).scrapes[0].limits.clone();
+    let free = limits("");
+    assert_eq!((free.body_bytes, free.samples, free.series), (0, 0, Some(i64::MAX as u64)));
+    assert_eq!((free.labels, free.label_name_bytes, free.label_value_bytes, free.targets), (0, 0, 0, 0));
+    let bound = limits("  body_size_limit: 10MB\n  sample_limit: 5");
+    assert_eq!((bound.body_bytes, bound.samples), (10 << 20, 5));
+    // As many as a number of 64 bits can say.
+    assert_eq!(limits("  sample_limit: 18446744073709551615").samples, i64::MAX as u64);
+    let told = import(&job("")).notes;
+    assert_eq!(told, [(2, BOUNDS_KEPT.to_owned())]);
+    assert!(BOUNDS_KEPT.contains("series_limit in all (1000000"), "the bound is said: {BOUNDS_KEPT}");
+}
+
+#[test]
+fn a_null_in_a_parameter_is_an_empty_text() {
+    assert_eq!(read_back(&job("  params: {a: [x, ~]}")).scrapes[0].params["a"], ["x", ""]);
+}
+
+/// As promtool refuses it.
+#[test]
+fn what_prometheus_does_not_know_or_forbids_is_refused_with_its_line() {
+    let rule = |rule: &str| job(&format!("  relabel_configs: [{{{rule}}}]"));
+    for (text, expected) in [
+        ("nosuch: 1\nscrape_configs: []", "1: `nosuch` is not known to Prometheus"),
+        ("global: {nosuch: 1}\nscrape_configs: []", "1: `global.nosuch` is not known"),
+        (&job("  nosuch: x"), "4: `nosuch` is not known"),
+        (&job("  nosuch_sd_configs: []"), "4: `nosuch_sd_configs` is not known"),
+        (&job("").replace("targets", "target"), "3: `target` is not known to Prometheus in `static_configs`"),
+        (&job("  file_sd_configs: [{files: [a.yml], file: x}]"), "4: `file` is not known"),
+        (&job("  dns_sd_configs: [{names: [a], name: b}]"), "4: `name` is not known"),
+        (&job("  http_sd_configs: [{url: 'http://a', scheme: http}]"), "4: `scheme` is not known"),
+        (&rule("target_label: a, source_label: [b]"), "4: `source_label` is not known"),
+        (&job("  basic_auth: {user: a}"), "4: `user` is not known"),
+        (&job("  authorization: {token: a}"), "4: `token` is not known"),
+        (&job("  tls_config: {cafile: a}"), "4: `cafile` is not known"),
+        (&job("  tls_config: {min_version: 1.2}"), "4: `min_version`: `1.2` is none of TLS10 to TLS13"),
+        (&job("  http_headers: {X: {value: [a]}}"), "4: `value` is not known"),
+        (&job("  scrape_protocols: [Foo]"), "4: `scrape_protocols`: `Foo` is none of PrometheusProto, "),
+        (&job("  scrape_protocols: []"), "4: `scrape_protocols` is empty"),
+        (
+            &job("  scrape_protocols: [PrometheusProto, PrometheusProto]"),
+            "4: `scrape_protocols`: `PrometheusProto` is there twice",
+        ),
+        (
+            &job("  fallback_scrape_protocol: PrometheusText9"),
+            "4: `fallback_scrape_protocol`: `PrometheusText9` is not known",
+        ),
+        (
+            &job("  metric_name_validation_scheme: foo"),
+            "4: `metric_name_validation_scheme`: `foo` is none of utf8, legacy",
+        ),
+        (&job("  http_headers: {user-agent: {values: [x]}}"), "4: the header `user-agent` is not to be set"),
+        (&job("  basic_auth: {username: a, username_file: b}"), "4: `username` and `username_file` are both set"),
+        (&job("  basic_auth: {password: a, password_file: b}"), "4: `password` and `password_file` are both set"),
+        (&job("  tls_config: {cert_file: x}"), "4: `key_file` is missing"),
+        (&job("  tls_config: {key: x}"), "4: `cert_file` is missing"),
+        (&job("  tls_config: {ca: x, ca_file: y}"), "4: `ca` and `ca_file` are both set"),
+        (&rule("action: labeldrop, regex: a, source_labels: [b]"), "4: `source_labels`: `labeldrop` has no use for it"),
+        (&rule("action: labelkeep, regex: a, separator: ','"), "4: `separator`: `labelkeep` has no use for it"),
+        (&rule("action: labeldrop, regex: a, target_label: b"), "4: `target_label`: `labeldrop` has no use for it"),
+        (
+            &rule("action: keepequal, source_labels: [a], target_label: b, regex: c"),
+            "4: `regex`: `keepequal` has no use",
+        ),
+        (
+            &rule("action: dropequal, source_labels: [a], target_label: b, replacement: c"),
+            "4: `replacement`: `dropequal` has",
+        ),
+        (&rule("target_label: __address__, replacement: ''"), "4: `__address__` is made empty"),
+        (&rule("target_label: __address__"), "4: `__address__` is made empty"),
+        (
+            &rule("target_label: __scrape_timeout__, replacement: 2m"),
+            "4: the labels make `__scrape_timeout__` longer than",
+        ),
+        (&rule("target_label: __scrape_interval__, replacement: 2"), "4: `__scrape_interval__`: `2` is no duration"),
+        (
+            &job("").replace("]}", "], labels: {__scrape_interval__: 5s}}"),
+            "3: the labels make `__scrape_timeout__` longer than",
+        ),
+    ] {
+        let refused = refusal(text);
+        assert!(refused.starts_with(expected), "{text}\n{refused}");
+    }
+}
+
+/// As promtool takes it.
+#[test]
+fn what_is_near_to_that_is_taken() {
+    for more in [
+        "  relabel_configs: [{action: labeldrop, regex: a, separator: ;, modulus: 0, replacement: $1}]",
+        "  basic_auth: {username: a, username_file: ''}",
+        "  tls_config: {cert_file: '', key_file: ''}",
+        "  http_headers: {X: }",
+        "  fallback_scrape_protocol: ''",
+        "  relabel_configs: [{target_label: __scrape_timeout__, replacement: 5m}, {target_label: __scrape_interval__, replacement: 5m}]",
+        // Depends on the target.
+        "  relabel_configs: [{action: drop, regex: a}, {target_label: __address__, replacement: ''}]",
+        "  relabel_configs: [{source_labels: [job], regex: a, target_label: __scrape_timeout__, replacement: 5m}]",
+    ] {
+        read_back(&job(more));
+    }
+    // A rule of a job without targets of its own is not asked for an address.
+    let found = job("  file_sd_configs: [{files: [/a.yml]}]\n  relabel_configs: [{target_label: __address__}]");
+    read_back(&found.replace("{targets: [a:1]}", ""));
 }
 
 proptest::proptest! {

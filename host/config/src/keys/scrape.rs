@@ -129,7 +129,7 @@ pub(super) static AUTHORIZATION: TableSpec = TableSpec {
 pub(super) static TLS: TableSpec = TableSpec {
     doc: "TLS.",
     keys: &[
-        key("ca_file", Text, Optional, "Certificates to trust (PEM), instead of Mozilla's."),
+        key("ca_file", Text, Optional, "Certificates to trust (PEM) instead of Mozilla's and the system's."),
         key("cert_file", Text, Optional, "Our certificate (PEM)."),
         key("key_file", Text, Optional, "Its key (PEM)."),
         key("server_name", Text, Optional, "The name that the certificate must have."),
@@ -146,7 +146,7 @@ static LIMITS: TableSpec = TableSpec {
         key("label_name", COUNT, Default("0"), "Bytes of a label's name."),
         key("label_value", COUNT, Default("0"), "Bytes of a label's value."),
         key("targets", COUNT, Default("0"), "Of the job; with more, none is scraped."),
-        key("series", POSITIVE, Optional, "Open at a time, of a target; new ones beyond are left out."),
+        key("series", COUNT, Optional, "Open at a time, of a target; new ones beyond are left out."),
     ],
 };
 

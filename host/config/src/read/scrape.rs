@@ -347,7 +347,7 @@ fn limits(view: View<'_>) -> Option<ScrapeLimits> {
         label_name_bytes: count("label_name")?,
         label_value_bytes: count("label_value")?,
         targets: count("targets")?,
-        series: count("series"),
+        series: count("series").map(|n| if n == 0 { i64::MAX.unsigned_abs() } else { n }),
     })
 }
 

@@ -161,7 +161,7 @@ pub struct ScrapeLimits {
     pub label_value_bytes: u64,
     /// Targets of the job.
     pub targets: u64,
-    /// Series open at a time, of a target; `None` is the host's default.
+    /// Series open at a time, of a target; `None` is the host's default, and none at all the greatest number.
     pub series: Option<u64>,
 }
 

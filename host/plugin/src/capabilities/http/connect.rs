@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use belfry_client::{Trust, tls_words};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -136,28 +136,21 @@ pub(super) struct Connected {
 /// Makes connections for all plugins.
 pub struct Connect {
     resolver: Arc<dyn Resolve>,
-    roots: RootCertStore,
+    trust: Trust,
     tls: TlsConnector,
 }
 
 impl Connect {
-    /// Trusts Mozilla's roots.
-    pub fn new(resolver: Arc<dyn Resolve>) -> Self {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        Self { resolver, tls: connector(roots.clone()), roots }
+    /// Trusts Mozilla's roots and the system's.
+    pub fn new(resolver: Arc<dyn Resolve>) -> Result<Self, String> {
+        let trust = Trust::public();
+        Ok(Self { resolver, tls: connector(trust.clone())?, trust })
     }
 
     /// Trusts, beside those, the certificates of a PEM file.
     pub fn trust_also(&mut self, path: &Path) -> Result<(), String> {
-        let wrong = |error: &dyn std::fmt::Display| format!("CA file {}: {error}", path.display());
-        let before = self.roots.len();
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|e| wrong(&e))? {
-            self.roots.add(certificate.map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))?;
-        }
-        if self.roots.len() == before {
-            return Err(wrong(&"no certificate in it"));
-        }
-        self.tls = connector(self.roots.clone());
+        self.trust.add_file(path)?;
+        self.tls = connector(self.trust.clone())?;
         Ok(())
     }
 
@@ -208,15 +201,16 @@ impl Connect {
     }
 }
 
-fn connector(roots: RootCertStore) -> TlsConnector {
+fn connector(trust: Trust) -> Result<TlsConnector, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .expect("ring speaks TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
+        .map_err(|e| e.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(trust.verifier()?)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    TlsConnector::from(Arc::new(config))
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// The addresses that are allowed, or why none is.
@@ -257,12 +251,11 @@ async fn connect_any(addresses: &[IpAddr], origin: &Origin) -> Result<TcpStream,
 }
 
 fn tls_error(origin: &Origin, error: &io::Error) -> HttpError {
-    let message = format!("TLS with `{origin}` failed: {error}");
     let rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match rustls {
         // A connection that broke off may work the next time; a certificate does not mend itself.
-        None => HttpError::unreachable(message),
-        Some(_) => HttpError::tls(message),
+        None => HttpError::unreachable(format!("TLS with `{origin}` failed: {error}")),
+        Some(error) => HttpError::tls(format!("TLS with `{origin}` failed: {}", tls_words(error))),
     }
 }
 

@@ -42,7 +42,7 @@ pub type TraceProvider = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 /// What all plugins' HTTP shares.
 #[derive(Clone, Default)]
 pub struct HttpSettings {
-    /// More roots to trust, in PEM.
+    /// More certificates to trust than Mozilla's and the system's, in PEM.
     pub ca_file: Option<PathBuf>,
     /// Asked at each request that [`HttpClient::begin_call`] gave no trace.
     pub traces: Option<TraceProvider>,
@@ -61,7 +61,7 @@ impl HttpEgress {
     /// Fails when the CA file cannot be read.
     pub fn with(settings: HttpSettings) -> Result<Self, String> {
         let resolver = settings.resolver.unwrap_or_else(|| Arc::new(SystemResolver::default()));
-        let mut connect = Connect::new(resolver);
+        let mut connect = Connect::new(resolver)?;
         if let Some(path) = &settings.ca_file {
             connect.trust_also(path)?;
         }

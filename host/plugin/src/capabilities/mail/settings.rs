@@ -31,7 +31,7 @@ pub struct SmtpSettings {
     pub hello: Option<String>,
     /// Of the whole conversation, waiting for a free connection included.
     pub timeout: Duration,
-    /// More roots to trust, in PEM.
+    /// More roots to trust than Mozilla's and the system's, in PEM.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -107,6 +107,10 @@ impl SmtpSettings {
 
     fn tls_parameters(&self) -> Result<TlsParameters, String> {
         let mut builder = TlsParameters::builder(self.host.clone());
+        // Mozilla's are lettre's own.
+        for root in belfry_client::system_roots().iter() {
+            builder = builder.add_root_certificate(Certificate::from_der(root.to_vec()).map_err(|e| e.to_string())?);
+        }
         if let Some(path) = &self.ca_file {
             let wrong = |error: &dyn std::fmt::Display| format!("CA file {}: {error}", path.display());
             let pem = std::fs::read(path).map_err(|error| wrong(&error))?;

@@ -1,0 +1,89 @@
+//! Which certificates are trusted: Mozilla's, those of the system, those of a file.
+//!
+//! Invariant: what is trusted is trusted both as an authority and as a server's own certificate.
+//! Not here: what is asked of a server's certificate (`verify`).
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::CertificateDer;
+
+use super::verify::Verifier;
+use super::{certificates, file_name};
+
+/// Read when first asked for, and again after [`reread_system_roots`].
+static SYSTEM: Mutex<Option<Arc<[CertificateDer<'static>]>>> = Mutex::new(None);
+
+/// The certificates that this machine trusts, where `SSL_CERT_FILE` and `SSL_CERT_DIR` say, else where its system keeps
+/// them. What cannot be read is said in the log, once per reading: the others count.
+pub fn system_roots() -> Arc<[CertificateDer<'static>]> {
+    let mut system = SYSTEM.lock().unwrap_or_else(PoisonError::into_inner);
+    system.get_or_insert_with(read_system_roots).clone()
+}
+
+/// Whoever connects from now on trusts what the machine trusts now; connectors that there are stay as they are.
+pub fn reread_system_roots() {
+    *SYSTEM.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+fn read_system_roots() -> Arc<[CertificateDer<'static>]> {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!("of the system's trusted certificates some cannot be read: {error}");
+    }
+    // Folders of certificates hold old and odd ones, which are nobody's mistake.
+    found.certs.into_iter().filter(|c| RootCertStore::empty().add(c.clone()).is_ok()).collect()
+}
+
+/// Whom a client trusts.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    roots: RootCertStore,
+    /// Certificates that a server may show as its own.
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl Trust {
+    /// Mozilla's authorities (as of this build) and those of the system.
+    pub fn public() -> Self {
+        let system = system_roots();
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        roots.add_parsable_certificates(system.iter().cloned());
+        Self { roots, own: system.to_vec() }
+    }
+
+    /// The certificates of a PEM file and no others. The error names the file, not its folder.
+    pub fn file(path: &Path) -> Result<Self, String> {
+        let mut trust = Self { roots: RootCertStore::empty(), own: Vec::new() };
+        trust.add_file(path)?;
+        Ok(trust)
+    }
+
+    /// Those of a PEM file too.
+    pub fn add_file(&mut self, path: &Path) -> Result<(), String> {
+        for certificate in certificates(path)? {
+            self.roots
+                .add(certificate.clone())
+                .map_err(|e| format!("the certificate file `{}`: {e}", file_name(path)))?;
+            self.own.push(certificate);
+        }
+        Ok(())
+    }
+
+    /// How many authorities that is.
+    pub fn authorities(&self) -> usize {
+        self.roots.len()
+    }
+
+    /// What checks servers by it.
+    pub fn verifier(self) -> Result<Arc<dyn ServerCertVerifier>, String> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let by_authority = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots), provider)
+            .build()
+            .map_err(|e| e.to_string())?;
+        Ok(Arc::new(Verifier { by_authority, own: self.own }))
+    }
+}
