@@ -673,6 +673,30 @@ mod import {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn exemplars_that_are_left_out_are_counted_and_said() {
+        let (w, old) = (world(), Old::default());
+        let (new, year) = (NOW / 1000, NOW / 1000 - 31_536_000);
+        let long = "x".repeat(200);
+        let text = format!(
+            "# TYPE a counter\na_total 1 {year} # {{id=\"1\"}} 1\na_total 2 {} # {{id=\"2\"}} 1\na_total 3 {new} # {{id=\"3\"}} 1\n\
+             # TYPE b counter\nb_total 1 {new} # {{id=\"{long}\"}} 1\n# EOF\n",
+            year + 1
+        );
+        let openmetrics = [("content-type", "application/openmetrics-text")];
+        let (status, report) = send(&w, &old, &[], &openmetrics, text.into_bytes()).await;
+        // The samples are all there.
+        assert_eq!(
+            (status, &report["written"], &report["exemplars_left_out"]),
+            (200, &json!(4), &json!(3)),
+            "{report}"
+        );
+        assert_eq!(faults(&report).0, ["2: exemplars of samples older than five minutes are left out"]);
+        let any = [Matcher::equal("__name__", "a_total")];
+        let kept = w.writer.store.exemplars(&any, TimeRange::ALL).await.unwrap();
+        assert_eq!(kept[0].1.len(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn bad_lines_are_told_with_their_numbers_and_cost_no_other() {
         let (w, old) = (world(), Old::default());
         let (ahead, long) = (NOW + 3_600_000, "x".repeat(PUSHED_VALUE_BYTES_MAX + 1));
