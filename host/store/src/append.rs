@@ -187,10 +187,12 @@ fn apply(shared: &Shared, commit: &mut Commit, state: &mut State, batch: &Batch)
         };
         let start = batch.starts.get(i).copied().unwrap_or(0);
         take(state, commit, &bounds, *reference, &Point { at, value: *value, start, histogram: None }, &mut out);
+        exemplify(&mut out, i);
     }
-    for (reference, at, start, h) in &batch.histograms {
+    for (i, (reference, at, start, h)) in batch.histograms.iter().enumerate() {
         let p = Point { at: at.0, value: h.sum, start: start.map_or(0, |s| s.0), histogram: Some(h) };
         take(state, commit, &bounds, *reference, &p, &mut out);
+        exemplify(&mut out, batch.refs.len() + i);
     }
     for (reference, exemplar) in &batch.exemplars {
         let Some(id) = state.head.resolve(*reference) else { continue };
@@ -284,6 +286,16 @@ struct Bounds {
     earliest: i64,
     /// Later ones are too far ahead.
     latest: i64,
+}
+
+/// To be called after each sample: a count that is no longer 0 began with it.
+fn exemplify(out: &mut Appended, place: usize) {
+    if out.too_old > 0 {
+        out.examples.too_old.get_or_insert(place);
+    }
+    if out.duplicate > 0 {
+        out.examples.duplicate.get_or_insert(place);
+    }
 }
 
 fn take(state: &mut State, commit: &mut Commit, bounds: &Bounds, of: SeriesRef, p: &Point<'_>, out: &mut Appended) {
