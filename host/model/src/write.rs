@@ -112,6 +112,8 @@ pub struct Appended {
     pub too_far_ahead: u64,
     /// Exemplars kept, or there already: samples of all kinds are counted above, these apart.
     pub exemplars: u64,
+    /// The first that were refused.
+    pub examples: Examples,
 }
 
 /// Which samples of a batch were refused, where [`TellingWriter::append_telling`] was asked.
@@ -129,6 +131,25 @@ impl Refused {
         self.floats.is_empty() && self.histograms.is_empty()
     }
 }
+
+/// Places of samples that were refused, for whoever sent them: the first of each reason. Those of [`Batch::values`] come
+/// first, then those of [`Batch::histograms`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Examples {
+    /// Of [`Appended::too_old`].
+    pub too_old: Option<usize>,
+    /// Of [`Appended::duplicate`].
+    pub duplicate: Option<usize>,
+}
+
+/// All are equal: what became of a batch is told by its counts.
+impl PartialEq for Examples {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Examples {}
 
 /// Why a write failed.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]

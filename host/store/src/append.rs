@@ -230,12 +230,14 @@ fn apply(
         let start = batch.starts.get(i).copied().unwrap_or(0);
         let p = Point { at, value: *value, start, histogram: None };
         if !take(state, commit, &bounds, *reference, &p, &mut out) {
+            exemplify(&mut out, i);
             refused.iter_mut().for_each(|r| r.floats.push(i));
         }
     }
     for (i, (reference, at, start, h)) in batch.histograms.iter().enumerate() {
         let p = Point { at: at.0, value: h.sum, start: start.map_or(0, |s| s.0), histogram: Some(h) };
         if !take(state, commit, &bounds, *reference, &p, &mut out) {
+            exemplify(&mut out, batch.refs.len() + i);
             refused.iter_mut().for_each(|r| r.histograms.push(i));
         }
     }
@@ -334,6 +336,16 @@ struct Bounds {
     earliest: i64,
     /// Later ones are too far ahead.
     latest: i64,
+}
+
+/// To be called after each refused sample: a count that is no longer 0 began with it.
+fn exemplify(out: &mut Appended, place: usize) {
+    if out.too_old > 0 {
+        out.examples.too_old.get_or_insert(place);
+    }
+    if out.duplicate > 0 {
+        out.examples.duplicate.get_or_insert(place);
+    }
 }
 
 /// `false`: it was refused.

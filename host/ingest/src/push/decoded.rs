@@ -97,6 +97,12 @@ pub(crate) struct Decoded {
     /// Histograms that cannot be stored, and the first reason.
     pub bad_histograms: u64,
     pub bad_histogram: Option<String>,
+    /// Labels of its series.
+    pub first_bad_histogram: Option<LabelsAt>,
+    /// Series of a kind that must have something to write, and has nothing.
+    pub empty: u64,
+    /// Labels of the first of those.
+    pub first_empty: Option<LabelsAt>,
     /// Exemplars and metadata beyond the bounds.
     pub shed: u64,
 }
@@ -115,6 +121,9 @@ impl Decoded {
         self.buckets = 0;
         self.bad_histograms = 0;
         self.bad_histogram = None;
+        self.first_bad_histogram = None;
+        self.empty = 0;
+        self.first_empty = None;
         self.shed = 0;
     }
 
@@ -149,6 +158,12 @@ impl Decoded {
         self.bad_histogram.get_or_insert(reason);
     }
 
+    /// Counts a series that is refused for having nothing.
+    pub fn empty_series(&mut self, labels: LabelsAt) {
+        self.empty += 1;
+        self.first_empty.get_or_insert(labels);
+    }
+
     /// Adds an exemplar to the series that is being read.
     pub fn exemplar(&mut self, at: i64, value: f64, labels: LabelsAt) {
         if self.exemplars.len() >= REQUEST_EXEMPLARS_MAX {
@@ -170,6 +185,9 @@ impl Decoded {
     /// Ends the series that is being read. One without anything to write is left out.
     #[inline]
     pub fn end_series(&mut self, key: Key, labels: LabelsAt, metadata: Option<MetadataAt>) {
+        if self.bad_histogram.is_some() {
+            self.first_bad_histogram.get_or_insert(labels);
+        }
         let number = self.series.len() as u32;
         let before = self.series.last().map_or(0, |s| s.samples_end);
         let samples_end = self.values.len() as u32;

@@ -18,7 +18,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::SemaphorePermit;
 
 use super::intake::{Version, unfolded_length};
-use super::outcome::{Failed, Failure, Refusals, Written};
+use super::outcome::{Failed, Failure, Refusals, Written, cut};
 use super::{BODY_BYTES_MAX, Push};
 
 /// A body must have come within this: a slow one holds room that others need.
@@ -172,12 +172,7 @@ pub(super) fn refuse(failure: &Failure) -> Response {
 
 /// One line of text.
 fn said(status: StatusCode, what: &impl Display) -> Response {
-    let mut text = what.to_string();
-    if text.len() > ANSWER_BYTES_MAX {
-        let end = (0..=ANSWER_BYTES_MAX).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
-    }
+    let mut text = cut(what.to_string(), ANSWER_BYTES_MAX);
     text.push('\n');
     (status, text).into_response()
 }

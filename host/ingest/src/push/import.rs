@@ -42,6 +42,8 @@ const BAD_LINES_TOLD_MAX: usize = 10;
 const TOO_OLD: &str = "older than may be written";
 const AHEAD: &str = "too far ahead of the clock";
 const DUPLICATE: &str = "another value stands at that time";
+const EXEMPLAR_OLD: &str = "exemplars of samples older than five minutes are left out";
+const EXEMPLAR_LONG: &str = "an exemplar whose labels are wrong or too long is left out";
 /// Samples that go to the store at a time.
 const BATCH_SAMPLES: usize = 10_000;
 
@@ -103,6 +105,8 @@ pub(crate) struct Report {
     pub duplicate: u64,
     /// Samples of series that cannot be kept, or are beyond a limit.
     pub series_refused: u64,
+    /// Exemplars that are not kept though their samples are: of samples that go to blocks, or too long.
+    pub exemplars_left_out: u64,
     /// Lines that are not read.
     pub bad_lines: u64,
     /// The first of them, and the first of what else was refused.
@@ -280,6 +284,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Counts an exemplar whose sample is written without it, and tells of the first.
+    fn leave_out(&mut self, why: &str) {
+        if self.report.exemplars_left_out == 0 {
+            self.refuse(self.line, why.to_owned());
+        }
+        self.report.exemplars_left_out += 1;
+    }
+
     /// Tells that `samples` of those in `lines` were refused.
     fn refuse_in(&mut self, lines: Lines, samples: u64, why: &str) {
         let Some((first, last)) = lines.0.filter(|_| samples > 0) else { return };
@@ -301,12 +313,19 @@ impl<'a> Run<'a> {
                     self.report.ahead += 1;
                     self.refuse(self.line, AHEAD.to_owned());
                 } else if at < self.now.minus(LIVE) && self.import.backfill.is_some() {
+                    if s.exemplar.is_some() {
+                        self.leave_out(EXEMPLAR_OLD);
+                    }
                     return self.old(s.series, at, s.value, s.start);
                 } else {
+                    let is_given = s.exemplar.is_some();
                     let exemplar = s.exemplar.and_then(|e| {
                         let labels = series_labels(e.labels).ok().filter(|l| self.import.ingest.takes_exemplar(l))?;
                         Some(Exemplar { labels, value: e.value, at: e.at.map_or(at, TimestampMs) })
                     });
+                    if is_given && exemplar.is_none() {
+                        self.leave_out(EXEMPLAR_LONG);
+                    }
                     return self.live(s.series, at, s.value, s.start, exemplar);
                 }
             }

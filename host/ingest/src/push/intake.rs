@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use belfry_model::{Appended, Batch, TimestampMs, WriteError};
 
 use super::decoded::Decoded;
-use super::outcome::{Failed, Failure, Refusals, Written};
+use super::outcome::{Failed, Failure, Place, Refusals, Why, Written};
 use super::resolve::Prepared;
 use super::v2::Symbols;
 use super::{DECODED_BYTES_MAX, Push, v1, v2};
@@ -138,8 +138,7 @@ impl Push {
         let outcome = self.append(prepared, now).await;
         let unknown = matches!(&outcome, Ok((_, refused)) if refused.unknown > 0);
         if !unknown {
-            self.give_back(scratch);
-            return outcome;
+            return self.told(scratch, outcome, now, version);
         }
         // The store has forgotten some of the series. Which ones it does not say: all are opened again, and what was
         // written is there already and accepted again.
@@ -149,23 +148,49 @@ impl Push {
             Ok(push.resolve(now, version, scratch))
         })?;
         let outcome = self.append(prepared, now).await;
+        self.told(scratch, outcome, now, version)
+    }
+
+    /// Names what the store refused: only then the message is read a second time, as its samples have gone to the store.
+    fn told(
+        self: &Arc<Self>,
+        scratch: Box<Scratch>,
+        mut outcome: Result<(Written, Refusals), Failed>,
+        now: TimestampMs,
+        version: Version,
+    ) -> Result<(Written, Refusals), Failed> {
+        let Ok((_, refused)) = outcome.as_mut() else {
+            self.give_back(scratch);
+            return outcome;
+        };
+        if refused.places.is_empty() {
+            self.give_back(scratch);
+            return outcome;
+        }
+        let mut named = std::mem::take(refused);
+        let (scratch, named) = self.clone().beside(scratch, move |push, scratch| {
+            scratch.decode(version, &push.keys)?;
+            push.name_refused(now, version, scratch, &mut named);
+            Ok(named)
+        })?;
+        *refused = named;
         self.give_back(scratch);
         outcome
     }
 
     /// Does the work of the processor, beside the reactor when there is much of it.
-    fn beside(
+    fn beside<T>(
         self: Arc<Self>,
         mut scratch: Box<Scratch>,
-        work: impl FnOnce(&Self, &mut Scratch) -> Result<Prepared, Failure> + Send + 'static,
-    ) -> Result<(Box<Scratch>, Prepared), Failure> {
+        work: impl FnOnce(&Self, &mut Scratch) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<(Box<Scratch>, T), Failure> {
         let multi = || tokio::runtime::Handle::current().runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread;
         let done = match scratch.body.len() > INLINE_BYTES_MAX && multi() {
             true => tokio::task::block_in_place(|| work(&self, &mut scratch)),
             false => work(&self, &mut scratch),
         };
         match done {
-            Ok(prepared) => Ok((scratch, prepared)),
+            Ok(result) => Ok((scratch, result)),
             Err(failure) => {
                 self.give_back(scratch);
                 Err(failure)
@@ -189,6 +214,9 @@ impl Push {
             refused.duplicate += appended.duplicate;
             refused.unknown += appended.unknown_series;
             refused.ahead += appended.too_far_ahead;
+            let first = [(Why::TooOld, appended.examples.too_old), (Why::Duplicate, appended.examples.duplicate)];
+            let places = first.into_iter().filter_map(|(why, place)| Some(Place { why, native, place: place? }));
+            refused.places.extend(places);
         }
         Ok((written, refused))
     }

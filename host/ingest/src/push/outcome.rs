@@ -4,6 +4,23 @@ use std::fmt;
 
 use super::wire::Malformed;
 
+/// Bytes of an example, with its series: senders log a line, and labels may be long.
+const EXAMPLE_BYTES_MAX: usize = 200;
+/// Of these, bytes of a series beside which more is said.
+pub(super) const SERIES_BYTES_MAX: usize = 150;
+
+/// Why a part was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    TooOld,
+    Duplicate,
+    Ahead,
+    Labels,
+    Limit,
+    Histogram,
+    Empty,
+}
+
 /// A part that was not written although the rest was. Sending it again cannot help.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Refusals {
@@ -19,34 +36,58 @@ pub(crate) struct Refusals {
     pub limit: u64,
     /// Histograms that contradict themselves.
     pub histograms: u64,
+    /// Series that have nothing to write.
+    pub empty: u64,
     /// Samples of series that the store forgot while they were written.
     pub unknown: u64,
-    /// The first one, for the log of the sender.
-    pub example: Option<String>,
+    /// The first of each reason, for the log of the sender.
+    pub examples: Vec<(Why, String)>,
+    /// What the store refused first: to be made an example.
+    pub places: Vec<Place>,
+}
+
+/// A sample of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub why: Why,
+    /// Of the native histograms?
+    pub native: bool,
+    pub place: usize,
 }
 
 impl Refusals {
     pub fn any(&self) -> bool {
-        self.reasons().iter().any(|(n, _)| *n > 0)
+        self.reasons().iter().any(|(n, ..)| *n > 0)
     }
 
-    pub fn example(&mut self, text: impl FnOnce() -> String) {
-        if self.example.is_none() {
-            self.example = Some(text());
+    pub fn example(&mut self, why: Why, text: impl FnOnce() -> String) {
+        if self.examples.iter().all(|(w, _)| *w != why) {
+            self.examples.push((why, cut(text(), EXAMPLE_BYTES_MAX)));
         }
     }
 
-    fn reasons(&self) -> [(u64, &'static str); 7] {
+    fn reasons(&self) -> [(u64, &'static str, Option<Why>); 8] {
         [
-            (self.too_old, "samples older than the out-of-order window"),
-            (self.duplicate, "samples whose series has another value at their time"),
-            (self.ahead, "samples more than 10 minutes ahead of the clock"),
-            (self.labels, "series with labels that cannot be kept"),
-            (self.limit, "series beyond a limit"),
-            (self.histograms, "native histograms that contradict themselves"),
-            (self.unknown, "samples of series that were deleted meanwhile"),
+            (self.too_old, "samples older than the out-of-order window", Some(Why::TooOld)),
+            (self.duplicate, "samples whose series has another value at their time", Some(Why::Duplicate)),
+            (self.ahead, "samples more than 10 minutes ahead of the clock", Some(Why::Ahead)),
+            (self.labels, "series with labels that cannot be kept", Some(Why::Labels)),
+            (self.limit, "series beyond a limit", Some(Why::Limit)),
+            (self.histograms, "native histograms that contradict themselves", Some(Why::Histogram)),
+            (self.empty, "series without a sample or histogram", Some(Why::Empty)),
+            (self.unknown, "samples of series that were deleted meanwhile", None),
         ]
     }
+}
+
+/// The beginning of a text that is too long.
+pub(super) fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// One line: senders log the first.
@@ -54,15 +95,14 @@ impl fmt::Display for Refusals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("refused ")?;
         let mut first = true;
-        for (n, what) in self.reasons().iter().filter(|(n, _)| *n > 0) {
+        for (n, what, why) in self.reasons().iter().filter(|(n, ..)| *n > 0) {
             write!(f, "{}{n} {what}", if first { "" } else { ", " })?;
             first = false;
+            if let Some((_, example)) = self.examples.iter().find(|(w, _)| Some(*w) == *why) {
+                write!(f, " (such as {example})")?;
+            }
         }
-        f.write_str("; the rest was written")?;
-        match &self.example {
-            Some(example) => write!(f, "; for example: {example}"),
-            None => Ok(()),
-        }
+        f.write_str("; the rest was written")
     }
 }
 

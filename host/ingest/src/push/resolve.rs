@@ -12,7 +12,7 @@ use super::decoded::{Decoded, Key, LabelsAt, MetadataAt, SeriesPart};
 use super::intake::{Scratch, Version};
 use super::key::Keys;
 use super::labels::{Pairs, checked, checked_series, metric_of, pairs_v1};
-use super::outcome::Refusals;
+use super::outcome::{Place, Refusals, SERIES_BYTES_MAX, Why, cut};
 use super::v1::{kind_of, word_of};
 use super::wire::Malformed;
 use super::{AHEAD_MAX, Push};
@@ -64,6 +64,20 @@ impl Message<'_> {
             pairs.extend(said.into_iter().filter(|(_, value)| !value.is_empty()));
         }
         checked_series(pairs)
+    }
+
+    /// As it came, for people.
+    fn series(&self, at: LabelsAt) -> String {
+        let text = match self.pairs(at).map_err(|e| e.to_string()).and_then(checked) {
+            Ok(labels) => labels.to_string(),
+            Err(reason) => reason,
+        };
+        cut(text, SERIES_BYTES_MAX)
+    }
+
+    fn sample(&self, series: usize, at: i64) -> String {
+        let part = self.scratch.decoded.series.get(series);
+        format!("{} at {}", part.map_or_else(String::new, |part| self.series(part.labels)), TimestampMs(at))
     }
 
     /// What `__type__` and `__unit__` are to say; empty for nothing.
@@ -129,11 +143,25 @@ impl Push {
         let latest = now.plus(AHEAD_MAX).0;
         let d = &mut scratch.decoded;
         refused.histograms += d.bad_histograms;
-        if let Some(reason) = d.bad_histogram.take() {
-            refused.example(|| reason);
+        refused.empty += d.empty;
+        let bad_histogram = d.bad_histogram.take();
+        let mut ahead = None;
+        let mut floats = floats(&self.producer, d, &scratch.found, latest, &mut refused, &mut ahead);
+        let mut histograms = histograms(&self.producer, d, &scratch.found, latest, &mut refused, &mut ahead);
+        let message = Message { version, typed: self.typed.load(Ordering::Relaxed), scratch };
+        if let Some((series, at)) = ahead {
+            refused.example(Why::Ahead, || message.sample(series, at));
         }
-        let mut floats = floats(&self.producer, d, &scratch.found, latest, &mut refused);
-        let mut histograms = histograms(&self.producer, d, &scratch.found, latest, &mut refused);
+        if let Some(reason) = bad_histogram {
+            let of = message.scratch.decoded.first_bad_histogram;
+            refused.example(Why::Histogram, || match of {
+                Some(labels) => format!("{}: {reason}", message.series(labels)),
+                None => reason,
+            });
+        }
+        if let Some(labels) = message.scratch.decoded.first_empty {
+            refused.example(Why::Empty, || message.series(labels));
+        }
         let exemplars = exemplars(&self.ingest, &Message { version, typed: false, scratch });
         // With the last batch: an engine beyond this machine refuses those of a series that it has no sample of yet.
         if let Some(batch) = histograms.as_mut().or(floats.as_mut()) {
@@ -153,6 +181,26 @@ impl Push {
         }
         self.count(&refused, scratch.decoded.shed);
         Prepared { floats, histograms, refused, generation }
+    }
+
+    /// Names the samples that the store refused. `scratch` is decoded again, and has the series found for it at `now`.
+    pub(super) fn name_refused(&self, now: TimestampMs, version: Version, scratch: &Scratch, refused: &mut Refusals) {
+        let latest = now.plus(AHEAD_MAX).0;
+        let d = &scratch.decoded;
+        let is_open = |series: u32| scratch.found.get(series as usize).is_some_and(|r| *r != MISSING);
+        let message = Message { version, typed: false, scratch };
+        for Place { why, native, place } in std::mem::take(&mut refused.places) {
+            let at = match native {
+                false => samples(d, &scratch.found).filter(|(_, at)| *at <= latest).nth(place),
+                true => {
+                    let open = d.histograms.iter().filter(|h| h.at <= latest && is_open(h.series));
+                    open.map(|h| (h.series as usize, h.at)).nth(place)
+                }
+            };
+            if let Some((series, at)) = at {
+                refused.example(why, || message.sample(series, at));
+            }
+        }
     }
 
     fn count(&self, refused: &Refusals, shed: u64) {
@@ -217,7 +265,7 @@ impl Push {
                 Ok(labels) => labels,
                 Err(reason) => {
                     refused.labels += 1;
-                    refused.example(|| reason);
+                    refused.example(Why::Labels, || reason);
                     continue;
                 }
             };
@@ -248,7 +296,7 @@ impl Push {
                 }
                 Err(error) => {
                     refused.limit += 1;
-                    refused.example(|| format!("{labels}: {error}"));
+                    refused.example(Why::Limit, || format!("{labels}: {error}"));
                 }
             }
         }
@@ -272,7 +320,17 @@ impl Push {
     }
 }
 
-fn floats(producer: &Arc<str>, d: &mut Decoded, found: &[u64], latest: i64, refused: &mut Refusals) -> Option<Batch> {
+/// Number of a series and a time.
+type At = (usize, i64);
+
+fn floats(
+    producer: &Arc<str>,
+    d: &mut Decoded,
+    found: &[u64],
+    latest: i64,
+    refused: &mut Refusals,
+    first_ahead: &mut Option<At>,
+) -> Option<Batch> {
     if d.values.is_empty() {
         return None;
     }
@@ -282,13 +340,16 @@ fn floats(producer: &Arc<str>, d: &mut Decoded, found: &[u64], latest: i64, refu
         let n = d.samples_of(i).len();
         batch.refs.extend(std::iter::repeat_n(SeriesRef(*reference), n));
     }
+    let newest = d.times.iter().copied().fold(i64::MIN, i64::max);
+    if newest > latest {
+        *first_ahead = samples(d, found).find(|(_, at)| *at > latest);
+    }
     let mut times = std::mem::take(&mut d.times);
     batch.values = std::mem::take(&mut d.values);
     batch.starts = std::mem::take(&mut d.starts);
     if !batch.starts.is_empty() {
         batch.starts.resize(batch.values.len(), 0);
     }
-    let newest = times.iter().copied().fold(i64::MIN, i64::max);
     if newest > latest || found.contains(&MISSING) {
         leave_out(&mut batch, &mut times, latest, refused);
     }
@@ -300,6 +361,12 @@ fn floats(producer: &Arc<str>, d: &mut Decoded, found: &[u64], latest: i64, refu
     Some(batch)
 }
 
+/// Samples of series that are open, in the order of a batch.
+fn samples<'a>(d: &'a Decoded, found: &'a [u64]) -> impl Iterator<Item = At> {
+    let open = found.iter().enumerate().filter(|(_, reference)| **reference != MISSING);
+    open.flat_map(|(i, _)| d.times.get(d.samples_of(i)).unwrap_or_default().iter().map(move |at| (i, *at)))
+}
+
 /// Keeps what can be written.
 fn leave_out(batch: &mut Batch, times: &mut Vec<i64>, latest: i64, refused: &mut Refusals) {
     let keep: Vec<bool> = batch
@@ -308,10 +375,7 @@ fn leave_out(batch: &mut Batch, times: &mut Vec<i64>, latest: i64, refused: &mut
         .zip(times.iter())
         .map(|(reference, at)| {
             let ahead = *at > latest;
-            if ahead && reference.0 != MISSING {
-                refused.ahead += 1;
-                refused.example(|| format!("a sample of {}", TimestampMs(*at)));
-            }
+            refused.ahead += u64::from(ahead && reference.0 != MISSING);
             !ahead && reference.0 != MISSING
         })
         .collect();
@@ -331,13 +395,14 @@ fn histograms(
     found: &[u64],
     latest: i64,
     refused: &mut Refusals,
+    first_ahead: &mut Option<At>,
 ) -> Option<Batch> {
     let mut batch = Batch::at(producer.clone(), TimestampMs(0));
     for h in d.histograms.drain(..) {
         let Some(reference) = found.get(h.series as usize).filter(|r| **r != MISSING) else { continue };
         if h.at > latest {
             refused.ahead += 1;
-            refused.example(|| format!("a histogram of {}", TimestampMs(h.at)));
+            first_ahead.get_or_insert((h.series as usize, h.at));
             continue;
         }
         let start = Some(TimestampMs(h.start)).filter(|s| s.0 != 0);

@@ -20,6 +20,7 @@ use super::*;
 use crate::IngestLimits;
 
 mod beside;
+mod refused;
 
 const NOW: i64 = 1_700_000_000_000;
 const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
@@ -187,9 +188,15 @@ async fn the_good_is_written_and_the_bad_is_told() {
     assert_eq!(status, 400);
     assert_eq!(
         said,
-        "refused 1 samples older than the out-of-order window, 1 samples whose series has another value at their time, \
-         1 samples more than 10 minutes ahead of the clock, 2 series with labels that cannot be kept; the rest was \
-         written; for example: {job=\"nameless\"} has no metric name\n"
+        format!(
+            "refused 1 samples older than the out-of-order window (such as good at {}), 1 samples whose series has another \
+             value at their time (such as good at {}), 1 samples more than 10 minutes ahead of the clock (such as good at \
+             {}), 2 series with labels that cannot be kept (such as {{job=\"nameless\"}} has no metric name); the rest was \
+             written\n",
+            TimestampMs(NOW - 2 * hour),
+            TimestampMs(NOW),
+            TimestampMs(NOW + hour),
+        )
     );
     assert_eq!(w.floats().await, [("good".to_owned(), vec![(NOW, 1.0), (NOW + 1, 3.0)])]);
     let stats = w.push.ingest.producer_stats(REMOTE_WRITE).unwrap();
@@ -482,7 +489,7 @@ async fn a_limit_sheds_new_series_and_never_old_ones_until_places_are_free() {
     assert_eq!(w.v1(&request(vec![of("a", 0, 1.0), of("b", 0, 1.0)])).await.0, 204);
     let (status, said) = w.v1(&request(vec![of("a", 1, 1.0), of("c", 1, 1.0)])).await;
     assert_eq!(status, 400);
-    assert!(said.starts_with("refused 1 series beyond a limit; the rest was written; for example: c: "), "{said}");
+    assert!(said.starts_with("refused 1 series beyond a limit (such as c: "), "{said}");
     let stats = w.push.ingest.producer_stats(REMOTE_WRITE).unwrap();
     assert_eq!(
         (stats.series, stats.series_shed),
@@ -670,6 +677,30 @@ mod import {
             r#"g{le="1"}"#,
         ];
         assert_eq!(series, expected);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn exemplars_that_are_left_out_are_counted_and_said() {
+        let (w, old) = (world(), Old::default());
+        let (new, year) = (NOW / 1000, NOW / 1000 - 31_536_000);
+        let long = "x".repeat(200);
+        let text = format!(
+            "# TYPE a counter\na_total 1 {year} # {{id=\"1\"}} 1\na_total 2 {} # {{id=\"2\"}} 1\na_total 3 {new} # {{id=\"3\"}} 1\n\
+             # TYPE b counter\nb_total 1 {new} # {{id=\"{long}\"}} 1\n# EOF\n",
+            year + 1
+        );
+        let openmetrics = [("content-type", "application/openmetrics-text")];
+        let (status, report) = send(&w, &old, &[], &openmetrics, text.into_bytes()).await;
+        // The samples are all there.
+        assert_eq!(
+            (status, &report["written"], &report["exemplars_left_out"]),
+            (200, &json!(4), &json!(3)),
+            "{report}"
+        );
+        assert_eq!(faults(&report).0, ["2: exemplars of samples older than five minutes are left out"]);
+        let any = [Matcher::equal("__name__", "a_total")];
+        let kept = w.writer.store.exemplars(&any, TimeRange::ALL).await.unwrap();
+        assert_eq!(kept[0].1.len(), 1);
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -112,7 +112,10 @@ fn time_series(
     let first_histogram = into.histograms.len();
     let mut created = 0;
     let mut metadata = None;
+    let mut is_empty = into.values.len() == first_sample;
     while let Some((n, field)) = r.field()? {
+        // Exemplars may come alone: Prometheus puts each into a series of its own.
+        is_empty &= !matches!(n, 2..=4);
         match n {
             1 => labels.gathered = true,
             2 => {
@@ -153,6 +156,9 @@ fn time_series(
         let (name, value) = (r.varint()?, r.varint().map_err(|_| Malformed::OddLabels)?);
         key.label(symbols.hash(name)?, symbols.hash(value)?);
         count += 1;
+    }
+    if is_empty {
+        into.empty_series(labels);
     }
     into.end_series(key.finish(count), labels, metadata);
     Ok(())
