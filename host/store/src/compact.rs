@@ -33,6 +33,8 @@ const INDEX_REST_MS: i64 = 60_000;
 pub(crate) struct BlockWork {
     /// Held while blocks are merged: one merge at a time.
     compaction: Mutex<()>,
+    /// Held while a block of an import is written: one at a time, so that the next one finds what this one wrote.
+    pub imports: Mutex<()>,
     /// Held while the list of blocks, or what was deleted from one, changes on the disk.
     pub changes: Mutex<()>,
     /// When indexes were last given back.
