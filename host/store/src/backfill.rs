@@ -159,14 +159,18 @@ impl Shared {
         done: &mut Backfilled,
     ) -> io::Result<()> {
         let part = |at: usize, samples: &[Sample]| at + samples[at..].partition_point(|s| s.at < range.end());
-        let work = series.iter().zip(&*at).enumerate();
-        let mut work = work.filter(|(_, ((_, s), at))| part(**at, s) > **at).peekable();
-        if work.peek().is_none() {
-            return Ok(());
-        }
+        let due = |at: usize, samples: &[Sample]| {
+            let due = &samples[at..part(at, samples)];
+            Some((due.first()?.at, due.last()?.at))
+        };
+        let spans = series.iter().zip(&*at).filter_map(|((_, s), at)| due(*at, s));
+        let Some((first, last)) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else { return Ok(()) };
+        let span = TimeRange::inclusive(first, last).unwrap_or(range);
+        let mut work = series.iter().zip(&*at).enumerate().filter(|(_, ((_, s), at))| part(**at, s) > **at);
         let _alone = self.block_work.imports.lock();
-        // Before the first look at what is there: what comes in between is seen twice, never not at all.
-        self.state.write().head.watch(Some(Watch::new(series.clone(), range)));
+        // Before the first look at what is there: what comes in between is seen twice, never not at all. And over no more
+        // than the samples' own span: most of what is collected meanwhile is newer, and costs nothing then.
+        self.state.write().head.watch(Some(Watch::new(series.clone(), span)));
         let _watched = Watched(self);
         let mut writer = self.begin_block(Effort::Small)?;
         let id = writer.id();
