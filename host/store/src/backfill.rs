@@ -1,7 +1,8 @@
 //! Samples of any age, written to blocks directly: for imports and restores.
 //!
-//! Invariant: afterwards each time of a series has one value, the one that was there first; memory is bounded however
-//! much comes. What [`Backfill::finish`] returned for is on the disk. What stands in a damaged chunk stands nowhere: an
+//! Invariant: afterwards each time of a series has one value, the one that was there first, whoever else writes meanwhile:
+//! a block is put in its place under the lock that appends take, without what they took since the import looked
+//! (`watch`), and imports write one after the other. Memory is bounded however much comes. What [`Backfill::finish`] returned for is on the disk. What stands in a damaged chunk stands nowhere: an
 //! import brings it back, and the chunk stays what it is and is told of.
 //! Not here: the log and the head (`append`), parsing what is imported.
 
@@ -21,6 +22,7 @@ use crate::plan::{BLOCKS_MAX, MERGE_BLOCKS};
 use crate::series::{Point, Standing};
 use crate::store::{IMPORT, Shared, State, Store, is_full};
 use crate::values::Effort;
+use crate::watch::{Import, Overtaken, Watch};
 
 /// Samples held before they are written: some 100 MB.
 pub const BACKFILL_SAMPLES_MAX: usize = 1 << 20;
@@ -28,6 +30,8 @@ pub const BACKFILL_SAMPLES_MAX: usize = 1 << 20;
 const SERIES_WEIGHT: usize = 8;
 /// Blocks written at a time. Where that is too few for blocks of three days they span more.
 const BLOCKS_AT_A_TIME: i64 = 64;
+/// Samples taken meanwhile that an import may look through while appends wait: less than a millisecond.
+const TAKEN_UNDER_LOCK_MAX: usize = 1024;
 
 /// What became of the samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,13 +112,13 @@ impl Backfill {
     fn write(&mut self) -> Result<(), WriteError> {
         let shared = self.store.shared.clone();
         self.held = 0;
-        let mut series: Vec<(Labels, Vec<Sample>)> = self.series.drain().collect();
+        let mut series: Import = self.series.drain().collect();
         series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         for (_, samples) in &mut series {
             // Stable: of two at one time the first stays first.
             samples.sort_by_key(|s| s.at);
         }
-        let outcome = shared.write_backfill(&series, &mut self.done);
+        let outcome = shared.write_backfill(&Arc::new(series), &mut self.done);
         if outcome.is_err() {
             shared.counters.imports_failed.fetch_add(1, Ordering::Relaxed);
         }
@@ -131,8 +135,17 @@ impl Backfill {
     }
 }
 
+/// Ends the watch over what is taken live.
+struct Watched<'a>(&'a Shared);
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.0.state.write().head.watch(None);
+    }
+}
+
 impl Shared {
-    fn write_backfill(&self, series: &[(Labels, Vec<Sample>)], done: &mut Backfilled) -> io::Result<()> {
+    fn write_backfill(&self, series: &Arc<Import>, done: &mut Backfilled) -> io::Result<()> {
         let first = series.iter().filter_map(|(_, s)| s.first()).map(|s| s.at.0).min();
         let last = series.iter().filter_map(|(_, s)| s.last()).map(|s| s.at.0).max();
         let (Some(first), Some(last)) = (first, last) else { return Ok(()) };
@@ -153,21 +166,32 @@ impl Shared {
     /// Writes the samples before the end of `range` that were not written yet to one block.
     fn write_window(
         &self,
-        series: &[(Labels, Vec<Sample>)],
+        series: &Arc<Import>,
         at: &mut [usize],
         range: TimeRange,
         done: &mut Backfilled,
     ) -> io::Result<()> {
         let part = |at: usize, samples: &[Sample]| at + samples[at..].partition_point(|s| s.at < range.end());
-        let mut work = series.iter().zip(&*at).filter(|((_, s), at)| part(**at, s) > **at).peekable();
-        if work.peek().is_none() {
-            return Ok(());
-        }
+        let due = |at: usize, samples: &[Sample]| {
+            let due = &samples[at..part(at, samples)];
+            Some((due.first()?.at, due.last()?.at))
+        };
+        let spans = series.iter().zip(&*at).filter_map(|((_, s), at)| due(*at, s));
+        let Some((first, last)) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) else { return Ok(()) };
+        let span = TimeRange::inclusive(first, last).unwrap_or(range);
+        let mut work = series.iter().zip(&*at).enumerate().filter(|(_, ((_, s), at))| part(**at, s) > **at);
+        let _alone = self.block_work.imports.lock();
+        // Before the first look at what is there: what comes in between is seen twice, never not at all. And over no more
+        // than the samples' own span: most of what is collected meanwhile is newer, and costs nothing then.
+        self.state.write().head.watch(Some(Watch::new(series.clone(), span)));
+        let _watched = Watched(self);
         let mut writer = self.begin_block(Effort::Small)?;
+        let id = writer.id();
+        let mut overtaken = Overtaken::new(series);
         let mut new = SampleBuf::default();
         let (mut min, mut max) = (i64::MAX, i64::MIN);
         let mut counted = *done;
-        let outcome = work.try_for_each(|((labels, samples), from)| {
+        let outcome = work.try_for_each(|(of, ((labels, samples), from))| {
             let samples = &samples[*from..part(*from, samples)];
             let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Ok(()) };
             let span = TimeRange::inclusive(first.at, last.at).unwrap_or(range);
@@ -177,22 +201,59 @@ impl Shared {
             if let (Some(first), Some(last)) = (new.times.first(), new.times.last()) {
                 (min, max) = (min.min(*first), max.max(*last));
                 writer.add(labels, &new)?;
+                overtaken.add(of, &new.times);
             }
             Ok(())
         });
         let level = self.level_of(max.saturating_sub(min));
-        let sealed = seal(writer, outcome, BlockMeta { level, ..BlockMeta::default() })?;
-        {
-            let _changes = self.block_work.changes.lock();
-            let block = sealed.map(|sealed| self.publish(sealed)).transpose()?;
-            let mut state = self.state.write();
-            state.add_block(block);
-            state.head.doubt_blocks();
+        if let Some(sealed) = seal(writer, outcome, BlockMeta { level, ..BlockMeta::default() })? {
+            self.publish_import(sealed, id, &mut overtaken, &mut counted)?;
         }
         *done = counted;
         for ((_, samples), at) in series.iter().zip(at) {
             *at = part(*at, samples);
         }
+        Ok(())
+    }
+
+    /// Puts a block of an import in its place, without what was taken live meanwhile.
+    fn publish_import(
+        &self,
+        sealed: Sealed,
+        id: u64,
+        overtaken: &mut Overtaken<'_>,
+        counted: &mut Backfilled,
+    ) -> io::Result<()> {
+        let _changes = self.block_work.changes.lock();
+        // Appends go on while it is looked through, as long as there is much.
+        loop {
+            let taken = self.state.write().head.taken();
+            let is_little = taken.len() <= TAKEN_UNDER_LOCK_MAX;
+            overtaken.leave_out(taken, counted);
+            if is_little {
+                break;
+            }
+        }
+        // Without it nothing is taken: what comes next is judged by the block.
+        let _commit = self.commit.lock();
+        let taken = self.state.write().head.taken();
+        overtaken.leave_out(taken, counted);
+        if overtaken.is_all() {
+            return sealed.discard();
+        }
+        // First, for the block may be found by the next start as soon as it has its name. Where it gets none the start
+        // removes what is written down here, and until then no other block has the number.
+        if !overtaken.gone().is_empty()
+            && let Err(e) = self.write_gone(id, overtaken.gone())
+        {
+            // The cause matters more than a file that the next start removes anyway.
+            let _ = sealed.discard();
+            return Err(e);
+        }
+        let block = self.publish(sealed, !overtaken.gone().is_empty())?;
+        let mut state = self.state.write();
+        state.add_block(Some(block));
+        state.head.doubt_blocks();
         Ok(())
     }
 }
@@ -234,7 +295,8 @@ fn is_downsampled(there: &SampleBuf, since: &[i64], at: i64) -> bool {
     since.get(next).is_some_and(|since| *since < at)
 }
 
-fn same(a: &Value, b: &Value) -> bool {
+/// Is it the same value? Start timestamps do not count.
+pub(crate) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
         (Value::Histogram(a), Value::Histogram(b)) => same_histogram(a, b),

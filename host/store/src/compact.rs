@@ -33,6 +33,8 @@ const INDEX_REST_MS: i64 = 60_000;
 pub(crate) struct BlockWork {
     /// Held while blocks are merged: one merge at a time.
     compaction: Mutex<()>,
+    /// Held while a block of an import is written: one at a time, so that the next one finds what this one wrote.
+    pub imports: Mutex<()>,
     /// Held while the list of blocks, or what was deleted from one, changes on the disk.
     pub changes: Mutex<()>,
     /// When indexes were last given back.
@@ -143,7 +145,7 @@ impl Shared {
             }
             return Ok(false);
         }
-        let merged = sealed.map(|sealed| self.publish(sealed)).transpose()?;
+        let merged = sealed.map(|sealed| self.publish(sealed, false)).transpose()?;
         {
             let mut state = self.state.write();
             state.blocks.retain(|b| !parts.iter().any(|p| p.id() == b.id()));
@@ -163,12 +165,13 @@ impl Shared {
         BlockWriter::create(self.disk.clone(), &self.blocks_dir, id, effort, resolution)
     }
 
-    /// Gives a block its name. Where that fails it is as if it had never been written.
-    pub(crate) fn publish(&self, sealed: Sealed) -> io::Result<Arc<Block>> {
+    /// Gives a block its name. Where that fails it is as if it had never been written, and notes of what is to be left out
+    /// of it, if it `has_notes`, neither.
+    pub(crate) fn publish(&self, sealed: Sealed, has_notes: bool) -> io::Result<Arc<Block>> {
         let id = sealed.id();
         let outcome = sealed.publish();
         if outcome.is_err() {
-            self.block_work.unwanted.lock().push((id, false));
+            self.block_work.unwanted.lock().push((id, has_notes));
             // Else the next upkeep does it; until then no deletion is acknowledged.
             let _ = self.clear_unwanted();
         }

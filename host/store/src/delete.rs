@@ -80,7 +80,7 @@ impl Shared {
             match mark(b, matchers, range, &mut gone) {
                 Ok(0) => {}
                 Ok(series) => {
-                    let outcome = self.write_gone(b, &gone);
+                    let outcome = self.write_gone(b.id(), &gone);
                     self.note("a deletion", &outcome);
                     outcome?;
                     b.set_gone(gone);
@@ -93,13 +93,14 @@ impl Shared {
         damaged.map_or(Ok(done), |e| Err(DeleteError::Damaged(e)))
     }
 
-    fn write_gone(&self, block: &Block, gone: &Gone) -> io::Result<()> {
+    /// Writes down what is deleted from a block.
+    pub(crate) fn write_gone(&self, block: u64, gone: &Gone) -> io::Result<()> {
         let dir = &self.blocks_dir;
-        let unfinished = dir.join(file_name(block.id(), &format!("{GONE}.{UNFINISHED}")));
+        let unfinished = dir.join(file_name(block, &format!("{GONE}.{UNFINISHED}")));
         let file = self.disk.create(&unfinished)?;
         file.append(&gone.to_bytes())?;
         file.sync()?;
-        self.disk.rename(&unfinished, &dir.join(file_name(block.id(), GONE)))?;
+        self.disk.rename(&unfinished, &dir.join(file_name(block, GONE)))?;
         self.disk.sync_dir(dir)
     }
 }

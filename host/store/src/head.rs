@@ -19,6 +19,7 @@ use crate::own::Own;
 use crate::rows::{ALONE, Groups};
 use crate::series::{Point, Standing};
 use crate::slab::{Sealer, Slab};
+use crate::watch::Watch;
 
 /// Exemplars kept in all; the oldest go first. About 10 MB.
 pub const EXEMPLARS_MAX: usize = 50_000;
@@ -92,6 +93,8 @@ pub struct Head {
     /// Time of the newest sample of any block; `i64::MIN` for none.
     pub(crate) blocks_max: i64,
     pub(crate) has_live: bool,
+    /// What an import must know of that is being written.
+    pub(crate) watch: Option<Box<Watch>>,
     /// Bytes that many small pieces left free, about, since somebody asked.
     pub(crate) freed_bytes: usize,
 }
@@ -260,6 +263,9 @@ impl Head {
             }
         }
         self.has_live = true;
+        if let Some(watch) = &mut self.watch {
+            watch.note(id, p, &self.index);
+        }
         Inserted::New
     }
 
@@ -387,6 +393,7 @@ impl Head {
         }
         groups_gone.into_iter().for_each(|g| self.dissolve(g));
         if forgotten > 0 {
+            self.watch.iter_mut().for_each(|w| w.forget_series());
             // The highest numbers go, so that the table can become shorter again; low ones are used first.
             while self.slots.last().is_some_and(|s| s.serial == 0) {
                 self.slots.pop();

@@ -93,6 +93,11 @@ impl Head {
         g.knows_blocks |= at > self.blocks_max;
         g.rows.push(Row { at, values: values.into() });
         self.has_live = true;
+        if let Some(watch) = self.watch.as_mut().filter(|w| w.covers(at)) {
+            for (id, value) in g.ids().zip(values) {
+                watch.note(id, &Point { at, value: *value, start: 0, histogram: None }, &self.index);
+            }
+        }
         // A first slab is shorter, by another number of rows in each group. Else the rows of all would be sealed at one
         // time, and before that all would be there.
         let first = g.slabs.is_empty().then_some(1 + number as usize % most);

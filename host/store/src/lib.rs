@@ -78,6 +78,7 @@ mod stream;
 mod tail;
 mod values;
 mod wal;
+mod watch;
 mod xor;
 
 pub use backfill::{Backfill, Backfilled};

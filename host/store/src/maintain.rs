@@ -224,8 +224,8 @@ impl Shared {
             let _changes = self.block_work.changes.lock();
             // Only the last one says that it has the log's generation: until then all is in the log. A crash in between
             // leaves what came late in the log and in a block, which are read as one.
-            let late = late.map(|late| self.publish(late)).transpose()?;
-            let block = match block.map(|block| self.publish(block)).transpose() {
+            let late = late.map(|late| self.publish(late, false)).transpose()?;
+            let block = match block.map(|block| self.publish(block, false)).transpose() {
                 Ok(block) => block,
                 Err(e) => {
                     // It is written again with the rest; if it stays, the samples stand in two blocks until they merge.

@@ -38,6 +38,8 @@ enum Op {
     Maintain,
     /// Of any age up to the present.
     Backfill(Vec<(usize, i64, V)>),
+    /// The same, and what is appended while its first block is written.
+    Beside(Vec<(usize, i64, V)>, Vec<(usize, i64, V)>),
     /// Series, range.
     Delete(usize, i64, i64),
     /// A snapshot, which takes the place of the store.
@@ -81,6 +83,10 @@ fn op() -> impl proptest::strategy::Strategy<Value = Op> {
         2 => Just(Op::Flush),
         3 => Just(Op::Maintain),
         1 => proptest::collection::vec((0..SERIES, -200_000i64..0, value()), 1..60).prop_map(Op::Backfill),
+        1 => (
+            proptest::collection::vec((0..ALONE, -20i64..0, value()), 1..60),
+            proptest::collection::vec((0..ALONE, -20i64..0, value()), 1..40),
+        ).prop_map(|(import, live)| Op::Beside(import, live)),
         1 => (0..SERIES, deleted).prop_map(|(s, (from, len))| Op::Delete(s, from, len)),
         1 => Just(Op::Snapshot),
         1 => proptest::option::of(any::<u64>()).prop_map(Op::Restart),
@@ -136,8 +142,27 @@ fn histogram(n: u8) -> Arc<Histogram> {
     Arc::new(Histogram { count: f64::from(n), sum: f64::from(n), positive_counts: vec![1.0; 2], ..Default::default() })
 }
 
+fn append_to(store: &Store, samples: &[(usize, i64, V)]) -> Appended {
+    let mut batch = Batch::at("test", TimestampMs(0));
+    let mut times = Vec::new();
+    for (s, at, v) in samples {
+        let id = store.open(&labels(&format!("m{s}"))).unwrap();
+        match v {
+            V::Float(bits) => {
+                batch.refs.push(id);
+                batch.values.push(f64::from_bits(*bits));
+                times.push(TimestampMs(*at));
+            }
+            V::Histogram(n) => batch.histograms.push((id, TimestampMs(*at), None, histogram(*n))),
+        }
+    }
+    batch.times = Times::Each(times);
+    block_on(store.append(batch)).unwrap()
+}
+
 struct Run {
     disk: SimDisk,
+    meanwhile: Eventful,
     store: Arc<Store>,
     config: StoreConfig,
     now: i64,
@@ -146,21 +171,7 @@ struct Run {
 
 impl Run {
     fn append(&self, samples: &[(usize, i64, V)]) -> Appended {
-        let mut batch = Batch::at("test", TimestampMs(0));
-        let mut times = Vec::new();
-        for (s, at, v) in samples {
-            let id = self.store.open(&labels(&format!("m{s}"))).unwrap();
-            match v {
-                V::Float(bits) => {
-                    batch.refs.push(id);
-                    batch.values.push(f64::from_bits(*bits));
-                    times.push(TimestampMs(*at));
-                }
-                V::Histogram(n) => batch.histograms.push((id, TimestampMs(*at), None, histogram(*n))),
-            }
-        }
-        batch.times = Times::Each(times);
-        block_on(self.store.append(batch)).unwrap()
+        append_to(&self.store, samples)
     }
 
     /// What is said of a row of all series from `from` on, here and by the oracle.
@@ -223,15 +234,16 @@ proptest! {
 
     #[test]
     fn the_store_answers_as_the_oracle_does(ops in proptest::collection::vec(op(), 1..120)) {
-        let disk = SimDisk::default();
+        let meanwhile = Eventful::default();
+        let disk = meanwhile.disk.clone();
         let config = StoreConfig {
             out_of_order_window: Duration::from_millis(WINDOW_MS as u64),
             block_span: Duration::from_secs(15),
             retention: None,
             ..config()
         };
-        let (store, _) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
-        let mut run = Run { disk, store, config, now: T0, snapshots: 0 };
+        let (store, _) = Store::open(config.clone(), Arc::new(meanwhile.clone()), TimestampMs(T0)).unwrap();
+        let mut run = Run { disk, meanwhile, store, config, now: T0, snapshots: 0 };
         let mut oracle = Oracle::default();
         for op in ops {
             match op {
@@ -260,6 +272,20 @@ proptest! {
                     let samples: Vec<_> = samples.into_iter().map(|(s, t, v)| (s, run.now + t, v)).collect();
                     prop_assert_eq!(run.backfill(&samples), oracle.backfill(&samples));
                 }
+                Op::Beside(import, live) => {
+                    let at = |samples: Vec<(usize, i64, V)>| -> Vec<_> {
+                        samples.into_iter().map(|(s, t, v)| (s, run.now + t, v)).collect()
+                    };
+                    let (import, mut live) = (at(import), at(live));
+                    live.sort_by_key(|(_, _, v)| matches!(v, V::Histogram(_)));
+                    let (store, samples, (send, answer)) = (run.store.clone(), live.clone(), std::sync::mpsc::channel());
+                    run.meanwhile.meanwhile(move || send.send(append_to(&store, &samples)).unwrap());
+                    let imported = run.backfill(&import);
+                    // Where there was nothing to write.
+                    run.meanwhile.happen();
+                    prop_assert_eq!(answer.recv().unwrap(), oracle.append(&live));
+                    prop_assert_eq!(imported, oracle.backfill(&import));
+                }
                 Op::Delete(s, from, len) => {
                     let (from, to) = (run.now + from, run.now + from + len);
                     let range = TimeRange::new(TimestampMs(from), TimestampMs(to)).unwrap();
@@ -272,17 +298,19 @@ proptest! {
                     run.store.snapshot(folder.as_ref(), 0).unwrap();
                     run.config.backend = Backend::Folder(folder.into());
                     let disk = run.disk.killed();
+                    let meanwhile = Eventful::new(disk.clone());
                     let (store, recovery) =
-                        Store::open(run.config.clone(), Arc::new(disk.clone()), TimestampMs(run.now)).unwrap();
+                        Store::open(run.config.clone(), Arc::new(meanwhile.clone()), TimestampMs(run.now)).unwrap();
                     prop_assert_eq!((recovery.damage, recovery.torn_bytes), (vec![], 0));
-                    (run.disk, run.store) = (disk, store);
+                    (run.disk, run.meanwhile, run.store) = (disk, meanwhile, store);
                 }
                 Op::Restart(seed) => {
                     let disk = seed.map_or_else(|| run.disk.killed(), |s| run.disk.power_loss(s));
+                    let meanwhile = Eventful::new(disk.clone());
                     let (store, recovery) =
-                        Store::open(run.config.clone(), Arc::new(disk.clone()), TimestampMs(run.now)).unwrap();
+                        Store::open(run.config.clone(), Arc::new(meanwhile.clone()), TimestampMs(run.now)).unwrap();
                     prop_assert_eq!(recovery.damage, vec![]);
-                    (run.disk, run.store) = (disk, store);
+                    (run.disk, run.meanwhile, run.store) = (disk, meanwhile, store);
                 }
                 Op::Read(from, len) => {
                     let from = run.now + from;

@@ -29,6 +29,10 @@ impl Gone {
     /// Deletes `first..=last` of a series; `false` when that was deleted before.
     pub fn add(&mut self, series: u32, first: i64, last: i64) -> bool {
         let spans = self.0.entry(series).or_default();
+        if spans.last().is_none_or(|s| s.1 < first.saturating_sub(1)) {
+            spans.push((first, last));
+            return true;
+        }
         if spans.iter().any(|s| s.0 <= first && last <= s.1) {
             return false;
         }
@@ -43,6 +47,14 @@ impl Gone {
         let at = spans.partition_point(|s| s.0 < first);
         spans.insert(at, (first, last));
         true
+    }
+
+    /// Deletes these spans of a series, in order and apart, and no others of it.
+    pub fn set(&mut self, series: u32, spans: impl Iterator<Item = (i64, i64)>) {
+        self.0.remove(&series);
+        for (first, last) in spans {
+            self.add(series, first, last);
+        }
     }
 
     /// Deletes what the other one does, too.
@@ -125,6 +137,9 @@ impl Gone {
             let series = u32::try_from(r.uvarint()?).map_err(|_| Corrupt("a number is out of range"))?;
             for _ in 0..r.count()? {
                 let (first, last) = (r.ivarint()?, r.ivarint()?);
+                if first > last {
+                    return Err(Corrupt("what was deleted ends before it begins"));
+                }
                 out.add(series, first, last);
             }
         }

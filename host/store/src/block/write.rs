@@ -166,6 +166,11 @@ impl BlockWriter {
         self.out.flush_if_full()
     }
 
+    /// The block's number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Nothing was added?
     pub fn is_empty(&self) -> bool {
         self.series.is_empty()

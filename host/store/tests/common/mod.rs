@@ -3,7 +3,9 @@
 #![allow(dead_code)] // Each test file uses its own part.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use belfry_model::sample::is_stale;
@@ -12,7 +14,7 @@ use belfry_model::{
     Appended, Batch, Labels, Matcher, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs,
     WriteError, Writer,
 };
-use belfry_store::disk::SimDisk;
+use belfry_store::disk::{Disk, DiskFile, DiskRead, FileBytes, Lock, SimDisk};
 use belfry_store::{FsyncPolicy, Recovery, Store, StoreConfig};
 
 /// A plausible now.
@@ -137,5 +139,89 @@ impl belfry_model::Clock for Fixed {
     }
     fn monotonic(&self) -> Duration {
         Duration::ZERO
+    }
+}
+
+/// What is to be done when the next block is written and has no name yet.
+pub type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// A disk on which something happens while a block is written: when it is synced, so behind the last look at what else
+/// is in the store.
+#[derive(Clone, Default)]
+pub struct Eventful {
+    pub disk: SimDisk,
+    pub meanwhile: Meanwhile,
+}
+
+impl Eventful {
+    pub fn new(disk: SimDisk) -> Self {
+        Self { disk, meanwhile: Meanwhile::default() }
+    }
+
+    pub fn meanwhile(&self, what: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(what));
+    }
+
+    /// Does what was not done, as no block was written.
+    pub fn happen(&self) {
+        happen(&self.meanwhile);
+    }
+}
+
+fn happen(meanwhile: &Meanwhile) {
+    let what = meanwhile.lock().unwrap_or_else(PoisonError::into_inner).take();
+    what.into_iter().for_each(|what| what());
+}
+
+struct BlockFile(Arc<dyn DiskFile>, Meanwhile);
+
+impl DiskFile for BlockFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.0.append(bytes)
+    }
+    fn sync(&self) -> io::Result<()> {
+        happen(&self.1);
+        self.0.sync()
+    }
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.truncate(len)
+    }
+}
+
+impl Disk for Eventful {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+    fn create(&self, file: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let made = self.disk.create(file)?;
+        let is_block = file.extension().is_some_and(|e| e == "unfinished") && !file.to_string_lossy().contains("gone");
+        Ok(if is_block { Arc::new(BlockFile(made, self.meanwhile.clone())) } else { made })
+    }
+    fn open_append(&self, file: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open_append(file)
+    }
+    fn read(&self, file: &Path) -> io::Result<FileBytes> {
+        self.disk.read(file)
+    }
+    fn open_read(&self, file: &Path) -> io::Result<Arc<dyn DiskRead>> {
+        self.disk.open_read(file)
+    }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.link(from, to)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, file: &Path) -> io::Result<()> {
+        self.disk.remove(file)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+    fn lock(&self, file: &Path) -> io::Result<Lock> {
+        self.disk.lock(file)
     }
 }
