@@ -7,6 +7,7 @@
 mod backfill;
 mod pass;
 mod ship;
+mod unseen;
 pub mod view;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::adapters::client_options::client_options;
 
 pub use pass::Pass;
 pub use ship::{run, sync};
+use unseen::Unseen;
 
 /// The queue's folder in the data folder.
 pub const QUEUE_FOLDER: &str = "queue";
@@ -54,6 +56,7 @@ pub struct StorageEngine {
     external: Labels,
     window: Duration,
     pass_queries: bool,
+    unseen: Mutex<Unseen>,
     clock: Arc<dyn Clock>,
 }
 
@@ -78,6 +81,7 @@ pub fn open(storage: &Storage, clock: Arc<dyn Clock>) -> Result<Option<Arc<Stora
         external: remote.external_labels.clone(),
     };
     let queue = Queue::open(queue, Arc::new(RealDisk)).context("the queue for the storage engine cannot be opened")?;
+    let unseen = if queue.is_empty() { Unseen::default() } else { Unseen::unknown(clock.now()) };
     Ok(Some(Arc::new(StorageEngine {
         engine,
         queue: Arc::new(queue),
@@ -90,6 +94,7 @@ pub fn open(storage: &Storage, clock: Arc<dyn Clock>) -> Result<Option<Arc<Stora
         external: remote.external_labels.clone(),
         window: storage.retention.unwrap_or(Duration::MAX),
         pass_queries: remote.pass_queries,
+        unseen: Mutex::new(unseen),
         clock,
     })))
 }
@@ -124,11 +129,23 @@ impl StorageEngine {
         Some(Pass::new(backend, self.clone()))
     }
 
-    /// Does it answer, and has it nearly everything?
-    fn is_up_to_date(&self) -> bool {
+    /// Samples were written, none of them before `oldest`. What is older than the window is not in it.
+    fn wrote(&self, oldest: TimestampMs) {
         let now = self.clock.now();
-        self.health.away().is_none() && !is_behind(&self.queue.stats(), now)
+        let oldest = oldest.max(now.minus(self.window));
+        self.unseen.lock().wrote(now, oldest, || waiting_since(&self.queue.stats()));
     }
+
+    /// It may not show samples of this time and later.
+    fn unseen_from(&self) -> TimestampMs {
+        let waiting = waiting_since(&self.queue.stats());
+        self.unseen.lock().from(self.clock.now(), waiting)
+    }
+}
+
+/// Since when the oldest of what waits does.
+fn waiting_since(queue: &QueueStats) -> Option<TimestampMs> {
+    (queue.bytes > 0).then(|| queue.waiting_since.unwrap_or(TimestampMs::MIN))
 }
 
 /// Has it waited for so long that an answer of the engine's lacks something? So has what nobody can say of how long.
@@ -158,6 +175,32 @@ fn client(remote: &Remote) -> Result<Arc<dyn Engine>, String> {
             let http = client_options(http);
             Ok(Arc::new(Influx::new(InfluxConfig { url: url.clone(), place, http, write_timeout, read_timeout })?))
         }
+    }
+}
+
+#[cfg(test)]
+impl StorageEngine {
+    /// This engine, with a queue in `folder`.
+    pub fn of(
+        engine: Arc<dyn Engine>,
+        folder: &std::path::Path,
+        window: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<Arc<Self>> {
+        let (folder, external) = (folder.join(QUEUE_FOLDER), Labels::empty());
+        let queue = QueueConfig { folder, bytes_max: 1 << 20, sync_each: false, sync: false, external };
+        Ok(Arc::new(Self {
+            engine,
+            queue: Arc::new(Queue::open(queue, Arc::new(RealDisk))?),
+            health: Arc::default(),
+            shipper: Arc::default(),
+            sync_every: None,
+            external: Labels::empty(),
+            window,
+            pass_queries: true,
+            unseen: Mutex::default(),
+            clock,
+        }))
     }
 }
 
