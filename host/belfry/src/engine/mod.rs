@@ -136,10 +136,10 @@ impl StorageEngine {
         self.unseen.lock().wrote(now, oldest, || waiting_since(&self.queue.stats()));
     }
 
-    /// It may not show samples of this time and later.
+    /// It may not show samples of this time and later. What is older than the window nobody else has.
     fn unseen_from(&self) -> TimestampMs {
-        let waiting = waiting_since(&self.queue.stats());
-        self.unseen.lock().from(self.clock.now(), waiting)
+        let (waiting, now) = (waiting_since(&self.queue.stats()), self.clock.now());
+        self.unseen.lock().from(now, waiting).max(now.minus(self.window))
     }
 }
 

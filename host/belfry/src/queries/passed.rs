@@ -28,8 +28,9 @@ enum Plan {
 }
 
 fn plan(expression: &str, time: QueryTime, limits: &QueryLimits, pass: &Pass) -> Result<Plan, QueryError> {
-    // What reads more time than the window holds is much to carry here each time it is asked for.
-    let is_long = |query: &Query| query.widest_read() > pass.window();
+    // What reads so much time is much to carry here each time it is asked for. The steps of one window, each of which looks
+    // back by another, are not: an engine that has been behind for long is asked for what it has.
+    let is_long = |query: &Query| query.widest_read() > pass.window().saturating_mul(2);
     Ok(match Query::divided(expression, time, limits, pass.new_from()) {
         Ok(Division::Old) => Plan::There { is_new: false },
         Ok(Division::New(query)) if !is_long(&query) => Plan::Here,

@@ -207,7 +207,7 @@ async fn what_was_written_late_is_read_here_until_the_engine_shows_it() {
 async fn what_waits_is_read_here_and_who_reads_back_too_far_is_warned() {
     let house = House::plain();
     let long = async || {
-        let answer = house.ask("max_over_time(a[7h])", QueryTime::Instant(house.queries.clock.now())).await;
+        let answer = house.ask("max_over_time(a[13h])", QueryTime::Instant(house.queries.clock.now())).await;
         answer.expect("an answer").warnings
     };
     assert_eq!(long().await, [""; 0], "nothing waits");
@@ -220,6 +220,23 @@ async fn what_waits_is_read_here_and_who_reads_back_too_far_is_warned() {
     assert!(house.is_passed("a", 1201).await);
     let warnings = long().await;
     assert!(matches!(&warnings[..], [one] if one.contains("have waited for it for 20m")), "{warnings:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_is_behind_for_longer_than_the_window_is_asked_for_what_is_before_the_window() {
+    let house = House::plain();
+    let sample = belfry_model::Sample { at: at(NOW), value: belfry_model::Value::Float(1.0), start: None };
+    let series = SeriesSamples { labels: named("a", 0), samples: vec![sample], exemplars: Vec::new() };
+    house.engine.queue.append_series(&series, at(NOW)).expect("it is queued");
+    house.queries.written(at(NOW));
+    house.clock.advance(Duration::from_secs(86_400));
+    let now = house.queries.clock.now();
+    let (hour, step) = (Duration::from_secs(3600), Duration::from_secs(600));
+    let time = QueryTime::Range { start: now.minus(hour * 12), end: now, step };
+    house.ask("a", time).await.expect("an answer");
+    let until = now.minus(hour * 6 + step);
+    let asked = When::Range { start: now.minus(hour * 12), end: until, step };
+    assert_eq!(*house.fake.asked.lock(), [("a".to_owned(), asked)]);
 }
 
 #[tokio::test]
