@@ -18,6 +18,8 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::engine::Pass;
 use crate::helpers::Helpers;
 
+mod passed;
+
 /// Queries evaluated at a time: they are bound by the CPU, and two more keep it busy while others read.
 const SPARE_QUERIES: usize = 2;
 
@@ -141,6 +143,14 @@ impl Queries {
         }
     }
 
+    /// Samples were written, none of them before `at`.
+    pub fn written(&self, at: TimestampMs) {
+        self.samples_changed(at);
+        if let Some(pass) = &self.pass {
+            pass.wrote(at);
+        }
+    }
+
     /// Queries answered, and failed, since the start.
     pub fn counts(&self) -> (u64, u64) {
         (self.evaluated.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
@@ -151,7 +161,15 @@ impl Queries {
         self.ask(expression, time, QueryOptions::default()).await.map(|asked| Arc::unwrap_or_clone(asked.answer))
     }
 
-    /// As [`Queries::evaluate`], for a rule: what other rules of its evaluation have read is not read again.
+    /// As [`Queries::evaluate`], for a rule: it sees what was just written, however far back it reads. So no engine
+    /// evaluates it.
+    pub async fn evaluate_rule(&self, expression: &str, time: QueryTime) -> Result<Answer, QueryFault> {
+        let answer = self.ask_uncounted(expression, time, QueryOptions::default(), &*self.reader, Whose::Rule).await;
+        self.count(&answer);
+        answer.map(|asked| Arc::unwrap_or_clone(asked.answer))
+    }
+
+    /// As [`Queries::evaluate_rule`]: what other rules of its evaluation have read is not read again.
     pub async fn evaluate_sharing(
         &self,
         expression: &str,
@@ -159,7 +177,7 @@ impl Queries {
         shared: &Shared,
     ) -> Result<Answer, QueryFault> {
         let reader = shared.over(&*self.reader);
-        let answer = self.ask_uncounted(expression, time, QueryOptions::default(), &reader).await;
+        let answer = self.ask_uncounted(expression, time, QueryOptions::default(), &reader, Whose::Rule).await;
         self.count(&answer);
         answer.map(|asked| Arc::unwrap_or_clone(asked.answer))
     }
@@ -171,7 +189,7 @@ impl Queries {
         time: QueryTime,
         options: QueryOptions,
     ) -> Result<QueryAnswer, QueryFault> {
-        let answer = self.ask_uncounted(expression, time, options, &*self.reader).await;
+        let answer = self.ask_uncounted(expression, time, options, &*self.reader, Whose::User).await;
         self.count(&answer);
         answer
     }
@@ -187,19 +205,32 @@ impl Queries {
         time: QueryTime,
         options: QueryOptions,
         reader: &dyn SeriesRead,
+        whose: Whose,
+    ) -> Result<QueryAnswer, QueryFault> {
+        // Whoever evaluates, and also when somebody else has tried first.
+        let asked = self.ask_within_time(expression, time, options, reader, whose);
+        tokio::time::timeout(self.time_max, asked).await.unwrap_or(Err(QueryFault::TimedOut(self.time_max)))
+    }
+
+    async fn ask_within_time(
+        &self,
+        expression: &str,
+        time: QueryTime,
+        options: QueryOptions,
+        reader: &dyn SeriesRead,
+        whose: Whose,
     ) -> Result<QueryAnswer, QueryFault> {
         let begun = self.clock.monotonic();
         // The lookback is part of what the kept answers are found by.
         let lookback = options.lookback.unwrap_or(self.limits.lookback);
         let limits = QueryLimits { lookback, ..self.limits.clone() };
         let mut timings = QueryTimings::default();
-        // As it is, without parsing: an engine may understand more than we do.
-        if let Some(pass) = &self.pass
-            && let Some(answer) = pass.evaluate(expression, time, options).await
+        if whose == Whose::User
+            && let Some((answer, usage)) = self.passed_on(expression, time, &limits, reader, &mut timings).await?
         {
             timings.total = self.clock.monotonic().saturating_sub(begun);
-            timings.evaluated = timings.total;
-            return Ok(QueryAnswer { answer: Arc::new(answer), usage: Usage::default(), timings });
+            timings.evaluated = timings.total.saturating_sub(timings.queued);
+            return Ok(QueryAnswer { answer: Arc::new(answer), usage, timings });
         }
         let mut query = Query::parse(expression, time, limits.clone())?;
         if options.statistics {
@@ -241,12 +272,7 @@ impl Queries {
         reader: &dyn SeriesRead,
         timings: &mut QueryTimings,
     ) -> Result<(Answer, Usage), QueryFault> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.waiting_max {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(QueryFault::Busy(self.waiting_max));
-        }
-        // Counts down also when nobody waits for the answer any more.
-        let waiting = Waiting(&self.waiting);
+        let waiting = self.wait()?;
         tokio::time::timeout(self.time_max, async {
             let mut lap = Lap { clock: &*self.clock, begun: self.clock.monotonic() };
             let place = self.places.clone().acquire_owned().await;
@@ -281,6 +307,15 @@ impl Queries {
         .await
         .unwrap_or(Err(QueryFault::TimedOut(self.time_max)))
     }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// A rule, which follows upon another.
+    Rule,
+    /// Anybody else.
+    User,
 }
 
 /// Time between one point of the way and the next.

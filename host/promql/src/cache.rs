@@ -261,22 +261,26 @@ impl Known {
     /// The whole answer, of which `rest` is the evaluated part.
     pub fn join(self, rest: Answer) -> Answer {
         let QueryValue::Matrix(rest_rows) = rest.value else { return rest };
-        let mut rows: Vec<MatrixRow> = Vec::with_capacity(self.rows.len().max(rest_rows.len()));
-        let mut known = self.rows.into_iter().peekable();
-        // Both are in order of labels.
-        for mut row in rest_rows {
-            while let Some(before) = known.next_if(|k| k.labels < row.labels) {
-                rows.push(before);
-            }
-            if let Some(mut same) = known.next_if(|k| k.labels == row.labels) {
-                same.points.append(&mut row.points);
-                row = same;
-            }
-            rows.push(row);
-        }
-        rows.extend(known);
-        Answer { value: QueryValue::Matrix(rows), ..rest }
+        Answer { value: QueryValue::Matrix(join_rows(self.rows, rest_rows)), ..rest }
     }
+}
+
+/// Earlier points and later ones by series; both are in order of labels.
+pub(crate) fn join_rows(earlier: Vec<MatrixRow>, later: Vec<MatrixRow>) -> Vec<MatrixRow> {
+    let mut rows: Vec<MatrixRow> = Vec::with_capacity(earlier.len().max(later.len()));
+    let mut earlier = earlier.into_iter().peekable();
+    for mut row in later {
+        while let Some(before) = earlier.next_if(|e| e.labels < row.labels) {
+            rows.push(before);
+        }
+        if let Some(mut same) = earlier.next_if(|e| e.labels == row.labels) {
+            same.points.append(&mut row.points);
+            row = same;
+        }
+        rows.push(row);
+    }
+    rows.extend(earlier);
+    rows
 }
 
 /// The series of a range query's answer.

@@ -17,6 +17,7 @@ pub mod cache;
 mod eval;
 pub mod fuzz;
 mod histogram;
+pub mod parts;
 mod plan;
 mod query;
 pub mod syntax;

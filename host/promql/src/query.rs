@@ -42,6 +42,15 @@ pub enum QueryError {
     Execution(String),
 }
 
+impl QueryError {
+    /// Of a query that holds more at a time.
+    pub fn too_many_points(limit: u64) -> Self {
+        Self::Limit(format!(
+            "the query needs more than {limit} points at a time; narrow it, or raise `points` in [queries]"
+        ))
+    }
+}
+
 impl From<ReadError> for QueryError {
     fn from(e: ReadError) -> Self {
         match e {
@@ -65,7 +74,7 @@ fn too_many_series(limit: usize) -> String {
 pub struct Query {
     plan: Arc<Plan>,
     pub(crate) selections: Arc<[Selection]>,
-    frame: Frame,
+    pub(crate) frame: Frame,
     pub(crate) time: QueryTime,
     pub(crate) limits: QueryLimits,
     text: String,
@@ -77,15 +86,22 @@ pub struct Query {
 impl Query {
     /// Plans a parsed query. Messages name no places: see [`Query::parse`].
     pub fn new(expr: &Expr, time: QueryTime, limits: QueryLimits) -> Result<Self, QueryError> {
-        Self::plan(expr, time, limits, String::new())
+        Self::plan_part(expr, time, time, limits, String::new())
     }
 
     /// Parses and plans. Warnings of the answer name their place in `text`.
     pub fn parse(text: &str, time: QueryTime, limits: QueryLimits) -> Result<Self, QueryError> {
-        Self::plan(&parse_query(text)?, time, limits, text.to_owned())
+        Self::plan_part(&parse_query(text)?, time, time, limits, text.to_owned())
     }
 
-    fn plan(expr: &Expr, time: QueryTime, limits: QueryLimits, text: String) -> Result<Self, QueryError> {
+    /// Plans the steps of `time` out of those of `whole`.
+    pub(crate) fn plan_part(
+        expr: &Expr,
+        time: QueryTime,
+        whole: QueryTime,
+        limits: QueryLimits,
+        text: String,
+    ) -> Result<Self, QueryError> {
         use crate::ValueType;
         let frame = Frame::of(time, &limits)?;
         if let (QueryTime::Range { .. }, ValueType::Matrix | ValueType::String) = (time, expr.value_type()) {
@@ -96,7 +112,7 @@ impl Query {
         }
         let ranged = matches!(time, QueryTime::Range { .. });
         let expression = if ranged && !text.is_empty() { expr.to_string() } else { String::new() };
-        let mut planner = Planner::new(frame, time, &limits);
+        let mut planner = Planner::new(frame, whole, &limits);
         let plan = planner.plan(expr)?;
         Ok(Self {
             plan: Arc::new(plan),

@@ -1,5 +1,5 @@
-//! Tells the queries when samples arrive that are older than what they take for final: a series that has been silent may
-//! go on long ago.
+//! Tells the queries what times samples arrive for: a series that has been silent may go on long ago, where answers are
+//! kept, and an engine shows what it is sent only after a while.
 
 use std::sync::Arc;
 
@@ -30,13 +30,13 @@ impl Writer for LateWrites {
     async fn append(&self, batch: Batch) -> Result<Appended, WriteError> {
         let oldest = oldest(&batch);
         let appended = self.writer.append(batch).await;
-        self.written(oldest);
+        self.written(oldest.filter(|_| is_written(&appended)));
         appended
     }
 
     fn append_now(&self, batch: &Batch) -> Option<Result<Appended, WriteError>> {
         let appended = self.writer.append_now(batch)?;
-        self.written(oldest(batch));
+        self.written(oldest(batch).filter(|_| is_written(&appended)));
         Some(appended)
     }
 
@@ -53,9 +53,14 @@ impl LateWrites {
     /// Behind the write: a query that begins from now on reads it.
     fn written(&self, oldest: Option<TimestampMs>) {
         if let Some(at) = oldest {
-            self.queries.samples_changed(at);
+            self.queries.written(at);
         }
     }
+}
+
+/// Some of it, perhaps.
+fn is_written(appended: &Result<Appended, WriteError>) -> bool {
+    !matches!(appended, Ok(Appended { accepted: 0, .. }))
 }
 
 fn oldest(batch: &Batch) -> Option<TimestampMs> {

@@ -151,7 +151,7 @@ async fn evaluate(queries: &Arc<Queries>, job: &Job) -> Result<Vec<Row>, String>
     let runtime = tokio::runtime::Handle::current();
     let rows = tokio::task::spawn_blocking(move || {
         let ask = |expression: &str, at: TimestampMs| -> Result<Vec<QuerySample<DataValue>>, String> {
-            let answer = runtime.block_on(queries.evaluate(expression, QueryTime::Instant(at)));
+            let answer = runtime.block_on(queries.evaluate_rule(expression, QueryTime::Instant(at)));
             match answer.map_err(|e| e.to_string())?.value {
                 QueryValue::Vector(points) => Ok(points.into_iter().map(sample).collect()),
                 QueryValue::Scalar(_, value) => Ok(vec![QuerySample { labels: Labels::empty(), value: value.into() }]),

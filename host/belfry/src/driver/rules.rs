@@ -74,7 +74,7 @@ impl Evaluator {
     fn evaluate(&self, rule: String, expression: String, at: TimestampMs) {
         let (queries, inputs) = (self.queries.clone(), self.inputs.clone());
         tokio::spawn(async move {
-            let answer = queries.evaluate(&expression, QueryTime::Instant(at)).await;
+            let answer = queries.evaluate_rule(&expression, QueryTime::Instant(at)).await;
             let outcome = answer.map_err(|e| e.to_string()).map(|answer| match answer.value {
                 QueryValue::Vector(points) => points
                     .into_iter()

@@ -7,6 +7,7 @@
 mod backfill;
 mod pass;
 mod ship;
+mod unseen;
 pub mod view;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::adapters::client_options::client_options;
 
 pub use pass::Pass;
 pub use ship::{run, sync, watch};
+use unseen::Unseen;
 
 /// The queue's folder in the data folder.
 pub const QUEUE_FOLDER: &str = "queue";
@@ -55,6 +57,7 @@ pub struct StorageEngine {
     external: Labels,
     window: Duration,
     pass_queries: bool,
+    unseen: Mutex<Unseen>,
     clock: Arc<dyn Clock>,
 }
 
@@ -79,6 +82,7 @@ pub fn open(storage: &Storage, clock: Arc<dyn Clock>) -> Result<Option<Arc<Stora
         external: remote.external_labels.clone(),
     };
     let queue = Queue::open(queue, Arc::new(RealDisk)).context("the queue for the storage engine cannot be opened")?;
+    let unseen = if queue.is_empty() { Unseen::default() } else { Unseen::unknown(clock.now()) };
     Ok(Some(Arc::new(StorageEngine {
         engine,
         queue: Arc::new(queue),
@@ -91,6 +95,7 @@ pub fn open(storage: &Storage, clock: Arc<dyn Clock>) -> Result<Option<Arc<Stora
         external: remote.external_labels.clone(),
         window: storage.retention.unwrap_or(Duration::MAX),
         pass_queries: remote.pass_queries,
+        unseen: Mutex::new(unseen),
         clock,
     })))
 }
@@ -148,11 +153,23 @@ impl StorageEngine {
         Some(Pass::new(Arc::new(Behind { backend, queue, window, clock }), self.clone()))
     }
 
-    /// Can it be read, and has it nearly everything?
-    fn is_up_to_date(&self) -> bool {
+    /// Samples were written, none of them before `oldest`. What is older than the window is not in it.
+    fn wrote(&self, oldest: TimestampMs) {
         let now = self.clock.now();
-        self.health.reading.away().is_none() && !is_behind(&self.queue.stats(), now)
+        let oldest = oldest.max(now.minus(self.window));
+        self.unseen.lock().wrote(now, oldest, || waiting_since(&self.queue.stats()));
     }
+
+    /// It may not show samples of this time and later. What is older than the window nobody else has.
+    fn unseen_from(&self) -> TimestampMs {
+        let (waiting, now) = (waiting_since(&self.queue.stats()), self.clock.now());
+        self.unseen.lock().from(now, waiting).max(now.minus(self.window))
+    }
+}
+
+/// Since when the oldest of what waits does.
+fn waiting_since(queue: &QueueStats) -> Option<TimestampMs> {
+    (queue.bytes > 0).then(|| queue.waiting_since.unwrap_or(TimestampMs::MIN))
 }
 
 /// Has it waited for so long that an answer of the engine's lacks something? So has what nobody can say of how long.
@@ -182,6 +199,32 @@ fn client(remote: &Remote) -> Result<Arc<dyn Engine>, String> {
             let http = client_options(http);
             Ok(Arc::new(Influx::new(InfluxConfig { url: url.clone(), place, http, write_timeout, read_timeout })?))
         }
+    }
+}
+
+#[cfg(test)]
+impl StorageEngine {
+    /// This engine, with a queue in `folder`.
+    pub fn of(
+        engine: Arc<dyn Engine>,
+        folder: &std::path::Path,
+        window: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<Arc<Self>> {
+        let (folder, external) = (folder.join(QUEUE_FOLDER), Labels::empty());
+        let queue = QueueConfig { folder, bytes_max: 1 << 20, sync_each: false, sync: false, external };
+        Ok(Arc::new(Self {
+            engine,
+            queue: Arc::new(Queue::open(queue, Arc::new(RealDisk))?),
+            health: Arc::default(),
+            shipper: Arc::default(),
+            sync_every: None,
+            external: Labels::empty(),
+            window,
+            pass_queries: true,
+            unseen: Mutex::default(),
+            clock,
+        }))
     }
 }
 

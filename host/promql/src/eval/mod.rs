@@ -181,10 +181,7 @@ impl<'a> Evaluator<'a> {
     fn check_points(&self, points: u64) -> Result<()> {
         self.points_peak.set(points.max(self.points_peak.get()));
         if points > self.sources.limits.points_max {
-            return Err(QueryError::Limit(format!(
-                "the query needs more than {} points at a time; narrow it, or raise `points` in [queries]",
-                self.sources.limits.points_max
-            )));
+            return Err(QueryError::too_many_points(self.sources.limits.points_max));
         }
         Ok(())
     }

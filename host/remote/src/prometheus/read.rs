@@ -321,6 +321,8 @@ impl QueryBackend for Reader {
                 pairs.push(("start", seconds(start)));
                 pairs.push(("end", seconds(end)));
                 pairs.push(("step", step.as_secs_f64().to_string()));
+                // VictoriaMetrics moves the steps to where it can keep their values unless told not to.
+                pairs.push(("nocache", "1".to_owned()));
                 "query_range"
             }
         };

@@ -1,0 +1,91 @@
+//! What the engine answers of a query, and what is evaluated here.
+//!
+//! Invariant: what was acknowledged before a query is in its answer, or the answer says that it may be missing. An engine
+//! shows what it was sent only after a while, so it is asked for steps that read what is older, and the others are
+//! evaluated here, over the engine's series and the local window together.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use belfry_model::SeriesRead;
+use belfry_promql::parts::{Division, join};
+use belfry_promql::{Answer, Query, QueryError, QueryLimits, QueryTime, Usage};
+
+use super::{Queries, QueryFault, QueryTimings, Waiting};
+use crate::engine::Pass;
+
+/// What engines look back unless told otherwise.
+const LOOKBACK: Duration = Duration::from_secs(300);
+
+/// What is evaluated where.
+enum Plan {
+    /// All of it here.
+    Here,
+    /// All of it by the engine; it may lack what is new.
+    There { is_new: bool },
+    /// The first steps by the engine.
+    Both { old: QueryTime, new: Box<Query> },
+}
+
+fn plan(expression: &str, time: QueryTime, limits: &QueryLimits, pass: &Pass) -> Result<Plan, QueryError> {
+    // What reads so much time is much to carry here each time it is asked for. The steps of one window, each of which looks
+    // back by another, are not: an engine that has been behind for long is asked for what it has.
+    let is_long = |query: &Query| query.widest_read() > pass.window().saturating_mul(2);
+    Ok(match Query::divided(expression, time, limits, pass.new_from()) {
+        Ok(Division::Old) => Plan::There { is_new: false },
+        Ok(Division::New(query)) if !is_long(&query) => Plan::Here,
+        Ok(Division::Parts { old, new }) if !is_long(&new) => Plan::Both { old, new: Box::new(new) },
+        Ok(Division::New(_) | Division::Parts { .. }) => Plan::There { is_new: true },
+        Err(limit @ QueryError::Limit(_)) => return Err(limit),
+        // As it is: an engine may understand more than we do.
+        Err(_) => Plan::There { is_new: true },
+    })
+}
+
+impl Queries {
+    /// The answer, where the engine gives all or a part of it; `None`: it is evaluated here.
+    pub(super) async fn passed_on(
+        &self,
+        expression: &str,
+        time: QueryTime,
+        limits: &QueryLimits,
+        reader: &dyn SeriesRead,
+        timings: &mut QueryTimings,
+    ) -> Result<Option<(Answer, Usage)>, QueryFault> {
+        let Some(pass) = self.pass.as_ref().filter(|p| !p.is_away()) else { return Ok(None) };
+        let (asked, new, is_new) = match plan(expression, time, limits, pass)? {
+            Plan::Here => return Ok(None),
+            Plan::There { is_new } => (time, None, is_new),
+            Plan::Both { old, new } => (old, Some(new), false),
+        };
+        let lookback = Some(limits.lookback).filter(|l| *l != LOOKBACK);
+        let waiting = self.wait()?;
+        let Some(mut answer) = pass.evaluate(expression, asked, lookback, limits, waiting).await? else {
+            return Ok(None);
+        };
+        if is_new {
+            answer.warnings.extend(pass.warning());
+        }
+        match (new, asked) {
+            (Some(new), QueryTime::Range { end, .. }) => {
+                let (new, usage) = self.compute(*new, reader, timings).await?;
+                Ok(Some((join(answer, end, new), usage)))
+            }
+            _ => Ok(Some((answer, Usage::default()))),
+        }
+    }
+
+    /// A place among those who wait, if there is one.
+    pub(super) fn wait(&self) -> Result<Waiting<'_>, QueryFault> {
+        // Counts down also when nobody waits for the answer any more.
+        let waiting = Waiting(&self.waiting);
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.waiting_max {
+            return Err(QueryFault::Busy(self.waiting_max));
+        }
+        Ok(waiting)
+    }
+}
+
+#[cfg(test)]
+#[path = "passed_tests.rs"]
+mod tests;

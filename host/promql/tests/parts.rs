@@ -1,0 +1,169 @@
+//! A query that is answered in two parts, the first by somebody who lacks the newest samples, says what it says as a whole.
+
+use std::time::Duration;
+
+use belfry_model::read::Cancel;
+use belfry_model::{Labels, METRIC_NAME, TimestampMs};
+use belfry_promql::parts::{Division, join};
+use belfry_promql::{Answer, PointValue, Query, QueryLimits, QueryTime, QueryValue, VectorPoint};
+use belfry_testkit::MemorySeries;
+use proptest::prelude::*;
+
+const EXPRESSIONS: [&str; 20] = [
+    "a",
+    "rate(c_total[1m])",
+    "topk(1, a)",
+    "avg_over_time(a[90s] offset 30s)",
+    "max_over_time(sum(a)[2m:20s])",
+    "a * on (x) group_left b",
+    "absent(b)",
+    "count_values(\"v\", a)",
+    "a or b",
+    "a or vector(1)",
+    "time() - timestamp(a)",
+    "rate(a[1m] smoothed)",
+    "a @ start() + b",
+    "a @ end() + b",
+    "b + max_over_time(a[1m] @ end() offset 10m)",
+    "sum_over_time(a[1m] offset -1m)",
+    "a + range()",
+    "start() + step() + a",
+    "a @ 300 + b",
+    "max_over_time(rate(c_total[1m])[2m:15s] offset 1m) > 0",
+];
+
+fn evaluated(query: &Query, store: &MemorySeries) -> Answer {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let fetched = runtime.block_on(query.fetch(store)).expect("series");
+    fetched.evaluate(&Cancel::default()).expect("an answer")
+}
+
+fn ask(text: &str, time: QueryTime, store: &MemorySeries) -> Answer {
+    evaluated(&Query::parse(text, time, QueryLimits::default()).expect("a query"), store)
+}
+
+fn divided(text: &str, time: QueryTime, new_from: i64) -> Division {
+    Query::divided(text, time, &QueryLimits::default(), TimestampMs(new_from)).expect("a query")
+}
+
+/// As the program asks: an engine has what is older than `new_from`.
+fn ask_both(text: &str, time: QueryTime, new_from: i64, engine: &MemorySeries, all: &MemorySeries) -> Answer {
+    match divided(text, time, new_from) {
+        Division::Old => ask(text, time, engine),
+        Division::New(query) => evaluated(&query, all),
+        Division::Parts { old, new } => {
+            let QueryTime::Range { end, .. } = old else { panic!("{old:?} is no range") };
+            join(ask(text, old, engine), end, evaluated(&new, all))
+        }
+    }
+}
+
+/// To the bit.
+fn text_of(answer: &Answer) -> String {
+    let value = |at: &TimestampMs, v: &PointValue| match v {
+        PointValue::Float(f) => format!(" {}:{:x}", at.0, f.to_bits()),
+        PointValue::Histogram(h) => format!(" {}:{h:?}", at.0),
+    };
+    match &answer.value {
+        QueryValue::Matrix(rows) => {
+            let row =
+                |points: &[(TimestampMs, PointValue)]| points.iter().map(|(t, v)| value(t, v)).collect::<String>();
+            rows.iter().map(|r| format!("{}{}\n", r.labels, row(&r.points))).collect()
+        }
+        QueryValue::Vector(points) => {
+            points.iter().map(|VectorPoint { labels, at, value: v }| format!("{labels}{}\n", value(at, v))).collect()
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn series(name: &str, x: u8) -> Labels {
+    Labels::from_pairs([(METRIC_NAME, name.to_owned()), ("x", x.to_string())])
+}
+
+fn range(start: i64, end: i64, step: i64) -> QueryTime {
+    let step = Duration::from_millis(step.unsigned_abs());
+    QueryTime::Range { start: TimestampMs(start), end: TimestampMs(end), step }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #[test]
+    fn both_parts_are_the_whole(
+        values in prop::collection::vec((0u8..6, 0i64..1_000, -5i32..20), 1..200),
+        (start, length) in (200i64..900, 0i64..600),
+        step in prop::sample::select(vec![7_000i64, 15_000, 60_000]),
+        new_from in 100i64..1_100,
+        instant in any::<bool>(),
+    ) {
+        let (mut engine, mut all) = (MemorySeries::new(), MemorySeries::new());
+        let new_from = new_from * 1_000;
+        for (which, at, value) in values {
+            let labels = series(["a", "c_total", "b"][usize::from(which / 2)], which % 2);
+            let (at, value) = (TimestampMs(at * 1_000), [f64::from(value) / 3.0]);
+            all.push_floats(&labels, at, 1, &value);
+            if at.0 < new_from {
+                engine.push_floats(&labels, at, 1, &value);
+            }
+        }
+        let (start, end) = (start * 1_000, (start + length) * 1_000);
+        let time = if instant { QueryTime::Instant(TimestampMs(end)) } else { range(start, end, step) };
+        for text in EXPRESSIONS {
+            let (got, whole) = (ask_both(text, time, new_from, &engine, &all), ask(text, time, &all));
+            prop_assert_eq!(text_of(&got), text_of(&whole), "{} {:?} new from {}", text, time, new_from);
+        }
+    }
+}
+
+#[test]
+fn only_the_steps_that_read_what_is_new_are_the_second_part() {
+    let time = range(0, 600_000, 60_000);
+    let first_new = |text: &str| match divided(text, time, 300_001) {
+        Division::Old => None,
+        Division::New(_) => Some(0),
+        Division::Parts { old: QueryTime::Range { end, .. }, .. } => Some(end.0 + 60_000),
+        Division::Parts { old, .. } => panic!("{old:?} is no range"),
+    };
+    assert_eq!(first_new("a"), Some(360_000));
+    assert_eq!(first_new("a + b offset 1m"), Some(360_000));
+    assert_eq!(first_new("a offset 2m"), Some(480_000));
+    assert_eq!(first_new("a offset -2m"), Some(240_000));
+    assert_eq!(first_new("a offset 10m"), None);
+    assert_eq!(first_new("a @ 100"), None);
+    assert_eq!(first_new("a @ end()"), Some(0));
+    assert_eq!(first_new("a @ start()"), None);
+    assert_eq!(first_new("1 + time()"), Some(0), "nobody need be asked for what reads nothing");
+}
+
+#[test]
+fn an_answer_in_two_parts_says_each_warning_once_and_cuts_what_is_too_much() {
+    let row = |x: u8, points: &[i64]| belfry_promql::MatrixRow {
+        labels: series("a", x),
+        points: points.iter().map(|t| (TimestampMs(*t), PointValue::Float(1.0))).collect(),
+    };
+    let answer = |rows, warnings: &[&str]| Answer {
+        value: QueryValue::Matrix(rows),
+        warnings: warnings.iter().map(|w| (*w).to_owned()).collect(),
+        infos: Vec::new(),
+        samples_read: 0,
+        points_peak: 0,
+    };
+    // An engine that has its own order, and its own idea of where the steps end.
+    let old = answer(vec![row(2, &[1, 2, 3]), row(3, &[3]), row(1, &[2])], &["w"]);
+    let all = join(old, TimestampMs(2), answer(vec![row(1, &[3]), row(4, &[4])], &["w", "v"]));
+    let rows = vec![row(1, &[2, 3]), row(2, &[1, 2]), row(4, &[4])];
+    assert_eq!(all, answer(rows, &["w", "v"]));
+}
+
+#[test]
+fn the_widest_read_is_the_longest_of_all_selectors() {
+    let widest = |text: &str, time| match divided(text, time, 0) {
+        Division::New(query) => query.widest_read().as_secs(),
+        other => panic!("{other:?}"),
+    };
+    let instant = QueryTime::Instant(TimestampMs(90_000_000));
+    assert_eq!(widest("a + rate(b[1h] offset 1d)", instant), 3600);
+    assert_eq!(widest("max_over_time(rate(b[1h])[1d:1m])", instant) / 3600, 24);
+    assert_eq!(widest("a @ start()", range(90_000_000, 93_600_000, 60_000)), 300);
+    assert_eq!(widest("vector(1)", instant), 0);
+}
