@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::driver::judged_time::{Judged, JudgedTime, Remembered};
 use crate::engine::QUEUE_FOLDER;
 
-const FILE: &str = "retention.json";
+/// In the data folder.
+pub const FILE: &str = "retention.json";
 
 /// What the file has.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

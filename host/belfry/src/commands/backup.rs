@@ -1,6 +1,7 @@
 //! `belfry backup` and `belfry restore`: the store and the state, together.
 //!
-//! Invariant: a backup is a data folder that a Belfry can be started on. A restore never writes over data.
+//! Invariant: a backup is a data folder that a Belfry can be started on. A restore never writes over data, and removes
+//! nothing but what a restore has left.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -12,13 +13,16 @@ use anyhow::{Context as _, Result, bail};
 use belfry_config::Config;
 use belfry_config::types::Backend;
 use belfry_model::Clock as _;
+use belfry_remote::queue;
+use belfry_store::disk::{Disk as _, Lock};
 use belfry_store::{Damage, RealDisk, Store, StoreConfig};
 use http::Method;
 
 use crate::cli::{BackupArgs, Output, RestoreArgs};
 use crate::client::{ask, escape};
 use crate::clock::SystemClock;
-use crate::say;
+use crate::engine::QUEUE_FOLDER;
+use crate::{manifest, say};
 
 /// Damaged places that are named; of more it is said how many.
 const DAMAGE_NAMED_MAX: usize = 20;
@@ -26,6 +30,8 @@ const DAMAGE_NAMED_MAX: usize = 20;
 const CLOSING_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 /// In a data folder: a restore is at work, or was interrupted.
 const RESTORING: &str = ".restoring";
+/// In what is being restored, held by flock(2): a folder with it is a restore's.
+const MARK: &str = ".restore";
 /// Are made by whoever opens a data folder.
 const MADE_BY_OPENING: [&str; 3] = ["LOCK", "state.sqlite-wal", "state.sqlite-shm"];
 
@@ -62,7 +68,7 @@ pub fn restore(arguments: &RestoreArgs) -> Result<ExitCode> {
         bail!("[storage] backend is \"memory\": there is no data folder to restore to\n  help: set it to \"disk\"");
     }
     let to = &storage.path;
-    let target = Target::begin(from, to)?;
+    let mut target = Target::begin(from, to)?;
     let restored = target.fill(from, arguments.force);
     let (read, damage) = match restored {
         Ok(restored) => restored,
@@ -76,10 +82,22 @@ pub fn restore(arguments: &RestoreArgs) -> Result<ExitCode> {
     match arguments.run.config.output {
         Output::Json => say!(
             "{}",
-            serde_json::json!({"folder": to, "samples": read.samples, "series": read.series, "damage": damage})
+            serde_json::json!({
+                "folder": to,
+                "samples": read.samples,
+                "series": read.series,
+                "waiting_bytes": read.waiting,
+                "damage": damage,
+            })
         ),
         Output::Text => {
             say!("restored to {}: {} samples in blocks, {} open series", to.display(), read.samples, read.series);
+            if read.waiting > 0 {
+                say!("{} bytes of samples wait for the storage engine", read.waiting);
+            }
+            if manifest::wrong(from).is_none() {
+                say!("an older Belfry made the backup: whether files are missing cannot be told");
+            }
             if !damage.is_empty() {
                 say!("what is left of a damaged backup, answers will lack:\n{}", listed(&damage));
             }
@@ -94,12 +112,15 @@ struct Target<'a> {
     to: &'a Path,
     partial: PathBuf,
     is_within: bool,
+    /// Of [`MARK`].
+    held: Option<Box<dyn Send + Sync>>,
 }
 
 impl<'a> Target<'a> {
     fn begin(from: &Path, to: &'a Path) -> Result<Self> {
         let is_within = to.exists();
-        let partial = if is_within { to.join(RESTORING) } else { to.with_extension("restoring") };
+        let partial = if is_within { to.join(RESTORING) } else { beside(to)? };
+        refuse_others(&partial, is_within)?;
         if is_within {
             if partial.exists() {
                 // A restore was interrupted while its parts moved up: nobody has started on them.
@@ -121,16 +142,29 @@ impl<'a> Target<'a> {
             bail!("{} is in the backup itself\n  help: name another folder with --data", to.display());
         }
         remove(&partial)?;
-        Ok(Self { to, partial, is_within })
+        Ok(Self { to, partial, is_within, held: None })
     }
 
     /// Copies all and reads all of the copy.
-    fn fill(&self, from: &Path, force: bool) -> Result<(Read, Vec<String>)> {
-        std::fs::create_dir_all(&self.partial).with_context(|| format!("cannot make {}", self.partial.display()))?;
+    fn fill(&mut self, from: &Path, force: bool) -> Result<(Read, Vec<String>)> {
+        let lacks = lacks(from);
+        if !lacks.is_empty() && !force {
+            bail!(
+                "the backup is not whole, nothing was restored:\n{}\n  help: copy it again from where it was made, use another one, or --force for what is left of it",
+                listed(&lacks)
+            );
+        }
+        let made = || format!("cannot make {}", self.partial.display());
+        std::fs::create_dir_all(&self.partial).with_context(made)?;
+        match RealDisk.lock(&self.partial.join(MARK)).with_context(made)? {
+            Lock::Held(held) => self.held = Some(held),
+            Lock::InUse { .. } => bail!(at_work(&self.partial)),
+        }
         look_for_room(from, &self.partial)?;
         copy(from, &self.partial)?;
         let read = read_whole(&self.partial)?;
-        let damage: Vec<String> = read.damage.iter().map(|d| name(d, &self.partial, from)).collect();
+        let damaged = read.damage.iter().map(|d| name(d, &self.partial, from));
+        let damage: Vec<String> = lacks.into_iter().chain(damaged).collect();
         if !damage.is_empty() && !force {
             bail!(
                 "the backup is damaged, nothing was restored:\n{}\n  help: use another one, or --force for what is left of it",
@@ -142,6 +176,10 @@ impl<'a> Target<'a> {
 
     /// Best effort: the next restore begins with it too.
     fn discard(&self) {
+        if self.held.is_none() {
+            // Nothing was made, or another restore is at work there.
+            return;
+        }
         if let Err(e) = remove(&self.partial) {
             let _ = writeln!(std::io::stderr(), "warning: a part of the restore stays: {e:#}");
         }
@@ -153,29 +191,76 @@ impl<'a> Target<'a> {
         let moved = || format!("cannot move it to {}", to.display());
         if !self.is_within {
             std::fs::rename(partial, to).with_context(moved)?;
+            remove(&to.join(MARK))?;
             return sync_folder(to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")));
         }
         let mut names = names_in(partial)?;
         // Without the state it is no data folder that anybody would take for whole.
         names.sort_by_key(|n| n == crate::app::STATE_FILE);
-        for name in names {
+        for name in names.into_iter().filter(|n| n != MARK) {
             std::fs::rename(partial.join(&name), to.join(&name)).with_context(moved)?;
         }
         sync_folder(to)?;
+        remove(&partial.join(MARK))?;
         std::fs::remove_dir(partial).with_context(|| format!("cannot remove {}", partial.display()))?;
         sync_folder(to)
     }
 }
 
+/// What the backup should hold and does not.
+fn lacks(from: &Path) -> Vec<String> {
+    let parts = ["wal", "blocks"];
+    manifest::wrong(from).unwrap_or_else(|| {
+        // Each Belfry has always made both.
+        let has_samples = parts.iter().any(|part| from.join(part).is_dir());
+        let folder = from.display();
+        if has_samples { Vec::new() } else { vec![format!("{folder} has neither {} nor {}", parts[0], parts[1])] }
+    })
+}
+
+/// Where a restore to a folder that is absent is made: its whole name and an ending.
+fn beside(to: &Path) -> Result<PathBuf> {
+    let Some(name) = to.file_name() else { bail!("{} cannot be made\n  help: name another folder", to.display()) };
+    let mut name = name.to_owned();
+    name.push(RESTORING);
+    Ok(to.with_file_name(name))
+}
+
+/// What stands where a restore is to be made is left alone when it is another restore, or none of them.
+fn refuse_others(partial: &Path, is_within: bool) -> Result<()> {
+    let Ok(found) = partial.symlink_metadata() else { return Ok(()) };
+    let mark = partial.join(MARK);
+    if mark.exists() {
+        if let Lock::InUse { .. } = RealDisk.lock(&mark).with_context(|| format!("cannot open {}", mark.display()))? {
+            bail!(at_work(partial));
+        }
+        return Ok(());
+    }
+    // Within a data folder that name is Belfry's own.
+    if is_within || found.is_dir() && names_in(partial)?.is_empty() {
+        return Ok(());
+    }
+    bail!("{} is in the way, and is not what a restore has left\n  help: move it away", partial.display())
+}
+
+fn at_work(partial: &Path) -> String {
+    format!("another restore is at work in {}\n  help: wait for it", partial.display())
+}
+
 /// Refuses a data folder that a restore was interrupted in.
 pub fn refuse_half_restored(data: &Path) -> Result<()> {
-    if data.join(RESTORING).exists() {
+    if is_half_restored(data) {
         bail!(
             "a restore to {} did not come to its end\n  help: run `belfry restore` again, with the same backup",
             data.display()
         );
     }
     Ok(())
+}
+
+/// Was a restore interrupted in it, or is one at work?
+pub fn is_half_restored(data: &Path) -> bool {
+    data.join(RESTORING).exists()
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {
@@ -226,6 +311,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     for entry in std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let entry = entry?;
         let target: PathBuf = to.join(entry.file_name());
+        if entry.file_name() == manifest::FILE {
+            // It is of the backup, and nothing is called so below.
+            continue;
+        }
         let kind = entry.file_type()?;
         if kind.is_dir() {
             copy(&entry.path(), &target)?;
@@ -242,6 +331,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 struct Read {
     samples: u64,
     series: u64,
+    /// Bytes.
+    waiting: u64,
     damage: Vec<Damage>,
 }
 
@@ -253,7 +344,9 @@ fn read_whole(folder: &Path) -> Result<Read> {
     let stats = store.stats();
     store.close();
     open_and_close(&folder.join(crate::app::STATE_FILE))?;
-    Ok(Read { samples: stats.block_samples, series: stats.series, damage })
+    let waiting =
+        queue::look(&folder.join(QUEUE_FOLDER), &RealDisk).context("what waits for the storage engine")?.bytes;
+    Ok(Read { samples: stats.block_samples, series: stats.series, waiting, damage })
 }
 
 /// Opens the state as a start would. It is closed by threads of its own: nothing may be moved before they are done, which
@@ -299,7 +392,7 @@ mod tests {
     }
 
     fn restore_to(from: &Path, to: &Path) -> Result<()> {
-        let target = Target::begin(from, to)?;
+        let mut target = Target::begin(from, to)?;
         target.fill(from, false)?;
         target.finish()
     }
@@ -325,9 +418,13 @@ mod tests {
         let (home, backup) = prepared();
         let to = home.path().join("mount");
         fs::create_dir_all(&to).expect("made");
-        let target = Target::begin(&backup, &to).expect("empty");
+        let mut target = Target::begin(&backup, &to).expect("empty");
         target.fill(&backup, false).expect("copied");
         fs::rename(to.join(RESTORING).join("wal"), to.join("wal")).expect("moved");
+        let meanwhile = restore_to(&backup, &to).expect_err("it may be at work").to_string();
+        assert!(meanwhile.contains("another restore is at work"), "{meanwhile}");
+        // The process has ended.
+        drop(target);
         assert!(refuse_half_restored(&to).is_err());
         restore_to(&backup, &to).expect("restored");
         refuse_half_restored(&to).expect("it is whole");
@@ -342,13 +439,63 @@ mod tests {
             if name == "mount" {
                 fs::create_dir_all(&to).expect("made");
             }
-            let target = Target::begin(&backup, &to).expect("empty");
+            let mut target = Target::begin(&backup, &to).expect("empty");
             assert!(target.fill(&backup, false).is_err());
             target.discard();
             assert_eq!(names_in(&to).map(|n| n.len()).unwrap_or(0), 0);
-            assert!(!to.with_extension("restoring").exists());
+            assert!(!home.path().join(format!("{name}.restoring")).exists());
         }
         let within = backup.join("below");
         assert!(Target::begin(&backup, &within).is_err(), "not into itself");
+    }
+
+    #[test]
+    fn restores_side_by_side_have_places_of_their_own_and_take_nothing_of_others_away() {
+        let (home, backup) = prepared();
+        let at = |name: &str| home.path().join(name);
+        fs::create_dir(at("data.restoring")).expect("made");
+        fs::write(at("data.restoring/photos"), "somebody's").expect("written");
+        for name in ["data.1", "data.2"] {
+            let partial = Target::begin(&backup, &at(name)).map(|t| t.partial).expect("absent");
+            assert_eq!(partial, at(&format!("{name}.restoring")));
+        }
+        let refused = restore_to(&backup, &at("data")).expect_err("it is in the way").to_string();
+        assert!(refused.contains("is not what a restore has left"), "{refused}");
+        assert!(at("data.restoring/photos").exists());
+
+        let data = at("data.1");
+        let mut target = Target::begin(&backup, &data).expect("absent");
+        target.fill(&backup, false).expect("copied");
+        let meanwhile = restore_to(&backup, &data).expect_err("the other one is at work").to_string();
+        assert!(meanwhile.contains("another restore is at work"), "{meanwhile}");
+        drop(target);
+        restore_to(&backup, &data).expect("what an interrupted one left goes");
+        assert!(!data.join(MARK).exists() && data.join("wal").is_dir());
+    }
+
+    #[test]
+    fn a_backup_that_lacks_files_is_refused_and_what_is_left_of_it_restored_on_demand() {
+        let (home, backup) = prepared();
+        fs::write(backup.join("blocks/0000000007.gone"), "").expect("written");
+        manifest::write(&backup).expect("listed");
+        restore_to(&backup, &home.path().join("whole")).expect("restored");
+        assert!(!home.path().join("whole").join(manifest::FILE).exists(), "it is of the backup");
+        fs::remove_file(backup.join("blocks/0000000007.gone")).expect("removed");
+        let to = home.path().join("data");
+        let refused = restore_to(&backup, &to).expect_err("a file is missing").to_string();
+        assert!(refused.contains("0000000007.gone is missing") && refused.contains("--force"), "{refused}");
+        let (_, damage) = Target::begin(&backup, &to).expect("absent").fill(&backup, true).expect("forced");
+        assert_eq!(damage.len(), 1);
+    }
+
+    #[test]
+    fn an_older_backup_without_a_list_is_taken_unless_it_has_no_samples_at_all() {
+        let (home, backup) = prepared();
+        restore_to(&backup, &home.path().join("taken")).expect("restored");
+        for part in ["wal", "blocks"] {
+            fs::remove_dir_all(backup.join(part)).expect("removed");
+        }
+        let refused = restore_to(&backup, &home.path().join("data")).expect_err("only the state").to_string();
+        assert!(refused.contains("neither wal nor blocks"), "{refused}");
     }
 }

@@ -1,6 +1,5 @@
 //! What Prometheus' API says of the program, and what its administration does.
 
-use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,12 +8,12 @@ use belfry_dashboard::dto::Accepted;
 use belfry_model::duration::format_duration;
 use belfry_model::{Matcher, TimeRange, TimestampMs};
 
-use crate::app::{App, STATE_FILE};
+use crate::app::App;
+use crate::copies::{NAME_ANOTHER, copy, failed};
 use crate::process;
 
 /// Snapshots stand here, in the data folder.
 const SNAPSHOTS: &str = "snapshots";
-const NAME_ANOTHER: &str = "name a folder that is absent or empty, and not in the data folder";
 
 /// The program itself.
 pub fn about(app: &App) -> About {
@@ -88,44 +87,6 @@ fn is_within(folder: &Path, data: &Path) -> bool {
         there.map(|(above, real)| real.join(rest(above))).unwrap_or(path.clone())
     };
     real(folder).starts_with(real(data))
-}
-
-async fn copy(app: &Arc<App>, folder: PathBuf) -> Result<Accepted, BackendError> {
-    let state_bytes = std::fs::metadata(app.loaded.load().config.storage.path.join(STATE_FILE)).map_or(0, |m| m.len());
-    let (store, into) = (app.store.clone(), folder.clone());
-    let copied = tokio::task::spawn_blocking(move || store.snapshot(&into, state_bytes)).await;
-    let copied = copied.map_err(|e| failed(&e))?.map_err(|error| match error.kind() {
-        ErrorKind::Unsupported | ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
-            BackendError::Invalid { message: error.to_string(), help: Some(NAME_ANOTHER.to_owned()) }
-        }
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => BackendError::Failed {
-            message: error.to_string(),
-            help: Some("make room, or name a folder on a file system that has some".to_owned()),
-        },
-        _ => failed(&error),
-    })?;
-    let state = folder.join(STATE_FILE);
-    if let Err(error) = app.state.backup(state.clone()).await {
-        let (store, into) = (app.store.clone(), folder.clone());
-        let discard = move || {
-            // What is not there need not go.
-            let _ = std::fs::remove_file(&state);
-            store.discard_snapshot(&into);
-        };
-        tokio::task::spawn_blocking(discard).await.map_err(|e| failed(&e))?;
-        return Err(failed(&error));
-    }
-    let mut message =
-        format!("{} blocks and {} bytes of the log are in {}", copied.blocks, copied.wal_bytes, folder.display());
-    for missing in app.store.missing(TimeRange::ALL) {
-        message.push_str("\nwarning: the copy is as damaged as what was copied: ");
-        message.push_str(&missing);
-    }
-    Ok(Accepted { message })
-}
-
-fn failed(error: &dyn std::error::Error) -> BackendError {
-    BackendError::Failed { message: error.to_string(), help: None }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! Not here: sending (`Shipper`), when to sync, the clock.
 
 mod bytes;
+mod folder;
 #[doc(hidden)]
 pub mod fuzz;
 mod position;
@@ -29,6 +30,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::engine::SeriesSamples;
+pub use folder::{Waiting, copy_closed, look};
+use folder::{named, waiting_of};
 use position::Position;
 pub use read::Parcel;
 use read::Reading;
@@ -135,24 +138,9 @@ pub trait SeriesNames: Send + Sync {
 impl Queue {
     /// Opens the queue as it was left: a torn tail is cut. Refuses, and changes nothing, where a file is of a newer version.
     pub fn open(config: QueueConfig, disk: Arc<dyn Disk>) -> io::Result<Self> {
-        disk.create_dir_all(&config.folder)?;
-        let mut segments = VecDeque::new();
-        for number in disk.list(&config.folder)?.iter().filter_map(|n| segment::number(n)) {
-            let file = segment::path(&config.folder, number);
-            let open = disk.open_read(&file)?;
-            let mut begin = vec![0; open.size().min(segment::HEADER_BYTES) as usize];
-            // What the disk does not give is met, and told, when it is read.
-            if open.read_at(0, &mut begin).is_ok()
-                && let Some(found) = segment::newer_version(&begin)
-                && !segment::holds_ours(&*disk, &file)
-            {
-                let (file, known) = (file.display(), segment::version());
-                let why =
-                    format!("{file} has format version {found}, this Belfry reads up to {known}: run a newer Belfry");
-                return Err(io::Error::new(io::ErrorKind::Unsupported, why));
-            }
-            segments.push_back(Segment { number, bytes: open.size() });
-        }
+        disk.create_dir_all(&config.folder).map_err(|e| named(&config.folder, &e))?;
+        let mut segments = folder::segments(&*disk, &config.folder)?;
+        folder::refuse_newer(&*disk, &config.folder, &segments)?;
         let mut next_segment = segments.back().map_or(1, |s: &Segment| s.number + 1);
         if let Some(last) = segments.back_mut()
             && !cut_torn_tail(&*disk, &config.folder, last)?
@@ -492,12 +480,7 @@ fn total(segments: &VecDeque<Segment>) -> u64 {
 
 /// Bytes of records that the engine has not.
 fn waiting(inner: &Inner) -> u64 {
-    let of = |s: &Segment| match s.number.cmp(&inner.position.segment) {
-        std::cmp::Ordering::Less => 0,
-        std::cmp::Ordering::Equal => s.bytes.saturating_sub(inner.position.offset.max(segment::HEADER_BYTES)),
-        std::cmp::Ordering::Greater => s.bytes.saturating_sub(segment::HEADER_BYTES),
-    };
-    inner.segments.iter().map(of).sum()
+    waiting_of(&inner.segments, inner.position)
 }
 
 /// What can be counted of a file that is shed.

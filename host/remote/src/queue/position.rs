@@ -7,7 +7,7 @@ use std::path::Path;
 
 use belfry_store::disk::Disk;
 
-const FILE: &str = "position";
+pub(super) const FILE: &str = "position";
 const FILE_NEW: &str = "position.new";
 
 /// A place in the queue.

@@ -129,6 +129,69 @@ fn a_batch_of_many_samples_goes_in_several_shipments() {
     assert_eq!(drain(&queue), (0..25_000).collect::<Vec<_>>());
 }
 
+/// Appends samples of these times, a thousand a record: some of them make a file.
+fn append_thousands(queue: &Queue, thousands: std::ops::Range<i64>) {
+    for n in thousands {
+        let sample = |i| Sample { at: TimestampMs(n * 1000 + i), value: Value::Float(i as f64), start: None };
+        let labels = Labels::from_pairs([("__name__", "m")]);
+        let samples = (0..1000).map(sample).collect();
+        queue.append_series(&SeriesSamples { labels, samples, ..SeriesSamples::default() }, NOW).expect("written");
+    }
+}
+
+#[test]
+fn a_copy_has_what_waited_when_it_was_made_whatever_is_appended_and_sent_afterwards() {
+    let disk = SimDisk::default();
+    let queue = open_as(&disk, config(QUEUE_BYTES_MIN));
+    assert_eq!(look(Path::new("/none"), &disk).expect("it can be looked at"), Waiting::default());
+    append_thousands(&queue, 0..30);
+    queue.sent(&queue.next_parcel().expect("something waits"));
+    assert!(files(&disk).len() > 2, "several files");
+    let waiting = queue.copy_to(Path::new("/copy")).expect("copied");
+    assert_eq!((waiting.bytes, waiting.files), (queue.stats().bytes, queue.stats().segments));
+    append_thousands(&queue, 30..40);
+    assert_eq!(drain(&queue).len(), 30_000);
+
+    let before = disk.operations();
+    assert_eq!(look(Path::new("/copy"), &disk).expect("it can be looked at"), waiting);
+    assert_eq!(disk.operations(), before, "looking changes nothing");
+    let closed = copy_closed(Path::new("/copy"), Path::new("/copy of the copy"), &disk).expect("copied");
+    assert_eq!(closed, waiting);
+    for folder in ["/copy", "/copy of the copy"] {
+        let copy = open_as(&disk, QueueConfig { folder: folder.into(), ..config(QUEUE_BYTES_MIN) });
+        assert_eq!(drain(&copy), (10_000..30_000).collect::<Vec<_>>());
+        assert_eq!(copy.stats().damage, None);
+    }
+}
+
+#[test]
+fn files_that_are_sent_while_they_are_copied_leave_no_gap_in_the_copy() {
+    let disk = SimDisk::default();
+    let queue = open_as(&disk, config(QUEUE_BYTES_MIN));
+    append_thousands(&queue, 0..30);
+    let position = queue.inner.lock().position;
+    let segments = queue.inner.lock().segments.clone();
+    while queue.inner.lock().segments.len() > 1 {
+        queue.sent(&queue.next_parcel().expect("something waits"));
+    }
+    folder::copy(&disk, Path::new("/q"), Path::new("/copy"), &segments, Some(position)).expect("copied");
+    let copy = open_as(&disk, QueueConfig { folder: "/copy".into(), ..config(QUEUE_BYTES_MIN) });
+    let left = drain(&copy);
+    assert!(!left.is_empty() && left.len() < 30_000 && left.ends_with(&[29_999]), "{} samples", left.len());
+    assert_eq!(copy.stats().damage, None);
+}
+
+#[test]
+fn a_file_in_the_folders_place_is_named() {
+    let home = tempfile::tempdir().expect("a folder");
+    let folder = home.path().join("queue");
+    std::fs::write(&folder, "x").expect("written");
+    let told = |e: io::Error| assert!(e.to_string().contains(&folder.display().to_string()), "{e}");
+    told(look(&folder, &belfry_store::RealDisk).map(drop).unwrap_err());
+    let config = QueueConfig { folder: folder.clone(), ..config(QUEUE_BYTES_MIN) };
+    told(Queue::open(config, Arc::new(belfry_store::RealDisk)).map(drop).unwrap_err());
+}
+
 #[test]
 fn a_full_queue_sheds_its_oldest_samples_and_counts_them() {
     let disk = SimDisk::default();

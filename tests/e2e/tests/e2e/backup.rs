@@ -1,6 +1,6 @@
 //! A copy of all data, made while it is written, and a Belfry started on it.
 
-use belfry_e2e::{Home, SOON, wait_until};
+use belfry_e2e::{Home, Receiver, SOON, Seen, wait_until};
 
 use crate::SYSTEM;
 
@@ -68,4 +68,53 @@ async fn a_damaged_backup_is_refused_with_the_place_and_what_is_left_of_it_is_re
     let forced = home.run(&[&restore[..], &["--force"]].concat()).await;
     assert!(forced.code == Some(0) && forced.stdout.contains(&place), "{forced:?}");
     assert!(home.path("restored/wal").exists());
+}
+
+/// Of a remote write, packed.
+fn has_sample_of(write: &Seen, name: &str) -> bool {
+    let bytes = snap::raw::Decoder::new().decompress_vec(&write.body).unwrap_or_default();
+    bytes.windows(name.len()).any(|w| w == name.as_bytes())
+}
+
+#[tokio::test]
+async fn what_waits_for_the_engine_is_in_a_backup_and_is_sent_after_a_restore() {
+    let engine = Receiver::start().await;
+    engine.answer(503);
+    let home = Home::new(&format!(
+        "[storage]\nbackend = \"prometheus\"\nquery = \"local\"\n[storage.prometheus]\nurl = \"{}\"\n",
+        engine.origin()
+    ));
+    let belfry = home.start().await;
+    // Too old for the local window: it stands in the queue alone.
+    let sample = "only_in_the_queue 7 1500000000000\n".to_owned();
+    belfry.ask("POST", "/api/v1/import/prometheus", &[], sample).await.expect(200);
+    let (url, token) = (belfry.url().to_owned(), belfry.token());
+    let made = home.run(&["backup", "copy", "--server", &url, "--token", &token]).await;
+    assert!(made.code == Some(0) && made.stdout.contains("wait for the storage engine"), "{made:?}");
+    belfry.signal("TERM").await;
+    belfry.ended().await;
+
+    let file = home.path("copy/queue").read_dir().expect("it is there").next().expect("a file").expect("its name");
+    let aside = home.path("aside");
+    std::fs::rename(file.path(), &aside).expect("moved away");
+    let restore = ["restore", "copy", "--config", "belfry.toml", "--data", "restored"];
+    let refused = home.run(&restore).await;
+    assert!(refused.code == Some(1) && refused.stderr.contains("is missing"), "{refused:?}");
+    std::fs::rename(&aside, file.path()).expect("put back");
+    let restored = home.run(&restore).await;
+    assert!(restored.code == Some(0) && restored.stdout.contains("wait for the storage engine"), "{restored:?}");
+
+    std::fs::rename(home.path("data"), home.path("old")).expect("moved away");
+    std::fs::rename(home.path("restored"), home.path("data")).expect("moved");
+    std::fs::write(home.path("without.toml"), "").expect("written");
+    let check = home.run(&["check", "--config", "without.toml", "--data", "data", "--listen", "127.0.0.1:0"]).await;
+    assert!(check.code == Some(0) && check.stdout.contains("wait in `queue`"), "{check:?}");
+
+    engine.answer(204);
+    let _belfry = home.start().await;
+    wait_until("the sample came", SOON, async || {
+        let seen = engine.seen();
+        seen.iter().any(|s| s.answered == 204 && has_sample_of(s, "only_in_the_queue")).then_some(())
+    })
+    .await;
 }
