@@ -25,7 +25,6 @@ pub fn admin(config: &Config) -> Result<String> {
         return random();
     }
     let file = path(config);
-    let read = |file: &Path| std::fs::read_to_string(file).ok().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
     if let Some(token) = read(&file) {
         return Ok(token);
     }
@@ -39,6 +38,20 @@ pub fn admin(config: &Config) -> Result<String> {
         .with_context(|| format!("cannot write {}", file.display()))?;
     writeln!(out, "{token}").with_context(|| format!("cannot write {}", file.display()))?;
     Ok(token)
+}
+
+/// Says whether [`admin`] would fail, and makes nothing. That the data folder can be written to is looked at elsewhere.
+pub fn check(config: &Config) -> Result<()> {
+    let file = path(config);
+    if config.server.token.is_some() || read(&file).is_some() || !file.exists() {
+        return Ok(());
+    }
+    let opened = std::fs::OpenOptions::new().write(true).open(&file);
+    opened.map(drop).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn read(file: &Path) -> Option<String> {
+    std::fs::read_to_string(file).ok().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty())
 }
 
 fn random() -> Result<String> {

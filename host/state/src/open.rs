@@ -1,5 +1,6 @@
 //! Opening the file and asking of it.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +14,11 @@ use crate::worker::{Durability, READERS, Workers};
 
 /// Another process (a backup tool, say) may hold the file for so long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a database of SQLite begins with; <https://www.sqlite.org/fileformat.html#the_database_header>.
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
+const HEADER_BYTES: usize = 100;
+/// Where the header has `PRAGMA user_version`, big-endian.
+const SQLITE_USER_VERSION: usize = 60;
 /// Compiled statements kept per connection: all of this crate's, with room.
 const STATEMENTS_KEPT: usize = 64;
 
@@ -59,6 +65,34 @@ impl State {
             readers.push(reader);
         }
         Self::start(writer, readers, path)
+    }
+
+    /// Says what [`State::open`] would say of the file, as far as its first page tells, and changes nothing: neither the
+    /// file nor what stands beside it.
+    pub fn check(path: impl AsRef<Path>) -> Result<(), OpenError> {
+        let path = path.as_ref();
+        let not_writable = |reason: String| OpenError::NotWritable { path: path.to_owned(), reason };
+        let mut begin = Vec::with_capacity(HEADER_BYTES);
+        match path.metadata() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Ok(found) if found.is_dir() => return Err(not_writable("it is a folder".to_owned())),
+            // Whether it can be written to shows when it is opened so; nothing is written.
+            found => found
+                .and_then(|_| std::fs::OpenOptions::new().read(true).append(true).open(path))
+                .and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut begin))
+                .map_err(|e| not_writable(e.to_string()))?,
+        };
+        // An empty one is new.
+        if !begin.is_empty() && !begin.starts_with(SQLITE_MAGIC) {
+            return Err(OpenError::Damaged { path: path.to_owned(), reason: "file is not a database".to_owned() });
+        }
+        let version = begin.get(SQLITE_USER_VERSION..).and_then(|rest| rest.first_chunk::<4>());
+        match version.map(|bytes| u32::from_be_bytes(*bytes)) {
+            Some(found) if found > SCHEMA_VERSION => {
+                Err(OpenError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Keeps everything in memory, until it is dropped: `[storage] backend = "memory"`.

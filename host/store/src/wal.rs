@@ -383,6 +383,20 @@ fn parse_name(name: &str) -> Option<(u64, u64)> {
     Some((generation.parse().ok()?, number.parse().ok()?))
 }
 
+/// The version that a segment's header says; `None` where it is not as it was written.
+fn version_of(bytes: &[u8]) -> Option<u32> {
+    let is_good =
+        bytes.len() >= HEADER_BYTES && bytes[..8] == *MAGIC && crc32fast::hash(&bytes[..12]) == le_u32(&bytes[12..]);
+    is_good.then(|| le_u32(&bytes[8..]))
+}
+
+/// The version of a segment that a newer Belfry wrote. Reads its header alone; what cannot be read is no version.
+pub fn newer_version(disk: &dyn Disk, file: &Path) -> Option<u32> {
+    let mut header = [0; HEADER_BYTES];
+    disk.open_read(file).and_then(|f| f.read_at(0, &mut header)).ok()?;
+    version_of(&header).filter(|v| *v > VERSION)
+}
+
 struct SegmentRead {
     /// Up to here everything is a record or reported damage.
     good: u64,
@@ -392,10 +406,7 @@ struct SegmentRead {
 
 fn read_segment(bytes: &[u8], is_last: bool, mut on_record: impl FnMut(&[u8]) -> Result<(), Corrupt>) -> SegmentRead {
     let mut out = SegmentRead { good: 0, damage: Vec::new(), newer_version: None };
-    let header_is_good =
-        bytes.len() >= HEADER_BYTES && bytes[..8] == *MAGIC && crc32fast::hash(&bytes[..12]) == le_u32(&bytes[12..]);
-    if header_is_good {
-        let version = le_u32(&bytes[8..]);
+    if let Some(version) = version_of(bytes) {
         if version > VERSION {
             out.newer_version = Some(version);
             return out;

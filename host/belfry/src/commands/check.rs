@@ -10,12 +10,17 @@ use crate::say;
 
 /// Reads and checks everything the config names, and what else would stop a start.
 pub fn check(arguments: &CheckArgs) -> Result<ExitCode> {
+    // Certificates of the engine are read as a start reads them.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let input = super::run::input(&arguments.run);
     let (errors, warnings, summary) = match Config::load(&input) {
         Ok(loaded) => {
             let obstacles = if arguments.reload { Vec::new() } else { super::start::obstacles(&loaded) };
             let mut warnings = loaded.warnings.clone();
-            warnings.extend(super::start::before_engine(&loaded).filter(|_| !arguments.reload));
+            if !arguments.reload {
+                warnings.extend(super::start::before_engine(&loaded));
+                warnings.extend(super::start::left_in_queue(&loaded));
+            }
             (obstacles, warnings, summary(&loaded.config))
         }
         Err(problems) => (problems.0, Vec::new(), String::new()),

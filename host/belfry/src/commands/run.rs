@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use belfry_config::{Config, LoadInput, Loaded, Problem};
 use belfry_dashboard::AccessPolicy;
+use belfry_dashboard::dto::{Notice, NoticeLevel};
 use belfry_model::{Clock, JournalEntry, Labels, TimestampMs};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -19,6 +20,7 @@ use super::start;
 use crate::app::{self, App, Opened, Outputs};
 use crate::cli::{ConfigArgs, DemoArgs, RunArgs};
 use crate::clock::SystemClock;
+use crate::driver::lock_watch::LockFile;
 use crate::driver::maintain::Syncing;
 use crate::driver::{self, Perform};
 use crate::retention::Retention;
@@ -132,7 +134,9 @@ async fn serve_with(
     if let Some(warning) = start::before_engine(&loaded) {
         tracing::warn!("{warning}");
     }
+    let left_in_queue = start::left_in_queue(&loaded);
     let opened = open_data(&loaded, clock.now()).await?;
+    let lock = LockFile::of(&loaded.config.storage);
     opened.0.refuse_ahead_of(clock.clone());
     let retention = open_retention(&loaded, &opened, clock.now()).await?;
     let (app, outputs) = App::open(loaded, input, opened, logs, clock, address).await?;
@@ -165,6 +169,10 @@ async fn serve_with(
             .await
     });
     let mut tasks = start_organs(&app, outputs, syncing, retention, &organs_stop);
+    if let Some(left) = left_in_queue {
+        tell_left(&app, left);
+    }
+    tasks.spawn(driver::lock_watch::run(app.clone(), lock, organs_stop.clone()));
     own_source(&app);
     reload::apply(&app).await;
     tasks.spawn(reload::watch_folder(app.clone(), organs_stop.clone()));
@@ -197,6 +205,19 @@ async fn serve_with(
     forced.abort();
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// For as long as it runs: what waits stays until a start with the engine.
+fn tell_left(app: &App, left: Problem) {
+    tracing::warn!("{left}");
+    app.notice(Notice {
+        code: "engine_queue_left".to_owned(),
+        level: NoticeLevel::Warning,
+        title: "Samples wait for a storage engine that is switched off".to_owned(),
+        text: left.message,
+        help: left.help,
+        since_ms: app.clock.now(),
+    });
 }
 
 async fn open_data(loaded: &Loaded, now: TimestampMs) -> Result<Opened> {

@@ -1,13 +1,17 @@
-//! What can stop a start beside the config itself: the components it names, the address, the data folder.
+//! What can stop a start beside the config itself: the components it names, the address, the data folder, the engine's
+//! files.
 //!
-//! Invariant: `belfry run` and `belfry check` say the same of it, with the place in the config.
+//! Invariant: `belfry run` and `belfry check` say the same of it, with the place in the config. The check changes nothing
+//! and reads no more of a file than tells its kind and version, so what is damaged behind that it does not find.
 
 use std::net::TcpListener;
 use std::path::Path;
 
-use belfry_config::types::{Backend, Config};
+use belfry_config::types::Backend;
 use belfry_config::{Level, Loaded, Place, Problem, Refused};
 use belfry_store::RealDisk;
+
+use crate::engine::QUEUE_FOLDER;
 
 /// Is this file a component that Belfry can load?
 pub fn component(file: &Path) -> Result<(), Refused> {
@@ -39,11 +43,54 @@ pub fn data_folder(loaded: &Loaded, error: &anyhow::Error) -> Option<Problem> {
 
 /// Everything that would stop a start with this config now. Leaves nothing behind.
 pub fn obstacles(loaded: &Loaded) -> Vec<Problem> {
+    let config = &loaded.config;
+    let place = &loaded.places.storage;
     let mut found: Vec<Problem> = listen(loaded).err().into_iter().collect();
-    if let Err(error) = folder(&loaded.config) {
-        found.push(problem(&loaded.places.storage, error.to_string(), error.help()));
+    if config.storage.backend == Backend::Disk {
+        let data = &config.storage.path;
+        if super::backup::is_half_restored(data) {
+            found.push(half_restored(place, data));
+        }
+        match belfry_store::check_folder(data, &RealDisk) {
+            Err(error) => found.push(problem(place, error.to_string(), error.help())),
+            Ok(()) => {
+                let state = belfry_state::State::check(data.join(crate::app::STATE_FILE));
+                found.extend(state.err().map(|error| problem(place, error.to_string(), error.help())));
+                let help = "the folder and what is in it must belong to the user that runs belfry";
+                found.extend(crate::token::check(config).err().map(|e| problem(place, format!("{e:#}"), help)));
+            }
+        }
+    }
+    if let Err(error) = crate::engine::check(&config.storage) {
+        let help = "check the files and addresses that [storage] names, and `queue` in the data folder";
+        found.push(problem(place, format!("{error:#}"), help));
     }
     found
+}
+
+fn half_restored(place: &Place, data: &Path) -> Problem {
+    let message = format!("a restore to {} did not come to its end", data.display());
+    problem(place, message, "run `belfry restore` again, with the same backup")
+}
+
+/// What waits in the data folder for a storage engine that this config does not name: nobody sends it, and imports that
+/// went to the engine alone cannot be read.
+pub fn left_in_queue(loaded: &Loaded) -> Option<Problem> {
+    let storage = &loaded.config.storage;
+    if storage.remote.is_some() || storage.backend != Backend::Disk {
+        return None;
+    }
+    let waiting = belfry_remote::queue::look(&storage.path.join(QUEUE_FOLDER), &RealDisk).ok()?;
+    (waiting.bytes > 0).then(|| {
+        let message = format!(
+            "{} bytes of samples wait in `{QUEUE_FOLDER}` of the data folder for a storage engine, and [storage] names none: \
+             they are not sent",
+            waiting.bytes
+        );
+        let help = "start with the engine's `backend` again until nothing waits, or remove the folder while Belfry is stopped; \
+                    what is collected without the engine is not sent later";
+        Problem { level: Level::Warning, ..problem(&loaded.places.storage, message, help) }
+    })
 }
 
 /// What a start with this config would do with samples that were here before the storage engine.
@@ -57,13 +104,6 @@ pub fn before_engine(loaded: &Loaded) -> Option<Problem> {
     let message = "the data folder has samples from before the storage engine: they are not sent to it";
     let help = format!("they are kept here {kept}; see \"Samples from before the engine\" in docs/operations.md");
     Some(Problem { level: Level::Warning, ..problem(&loaded.places.storage, message.to_owned(), &help) })
-}
-
-fn folder(config: &Config) -> Result<(), belfry_store::OpenError> {
-    match config.storage.backend {
-        Backend::Memory => Ok(()),
-        Backend::Disk => belfry_store::check_folder(&config.storage.path, &RealDisk),
-    }
 }
 
 fn problem(place: &Place, message: String, help: &str) -> Problem {

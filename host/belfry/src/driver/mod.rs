@@ -7,6 +7,7 @@ pub mod clock_watch;
 pub mod collect;
 pub mod groups;
 pub mod judged_time;
+pub mod lock_watch;
 pub mod maintain;
 pub mod notify;
 pub mod reports;

@@ -94,6 +94,14 @@ pub fn open(storage: &Storage, clock: Arc<dyn Clock>) -> Result<Option<Arc<Stora
     })))
 }
 
+/// Says what [`open`] would fail with, and changes nothing.
+pub fn check(storage: &Storage) -> Result<()> {
+    let Some(remote) = &storage.remote else { return Ok(()) };
+    client(remote).map_err(|e| anyhow::anyhow!("the storage engine cannot be used: {e}"))?;
+    let queue = belfry_remote::queue::look(&storage.path.join(QUEUE_FOLDER), &RealDisk);
+    queue.map(drop).context("the queue for the storage engine cannot be opened")
+}
+
 impl StorageEngine {
     /// What the house reads.
     pub fn reader(&self, store: Arc<Store>) -> Arc<dyn SeriesRead> {

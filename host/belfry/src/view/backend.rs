@@ -22,7 +22,7 @@ use tokio::sync::broadcast;
 use super::{alerts, metrics, overview, plugins, prometheus, reports, scrape, series, slos, sources, storage};
 use crate::app::App;
 use crate::changes::Changed;
-use crate::driver::{clock_watch, series_watch};
+use crate::driver::{clock_watch, lock_watch, series_watch};
 use crate::queries::QueryFault;
 use crate::reload;
 
@@ -274,6 +274,12 @@ async fn readiness(app: &App) -> Readiness {
         // The rest is read and written: not ready would take that away too.
         let message = format!("some of the data cannot be read: {why}");
         checks.push(check("data", CheckStatus::Degraded, false, message, 0.0));
+    }
+    if let Some(n) = app.notices.lock().get(lock_watch::LOST) {
+        // Taken away from two that write to one folder, readiness would help neither.
+        let help = n.help.as_deref().unwrap_or_default();
+        let message = format!("{}: {}; {help}", n.title, n.text);
+        checks.push(check("lock", CheckStatus::Degraded, false, message, 0.0));
     }
     if let Some(engine) = &app.engine {
         // Samples wait on disk: an engine that is away must not take Belfry away, too.
