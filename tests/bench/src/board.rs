@@ -51,6 +51,40 @@ impl Figure {
     }
 }
 
+/// Whether a figure is what is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Reached,
+    Missed,
+    /// It is as low as it must be, and was to be compared with a server that was not there.
+    NotCompared,
+    /// What was measured is no number above nothing, so something was not measured.
+    NotMeasured,
+}
+
+impl Verdict {
+    fn of(wanted: &Wanted, ours: f64, victoria_metrics: Option<f64>) -> Self {
+        let is_measured = |value: f64| value.is_finite() && value > 0.0;
+        let theirs = victoria_metrics.filter(|v| is_measured(*v));
+        match (wanted.part, theirs) {
+            _ if !is_measured(ours) => Self::NotMeasured,
+            _ if ours > wanted.most => Self::Missed,
+            (Some(most), Some(theirs)) if ours / theirs > most => Self::Missed,
+            (Some(_), None) => Self::NotCompared,
+            _ => Self::Reached,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Reached => "reached",
+            Self::Missed => "MISSED",
+            Self::NotCompared => "not compared",
+            Self::NotMeasured => "NOT MEASURED",
+        }
+    }
+}
+
 /// What was measured so far.
 #[derive(Default)]
 pub struct Board(BTreeMap<Figure, Vec<(Kind, f64)>>);
@@ -68,7 +102,8 @@ impl Board {
         self.0.get(&figure)?.iter().find(|(k, _)| *k == kind).map(|(_, v)| *v)
     }
 
-    /// Prints the table; an error when a figure is not reached.
+    /// Prints the table; an error when a figure is not reached or was not measured. One that could not be compared is
+    /// neither, and is told.
     pub fn close(&self) -> Result<()> {
         if self.0.is_empty() {
             return Ok(());
@@ -77,15 +112,16 @@ impl Board {
             "{:<49}{:>9}{:>9}{:>9}{:>8}{:>8}{:>8}  ",
             "figures to reach", "belfry", "victoria", "prometh.", "/vic.", "/prom.", "wanted"
         );
-        let mut missed = 0;
+        let (mut missed, mut not_compared) = (0, 0);
         for figure in self.0.keys() {
             let wanted = figure.wanted();
             let Some(ours) = self.of(*figure, Kind::Belfry) else { continue };
             let ratio = |to: Option<f64>| to.map(|t| ours / t);
             let [vic, prom] = [Kind::VictoriaMetrics, Kind::Prometheus].map(|k| self.of(*figure, k));
-            let slow = wanted.part.is_some_and(|most| ratio(vic).is_some_and(|r| r > most));
-            let verdict = if ours > wanted.most || slow { "MISSED" } else { "reached" };
-            missed += usize::from(verdict == "MISSED");
+            let verdict = Verdict::of(&wanted, ours, vic);
+            missed += usize::from(matches!(verdict, Verdict::Missed | Verdict::NotMeasured));
+            not_compared += usize::from(verdict == Verdict::NotCompared);
+            let verdict = verdict.text();
             let number = |n: Option<f64>, places| n.map_or("–".to_owned(), |n| format!("{n:.places$}"));
             println!(
                 "{:<49}{:>9}{:>9}{:>9}{:>8}{:>8}{:>8}  {verdict}{}",
@@ -99,9 +135,38 @@ impl Board {
                 wanted.part.map_or(String::new(), |p| format!(" (and ≤ {p:.2} of victoria-metrics)"))
             );
         }
+        if not_compared > 0 {
+            println!("{not_compared} of the figures were not compared with victoria-metrics, as they are to be");
+        }
         match missed {
             0 => Ok(()),
             n => bail!("{n} of the figures are not reached"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_measured_and_compared_is_reached() {
+        let wanted = |part| Wanted { what: "", most: 250.0, part, places: 0 };
+        for (part, ours, theirs, verdict) in [
+            (None, 250.0, None, Verdict::Reached),
+            (None, 251.0, None, Verdict::Missed),
+            (Some(0.5), 100.0, Some(200.0), Verdict::Reached),
+            (Some(0.5), 100.0, Some(199.0), Verdict::Missed),
+            (Some(0.5), 100.0, None, Verdict::NotCompared),
+            (Some(0.5), 100.0, Some(0.0), Verdict::NotCompared),
+            (Some(0.5), 100.0, Some(f64::NAN), Verdict::NotCompared),
+            (Some(0.5), 300.0, None, Verdict::Missed),
+            (None, f64::NAN, None, Verdict::NotMeasured),
+            (None, 0.0, None, Verdict::NotMeasured),
+            (None, f64::INFINITY, None, Verdict::NotMeasured),
+            (Some(0.5), 0.0, Some(200.0), Verdict::NotMeasured),
+        ] {
+            assert_eq!(Verdict::of(&wanted(part), ours, theirs), verdict, "{part:?} {ours} {theirs:?}");
         }
     }
 }

@@ -64,7 +64,7 @@ pub fn simulate(board: &mut Board) -> Result<()> {
                 let said: serde_json::Value = serde_json::from_str(&said)?;
                 in_head = said["series"].as_u64().context("a number of series")?;
                 if row + 1 == HOUR_MS / STEP_MS {
-                    let memory = running.resident() as f64 / 1e6;
+                    let memory = running.resident()? as f64 / 1e6;
                     resident.push(memory);
                     let blocks = said["blocks"].as_u64().unwrap_or(0);
                     let bytes = said["block_bytes"].as_f64().unwrap_or(0.0) / 1e6;

@@ -77,7 +77,16 @@ impl Client {
 
     /// Asks for something to be done.
     pub fn post(&mut self, path: &str) -> Result<String> {
-        let request = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", self.address);
+        self.post_with(path, "")
+    }
+
+    /// Asks for something that needs the token for managing.
+    pub fn post_as(&mut self, path: &str, token: &str) -> Result<String> {
+        self.post_with(path, &format!("Authorization: Bearer {token}\r\n"))
+    }
+
+    fn post_with(&mut self, path: &str, headers: &str) -> Result<String> {
+        let request = format!("POST {path} HTTP/1.1\r\nHost: {}\r\n{headers}Content-Length: 0\r\n\r\n", self.address);
         match self.exchange(request.as_bytes())? {
             (200..=204, said) => Ok(said),
             (status, said) => bail!("{path}: {status} {said}"),

@@ -14,6 +14,12 @@ use crate::server::{Running, Server};
 const WRITERS: usize = 4;
 /// A round lives at most so long after its first write.
 const ROUND_MS: u64 = 150;
+/// One round in so many lives longer, and blocks are written in it all the time: what is in memory becomes one before a
+/// deletion. They are merged, and their parts removed, when the next rounds begin.
+const LONG_EVERY: u32 = 8;
+const LONG_MS: u64 = 2_000;
+/// Between two deletions.
+const BLOCK_EVERY: Duration = Duration::from_millis(40);
 /// Samples of a request.
 const SAMPLES: i64 = 20;
 
@@ -21,7 +27,7 @@ pub fn rounds(belfry: &Path, rounds: u32) -> Result<()> {
     let server = Server::belfry(belfry);
     let folder = tempfile::tempdir()?;
     let begin = Instant::now();
-    let (mut acknowledged, mut lost, mut wrong) = (0u64, 0u64, 0u64);
+    let (mut acknowledged, mut lost, mut wrong, mut blocks) = (0u64, 0u64, 0u64, 0u64);
     let mut promised: Vec<(String, i64)> = Vec::new();
     let mut everything = Vec::new();
     let base = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64 - 3_000_000;
@@ -30,7 +36,13 @@ pub fn rounds(belfry: &Path, rounds: u32) -> Result<()> {
         let (bad, gone) = verify(&running, &promised, base)?;
         wrong += bad;
         lost += gone;
-        promised = round_of(running, round, base);
+        promised = match round % LONG_EVERY {
+            0 => {
+                let token = std::fs::read_to_string(folder.path().join("data/admin-token")).context("the token")?;
+                round_of(running, round, base, Some((token.trim(), &mut blocks)))
+            }
+            _ => round_of(running, round, base, None),
+        };
         everything.extend(promised.iter().cloned());
         acknowledged += promised.iter().map(|(_, n)| *n as u64).sum::<u64>();
         if round % 20 == 0 {
@@ -42,22 +54,25 @@ pub fn rounds(belfry: &Path, rounds: u32) -> Result<()> {
     let (bad, gone) = verify(&running, &everything, base)?;
     (wrong, lost) = (wrong + bad, lost + gone);
     println!(
-        "{rounds} times killed in {:.0} s: {acknowledged} samples acknowledged, {lost} lost, {wrong} wrong",
+        "{rounds} times killed in {:.0} s, while {blocks} blocks were written: {acknowledged} samples acknowledged, {lost} lost, {wrong} wrong",
         begin.elapsed().as_secs_f64()
     );
     match lost + wrong {
+        0 if blocks == 0 && rounds >= LONG_EVERY => bail!("no block was written, so nothing was shown of them"),
         0 => Ok(()),
         _ => bail!("acknowledged samples were lost"),
     }
 }
 
-/// Writes until it is killed; how many samples of which writer were acknowledged.
-fn round_of(running: Running, round: u32, base: i64) -> Vec<(String, i64)> {
+/// Writes until it is killed; how many samples of which writer were acknowledged. With the token it lives long, and its
+/// blocks are counted.
+fn round_of(running: Running, round: u32, base: i64, long: Option<(&str, &mut u64)>) -> Vec<(String, i64)> {
     let counts: Vec<AtomicU64> = (0..WRITERS).map(|_| AtomicU64::new(0)).collect();
     let names: Vec<String> = (0..WRITERS).map(|w| format!("{round}-{w}")).collect();
     let address = running.address.clone();
     // Spread over the length of a round, without a random number: the golden ratio does not repeat.
-    let life = Duration::from_millis(10 + (f64::from(round) * 0.618_034 % 1.0 * ROUND_MS as f64) as u64);
+    let most = if long.is_some() { LONG_MS } else { ROUND_MS };
+    let life = Duration::from_millis(10 + (f64::from(round) * 0.618_034 % 1.0 * most as f64) as u64);
     std::thread::scope(|scope| {
         for (name, count) in names.iter().zip(&counts) {
             let address = &address;
@@ -70,6 +85,18 @@ fn round_of(running: Running, round: u32, base: i64) -> Vec<(String, i64)> {
                         Ok((204, _)) => drop(count.fetch_add(SAMPLES as u64, Ordering::SeqCst)),
                         _ => return,
                     }
+                }
+            });
+        }
+        if let Some((token, blocks)) = long {
+            let address = &address;
+            scope.spawn(move || {
+                let Ok(mut client) = Client::connect(address) else { return };
+                // Of nobody.
+                let path = "/api/v1/admin/tsdb/delete_series?match%5B%5D=kill_nothing";
+                while client.post_as(path, token).is_ok() {
+                    *blocks += 1;
+                    std::thread::sleep(BLOCK_EVERY);
                 }
             });
         }

@@ -82,13 +82,13 @@ pub fn through_a_block(belfry: &Server, board: &mut Board) -> Result<()> {
     let begin = now_ms() - (BLOCK_ROWS_MAX + AFTER_ROWS) as i64 * MANY.step_ms;
     let blocks = folder.path().join("data");
     let (mut before, mut after, mut rows_before, mut rows) = (0, Vec::new(), 0, 0);
-    let cpu = running.cpu();
+    let cpu = running.cpu()?;
     while after.len() < AFTER_ROWS {
         let (begun, there) = (has_file(&blocks, "unfinished"), has_file(&blocks, "block"));
         if !there {
             ensure!(rows < BLOCK_ROWS_MAX, "no block was written in {rows} rows");
             if !begun {
-                (before, rows_before) = (before.max(running.resident()), rows);
+                (before, rows_before) = (before.max(running.resident()?), rows);
             }
         }
         let (mut sent, mut requests, mut most) = (Ok(()), 0, 0);
@@ -98,7 +98,10 @@ pub fn through_a_block(belfry: &Server, board: &mut Board) -> Result<()> {
             }
             requests += 1;
             if requests % LOOK_EVERY == 0 {
-                most = most.max(running.resident());
+                match running.resident() {
+                    Ok(bytes) => most = most.max(bytes),
+                    Err(error) => sent = Err(error),
+                }
             }
         });
         sent?;
@@ -107,14 +110,14 @@ pub fn through_a_block(belfry: &Server, board: &mut Board) -> Result<()> {
             after.push(most);
         }
     }
-    let per = (running.cpu() - cpu).as_nanos() as f64 / (rows * MANY.series) as f64;
+    let per = (running.cpu()? - cpu).as_nanos() as f64 / (rows * MANY.series) as f64;
     // The first row behind the block may still see the end of writing it.
     let after = after.iter().skip(1).max().copied().unwrap_or(0);
     println!(
         "{:>16}{:>18.1}{:>12.1}{:>14.1}{:>22.0}\n",
         rows_before,
         before as f64 / 1e6,
-        running.resident_peak() as f64 / 1e6,
+        running.resident_peak()? as f64 / 1e6,
         after as f64 / 1e6,
         per
     );
@@ -160,7 +163,7 @@ fn measure(server: &Server, scale: Scale) -> Result<Cost> {
     let mut bodies = Bodies::new(scale.series, false);
     let begin = now_ms() - (scale.rows as i64 - 1) * scale.step_ms;
     std::thread::sleep(SETTLE);
-    let mut marks = vec![running.cpu()];
+    let mut marks = vec![running.cpu()?];
     for row in 0..scale.rows {
         let mut sent = Ok(());
         bodies.row(row, begin + row as i64 * scale.step_ms, |body| {
@@ -170,12 +173,16 @@ fn measure(server: &Server, scale: Scale) -> Result<Cost> {
         });
         sent?;
         if row + 1 == WARM_ROWS {
-            marks.push(running.cpu());
+            marks.push(running.cpu()?);
         }
     }
     std::thread::sleep(SETTLE);
-    marks.push(running.cpu());
+    marks.push(running.cpu()?);
     let per =
         |from: usize, rows: usize| (marks[from + 1] - marks[from]).as_nanos() as f64 / (rows * scale.series) as f64;
-    Ok(Cost { opening: per(0, WARM_ROWS), steady: per(1, scale.rows - WARM_ROWS), resident: running.resident() as f64 })
+    Ok(Cost {
+        opening: per(0, WARM_ROWS),
+        steady: per(1, scale.rows - WARM_ROWS),
+        resident: running.resident()? as f64,
+    })
 }

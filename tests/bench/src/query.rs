@@ -192,7 +192,7 @@ pub fn compare(servers: &[Server], tenths: usize, only: Option<&str>) -> Result<
         running.push((server, process, folder));
     }
     let asked: Vec<(&Server, &Running)> = running.iter().map(|(server, process, _)| (*server, process)).collect();
-    settle(&asked);
+    settle(&asked)?;
     latency(&asked, now, only)?;
     let differing = answers(&asked, now, only)?;
     if differing > 0 {
@@ -265,8 +265,8 @@ fn latency(servers: &[(&Server, &Running)], now: i64, only: Option<&str>) -> Res
             for (((server, process), times), cpu) in servers.iter().zip(&mut times).zip(&mut cpu) {
                 // A server may end a connection that is old.
                 let mut client = Client::connect(&process.address)?;
-                rest(servers);
-                let before = process.cpu();
+                rest(servers)?;
+                let before = process.cpu()?;
                 for i in round * TURN..(round + 1) * TURN {
                     let path = path(*question, now - i * 1_000);
                     let begin = Instant::now();
@@ -276,7 +276,7 @@ fn latency(servers: &[(&Server, &Running)], now: i64, only: Option<&str>) -> Res
                         bail!("{} answers {status} to {}: {}", server.name(), question.0, &said[..said.len().min(300)]);
                     }
                 }
-                *cpu += process.cpu().saturating_sub(before);
+                *cpu += process.cpu()?.saturating_sub(before);
             }
         }
         let medians: Vec<f64> = times
@@ -302,37 +302,37 @@ fn latency(servers: &[(&Server, &Running)], now: i64, only: Option<&str>) -> Res
 }
 
 /// Waits until all servers are done with what they were given, or for [`SETTLE_WITHIN`]; then it says who is not.
-fn settle(servers: &[(&Server, &Running)]) {
+fn settle(servers: &[(&Server, &Running)]) -> Result<()> {
     let begin = Instant::now();
     let mut busy = servers.to_vec();
     while !busy.is_empty() && begin.elapsed() < SETTLE_WITHIN {
-        let before: Vec<Duration> = servers.iter().map(|(_, process)| process.cpu()).collect();
+        let used = || servers.iter().map(|(_, process)| process.cpu()).collect::<Result<Vec<Duration>>>();
+        let before = used()?;
         std::thread::sleep(SETTLE);
         let most = SETTLE.mul_f64(SETTLED);
-        let all = servers.iter().zip(before);
-        busy = all
-            .filter(|((_, process), before)| process.cpu().saturating_sub(*before) > most)
-            .map(|(s, _)| *s)
-            .collect();
+        let all = servers.iter().zip(before).zip(used()?);
+        busy = all.filter(|((_, before), now)| now.saturating_sub(*before) > most).map(|((s, _), _)| *s).collect();
     }
     for (server, _) in busy {
         eprintln!("{} is not at rest after {SETTLE_WITHIN:?}: others have less of the machine", server.name());
     }
     eprintln!("all are measured {:.0} s behind the last write", begin.elapsed().as_secs_f64());
+    Ok(())
 }
 
 /// Waits until no server does anything, or for [`REST_WITHIN`]: one that never rests is no reason to wait for ever.
-fn rest(servers: &[(&Server, &Running)]) {
-    let used = || servers.iter().map(|(_, process)| process.cpu()).sum::<Duration>();
+fn rest(servers: &[(&Server, &Running)]) -> Result<()> {
+    let used = || servers.iter().map(|(_, process)| process.cpu()).sum::<Result<Duration>>();
     let begin = Instant::now();
-    let (mut before, mut since) = (used(), Instant::now());
+    let (mut before, mut since) = (used()?, Instant::now());
     while since.elapsed() < REST && begin.elapsed() < REST_WITHIN {
         std::thread::sleep(Duration::from_millis(2));
-        let now = used();
+        let now = used()?;
         if now != before {
             (before, since) = (now, Instant::now());
         }
     }
+    Ok(())
 }
 
 /// How many answers of Belfry differ from Prometheus'.

@@ -36,10 +36,10 @@ fn measure(server: &Server, seconds: u64, pack: bool) -> Result<(f64, f64, u64, 
     let exporters = Exporters::start(TARGETS, pack)?;
     let running = server.start_to_scrape(folder.path(), exporters.addresses())?;
     std::thread::sleep(WARM_UP);
-    let (before, from, asked) = (running.cpu(), now(), exporters.answers());
+    let (before, from, asked) = (running.cpu()?, now(), exporters.answers());
     std::thread::sleep(Duration::from_secs(seconds));
-    let (cpu, to, answers) = (running.cpu() - before, now(), exporters.answers() - asked);
-    let resident = running.resident();
+    let (cpu, to, answers) = (running.cpu()? - before, now(), exporters.answers() - asked);
+    let resident = running.resident()?;
     std::thread::sleep(SETTLE);
     let samples = stored(server.kind, &running, from, to)?;
     if samples < (TARGETS * crate::node::SERIES_PER_TARGET) as f64 * seconds as f64 * 0.9 {

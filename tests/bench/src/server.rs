@@ -164,29 +164,35 @@ pub struct Running {
 }
 
 impl Running {
-    /// User and system time of all its threads.
-    pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+    /// User and system time of all its threads. Fails where the system does not tell: nothing would look like little.
+    pub fn cpu(&self) -> Result<Duration> {
+        let file = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
         // Behind the name, which may hold anything, they are the 12th and 13th field.
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks: u32 = fields.skip(11).take(2).filter_map(|f| f.parse::<u32>().ok()).sum();
-        TICK * ticks
+        let ticks: Vec<u32> = fields.skip(11).take(2).filter_map(|f| f.parse().ok()).collect();
+        match ticks[..] {
+            [user, system] => Ok(TICK * user.saturating_add(system)),
+            _ => bail!("{file} does not tell the CPU time: {stat}"),
+        }
     }
 
     /// Bytes of memory that are resident, files that are mapped included.
-    pub fn resident(&self) -> u64 {
+    pub fn resident(&self) -> Result<u64> {
         self.status("VmRSS:")
     }
 
     /// The most that were resident so far.
-    pub fn resident_peak(&self) -> u64 {
+    pub fn resident_peak(&self) -> Result<u64> {
         self.status("VmHWM:")
     }
 
-    fn status(&self, what: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+    fn status(&self, what: &str) -> Result<u64> {
+        let file = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
         let line = status.lines().find_map(|l| l.strip_prefix(what)).unwrap_or_default();
-        line.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) * 1024
+        let found = line.split_whitespace().next().and_then(|n| n.parse::<u64>().ok());
+        Ok(found.with_context(|| format!("{file} does not tell {what}"))? * 1024)
     }
 
     /// Signal 9.

@@ -96,7 +96,7 @@ fn measure(server: &Server, load: Load, v2: bool, now: i64) -> Result<Figures> {
     let mut client = Client::connect(&running.address)?;
     let mut bodies = Bodies::new(load.series, v2);
     std::thread::sleep(SETTLE);
-    let before = running.cpu();
+    let before = running.cpu()?;
     let mut answered = Duration::ZERO;
     for row in 0..load.rows {
         let at = now - (load.rows - 1 - row) as i64 * STEP_MS;
@@ -115,8 +115,8 @@ fn measure(server: &Server, load: Load, v2: bool, now: i64) -> Result<Figures> {
         }
     }
     std::thread::sleep(SETTLE);
-    let cpu = running.cpu() - before;
-    let resident = running.resident() as f64;
+    let cpu = running.cpu()? - before;
+    let resident = running.resident()? as f64;
     running.end()?;
     let samples = (load.series * load.rows) as f64;
     let disk = bytes_of(&folder.path().join("data")) as f64 / samples;
