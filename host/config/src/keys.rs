@@ -1,7 +1,7 @@
 //! The keys of `belfry.toml`, with their types, defaults and meanings.
 
 mod queries;
-mod remote;
+pub(crate) mod remote;
 pub(crate) mod scrape;
 mod slo;
 mod storage;

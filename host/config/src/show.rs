@@ -4,6 +4,7 @@
 //! or behind the path of an address, nor what `${VAR}` was filled with.
 
 use crate::keys::ROOT;
+use crate::keys::remote::{BESIDE_ENGINE, ENGINES};
 use crate::spec::{Kind, Need, TableSpec};
 use crate::tree::{Node, Table, Value};
 
@@ -13,7 +14,28 @@ const REDACTED: &str = "<redacted>";
 const SECRET_WORDS: [&str; 7] = ["password", "token", "secret", "api_key", "apikey", "credential", "authorization"];
 
 pub(crate) fn show(root: &Table) -> String {
-    toml::to_string_pretty(&known(Some(root), &ROOT)).unwrap_or_default()
+    let mut shown = known(Some(root), &ROOT);
+    if let Some(toml::Value::Table(storage)) = shown.get_mut("storage") {
+        beside_engine(storage, root);
+    }
+    toml::to_string_pretty(&shown).unwrap_or_default()
+}
+
+/// Beside an engine other keys of `[storage]` have defaults, and `retention` has none.
+fn beside_engine(storage: &mut toml::Table, root: &Table) {
+    if !storage.get("backend").and_then(toml::Value::as_str).is_some_and(|b| ENGINES.contains(&b)) {
+        return;
+    }
+    for (key, text) in BESIDE_ENGINE {
+        storage.entry(key).or_insert_with(|| text.into());
+    }
+    let is_said = match root.get("storage").map(|e| &e.node.value) {
+        Some(Value::Table(said)) => said.get("retention").is_some(),
+        _ => false,
+    };
+    if !is_said {
+        storage.remove("retention");
+    }
 }
 
 fn known(table: Option<&Table>, spec: &TableSpec) -> toml::Table {

@@ -262,6 +262,35 @@ headers = { X-Key = "secret-6" }
 }
 
 #[test]
+fn what_is_shown_beside_an_engine_is_what_is_in_effect_there() {
+    let text = "[storage]\nbackend = \"prometheus\"\n[storage.prometheus]\nurl = \"http://localhost:9090\"\n";
+    let loaded = load(text, &[]).unwrap();
+    let storage = &loaded.shown_json()["storage"];
+    assert_eq!(storage["retention"], serde_json::Value::Null, "it is not in force");
+    // Written out they are the same config.
+    let said = |key: &str| format!("{key} = {}\n", storage[key]);
+    let keys: String = ["local_retention", "queue_bytes", "query"].map(said).concat();
+    let again = load(&text.replacen("\n", &format!("\n{keys}"), 1), &[]).unwrap();
+    assert_eq!(again.config.storage, loaded.config.storage);
+    assert_eq!(again.shown, loaded.shown);
+    let kept = load(&text.replacen("\n", "\nretention = \"9d\"\n", 1), &[]).unwrap();
+    assert!(kept.shown.contains("retention = \"9d\""), "{}", kept.shown);
+    let alone = load("", &[]).unwrap();
+    assert!(!alone.shown.contains("local_retention"), "{}", alone.shown);
+}
+
+#[test]
+fn a_step_of_downsampling_beyond_the_local_window_names_the_key_of_the_window() {
+    let text = "[storage]\nbackend = \"prometheus\"\ndownsample = [{after = \"7d\", resolution = \"5m\"}]\n\
+                [storage.prometheus]\nurl = \"http://localhost:9090\"\n";
+    let told = load(text, &[]).unwrap_err().to_string();
+    assert!(
+        told.contains("is not within `local_retention` (6h)") && told.contains("raise `local_retention`"),
+        "{told}"
+    );
+}
+
+#[test]
 fn samples_from_before_an_engine_are_kept_unless_the_config_says_for_how_long() {
     let before = |retention: &str| {
         let text = format!(

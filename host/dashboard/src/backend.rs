@@ -78,6 +78,9 @@ pub enum QueryFailure {
     /// `timeout`, 503.
     #[error("{0}")]
     Timeout(String),
+    /// `unavailable`, 503: what it reads is not there at the moment.
+    #[error("{0}")]
+    Unavailable(String),
     /// `canceled`, 503.
     #[error("the query was cancelled")]
     Cancelled,

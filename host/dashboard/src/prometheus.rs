@@ -10,6 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use belfry_model::read::ReadError;
 use belfry_model::{Matcher, TimeRange, TimestampMs};
 use belfry_promql::syntax::quote;
 use belfry_promql::workers::{Alone, Workers};
@@ -75,6 +76,7 @@ impl From<QueryFailure> for ApiError {
             QueryFailure::BadData(_) => (StatusCode::BAD_REQUEST, "bad_data"),
             QueryFailure::Execution(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
             QueryFailure::Timeout(_) => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            QueryFailure::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             QueryFailure::Cancelled => (StatusCode::SERVICE_UNAVAILABLE, "canceled"),
             QueryFailure::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
@@ -95,9 +97,13 @@ impl From<BackendError> for ApiError {
     }
 }
 
-impl From<belfry_model::read::ReadError> for ApiError {
-    fn from(error: belfry_model::read::ReadError) -> Self {
-        Self { status: StatusCode::UNPROCESSABLE_ENTITY, kind: "execution", message: error.to_string() }
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        let (status, kind) = match error {
+            ReadError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            _ => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+        };
+        Self { status, kind, message: error.to_string() }
     }
 }
 
@@ -412,6 +418,15 @@ mod tests {
         ] {
             assert_eq!(unescaped(escaped).as_deref(), name, "{escaped}");
         }
+    }
+
+    #[test]
+    fn what_is_away_is_unavailable_and_no_fault_of_the_query() {
+        let of = |error: ApiError| (error.status.as_u16(), error.kind);
+        let away = || ReadError::Unavailable("refused".to_owned());
+        assert_eq!(of(away().into()), (503, "unavailable"));
+        assert_eq!(of(QueryFailure::Unavailable(away().to_string()).into()), (503, "unavailable"));
+        assert_eq!(of(ReadError::TooManySeries { limit: 1 }.into()), (422, "execution"));
     }
 
     #[test]

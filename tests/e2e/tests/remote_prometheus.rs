@@ -5,13 +5,16 @@
 #[path = "remote_prometheus/exact.rs"]
 mod exact;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use belfry_client::ClientOptions;
-use belfry_e2e::{Belfry, Home, Series, peer, wait_until};
+use belfry_e2e::{Belfry, Home, Receiver, Series, peer, wait_until};
+use belfry_prompb::{TimeSeries, WriteRequest};
 use belfry_remote::http::{Ask, HttpClient};
+use prost::Message as _;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -160,7 +163,10 @@ async fn delivered(engine: &Engine, n: i64) {
 
 /// A counter or gauge of `/metrics`.
 async fn metric(belfry: &Belfry, name: &str) -> f64 {
-    let text = belfry.get("/metrics").await.expect(200).body;
+    metric_in(&belfry.get("/metrics").await.expect(200).body, name)
+}
+
+fn metric_in(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
     line.and_then(|v| v.split(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{name} is in\n{text}"))
 }
@@ -186,6 +192,9 @@ async fn nothing_is_lost(mut engine: Engine) {
     assert_eq!(values(&here), expected(8), "the local window answers");
     let answer = belfry.json("/api/v1/query?query=sent").await;
     assert!(answer["warnings"].to_string().contains("the storage engine is away"), "{answer}");
+    let beyond = format!("/api/v1/query?query=sent&time={}", (start - 86_400_000) / 1000);
+    let refused = belfry.get(&beyond).await.expect(503).body;
+    assert!(refused.contains("unavailable"), "what is beyond the window is not there now: {refused}");
     belfry.get("/ready").await.expect(200);
     belfry.kill().await;
     let belfry = home.start().await;
@@ -263,17 +272,36 @@ async fn two_share_an_engine_and_see_each_others_series() {
     assert_eq!(metric(&local, "belfry_engine_queries_total").await, 0.0);
 }
 
+/// How many samples of `many` an engine that takes everything was given, by the import that brought them.
+fn delivered_by_import(engine: &Receiver, start: i64) -> BTreeMap<i64, usize> {
+    let mut by_import = BTreeMap::new();
+    for seen in engine.seen().into_iter().filter(|s| s.answered == 204 && s.path.ends_with("/write")) {
+        let bytes = snap::raw::Decoder::new().decompress_vec(&seen.body).expect("it is packed");
+        let request = WriteRequest::decode(&*bytes).expect("a message");
+        let is_ours = |s: &&TimeSeries| s.labels.iter().any(|l| l.name == "__name__" && l.value == "many");
+        for sample in request.timeseries.iter().filter(is_ours).flat_map(|s| &s.samples) {
+            *by_import.entry((sample.timestamp - start) / STEPS).or_insert(0) += 1;
+        }
+    }
+    by_import
+}
+
+/// Times of an import, in milliseconds, with a sample of each of a hundred series.
+const STEPS: i64 = 200;
+const SERIES: i64 = 100;
+
 #[tokio::test]
 async fn a_full_queue_sheds_its_oldest_samples_and_says_so() {
-    // Nobody is there.
-    let home = Home::new(&config(&format!("http://{}", free_address()), "a", "queue_bytes = \"1MiB\""));
+    let engine = Receiver::start().await;
+    engine.answer(503);
+    let home = Home::new(&config(&engine.origin(), "a", "queue_bytes = \"1MiB\""));
     let belfry = home.start().await;
     let start = now_ms() - 250_000;
-    let mut n = 0;
+    let mut imports = 0;
     wait_until("samples are shed", DELIVERED_WITHIN, async || {
-        let text: String =
-            (0..20_000).map(|i| format!("many{{i=\"{}\"}} 1 {}\n", i % 100, start + n + i / 100)).collect();
-        n += 200;
+        let times = (0..STEPS).map(|t| start + imports * STEPS + t);
+        let text: String = times.flat_map(|t| (0..SERIES).map(move |i| format!("many{{i=\"{i}\"}} 1 {t}\n"))).collect();
+        imports += 1;
         belfry.ask("POST", "/api/v1/import/prometheus", &[], text).await.expect(200);
         (metric(&belfry, r#"belfry_engine_samples_total{outcome="shed"}"#).await > 0.0).then_some(())
     })
@@ -285,4 +313,28 @@ async fn a_full_queue_sheds_its_oldest_samples_and_says_so() {
         overview.contains("The queue for the storage engine is full").then_some(())
     })
     .await;
+
+    engine.answer(204);
+    let (queued, shed) =
+        wait_until("nothing waits, and what was queued is sent or shed", DELIVERED_WITHIN, async || {
+            let text = belfry.get("/metrics").await.expect(200).body;
+            let [waits, queued, sent, shed] = [
+                "belfry_engine_queue_bytes",
+                "belfry_engine_queued_samples_total",
+                r#"belfry_engine_samples_total{outcome="sent"}"#,
+                r#"belfry_engine_samples_total{outcome="shed"}"#,
+            ]
+            .map(|name| metric_in(&text, name));
+            (waits == 0.0 && queued == sent + shed).then_some((queued, shed))
+        })
+        .await;
+    assert!(0.0 < shed && shed < queued, "{shed} of {queued}");
+    // Only the oldest one that came may lack samples, and of all before it nothing came.
+    let whole = (STEPS * SERIES) as usize;
+    let mut by_import = delivered_by_import(&engine, start);
+    let (oldest, came) = by_import.pop_first().expect("something came");
+    assert!(came <= whole);
+    assert_eq!(by_import, (oldest + 1..imports).map(|import| (import, whole)).collect());
+    let lost = (oldest + 1) as usize * whole - came;
+    assert!(lost as f64 <= shed, "{lost} did not come, {shed} were counted");
 }

@@ -12,6 +12,7 @@ use belfry_dashboard::dto::{
     Source, TimeSeries, TimeSeriesRequest,
 };
 use belfry_dashboard::prometheus_targets::ScrapePool;
+use belfry_model::read::ReadError;
 use belfry_model::{JournalEntry, Matcher, SeriesRead, Severity, TimeRange, TimestampMs};
 use belfry_promql::workers::Workers;
 use belfry_promql::{QueryError, QueryTime};
@@ -249,6 +250,8 @@ fn query_failure(error: &QueryError) -> QueryFailure {
     match error {
         QueryError::Parse(_) | QueryError::BadData(_) => QueryFailure::BadData(error.to_string()),
         QueryError::Cancelled => QueryFailure::Cancelled,
+        // The storage engine is away: trying again helps, another query does not.
+        QueryError::Read(ReadError::Unavailable(_)) => QueryFailure::Unavailable(error.to_string()),
         _ => QueryFailure::Execution(error.to_string()),
     }
 }

@@ -6,6 +6,11 @@ use crate::spec::Kind::*;
 use crate::spec::Need::*;
 use crate::spec::TableSpec;
 
+/// Backends beyond this machine.
+pub const ENGINES: [&str; 2] = ["prometheus", "influxdb"];
+/// Keys of `[storage]` that have these defaults beside an engine, and no effect without one.
+pub const BESIDE_ENGINE: [(&str, &str); 3] = [("local_retention", "6h"), ("queue_bytes", "1GiB"), ("query", "pass")];
+
 pub(super) static PROMETHEUS: TableSpec = TableSpec {
     doc: "An engine that speaks Prometheus: remote write in, its HTTP API out.",
     keys: &[

@@ -94,7 +94,8 @@ pub(super) fn storage(view: View<'_>, context: &mut Context<'_>) -> Option<Stora
         _ => Fsync::Every(view.duration("fsync")?),
     };
     let retention_bytes = super::storage::retention_bytes(&view, context).filter(|_| !is_remote);
-    let downsample = super::storage::downsample(&view, retention, out_of_order_window, context)?;
+    let kept = (if is_remote { "local_retention" } else { "retention" }, retention);
+    let downsample = super::storage::downsample(&view, kept, out_of_order_window, context)?;
     Some(Storage {
         path: context.path(view.text("path")?),
         backend: if view.text("backend")? == "memory" { Backend::Memory } else { Backend::Disk },

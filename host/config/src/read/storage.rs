@@ -31,10 +31,10 @@ pub(super) fn retention_bytes(view: &View<'_>, context: &mut Context<'_>) -> Opt
     Some(bytes)
 }
 
-/// `None` when a step cannot be read at all.
+/// `None` when a step cannot be read at all. `retention` comes with the key that says it.
 pub(super) fn downsample(
     view: &View<'_>,
-    retention: Option<Duration>,
+    retention: (&str, Option<Duration>),
     window: Duration,
     context: &mut Context<'_>,
 ) -> Option<Vec<Downsample>> {
@@ -58,13 +58,13 @@ pub(super) fn downsample(
         } else if steps.last().is_some_and(|before| after <= before.after) {
             let message = format!("`after` ({}) is no longer than that of the step before", format_duration(after));
             context.error(step.place("after"), message, "name the youngest samples first, like 7d and then 30d");
-        } else if let Some(retention) = retention.filter(|r| *r <= after) {
-            let message = format!(
-                "`after` ({}) is not within `retention` ({})",
-                format_duration(after),
-                format_duration(retention)
-            );
-            context.error(step.place("after"), message, "raise `retention`, lower `after`, or leave the step out");
+        } else if let (key, Some(kept)) = retention
+            && kept <= after
+        {
+            let message =
+                format!("`after` ({}) is not within `{key}` ({})", format_duration(after), format_duration(kept));
+            let help = format!("raise `{key}`, lower `after`, or leave the step out");
+            context.error(step.place("after"), message, help);
         }
         steps.push(Downsample { after, resolution });
     }
