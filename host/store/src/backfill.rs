@@ -15,7 +15,7 @@ use belfry_model::sample::Value;
 use belfry_model::{Labels, Sample, SampleBuf, TimeRange, TimestampMs, WriteError};
 
 use crate::append::check;
-use crate::block::BlockMeta;
+use crate::block::{BlockMeta, Sealed};
 use crate::codec::same_histogram;
 use crate::compact::seal;
 use crate::plan::{BLOCKS_MAX, MERGE_BLOCKS};

@@ -326,10 +326,10 @@ mod tests {
         // How the clock is wrong, for how long, how long the machine runs, and how late may be judged in the end.
         let since_1970 = Duration::from_millis(T0.0 as u64);
         for (ahead, wrong, minutes, hours, days) in [
-            (HOUR * 0, since_1970, 2, 14, 1),
-            (HOUR * 0, since_1970, 2, 4, 2),
-            (HOUR * 8, HOUR * 0, 5, 4, 2),
-            (YEAR, HOUR * 0, 30, 8, 1),
+            (Duration::ZERO, since_1970, 2, 14, 1),
+            (Duration::ZERO, since_1970, 2, 4, 2),
+            (HOUR * 8, Duration::ZERO, 5, 4, 2),
+            (YEAR, Duration::ZERO, 30, 8, 1),
         ] {
             let (mut machine, mut latest) = (Machine::new(), Duration::ZERO);
             let (wrong_for, right_for) = (HOUR * minutes / 60, HOUR * hours - HOUR * minutes / 60);
