@@ -258,7 +258,8 @@ mod tests {
         let file = root.path().join("t.json");
         std::fs::write(&file, "[]").unwrap();
         let (tell, tells) = channel::channel();
-        let mut folders = Folders::new(&[file.clone()], move |paths| drop(tell.send(paths.to_vec()))).unwrap();
+        let mut folders =
+            Folders::new(std::slice::from_ref(&file), move |paths| drop(tell.send(paths.to_vec()))).unwrap();
         folders.look();
         std::fs::read(&file).unwrap();
         // The system tells in order.
