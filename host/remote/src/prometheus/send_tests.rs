@@ -239,6 +239,26 @@ async fn a_break_at_any_request_loses_nothing_when_the_shipment_comes_again() {
 }
 
 #[tokio::test]
+async fn a_search_that_breaks_off_goes_on_where_it_was() {
+    let never: fn(&str) -> bool = |name| name.starts_with("metric_17_");
+    let whole = world();
+    whole.lock().never = never;
+    let _ = engine_of(&whole, Protocol::V1).await.send(&shipment(40, 0..1)).await;
+    let requests = whole.lock().asked.len();
+    // The first two ask for all of it, and for nothing.
+    for breaks_at in 3..=requests {
+        let world = world();
+        world.lock().never = never;
+        world.lock().breaks_at = Some(breaks_at);
+        let engine = engine_of(&world, Protocol::V1).await;
+        let first = engine.send(&shipment(40, 0..1)).await;
+        assert!(matches!(first, Err(SendError::Away { .. })), "{first:?}");
+        assert_eq!((refused(&engine.send(&shipment(40, 0..1)).await), world.lock().has()), (1, 39));
+        assert_eq!(world.lock().asked.len(), requests + 1, "the request that broke off is sent again, and no other");
+    }
+}
+
+#[tokio::test]
 async fn a_place_that_refuses_an_empty_request_too_is_a_wrong_address_and_samples_wait() {
     for protocol in [Protocol::V1, Protocol::V2] {
         let world = world();
