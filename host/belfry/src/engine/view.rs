@@ -54,7 +54,11 @@ fn news(engine: &StorageEngine, now: TimestampMs) -> [(&'static str, Option<News
     let trouble = if let Some(why) = &queue.failing {
         Some(News::error("Samples cannot be queued for the storage engine", why.clone(), now))
     } else if let Some(shedding) = shedding.as_ref().filter(|s| s.goes_on(now)) {
-        Some(News::error("The queue for the storage engine is full", shed_text(shedding), shedding.since))
+        Some(News::error(
+            &format!("The queue for the storage engine {}", fullness(shedding)),
+            shed_text(shedding),
+            shedding.since,
+        ))
     } else {
         queue.damage.map(|what| News::error("A file of the queue is damaged", what, now))
     };
@@ -65,9 +69,13 @@ fn news(engine: &StorageEngine, now: TimestampMs) -> [(&'static str, Option<News
     [(AWAY, away), (QUEUE, trouble), (SHED, lost), (REFUSED, refused)]
 }
 
+fn fullness(shedding: &Shedding) -> &'static str {
+    if shedding.is_full { "is full" } else { "was full just now" }
+}
+
 fn shed_text(shedding: &Shedding) -> String {
     format!(
-        "{} samples were shed since {}, the oldest first: the engine never gets them.",
+        "{} samples were shed since {}, the oldest first: the engine never gets them",
         shedding.samples, shedding.since
     )
 }
@@ -134,9 +142,10 @@ pub fn trouble(engine: &StorageEngine) -> Option<String> {
     let why = |away: Option<(TimestampMs, String)>| away.map(|(_, why)| why);
     let queue = engine.queue.stats();
     let shedding = queue.shedding.filter(|s| s.goes_on(engine.clock.now()));
+    let its_queue = format!("its queue {}", shedding.as_ref().map_or("", fullness));
     trouble_of([
         ("samples cannot be queued", queue.failing),
-        ("its queue is full", shedding.as_ref().map(shed_text)),
+        (&*its_queue, shedding.as_ref().map(shed_text)),
         ("it takes no samples, they wait on disk", why(engine.health.writing.away())),
         ("it cannot be read", why(engine.health.reading.away())),
     ])
