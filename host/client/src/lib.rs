@@ -109,10 +109,13 @@ pub fn innermost(e: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-/// An I/O error hides what it holds: its source is the source of that.
+/// An I/O error hides what it holds, which may be another one: its source is the source of that.
 fn tls_error<'a>(e: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let held = e.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-    e.downcast_ref().or_else(|| held.and_then(|held| held.downcast_ref()))
+    let mut e = e;
+    while let Some(held) = e.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
+        e = held;
+    }
+    e.downcast_ref()
 }
 
 fn sensitive(text: String) -> Option<HeaderValue> {
@@ -163,6 +166,17 @@ mod tests {
         let tls = TlsOptions { server_name: Some("not a name".to_owned()), ..TlsOptions::default() };
         let e = ClientOptions { tls, ..ClientOptions::default() }.connector().expect_err("it has spaces");
         assert_eq!(e.to_string(), "`server_name`: `not a name` is no host name");
+    }
+
+    #[test]
+    fn an_error_of_tls_is_told_for_people_however_it_is_wrapped() {
+        use std::io;
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        // As tokio-rustls and hyper-rustls do it, one in the other.
+        let e = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
+        assert!(innermost(&e).contains("its issuer is unknown"), "{}", innermost(&e));
+        let e = io::Error::other(io::Error::other("another one"));
+        assert_eq!(innermost(&e), "another one");
     }
 
     #[test]

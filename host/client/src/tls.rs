@@ -42,11 +42,10 @@ pub(super) fn config(options: &TlsOptions) -> Result<ClientConfig, String> {
     let builder = if options.insecure_skip_verify {
         builder.with_custom_certificate_verifier(Arc::new(TrustAnybody(provider)))
     } else {
-        let trust = match &options.ca_file {
-            Some(path) => Trust::file(path)?,
-            None => Trust::public(),
-        };
-        builder.with_custom_certificate_verifier(trust.verifier()?)
+        builder.with_custom_certificate_verifier(match &options.ca_file {
+            Some(path) => Trust::file(path)?.verifier()?,
+            None => roots::public_verifier()?,
+        })
     };
     let Some((certificate, key)) = &options.identity else {
         return Ok(builder.with_no_client_auth());

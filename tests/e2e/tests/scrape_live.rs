@@ -114,7 +114,9 @@ async fn a_target_behind_tls_wants_its_authority_a_certificate_and_a_password() 
     let belfry = home.start().await;
     until(&belfry, r#"up{job="right"}"#, Some(1.0)).await;
     until(&belfry, r#"count(node_boot_time_seconds{job="right"} > 0)"#, Some(1.0)).await;
-    for (job, why) in [("wrong password", "401"), ("no certificate", ""), ("unknown authority", "UnknownIssuer")] {
+    for (job, why) in
+        [("wrong password", "401"), ("no certificate", ""), ("unknown authority", "its issuer is unknown")]
+    {
         until(&belfry, &format!(r#"up{{job="{job}"}}"#), Some(0.0)).await;
         // The peer may not have listened yet at the first try.
         let what = format!("{job} is refused for {why:?}\n{}", belfry.log());

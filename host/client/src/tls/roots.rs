@@ -24,9 +24,26 @@ pub fn system_roots() -> Arc<[CertificateDer<'static>]> {
     system.get_or_insert_with(read_system_roots).clone()
 }
 
+/// One for all who trust what is trusted anyway: hundreds of certificates are no matter once, but are for each of a thousand
+/// jobs.
+static PUBLIC: Mutex<Option<Arc<dyn ServerCertVerifier>>> = Mutex::new(None);
+
+/// What checks servers by [`Trust::public`].
+pub(super) fn public_verifier() -> Result<Arc<dyn ServerCertVerifier>, String> {
+    let mut public = PUBLIC.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(made) = &*public {
+        return Ok(made.clone());
+    }
+    let made = Trust::public().verifier()?;
+    *public = Some(made.clone());
+    Ok(made)
+}
+
 /// Whoever connects from now on trusts what the machine trusts now; connectors that there are stay as they are.
 pub fn reread_system_roots() {
     *SYSTEM.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    // After that: what is made of the old ones meanwhile goes with it.
+    *PUBLIC.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
 fn read_system_roots() -> Arc<[CertificateDer<'static>]> {
@@ -74,7 +91,8 @@ impl Trust {
     }
 
     /// How many authorities that is.
-    pub fn authorities(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn authorities(&self) -> usize {
         self.roots.len()
     }
 

@@ -108,7 +108,7 @@ impl ServerCertVerifier for TrustAnybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match old_key(certificate)? {
+        match old_key(certificate) {
             Some(key) => self.verify_tls12_by_key(message, &key, signature),
             None => verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms),
         }
@@ -121,7 +121,7 @@ impl ServerCertVerifier for TrustAnybody {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.0.signature_verification_algorithms;
-        match old_key(certificate)? {
+        match old_key(certificate) {
             Some(key) => verify_tls13_signature_with_raw_key(message, &key, signature, algorithms),
             None => verify_tls13_signature(message, certificate, signature, algorithms),
         }
@@ -132,11 +132,10 @@ impl ServerCertVerifier for TrustAnybody {
     }
 }
 
-/// The key of a certificate of X.509's versions 1 and 2, which webpki does not read.
-fn old_key(certificate: &CertificateDer<'_>) -> Result<Option<SubjectPublicKeyInfoDer<'static>>, Error> {
-    let certificate = parsed(certificate)?;
-    let is_old = certificate.version() != X509Version::V3;
-    Ok(is_old.then(|| SubjectPublicKeyInfoDer::from(certificate.public_key().raw.to_vec())))
+/// The key of a certificate of X.509's versions 1 and 2, which webpki does not read. What it is of another it says itself.
+fn old_key(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    let certificate = parsed(certificate).ok().filter(|c| c.version() != X509Version::V3)?;
+    Some(SubjectPublicKeyInfoDer::from(certificate.public_key().raw.to_vec()))
 }
 
 impl TrustAnybody {

@@ -118,19 +118,47 @@ async fn prometheus_writes_what_it_has_by_version_2() {
     writes_what_it_has("io.prometheus.write.v2.Request").await;
 }
 
+/// Values that a text or a compression could harm on the way, each a series with the time that it is served with.
+const STEADY: [(&str, f64); 7] = [
+    ("tenth", 0.1),
+    ("third", 1.0 / 3.0),
+    ("negative", -273.15),
+    ("large", 9_007_199_254_740_993.0),
+    ("huge", 1.797_693_134_862_315_7e308),
+    ("small", 5e-324),
+    ("endless", f64::NEG_INFINITY),
+];
+
+/// A target that says [`STEADY`] at the time `at`, and at each scrape one more of `1/1, 1/2, 1/3, …`.
+async fn target(at: i64) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let steady: String =
+        STEADY.iter().map(|(name, v)| format!("steady{{name=\"{name}\",path=\"/é\"}} {v} {at}\n")).collect();
+    let steady = steady.replace("-inf", "-Inf");
+    let scrapes = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let metrics = move || {
+        let n = scrapes.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+        std::future::ready(format!("# TYPE part gauge\npart {}\n{steady}", 1.0 / f64::from(n)))
+    };
+    let routes = axum::Router::new().route("/metrics", axum::routing::get(metrics));
+    tokio::spawn(async move { axum::serve(listener, routes).await.expect("it serves") });
+    address
+}
+
 #[tokio::test]
 async fn vmagent_writes_what_it_scrapes() {
     let home = Home::new("");
     let belfry = home.start().await;
     let Some(program) = peer("vmagent") else { return };
-    let Some(exporter) = peer("prometheus-node-exporter") else { return };
-    let (address, node) = (free_address(), free_address());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let at = i64::try_from(now.as_millis()).expect("before the year 292 million") - 1_000;
+    let (address, target) = (free_address(), target(at).await);
     let config = format!(
-        "global: {{ scrape_interval: 500ms, scrape_timeout: 400ms }}\nscrape_configs:\n  - job_name: node\n    \
-         static_configs: [ {{ targets: [\"{node}\"] }} ]\n"
+        "global: {{ scrape_interval: 500ms, scrape_timeout: 400ms }}\nscrape_configs:\n  - job_name: fixed\n    honor_timestamps: true\n    \
+         static_configs: [ {{ targets: [\"{target}\"] }} ]\n"
     );
     std::fs::write(home.path("scrape.yml"), config).expect("the config is written");
-    let _node = start(exporter, &[format!("--web.listen-address={node}")], &home);
     let arguments = [
         "-promscrape.config=scrape.yml".to_owned(),
         format!("-remoteWrite.url={}/api/v1/write", belfry.url()),
@@ -139,14 +167,23 @@ async fn vmagent_writes_what_it_scrapes() {
         format!("-httpListenAddr={address}"),
     ];
     let _peer = start(program, &arguments, &home);
-    let up = wait_until("samples from vmagent", SOON, async || {
-        belfry.one("up{job=\"node\"}[1h]").await.filter(|s| s.samples.len() >= ENOUGH)
+    let part = wait_until("samples from vmagent", SOON, async || {
+        belfry.one("part{job=\"fixed\"}[1h]").await.filter(|s| s.samples.len() >= ENOUGH)
     })
     .await;
-    assert_eq!(up.labels["instance"], node);
-    assert!(up.samples.iter().any(|(_, v)| *v == 1.0), "{up:?}");
-    let load = belfry.one("node_load1").await.expect("what node_exporter says");
-    assert!(load.last() >= 0.0);
+    // Every scrape is there, in order, with the value that was served.
+    assert_eq!(part.labels["instance"], target);
+    for (n, (_, value)) in (1_u32..).zip(&part.samples) {
+        assert_eq!(*value, 1.0 / f64::from(n), "{:?}", part.samples);
+    }
+    assert!(part.samples.windows(2).all(|w| w[0].0 < w[1].0), "{:?}", part.samples);
+    for (name, value) in STEADY {
+        let series = belfry.one(&format!("steady{{name=\"{name}\"}}[1h]")).await.expect(name);
+        assert_eq!(series.labels["path"], "/é");
+        assert_eq!(series.samples, [(at, value)], "{name}");
+    }
+    let up = belfry.one("up{job=\"fixed\"}[1h]").await.expect("vmagent's own");
+    assert!(up.samples.iter().all(|(_, v)| *v == 1.0), "{up:?}");
 }
 
 #[tokio::test]
