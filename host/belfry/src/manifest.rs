@@ -3,7 +3,7 @@
 //! Invariant: a folder in which [`wrong`] finds nothing has every file that was backed up, each of its length.
 //! Not here: whether what is in the files is right, which each format says itself.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,9 @@ const UNFINISHED: &str = "backup.json.new";
 const VERSION: u32 = 1;
 /// The root of a file system has this folder from the beginning.
 const LOST_AND_FOUND: &str = "lost+found";
-/// Files without checksums of their own, which are therefore here. They are short.
+/// Files are read in pieces of this size.
+const READ_BYTES: usize = 1 << 20;
+/// Files without checksums of their own, which are therefore here.
 const SUMMED: [&str; 2] = [crate::app::STATE_FILE, crate::retention::FILE];
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,7 +44,7 @@ pub fn write(backup: &Path) -> io::Result<()> {
     list(backup, "", &mut files)?;
     files.sort_by(|a, b| a.name.cmp(&b.name));
     for file in files.iter_mut().filter(|f| SUMMED.contains(&f.name.as_str())) {
-        file.crc32 = Some(crc32fast::hash(&std::fs::read(backup.join(&file.name))?));
+        file.crc32 = Some(sum(&backup.join(&file.name))?);
     }
     let manifest = Manifest { version: VERSION, belfry: env!("CARGO_PKG_VERSION").to_owned(), files };
     let unfinished = backup.join(UNFINISHED);
@@ -51,6 +53,20 @@ pub fn write(backup: &Path) -> io::Result<()> {
     new.sync_all()?;
     std::fs::rename(&unfinished, backup.join(FILE))?;
     std::fs::File::open(backup)?.sync_all()
+}
+
+/// Of a file's bytes, a piece at a time: the state may be long.
+fn sum(file: &Path) -> io::Result<u32> {
+    let mut file = std::fs::File::open(file)?;
+    let (mut sum, mut piece) = (crc32fast::Hasher::new(), vec![0; READ_BYTES]);
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(sum.finalize()),
+            Ok(read) => sum.update(piece.get(..read).unwrap_or_default()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 /// Takes it back, whole or not.
@@ -109,8 +125,8 @@ fn wrong_with(backup: &Path, listed: &Listed) -> Option<String> {
         }
         Ok(_) => {
             let sum = listed.crc32?;
-            match std::fs::read(&file) {
-                Ok(bytes) if crc32fast::hash(&bytes) == sum => None,
+            match self::sum(&file) {
+                Ok(found) if found == sum => None,
                 Ok(_) => Some(format!("{name} is not what was written")),
                 Err(e) => Some(format!("{name} cannot be read: {e}")),
             }

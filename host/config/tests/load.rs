@@ -263,7 +263,8 @@ headers = { X-Key = "secret-6" }
 
 #[test]
 fn what_is_shown_beside_an_engine_is_what_is_in_effect_there() {
-    let text = "[storage]\nbackend = \"prometheus\"\n[storage.prometheus]\nurl = \"http://localhost:9090\"\n";
+    let text = "[storage]\npath = \"/data\"\nbackend = \"prometheus\"\n\
+                [storage.prometheus]\nurl = \"http://localhost:9090\"\n";
     let loaded = load(text, &[]).unwrap();
     let storage = &loaded.shown_json()["storage"];
     assert_eq!(storage["retention"], serde_json::Value::Null, "it is not in force");

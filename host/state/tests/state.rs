@@ -341,19 +341,42 @@ async fn writes_that_wait_together_share_a_commit_and_one_that_fails_fails_alone
 }
 
 #[tokio::test]
+async fn a_check_finds_nothing_wrong_with_what_can_be_opened_and_changes_nothing() {
+    let folder = folder();
+    let file = folder.path().join("state.db");
+    State::check(&file).unwrap();
+    assert!(!file.exists());
+    drop(State::open(&file).unwrap());
+    let begun = std::time::Instant::now();
+    while file.with_extension("db-wal").exists() && begun.elapsed().as_secs() < 10 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let before = std::fs::read(&file).unwrap();
+    State::check(&file).unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    std::fs::write(&file, "").unwrap();
+    State::check(&file).unwrap();
+    let err = State::check(folder.path()).unwrap_err();
+    assert!(matches!(err, OpenError::NotWritable { .. }), "{err}");
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_used_says_why_and_what_to_do() {
     let folder = folder();
     let newer = folder.path().join("newer.db");
     let connection = rusqlite::Connection::open(&newer).unwrap();
     connection.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
     drop(connection);
-    assert!(matches!(State::open(&newer), Err(OpenError::Newer { .. })));
+    let told = State::check(&newer).unwrap_err().to_string();
+    assert!(matches!(State::open(&newer), Err(e @ OpenError::Newer { .. }) if e.to_string() == told), "{told}");
 
     let garbage = folder.path().join("garbage.db");
     std::fs::write(&garbage, "this is no database, but it is long enough to look like one. ".repeat(40)).unwrap();
     let err = State::open(&garbage).unwrap_err();
     assert!(matches!(err, OpenError::Damaged { .. }), "{err}");
     assert!(err.help().contains("restore a backup"));
+    assert_eq!(State::check(&garbage).unwrap_err().to_string(), err.to_string());
 
     let err = State::open(folder.path().join("missing/state.db")).unwrap_err();
     assert!(matches!(err, OpenError::NotWritable { .. }), "{err}");

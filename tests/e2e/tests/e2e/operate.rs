@@ -1,5 +1,8 @@
 //! Who may ask and manage, what is refused at the start and how it is said, and how it ends.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use belfry_e2e::{Ended, Home, SOON, wait_until};
 use serde_json::json;
 
@@ -157,4 +160,64 @@ async fn check_finds_every_problem_and_starts_nothing() {
     );
     assert!(!home.data().exists() && !home.path("data").exists(), "checking makes no data folder");
     refused(&home.run(&["check", "--config", "none.toml"]).await, &["none.toml: error: cannot read the config"]);
+}
+
+/// Names and lengths of all that is in a folder.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, u64> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path());
+    let each = entries.flat_map(|path| match path.is_dir() {
+        true => contents(&path).into_iter().chain([(path, 0)]).collect::<Vec<_>>(),
+        false => vec![(path.clone(), path.metadata().expect("there").len())],
+    });
+    each.collect()
+}
+
+#[tokio::test]
+async fn check_finds_in_the_data_folder_what_a_start_would_find_and_changes_nothing() {
+    let engine = "[storage]\nbackend = \"prometheus\"\n[storage.prometheus]\nurl = \"http://127.0.0.1:1\"\n";
+    let home = Home::new(engine);
+    let belfry = home.start().await;
+    belfry.signal("TERM").await;
+    belfry.ended().await;
+    let free = ["--config", "belfry.toml", "--data", "data", "--listen", "127.0.0.1:0"];
+    let asked = async |command: &str| home.run(&[&[command][..], &free].concat()).await;
+    assert_eq!(asked("check").await.code, Some(0));
+
+    let data = home.data();
+    std::fs::write(home.path("bad.pem"), "hello").expect("written");
+    let in_place_of = |name: &str, what: &str| {
+        let (path, aside) = (data.join(name), home.path("aside"));
+        if path.exists() {
+            std::fs::rename(&path, aside).expect("moved away");
+        }
+        match what {
+            "" => std::fs::create_dir_all(path).expect("made"),
+            text => std::fs::write(path, text).expect("written"),
+        }
+    };
+    for (name, what, told) in [
+        (".restoring", "", "did not come to its end"),
+        ("state.sqlite", "garbage of some length", "state.sqlite is damaged"),
+        ("admin-token", "", "admin-token"),
+        ("wal", "x", "data/wal"),
+        ("queue", "x", "data/queue"),
+        ("queue/000000000009.queue", "BLFYQUE9xxxx", "has format version 9"),
+        ("../bad.pem", "hello", "bad.pem"),
+    ] {
+        in_place_of(name, what);
+        if name == "../bad.pem" {
+            home.configure(&format!("{engine}tls = {{ ca_file = \"bad.pem\" }}\n"));
+        }
+        let before = contents(&data);
+        let checked = asked("check").await;
+        assert!(checked.code == Some(1) && checked.stdout.contains(told), "{name}: {checked:?}");
+        assert_eq!(contents(&data), before, "{name}");
+        let started = asked("run").await;
+        assert_eq!(started.code, Some(1), "{name}: {started:?}");
+        let path = data.join(name);
+        if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }.expect("removed");
+        if home.path("aside").exists() {
+            std::fs::rename(home.path("aside"), path).expect("put back");
+        }
+    }
 }
