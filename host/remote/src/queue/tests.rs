@@ -215,7 +215,8 @@ fn files_that_are_sent_while_they_are_copied_leave_no_gap_in_the_copy() {
     let disk = SimDisk::default();
     let queue = open_as(&disk, config(QUEUE_BYTES_MIN));
     append_thousands(&queue, 0..30);
-    let (segments, position) = (queue.inner.lock().segments.clone(), queue.inner.lock().position);
+    let position = queue.inner.lock().position;
+    let segments = queue.inner.lock().segments.clone();
     while queue.inner.lock().segments.len() > 1 {
         queue.sent(&queue.next_parcel().expect("something waits"));
     }
