@@ -82,6 +82,11 @@ impl State {
                 .and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut begin))
                 .map_err(|e| not_writable(e.to_string()))?,
         };
+        // Pages that stand in the log count, and the first one may be among them.
+        let log = path.with_extension("sqlite-wal");
+        if log.metadata().is_ok_and(|found| found.len() > 0) {
+            return Ok(());
+        }
         // An empty one is new.
         if !begin.is_empty() && !begin.starts_with(SQLITE_MAGIC) {
             return Err(OpenError::Damaged { path: path.to_owned(), reason: "file is not a database".to_owned() });

@@ -184,6 +184,10 @@ async fn check_finds_in_the_data_folder_what_a_start_would_find_and_changes_noth
     assert_eq!(asked("check").await.code, Some(0));
 
     let data = home.data();
+    // SQLite would take pages from its log for those of the file.
+    for log in ["state.sqlite-wal", "state.sqlite-shm"] {
+        let _ = std::fs::remove_file(data.join(log));
+    }
     std::fs::write(home.path("bad.pem"), "hello").expect("written");
     let in_place_of = |name: &str, what: &str| {
         let (path, aside) = (data.join(name), home.path("aside"));
