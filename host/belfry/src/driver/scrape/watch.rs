@@ -31,6 +31,8 @@ pub struct Watch {
     folders: Option<Arc<Mutex<Folders>>>,
     told: mpsc::Receiver<()>,
     tell: mpsc::Sender<()>,
+    /// It was told, and nobody knows yet: whoever waited gave up before it was quiet.
+    heard: bool,
     next_look: Interval,
 }
 
@@ -40,7 +42,7 @@ impl Watch {
         let (tell, told) = mpsc::channel(1);
         let mut next_look = tokio::time::interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
         next_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { folders: None, told, tell, next_look }
+        Self { folders: None, told, tell, heard: false, next_look }
     }
 
     /// Of the folders of `patterns`, from [`Watch::begin`] on.
@@ -86,16 +88,16 @@ impl Watch {
         if self.folders.is_none() {
             return std::future::pending().await;
         }
-        loop {
+        while !self.heard {
             tokio::select! {
-                _ = self.told.recv() => break,
-                _ = self.next_look.tick() => {}
+                _ = self.told.recv() => self.heard = true,
+                _ = self.next_look.tick() => self.look().await,
             }
-            self.look().await;
         }
         let quiet = async { while tokio::time::timeout(QUIET, self.told.recv()).await.is_ok() {} };
         // Too long: it is read as it is, and again when it changes.
         let _ = tokio::time::timeout(QUIET_WITHIN, quiet).await;
+        self.heard = false;
     }
 }
 
@@ -284,6 +286,17 @@ mod tests {
         let since = Instant::now();
         let found = async { while tokio::time::timeout(Duration::from_secs(1), watch.changed()).await.is_err() {} };
         tokio::time::timeout(LOOK_EVERY * 2, found).await.expect("it is found");
-        assert!(since.elapsed() <= LOOK_EVERY + QUIET_WITHIN);
+        assert!(since.elapsed() <= LOOK_EVERY + QUIET_WITHIN * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_told_is_not_lost_when_the_waiting_is_given_up_before_it_is_quiet() {
+        let root = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(&[root.path().join("t.json")]);
+        watch.begin().await;
+        watch.tell.try_send(()).unwrap();
+        assert!(tokio::time::timeout(QUIET / 2, watch.changed()).await.is_err(), "it is not quiet yet");
+        assert!(tokio::time::timeout(QUIET * 2, watch.changed()).await.is_ok());
+        assert!(tokio::time::timeout(QUIET * 2, watch.changed()).await.is_err(), "once");
     }
 }
