@@ -152,13 +152,16 @@ impl Shared {
             flushed = true;
         }
         let old = now.is_none_or(|now| self.is_over(&mut pending.last_flush, now));
-        let large = {
+        let (large, is_unsure) = {
             let commit = self.commit.lock();
             let wal_bytes = commit.wal.as_ref().map_or(0, |w| w.bytes());
-            commit.flush_soon || wal_bytes.saturating_sub(pending.carried) >= self.config.wal_bytes_bound()
+            let large = commit.flush_soon || wal_bytes.saturating_sub(pending.carried) >= self.config.wal_bytes_bound();
+            (large, commit.unsure.is_some())
         };
         let large = large || self.state.read().head.live_bytes() >= HEAD_BYTES_MAX;
-        if (old || large) && self.state.read().head.has_live_samples() {
+        // A log that is not sure goes also where there is nothing to make a block of: until then nothing may be taken, and
+        // so nothing would ever come.
+        if is_unsure || (old || large) && self.state.read().head.has_live_samples() {
             self.freeze(pending)?;
             pending.last_flush = now.unwrap_or(pending.last_flush);
             self.write_frozen(pending)?;

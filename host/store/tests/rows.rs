@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use belfry_model::write::SeriesRef;
-use belfry_model::{Appended, Batch, TimestampMs, Writer};
+use belfry_model::{Appended, Batch, MetricMetadata, TimestampMs, Writer};
 use belfry_store::disk::SimDisk;
 use belfry_store::{FsyncPolicy, Store, StoreConfig};
 use common::*;
@@ -142,6 +142,38 @@ fn where_each_answer_promises_a_sync_a_failed_one_is_made_up_for_before_the_next
     assert_eq!(scrape(&store, &refs, T0 + 1000, 2.0), all(SERIES));
     for seed in 0..30 {
         assert_eq!(points(&open(&disk.power_loss(seed)).0, "r3").len(), 2, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_sync_for_long_is_trusted_again_once_it_can() {
+    for (is_flushed, rounds) in [(false, 0), (false, 1), (false, 3), (true, 0), (true, 2)] {
+        let disk = SimDisk::default();
+        let (store, _) = open(&disk);
+        let refs = refs(&store);
+        scrape(&store, &refs, T0, 1.0);
+        if is_flushed {
+            // Then there is nothing to make another block of.
+            store.flush().unwrap();
+        }
+        disk.set_fail_sync(true);
+        let unsynced = || match is_flushed {
+            false => try_scrape(&store, &refs, T0 + 1000, 1.0),
+            true => {
+                store.declare(MetricMetadata { name: "r3".into(), ..MetricMetadata::default() });
+                block_on(store.append(Batch::at("target", TimestampMs(T0))))
+            }
+        };
+        assert!(unsynced().is_err());
+        (0..rounds).for_each(|round| drop(store.upkeep(TimestampMs(T0 + 2000 + round))));
+        disk.set_fail_sync(false);
+        store.upkeep(TimestampMs(T0 + 3000)).unwrap();
+        let when = format!("flushed: {is_flushed}, {rounds} rounds");
+        assert_eq!(try_scrape(&store, &refs, T0 + 4000, 3.0), Ok(all(SERIES)), "{when}");
+        for seed in 0..10 {
+            let found = points(&open(&disk.power_loss(seed)).0, "r3");
+            assert!(found.iter().any(|(at, _)| *at == T0 + 4000) && found[0].0 == T0, "{when}, seed {seed}");
+        }
     }
 }
 

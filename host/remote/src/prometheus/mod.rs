@@ -29,8 +29,8 @@ use crate::http::{Ask, HttpAnswer, HttpClient, HttpError};
 use halves::Halves;
 use write::Answered;
 
-/// Bytes of an answer to a write: it says little.
-const WRITE_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Bytes of an answer to a write: Prometheus has a line for each sample that it refuses.
+const WRITE_ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Metrics whose metadata is remembered for version 2.
 const METADATA_MAX: usize = 50_000;
 /// An engine that did not understand version 2 is asked again after this: it may have been replaced by a newer one.

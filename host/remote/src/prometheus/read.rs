@@ -335,10 +335,14 @@ impl QueryBackend for Reader {
         let ask = self.form(&[path], &pairs, ANSWER_BYTES_MAX).map_err(|e| lost(&e))?;
         let answer = match self.0.client.ask(ask).await {
             Ok(answer) => answer,
-            Err(e @ HttpError::TooLarge(_)) => return Err(EngineQueryError::NotThis(e.to_string())),
+            // One that is too much for it says nothing of the others.
+            Err(e @ (HttpError::TooLarge(_) | HttpError::TimedOut(_))) => {
+                return Err(EngineQueryError::NotThis(e.to_string()));
+            }
             Err(e) => return Err(lost(&e)),
         };
-        if [400, 413, 422].contains(&answer.status.as_u16()) {
+        let took_too_long = answer.status == 503 && answer.reason().contains("timeout");
+        if took_too_long || [400, 413, 422].contains(&answer.status.as_u16()) {
             return Err(EngineQueryError::NotThis(answer.reason()));
         }
         if !answer.status.is_success() {
