@@ -83,8 +83,9 @@ impl State {
                 .map_err(|e| not_writable(e.to_string()))?,
         };
         // Pages that stand in the log count, and the first one may be among them.
-        let log = path.with_extension("sqlite-wal");
-        if log.metadata().is_ok_and(|found| found.len() > 0) {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        if Path::new(&log).metadata().is_ok_and(|found| found.len() > 0) {
             return Ok(());
         }
         // An empty one is new.
