@@ -119,7 +119,7 @@ impl Ingest {
     /// Counts samples that were written past the live path.
     pub(crate) fn count(&self, producer: &str, done: Appended, newest: TimestampMs) {
         if let Some(entry) = lock(&self.producers).get_mut(producer) {
-            entry.appended(done);
+            entry.appended(&done);
             entry.seen(newest, std::iter::empty());
         }
     }
@@ -151,7 +151,7 @@ impl Ingest {
         if let Some(entry) = lock(&self.producers).get_mut(producer) {
             match outcome {
                 Ok(appended) => {
-                    entry.appended(*appended);
+                    entry.appended(appended);
                     entry.seen(newest, std::iter::empty());
                 }
                 Err(_) => entry.failed(samples),

@@ -55,7 +55,7 @@ pub struct ProducerStats {
     pub batches_failed: u64,
     /// Samples of the batches that were not written.
     pub samples_lost: u64,
-    /// Samples by outcome.
+    /// Samples by outcome: how many, not which.
     pub samples: Appended,
     /// Time of the newest batch.
     pub last_batch: Option<TimestampMs>,
@@ -168,7 +168,7 @@ impl ProducerEntry {
         self.open.len() as u64 >= limit
     }
 
-    pub fn appended(&mut self, appended: Appended) {
+    pub fn appended(&mut self, appended: &Appended) {
         self.stats.batches += 1;
         add(&mut self.stats.samples, appended);
     }
@@ -183,7 +183,7 @@ impl ProducerEntry {
     }
 }
 
-fn add(sum: &mut Appended, more: Appended) {
+fn add(sum: &mut Appended, more: &Appended) {
     sum.accepted += more.accepted;
     sum.too_old += more.too_old;
     sum.duplicate += more.duplicate;

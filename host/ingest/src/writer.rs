@@ -248,7 +248,7 @@ impl Ingest {
         if let Some(entry) = producers.get_mut(name) {
             match &outcome {
                 Ok(appended) => {
-                    entry.appended(*appended);
+                    entry.appended(appended);
                     if let Some(at) = times {
                         entry.seen(at, series.into_iter());
                     }

@@ -31,4 +31,4 @@ pub use read::{
 };
 pub use sample::{Exemplar, Histogram, Sample, Value};
 pub use time::{Clock, TimeRange, TimestampMs};
-pub use write::{Appended, Batch, Examples, Refused, SeriesRef, TellingWriter, WriteError, Writer};
+pub use write::{Appended, Batch, Refusal, Refused, SeriesRef, WriteError, Writer};

@@ -62,7 +62,7 @@ impl Batch {
         if refused.is_empty() {
             return;
         }
-        let mut kept = places(&refused.floats);
+        let mut kept = all_but(&refused.floats);
         // What has no value or no time was never a sample.
         let whole = match &self.times {
             Times::One(_) => self.values.len(),
@@ -70,25 +70,25 @@ impl Batch {
         };
         self.refs.truncate(whole);
         self.refs.retain(|_| kept());
-        let mut kept = places(&refused.floats);
+        let mut kept = all_but(&refused.floats);
         self.values.truncate(whole);
         self.values.retain(|_| kept());
         if let Times::Each(times) = &mut self.times {
-            let mut kept = places(&refused.floats);
+            let mut kept = all_but(&refused.floats);
             times.truncate(whole);
             times.retain(|_| kept());
         }
-        let mut kept = places(&refused.floats);
+        let mut kept = all_but(&refused.floats);
         self.starts.truncate(whole);
         self.starts.retain(|_| kept());
-        let mut kept = places(&refused.histograms);
+        let mut kept = all_but(&refused.histograms);
         self.histograms.retain(|_| kept());
     }
 }
 
 /// Says of one place after the other whether it is kept.
-fn places(refused: &[usize]) -> impl FnMut() -> bool {
-    let mut refused = refused.iter().copied().peekable();
+fn all_but(refused: &[(usize, Refusal)]) -> impl FnMut() -> bool {
+    let mut refused = refused.iter().map(|(place, _)| *place).peekable();
     let mut place = 0;
     move || {
         let kept = refused.next_if_eq(&place).is_none();
@@ -98,7 +98,7 @@ fn places(refused: &[usize]) -> impl FnMut() -> bool {
 }
 
 /// What became of a batch. Refused samples are counted, never an error: the rest was taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Appended {
     /// Written, or already there with the same value.
     pub accepted: u64,
@@ -112,17 +112,53 @@ pub struct Appended {
     pub too_far_ahead: u64,
     /// Exemplars kept, or there already: samples of all kinds are counted above, these apart.
     pub exemplars: u64,
-    /// The first that were refused.
-    pub examples: Examples,
+    /// Which were refused: for whoever sent them, and for whoever hands the rest on.
+    pub refused: Refused,
 }
 
-/// Which samples of a batch were refused, where [`TellingWriter::append_telling`] was asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+impl Appended {
+    /// The float at this place was refused. To be told in the order of the batch.
+    pub fn refuse_float(&mut self, place: usize, why: Refusal) {
+        self.refused.floats.push((place, why));
+        self.count(why);
+    }
+
+    /// The same of a histogram.
+    pub fn refuse_histogram(&mut self, place: usize, why: Refusal) {
+        self.refused.histograms.push((place, why));
+        self.count(why);
+    }
+
+    fn count(&mut self, why: Refusal) {
+        *match why {
+            Refusal::TooOld => &mut self.too_old,
+            Refusal::Duplicate => &mut self.duplicate,
+            Refusal::UnknownSeries => &mut self.unknown_series,
+            Refusal::TooFarAhead => &mut self.too_far_ahead,
+        } += 1;
+    }
+}
+
+/// Why a sample was refused: the counts of [`Appended`] say what each means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// [`Appended::too_old`].
+    TooOld,
+    /// [`Appended::duplicate`].
+    Duplicate,
+    /// [`Appended::unknown_series`].
+    UnknownSeries,
+    /// [`Appended::too_far_ahead`].
+    TooFarAhead,
+}
+
+/// Which samples of a batch were refused, and why. Takes no memory where all were taken.
+#[derive(Clone, Debug, Default)]
 pub struct Refused {
     /// Places in [`Batch::refs`], ascending.
-    pub floats: Vec<usize>,
+    pub floats: Vec<(usize, Refusal)>,
     /// Places in [`Batch::histograms`], ascending.
-    pub histograms: Vec<usize>,
+    pub histograms: Vec<(usize, Refusal)>,
 }
 
 impl Refused {
@@ -132,24 +168,14 @@ impl Refused {
     }
 }
 
-/// Places of samples that were refused, for whoever sent them: the first of each reason. Those of [`Batch::values`] come
-/// first, then those of [`Batch::histograms`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Examples {
-    /// Of [`Appended::too_old`].
-    pub too_old: Option<usize>,
-    /// Of [`Appended::duplicate`].
-    pub duplicate: Option<usize>,
-}
-
 /// All are equal: what became of a batch is told by its counts.
-impl PartialEq for Examples {
+impl PartialEq for Refused {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Examples {}
+impl Eq for Refused {}
 
 /// Why a write failed.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -203,13 +229,6 @@ pub trait Writer: Send + Sync {
     fn declare(&self, metadata: MetricMetadata);
 }
 
-/// A writer that can say which samples it refused, for whoever hands the rest on.
-#[async_trait]
-pub trait TellingWriter: Writer {
-    /// As [`Writer::append`], and which samples were refused.
-    async fn append_telling(&self, batch: Batch) -> Result<(Appended, Refused), WriteError>;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,7 +246,12 @@ mod tests {
         let whole = batch.clone();
         batch.remove(&Refused::default());
         assert_eq!(batch.refs, whole.refs);
-        batch.remove(&Refused { floats: vec![0, 2], histograms: vec![1] });
+        let mut appended = Appended::default();
+        appended.refuse_float(0, Refusal::TooOld);
+        appended.refuse_float(2, Refusal::Duplicate);
+        appended.refuse_histogram(1, Refusal::Duplicate);
+        assert_eq!((appended.too_old, appended.duplicate), (1, 2), "each is counted");
+        batch.remove(&appended.refused);
         assert_eq!(batch.refs, [1, 3].map(SeriesRef));
         assert_eq!(batch.values, [1.5, 3.5]);
         assert_eq!(batch.times, Times::Each([11, 13].map(TimestampMs).into()));

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use belfry_model::{Appended, Batch, Clock, Labels, MetricMetadata, SeriesRef, TellingWriter, WriteError, Writer};
+use belfry_model::{Appended, Batch, Clock, Labels, MetricMetadata, SeriesRef, WriteError, Writer};
 
 use crate::queue::{Queue, SeriesNames};
 
 /// Writes to the store and to the queue.
 pub struct Tee {
     /// The local window.
-    pub store: Arc<dyn TellingWriter>,
+    pub store: Arc<dyn Writer>,
     /// Knows the labels of what the store opened.
     pub names: Arc<dyn SeriesNames>,
     /// What waits for the engine.
@@ -45,9 +45,9 @@ impl Writer for Tee {
 
     async fn append(&self, batch: Batch) -> Result<Appended, WriteError> {
         let mut copy = batch.clone();
-        let (appended, refused) = self.store.append_telling(batch).await?;
+        let appended = self.store.append(batch).await?;
         // What is left may be nothing: then metadata goes alone.
-        copy.remove(&refused);
+        copy.remove(&appended.refused);
         let (queue, names, now) = (self.queue.clone(), self.names.clone(), self.clock.now());
         // A disk may take its time; the reactor has others to serve.
         let queued = tokio::task::spawn_blocking(move || queue.append(&copy, &*names, now));

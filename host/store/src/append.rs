@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use belfry_model::write::{SeriesRef, Times};
-use belfry_model::{Appended, Batch, Labels, MetricMetadata, Refused, TellingWriter, TimestampMs, WriteError, Writer};
+use belfry_model::{Appended, Batch, Labels, MetricMetadata, Refusal, TimestampMs, WriteError, Writer};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{AHEAD_MAX, FsyncPolicy};
@@ -40,9 +40,7 @@ pub const LABEL_BYTES_MAX: usize = 64 << 10;
 /// A batch and where its answer goes.
 pub(crate) struct Job {
     batch: Batch,
-    /// Is somebody asking which samples were refused?
-    tells: bool,
-    reply: oneshot::Sender<Result<(Appended, Refused), WriteError>>,
+    reply: oneshot::Sender<Result<Appended, WriteError>>,
 }
 
 /// What the writer thread and maintenance share.
@@ -156,11 +154,7 @@ fn commit(shared: &Shared, jobs: Vec<Job>) {
         outcome = Err(io::Error::other(UNSURE));
     }
     if outcome.is_ok() {
-        done.extend(jobs.iter().map(|job| {
-            let mut refused = Refused::default();
-            let told = job.tells.then_some(&mut refused);
-            (apply(shared, &mut commit, &mut shared.state.write(), &job.batch, told), refused)
-        }));
+        done.extend(jobs.iter().map(|job| apply(shared, &mut commit, &mut shared.state.write(), &job.batch)));
         outcome = commit.write();
     }
     if outcome.is_ok() {
@@ -189,7 +183,7 @@ fn commit(shared: &Shared, jobs: Vec<Job>) {
     }
 }
 
-fn answer<T>(outcome: &io::Result<()>, done: T) -> Result<T, WriteError> {
+fn answer(outcome: &io::Result<()>, done: Appended) -> Result<Appended, WriteError> {
     match outcome {
         Ok(()) => Ok(done),
         Err(e) if is_full(e) => Err(WriteError::DiskFull(e.to_string())),
@@ -197,14 +191,8 @@ fn answer<T>(outcome: &io::Result<()>, done: T) -> Result<T, WriteError> {
     }
 }
 
-/// Puts a batch into the head and what was new of it into a record. Which samples were refused goes into `refused`.
-fn apply(
-    shared: &Shared,
-    commit: &mut Commit,
-    state: &mut State,
-    batch: &Batch,
-    mut refused: Option<&mut Refused>,
-) -> Appended {
+/// Puts a batch into the head and what was new of it into a record.
+fn apply(shared: &Shared, commit: &mut Commit, state: &mut State, batch: &Batch) -> Appended {
     let mut out = Appended::default();
     for m in state.head.take_new_metadata() {
         commit.builder.metadata(&m);
@@ -229,16 +217,16 @@ fn apply(
         };
         let start = batch.starts.get(i).copied().unwrap_or(0);
         let p = Point { at, value: *value, start, histogram: None };
-        if !take(state, commit, &bounds, *reference, &p, &mut out) {
-            exemplify(&mut out, i);
-            refused.iter_mut().for_each(|r| r.floats.push(i));
+        match take(state, commit, &bounds, *reference, &p) {
+            Ok(()) => out.accepted += 1,
+            Err(why) => out.refuse_float(i, why),
         }
     }
     for (i, (reference, at, start, h)) in batch.histograms.iter().enumerate() {
         let p = Point { at: at.0, value: h.sum, start: start.map_or(0, |s| s.0), histogram: Some(h) };
-        if !take(state, commit, &bounds, *reference, &p, &mut out) {
-            exemplify(&mut out, batch.refs.len() + i);
-            refused.iter_mut().for_each(|r| r.histograms.push(i));
+        match take(state, commit, &bounds, *reference, &p) {
+            Ok(()) => out.accepted += 1,
+            Err(why) => out.refuse_histogram(i, why),
         }
     }
     for (reference, exemplar) in &batch.exemplars {
@@ -338,52 +326,21 @@ struct Bounds {
     latest: i64,
 }
 
-/// To be called after each refused sample: a count that is no longer 0 began with it.
-fn exemplify(out: &mut Appended, place: usize) {
-    if out.too_old > 0 {
-        out.examples.too_old.get_or_insert(place);
-    }
-    if out.duplicate > 0 {
-        out.examples.duplicate.get_or_insert(place);
-    }
-}
-
-/// `false`: it was refused.
-fn take(
-    state: &mut State,
-    commit: &mut Commit,
-    bounds: &Bounds,
-    of: SeriesRef,
-    p: &Point<'_>,
-    out: &mut Appended,
-) -> bool {
+/// Takes a sample, unless it says why not.
+fn take(state: &mut State, commit: &mut Commit, bounds: &Bounds, of: SeriesRef, p: &Point<'_>) -> Result<(), Refusal> {
     if p.at > bounds.latest {
-        out.too_far_ahead += 1;
-        return false;
+        return Err(Refusal::TooFarAhead);
     }
     if p.at < bounds.earliest {
-        out.too_old += 1;
-        return false;
+        return Err(Refusal::TooOld);
     }
-    let Some(id) = state.head.resolve(of) else {
-        out.unknown_series += 1;
-        return false;
-    };
+    let id = state.head.resolve(of).ok_or(Refusal::UnknownSeries)?;
     match state.head.insert(id, p, bounds.window, &state.blocks) {
-        Inserted::Same => out.accepted += 1,
-        Inserted::Duplicate => {
-            out.duplicate += 1;
-            return false;
-        }
-        Inserted::TooOld => {
-            out.too_old += 1;
-            return false;
-        }
+        Inserted::Same => {}
+        Inserted::Duplicate => return Err(Refusal::Duplicate),
+        Inserted::TooOld => return Err(Refusal::TooOld),
+        Inserted::New if commit.wal.is_none() => {}
         Inserted::New => {
-            out.accepted += 1;
-            if commit.wal.is_none() {
-                return true;
-            }
             introduce(state, commit, id);
             match p.histogram {
                 Some(h) => commit.builder.histogram(id, p.at, h, p.start),
@@ -392,7 +349,7 @@ fn take(
             commit.split_record();
         }
     }
-    true
+    Ok(())
 }
 
 /// Makes sure that the log says what series `id` is.
@@ -432,7 +389,11 @@ impl Writer for Store {
     }
 
     async fn append(&self, batch: Batch) -> Result<Appended, WriteError> {
-        Ok(self.queued(batch, false).await?.0)
+        let sender = self.queue.lock().clone().ok_or(WriteError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        sender.send(Job { batch, reply }).await.map_err(|_| WriteError::Closed)?;
+        drop(sender);
+        answer.await.map_err(|_| WriteError::Closed)?
     }
 
     fn append_now(&self, batch: &Batch) -> Option<Result<Appended, WriteError>> {
@@ -450,7 +411,7 @@ impl Writer for Store {
         let mut outcome = if commit.stuck { commit.write() } else { Ok(()) };
         let mut done = Appended::default();
         if outcome.is_ok() {
-            done = apply(&self.shared, &mut commit, &mut state, batch, None);
+            done = apply(&self.shared, &mut commit, &mut state, batch);
             drop(state);
             self.shared.unwritten.store(true, Ordering::Release);
             self.shared.dirty.store(true, Ordering::Release);
@@ -484,23 +445,5 @@ impl Writer for Store {
         if !self.shared.state.write().head.declare(metadata) {
             self.shared.counters.shed_metadata.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-#[async_trait]
-impl TellingWriter for Store {
-    async fn append_telling(&self, batch: Batch) -> Result<(Appended, Refused), WriteError> {
-        self.queued(batch, true).await
-    }
-}
-
-impl Store {
-    /// Hands a batch to the writer thread.
-    async fn queued(&self, batch: Batch, tells: bool) -> Result<(Appended, Refused), WriteError> {
-        let sender = self.queue.lock().clone().ok_or(WriteError::Closed)?;
-        let (reply, answer) = oneshot::channel();
-        sender.send(Job { batch, tells, reply }).await.map_err(|_| WriteError::Closed)?;
-        drop(sender);
-        answer.await.map_err(|_| WriteError::Closed)?
     }
 }

@@ -4,7 +4,8 @@ mod common;
 
 use std::sync::Arc;
 
-use belfry_model::{Appended, Batch, TimestampMs, WriteError, Writer};
+use belfry_model::write::Times;
+use belfry_model::{Appended, Batch, Histogram, Refusal, SeriesRef, TimestampMs, WriteError, Writer};
 use belfry_store::disk::SimDisk;
 use belfry_store::{FsyncPolicy, Health, Store, StoreConfig};
 use common::*;
@@ -35,6 +36,32 @@ fn what_is_appended_at_once_survives_a_kill_and_is_no_different_from_what_was_qu
     assert_eq!(points(&store, "a").len(), 40);
     let restarted = open_with(&disk.killed(), FsyncPolicy::Interval);
     assert_eq!(points(&restarted, "a"), points(&store, "a"));
+}
+
+#[test]
+fn each_refused_sample_is_named_with_its_reason_at_once_as_from_the_queue() {
+    use Refusal::{Duplicate, TooOld, UnknownSeries};
+    let store = open_with(&SimDisk::default(), FsyncPolicy::Interval);
+    put(&store, "a", T0 + 60_000, 1.0).unwrap();
+    let [a, b, c] = ["a", "b", "c"].map(|name| store.open(&labels(name)).unwrap());
+    let histogram = |of, sum| (of, TimestampMs(T0 + 60_000), None, Arc::new(Histogram { sum, ..Histogram::default() }));
+    let mixed =
+        [(a, 60_000, 2.0), (b, 0, 1.0), (a, 0, 1.0), (SeriesRef(u64::MAX), 0, 1.0), (a, 1, 1.0), (a, 61_000, 1.0)];
+    let batch = Batch {
+        times: Times::Each(mixed.iter().map(|s| TimestampMs(T0 + s.1)).collect()),
+        refs: mixed.iter().map(|s| s.0).collect(),
+        values: mixed.iter().map(|s| s.2).collect(),
+        histograms: vec![histogram(c, 1.0), histogram(a, 3.0), histogram(c, 2.0)],
+        ..Batch::at("test", TimestampMs(T0))
+    };
+    let at_once = store.append_now(&batch).expect("nothing stands in its way").unwrap();
+    // What was taken then is the same once more.
+    let queued = block_on(store.append(batch)).unwrap();
+    for done in [at_once, queued] {
+        assert_eq!((done.accepted, done.duplicate, done.too_old, done.unknown_series), (3, 3, 2, 1));
+        assert_eq!(done.refused.floats, [(0, Duplicate), (2, TooOld), (3, UnknownSeries), (4, TooOld)]);
+        assert_eq!(done.refused.histograms, [(1, Duplicate), (2, Duplicate)]);
+    }
 }
 
 #[test]

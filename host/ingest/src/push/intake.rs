@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use belfry_model::{Appended, Batch, TimestampMs, WriteError};
+use belfry_model::{Appended, Batch, Refusal, TimestampMs, WriteError};
 
 use super::decoded::Decoded;
 use super::outcome::{Failed, Failure, Place, Refusals, Why, Written};
@@ -214,9 +214,11 @@ impl Push {
             refused.duplicate += appended.duplicate;
             refused.unknown += appended.unknown_series;
             refused.ahead += appended.too_far_ahead;
-            let first = [(Why::TooOld, appended.examples.too_old), (Why::Duplicate, appended.examples.duplicate)];
-            let places = first.into_iter().filter_map(|(why, place)| Some(Place { why, native, place: place? }));
-            refused.places.extend(places);
+            let all = if native { appended.refused.histograms } else { appended.refused.floats };
+            for (why, refusal) in [(Why::TooOld, Refusal::TooOld), (Why::Duplicate, Refusal::Duplicate)] {
+                let first = all.iter().find(|(_, of)| *of == refusal);
+                refused.places.extend(first.map(|(place, _)| Place { why, native, place: *place }));
+            }
         }
         Ok((written, refused))
     }
