@@ -31,6 +31,7 @@ use belfry_store::{RealDisk, Store};
 use parking_lot::Mutex;
 
 use crate::adapters::client_options::client_options;
+use crate::clock::SystemClock;
 
 pub use pass::Pass;
 pub use ship::{run, sync, watch};
@@ -73,7 +74,8 @@ impl SeriesNames for Names {
 /// Opens the queue and makes the client, if there is an engine. Asks the engine nothing: it may be away.
 pub fn open(storage: &Storage, clock: Arc<dyn Clock>) -> Result<Option<Arc<StorageEngine>>> {
     let Some(remote) = &storage.remote else { return Ok(None) };
-    let engine = client(remote).map_err(|e| anyhow::anyhow!("the storage engine cannot be used: {e}"))?;
+    let engine =
+        client(remote, clock.clone()).map_err(|e| anyhow::anyhow!("the storage engine cannot be used: {e}"))?;
     let queue = QueueConfig {
         folder: storage.path.join(QUEUE_FOLDER),
         bytes_max: remote.queue_bytes,
@@ -103,7 +105,8 @@ pub fn open(storage: &Storage, clock: Arc<dyn Clock>) -> Result<Option<Arc<Stora
 /// Says what [`open`] would fail with, and changes nothing.
 pub fn check(storage: &Storage) -> Result<()> {
     let Some(remote) = &storage.remote else { return Ok(()) };
-    client(remote).map_err(|e| anyhow::anyhow!("the storage engine cannot be used: {e}"))?;
+    client(remote, Arc::new(SystemClock::new()))
+        .map_err(|e| anyhow::anyhow!("the storage engine cannot be used: {e}"))?;
     let queue = belfry_remote::queue::look(&storage.path.join(QUEUE_FOLDER), &RealDisk);
     queue.map(drop).context("the queue for the storage engine cannot be opened")
 }
@@ -177,16 +180,17 @@ fn is_behind(queue: &QueueStats, now: TimestampMs) -> bool {
     queue.bytes > 0 && queue.waiting_since.is_none_or(|since| now.since(since) >= BEHIND)
 }
 
-fn client(remote: &Remote) -> Result<Arc<dyn Engine>, String> {
+fn client(remote: &Remote, clock: Arc<dyn Clock>) -> Result<Arc<dyn Engine>, String> {
     match &remote.engine {
         RemoteEngine::Prometheus { write_url, read_url, protocol_2, http, timeout } => {
-            Ok(Arc::new(Prometheus::new(PrometheusOptions {
+            let options = PrometheusOptions {
                 write_url: write_url.clone(),
                 read_url: read_url.clone(),
                 protocol: if *protocol_2 { Protocol::V2 } else { Protocol::V1 },
                 http: client_options(http),
                 timeout: *timeout,
-            })?))
+            };
+            Ok(Arc::new(Prometheus::new(options, clock)?))
         }
         RemoteEngine::Influx { url, version, database, bucket, retention_policy, org, http, timeout } => {
             let named = || database.clone().unwrap_or_default();

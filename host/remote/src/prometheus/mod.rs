@@ -18,10 +18,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use belfry_client::ClientOptions;
-use belfry_model::{MetricMetadata, SeriesRead};
+use belfry_model::{Clock, MetricMetadata, SeriesRead};
 use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use parking_lot::Mutex;
-use tokio::time::Instant;
 use url::Url;
 
 use crate::engine::{Engine, QueryBackend, SendError, Sent, Shipment};
@@ -69,8 +68,9 @@ pub struct Prometheus {
 struct Shared {
     client: HttpClient,
     options: PrometheusOptions,
-    /// When the engine was found not to understand 2.0.
-    only_v1: Mutex<Option<Instant>>,
+    clock: Arc<dyn Clock>,
+    /// When the engine was found not to understand 2.0, by the monotonic clock.
+    only_v1: Mutex<Option<Duration>>,
     /// The shipment that was refused as a whole, and is on its way in parts.
     halves: Mutex<Option<Halves>>,
     metadata: Mutex<HashMap<String, MetricMetadata>>,
@@ -80,11 +80,12 @@ struct Shared {
 
 impl Prometheus {
     /// Fails when a certificate or key cannot be read; the error says which. Asks nothing yet.
-    pub fn new(options: PrometheusOptions) -> Result<Self, String> {
+    pub fn new(options: PrometheusOptions, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let client = HttpClient::new(options.http.clone())?;
         let shared = Shared {
             client,
             options,
+            clock,
             only_v1: Mutex::default(),
             halves: Mutex::default(),
             metadata: Mutex::default(),
@@ -157,7 +158,7 @@ impl Shared {
         let answered = self.write_v1(shipment).await?;
         // Only then it was the version that was not understood.
         let was_version = matches!(answered, Answered::Taken { .. }) && shipment.samples() > 0;
-        if was_version && self.only_v1.lock().replace(Instant::now()).is_none() {
+        if was_version && self.only_v1.lock().replace(self.clock.monotonic()).is_none() {
             tracing::warn!("the storage engine does not understand remote write 2.0: it gets 1.0 from now on");
         }
         Ok((answered, Protocol::V1))
@@ -165,7 +166,7 @@ impl Shared {
 
     fn version(&self) -> Protocol {
         match *self.only_v1.lock() {
-            Some(found) if found.elapsed() < VERSION_2_AGAIN => Protocol::V1,
+            Some(found) if self.clock.monotonic().saturating_sub(found) < VERSION_2_AGAIN => Protocol::V1,
             _ => self.options.protocol,
         }
     }

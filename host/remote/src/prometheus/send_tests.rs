@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use belfry_model::{Labels, Sample, TimestampMs, Value};
+use belfry_testkit::SimClock;
 use prost::Message as _;
 
 use super::*;
@@ -127,6 +128,10 @@ impl World {
 }
 
 async fn engine_of(world: &Shared<World>, protocol: Protocol) -> Prometheus {
+    engine_at(world, protocol, Arc::new(SimClock::at(TimestampMs(0)))).await
+}
+
+async fn engine_at(world: &Shared<World>, protocol: Protocol, clock: Arc<SimClock>) -> Prometheus {
     let answers = world.clone();
     let write_url = serve(move |asked| answers.lock().answer(&asked)).await;
     let options = PrometheusOptions {
@@ -136,7 +141,7 @@ async fn engine_of(world: &Shared<World>, protocol: Protocol) -> Prometheus {
         http: ClientOptions::default(),
         timeout: Duration::from_secs(30),
     };
-    Prometheus::new(options).expect("an engine")
+    Prometheus::new(options, clock).expect("an engine")
 }
 
 /// `series` of so many samples each, at these times.
@@ -287,19 +292,23 @@ async fn an_engine_that_does_not_understand_version_2_gets_1_and_is_asked_again_
     for version_2 in [Version2::SaysNo, Version2::TakesForVersion1, Version2::RefusesTheBody] {
         let world = world();
         world.lock().version_2 = version_2;
-        let engine = engine_of(&world, Protocol::default()).await;
-        for at in 0..3 {
-            assert_eq!(engine.send(&shipment(2, at..at + 1)).await, Ok(Sent::default()));
-        }
+        let clock = Arc::new(SimClock::at(TimestampMs(0)));
+        let engine = engine_at(&world, Protocol::default(), clock.clone()).await;
+        let mut now = 0;
+        let mut send_for = async |until: i64| {
+            for at in std::mem::replace(&mut now, until)..until {
+                assert_eq!(engine.send(&shipment(2, at..at + 1)).await, Ok(Sent::default()));
+            }
+        };
+        send_for(3).await;
         assert_eq!(world.lock().seen(), (6, vec![2, 1, 1, 1]));
-        tokio::time::pause();
-        tokio::time::advance(VERSION_2_AGAIN).await;
-        tokio::time::resume();
         world.lock().version_2 = Version2::Understands;
-        for at in 3..5 {
-            assert_eq!(engine.send(&shipment(2, at..at + 1)).await, Ok(Sent::default()));
-        }
-        assert_eq!(world.lock().seen(), (10, vec![2, 1, 1, 1, 2, 2]));
+        clock.advance(VERSION_2_AGAIN - Duration::from_millis(1));
+        send_for(4).await;
+        assert_eq!(world.lock().seen(), (8, vec![2, 1, 1, 1, 1]), "the hour is not over");
+        clock.advance(Duration::from_millis(1));
+        send_for(6).await;
+        assert_eq!(world.lock().seen(), (12, vec![2, 1, 1, 1, 1, 2, 2]));
     }
 }
 
