@@ -2,7 +2,8 @@
 //! of a request that has one.
 //!
 //! Invariant: the samples of a series go in the order of their times; each sample is in one part at a time, and what is
-//! given up is counted once; a shipment costs twice [`REFUSALS_MAX`] requests, never more.
+//! given up is counted once; a shipment costs twice [`REFUSALS_MAX`] requests, never more, unless the engine may have some
+//! of it already: then nothing good of it is given up, and it costs at most two requests for each sample.
 //! Not here: requests, what an answer means.
 
 use std::collections::{HashSet, VecDeque};
@@ -17,6 +18,11 @@ pub(super) const REFUSALS_MAX: usize = 64;
 /// Of these, so many for the samples of one series: it shall not take what others need.
 const SERIES_REFUSALS_MAX: usize = 16;
 
+/// So many refusals of parts that the engine may have already, and refuses for that: enough to come down to each sample of
+/// the largest shipment, some 15,000. Nobody can tell such a part from one with a bad sample, and were it given up, what
+/// is good and was never sent would be as well. It is once after a start, and after a request without an answer.
+const UNSURE_REFUSALS_MAX: usize = 32_768;
+
 /// A part of a shipment.
 pub(super) struct Part {
     pub shipment: Shipment,
@@ -24,6 +30,8 @@ pub(super) struct Part {
     split: usize,
     /// It has some of a series' samples.
     is_cut_in_time: bool,
+    /// It, or what it is a part of, was sent before, and nobody knows what became of it.
+    may_be_there: bool,
 }
 
 /// A shipment on its way in parts.
@@ -40,6 +48,8 @@ pub(super) struct Halves {
     fruitful: HashSet<usize>,
     splits: usize,
     refusals: usize,
+    /// Of parts that may be there: they count apart.
+    unsure_refusals: usize,
     refusals_of_series: usize,
     left_out: u64,
     gone: u64,
@@ -47,8 +57,8 @@ pub(super) struct Halves {
 }
 
 impl Halves {
-    /// Of a shipment that was refused.
-    pub fn of(shipment: &Shipment, by: Protocol, reason: String) -> Self {
+    /// Of a shipment that was refused. Some of it `may_be_there` from a time before.
+    pub fn of(shipment: &Shipment, by: Protocol, reason: String, may_be_there: bool) -> Self {
         let mut halves = Self {
             of: which(shipment),
             by,
@@ -57,12 +67,13 @@ impl Halves {
             fruitful: HashSet::new(),
             splits: 0,
             refusals: 0,
+            unsure_refusals: 0,
             refusals_of_series: 0,
             left_out: 0,
             gone: 0,
             reason: String::new(),
         };
-        halves.refused(Part { shipment: shipment.clone(), split: 0, is_cut_in_time: false }, reason);
+        halves.refused(Part { shipment: shipment.clone(), split: 0, is_cut_in_time: false, may_be_there }, reason);
         halves
     }
 
@@ -77,17 +88,13 @@ impl Halves {
             if let Some(part) = self.waiting.pop_front() {
                 return Some(part);
             }
-            if self.refusals >= REFUSALS_MAX {
-                self.gone += self.refused.drain(..).map(|p| p.shipment.samples()).sum::<u64>();
-                return None;
-            }
             // All series that are good first, then what is good of the others.
             let worth =
                 |p: &Part| (p.shipment.series.len() > 1, self.fruitful.contains(&p.split), p.shipment.samples());
             let (best, _) = self.refused.iter().enumerate().max_by_key(|(_, p)| worth(p))?;
             let part = self.refused.swap_remove(best);
             self.refusals_of_series = 0;
-            self.split(part);
+            self.split_or_give_up(part);
         }
     }
 
@@ -104,7 +111,7 @@ impl Halves {
     /// The engine has nothing of it.
     pub fn refused(&mut self, part: Part, reason: String) {
         self.reason = reason;
-        self.refusals += 1;
+        *(if part.may_be_there { &mut self.unsure_refusals } else { &mut self.refusals }) += 1;
         let has_one_series = part.shipment.series.len() <= 1;
         if has_one_series && part.shipment.samples() <= 1 {
             self.gone += part.shipment.samples();
@@ -113,21 +120,30 @@ impl Halves {
         } else {
             // Its second half waits for this one: later samples must not go before earlier ones.
             self.refusals_of_series += 1;
-            if self.refusals >= REFUSALS_MAX || self.refusals_of_series >= SERIES_REFUSALS_MAX {
-                self.gone += part.shipment.samples();
-            } else {
-                self.split(part);
-            }
+            self.split_or_give_up(part);
         }
     }
 
     /// Nobody knows what became of it.
     pub fn again(&mut self, part: Part) {
-        self.waiting.push_front(part);
+        self.waiting.push_front(Part { may_be_there: true, ..part });
+    }
+
+    fn split_or_give_up(&mut self, part: Part) {
+        let is_enough = match part.may_be_there {
+            true => self.unsure_refusals >= UNSURE_REFUSALS_MAX,
+            false => self.refusals >= REFUSALS_MAX || self.refusals_of_series >= SERIES_REFUSALS_MAX,
+        };
+        if is_enough {
+            self.gone += part.shipment.samples();
+        } else {
+            self.split(part);
+        }
     }
 
     fn split(&mut self, part: Part) {
         self.splits += 1;
+        let may_be_there = part.may_be_there;
         let mut first = part.shipment;
         let mut second = Shipment::default();
         let is_cut_in_time = match &mut first.series[..] {
@@ -147,7 +163,7 @@ impl Halves {
             }
         };
         for shipment in [second, first] {
-            self.waiting.push_front(Part { shipment, split: self.splits, is_cut_in_time });
+            self.waiting.push_front(Part { shipment, split: self.splits, is_cut_in_time, may_be_there });
         }
     }
 
@@ -169,4 +185,164 @@ fn which(shipment: &Shipment) -> u64 {
         s.samples.iter().for_each(|sample| sample.at.0.hash(&mut hasher));
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use belfry_model::{Labels, Sample, TimestampMs, Value};
+
+    use super::*;
+    use crate::engine::SeriesSamples;
+
+    /// Of the shipment.
+    const SERIES: i64 = 80;
+    const SAMPLES: i64 = 3;
+
+    fn shipment() -> Shipment {
+        let sample = |at| Sample { at: TimestampMs(at), value: Value::Float(0.0), start: None };
+        let series = |n: i64| SeriesSamples {
+            labels: Labels::from_pairs([("n", n.to_string())]),
+            samples: (0..SAMPLES).map(sample).collect(),
+            exemplars: Vec::new(),
+        };
+        Shipment { series: (0..SERIES).map(series).collect(), metadata: Vec::new() }
+    }
+
+    /// Takes a request whole, or nothing of it when one of its samples is bad or comes before what its series has.
+    #[derive(Clone)]
+    struct Engine {
+        has: BTreeMap<String, Vec<i64>>,
+        never: fn(i64) -> bool,
+    }
+
+    impl Engine {
+        /// With a series that goes on in the middle of the shipment.
+        fn new(never: fn(i64) -> bool) -> Self {
+            Self { has: BTreeMap::from([("40".to_owned(), vec![1])]), never }
+        }
+
+        fn takes(&mut self, request: &Shipment) -> bool {
+            let name = |s: &SeriesSamples| s.labels.get("n").expect("a name").to_owned();
+            let is_bad = |s: &SeriesSamples| {
+                let newest = self.has.get(&name(s)).and_then(|times| times.last());
+                let is_late = s.samples.first().is_some_and(|s| newest.is_some_and(|newest| s.at.0 < *newest));
+                is_late || (self.never)(name(s).parse().expect("a number"))
+            };
+            if request.series.iter().any(is_bad) {
+                return false;
+            }
+            for s in &request.series {
+                let times = self.has.entry(name(s)).or_default();
+                times.extend(s.samples.iter().map(|s| s.at.0));
+                // The last one once more is no news.
+                times.dedup();
+            }
+            true
+        }
+    }
+
+    /// When a process dies.
+    #[derive(Clone, Copy)]
+    struct Death {
+        at_request: usize,
+        /// The engine has seen that request.
+        seen: bool,
+    }
+
+    /// A process sends the shipment until it is done or dies: the requests, and how much was given up if it was done.
+    fn live(engine: &mut Engine, may_be_there: bool, death: Option<Death>) -> (usize, Option<u64>) {
+        let mut requests = 0;
+        let mut ask = |request: &Shipment| {
+            requests += 1;
+            match death.filter(|death| death.at_request == requests) {
+                Some(death) => {
+                    let _ = death.seen && engine.takes(request);
+                    None
+                }
+                None => Some(engine.takes(request)),
+            }
+        };
+        let gone = (|| {
+            if ask(&shipment())? {
+                return Some(0);
+            }
+            let mut halves = Halves::of(&shipment(), Protocol::V1, String::new(), may_be_there);
+            while let Some(part) = halves.next() {
+                match ask(&part.shipment)? {
+                    true => halves.taken(&part, 0, None),
+                    false => halves.refused(part, String::new()),
+                }
+            }
+            Some(halves.gone)
+        })();
+        (requests, gone)
+    }
+
+    #[test]
+    fn nothing_good_is_lost_at_whatever_request_the_process_dies() {
+        // Apart from one another, side by side, and none.
+        for never in [|n| n % 37 == 5, |n| n == 70 || n == 71, |_| false] {
+            let mut whole = Engine::new(never);
+            let (requests, gone) = live(&mut whole, false, None);
+            let bad = (0..SERIES).filter(|n| never(*n)).count() as i64;
+            // Of the series that goes on, the first sample is late and the second is there.
+            assert_eq!(gone, Some((bad * SAMPLES + 1) as u64), "the bounds are wide enough");
+            let deaths = |requests, step| {
+                let all = (1..=requests).step_by(step);
+                all.flat_map(|at_request| [false, true].map(|seen| Death { at_request, seen }))
+            };
+            for first in deaths(requests, 1) {
+                let mut engine = Engine::new(never);
+                assert_eq!(live(&mut engine, true, Some(first)).1, None);
+                let mut once = engine.clone();
+                let (requests, _) = live(&mut once, true, None);
+                assert_eq!(once.has, whole.has, "dead at request {}, seen: {}", first.at_request, first.seen);
+                // And again, somewhere on the way.
+                for second in deaths(requests, 211) {
+                    let mut twice = engine.clone();
+                    live(&mut twice, true, Some(second));
+                    live(&mut twice, true, None);
+                    assert_eq!(twice.has, whole.has, "dead at request {} and {}", first.at_request, second.at_request);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_there_already_takes_two_requests_a_sample_at_most_and_what_cannot_be_a_bounded_number() {
+        let of_all = |may_be_there| live(&mut Engine::new(|_| true), may_be_there, None);
+        let samples = SERIES * SAMPLES;
+        assert_eq!(of_all(true), (2 * samples as usize - 1, Some(samples as u64)));
+        let (requests, gone) = of_all(false);
+        assert!(requests <= 2 * REFUSALS_MAX + 2, "{requests}");
+        assert_eq!(gone, Some(samples as u64), "all of it is counted, once");
+    }
+
+    #[test]
+    fn parts_without_an_answer_take_nothing_from_what_others_may_cost() {
+        let never = |n| n % 37 == 5;
+        let mut whole = Engine::new(never);
+        let (requests, _) = live(&mut whole, false, None);
+        for (first, second) in
+            (1..requests).flat_map(|first| (first + 1..requests + 2).map(move |second| (first, second)))
+        {
+            let mut engine = Engine::new(never);
+            assert!(!engine.takes(&shipment()));
+            let mut halves = Halves::of(&shipment(), Protocol::V1, String::new(), false);
+            for request in 1.. {
+                let Some(part) = halves.next() else { break };
+                let is_taken = engine.takes(&part.shipment);
+                if request == first || request == second {
+                    halves.again(part);
+                } else if is_taken {
+                    halves.taken(&part, 0, None);
+                } else {
+                    halves.refused(part, String::new());
+                }
+            }
+            assert_eq!(engine.has, whole.has, "no answer to {first} and {second}");
+        }
+    }
 }

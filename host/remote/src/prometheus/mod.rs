@@ -13,7 +13,7 @@ mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -71,6 +71,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     /// When the engine was found not to understand 2.0, by the monotonic clock.
     only_v1: Mutex<Option<Duration>>,
+    /// A shipment was begun, perhaps by the process before this one, and nobody knows what of it the engine has.
+    underway: AtomicBool,
     /// The shipment that was refused as a whole, and is on its way in parts.
     halves: Mutex<Option<Halves>>,
     metadata: Mutex<HashMap<String, MetricMetadata>>,
@@ -87,6 +89,7 @@ impl Prometheus {
             options,
             clock,
             only_v1: Mutex::default(),
+            underway: AtomicBool::new(true),
             halves: Mutex::default(),
             metadata: Mutex::default(),
             reads: AtomicU8::new(0),
@@ -200,6 +203,26 @@ impl Shared {
         }
         halves.outcome()
     }
+
+    /// Sends a shipment, some of which `may_be_there` from a time before.
+    async fn send(&self, shipment: &Shipment, may_be_there: bool) -> Result<Sent, SendError> {
+        let interrupted = self.halves.lock().take();
+        if let Some(halves) = interrupted.filter(|h| h.is_of(shipment)) {
+            return self.send_in_halves(halves).await;
+        }
+        match self.write_by(shipment, self.version()).await? {
+            (Answered::Taken { left_out, refused: None }, _) => Ok(Sent { left_out }),
+            (Answered::Taken { left_out, refused: Some((samples, reason)) }, _) => {
+                Err(SendError::Refused { reason, samples: Some(samples + left_out) })
+            }
+            (Answered::Refused { reason, is_too_large }, by) => {
+                if !is_too_large {
+                    self.looks_at_samples(&reason).await?;
+                }
+                self.send_in_halves(Halves::of(shipment, by, reason, may_be_there)).await
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -209,23 +232,11 @@ impl Engine for Prometheus {
     }
 
     async fn send(&self, shipment: &Shipment) -> Result<Sent, SendError> {
-        let shared = &self.shared;
-        let interrupted = shared.halves.lock().take();
-        if let Some(halves) = interrupted.filter(|h| h.is_of(shipment)) {
-            return shared.send_in_halves(halves).await;
-        }
-        match shared.write_by(shipment, shared.version()).await? {
-            (Answered::Taken { left_out, refused: None }, _) => Ok(Sent { left_out }),
-            (Answered::Taken { left_out, refused: Some((samples, reason)) }, _) => {
-                Err(SendError::Refused { reason, samples: Some(samples + left_out) })
-            }
-            (Answered::Refused { reason, is_too_large }, by) => {
-                if !is_too_large {
-                    shared.looks_at_samples(&reason).await?;
-                }
-                shared.send_in_halves(Halves::of(shipment, by, reason)).await
-            }
-        }
+        let may_be_there = self.shared.underway.swap(true, Ordering::AcqRel);
+        let sent = self.shared.send(shipment, may_be_there).await;
+        let is_known = !matches!(sent, Err(SendError::Away { .. }));
+        self.shared.underway.store(!is_known, Ordering::Release);
+        sent
     }
 
     fn reader(&self) -> Arc<dyn SeriesRead> {

@@ -207,8 +207,11 @@ async fn samples_that_came_too_late_do_not_take_the_later_ones_of_their_series_w
 async fn what_is_refused_whatever_is_done_takes_a_bounded_number_of_requests() {
     for series in [1, 2, 2_000] {
         let world = world();
+        let engine = engine_of(&world, Protocol::V1).await;
+        assert_eq!(engine.send(&shipment(1, 0..1)).await, Ok(Sent::default()), "nothing is unsure any more");
         world.lock().never = |_| true;
-        let outcome = engine_of(&world, Protocol::V1).await.send(&shipment(series, 0..3)).await;
+        world.lock().asked.clear();
+        let outcome = engine.send(&shipment(series, 1..4)).await;
         assert_eq!(refused(&outcome), 3 * series as u64, "all of it is counted, once");
         let requests = world.lock().asked.len();
         assert!(requests <= 2 * halves::REFUSALS_MAX + 2, "{requests} requests for {series} series");
@@ -240,6 +243,24 @@ async fn a_break_at_any_request_loses_nothing_when_the_shipment_comes_again() {
                 "a break at request {breaks_at} of {requests}, a bad series: {bad}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn what_the_engine_has_already_costs_nothing_good_after_a_restart() {
+    let never: fn(&str) -> bool =
+        |name| ["metric_5_", "metric_42_", "metric_79_"].iter().any(|bad| name.starts_with(bad));
+    // `halves` looks at every request; here it is whether a process that is new knows that it may not be the first.
+    for dies_at in [8, 12] {
+        let world = world();
+        world.lock().never = never;
+        world.lock().series.insert(name(40), vec![1]);
+        world.lock().breaks_at = Some(dies_at);
+        let first = engine_of(&world, Protocol::V1).await.send(&shipment(80, 0..3)).await;
+        assert!(matches!(first, Err(SendError::Away { .. })), "{first:?}");
+        let engine = engine_of(&world, Protocol::V1).await;
+        let _ = engine.send(&shipment(80, 0..3)).await;
+        assert_eq!(world.lock().has(), 77 * 3 - 1, "dead at request {dies_at}");
     }
 }
 
