@@ -18,9 +18,10 @@ use crate::append::check;
 use crate::block::{BlockMeta, Sealed};
 use crate::codec::same_histogram;
 use crate::compact::seal;
+use crate::head::standing_in_blocks;
 use crate::plan::{BLOCKS_MAX, MERGE_BLOCKS};
 use crate::series::{Point, Standing};
-use crate::store::{IMPORT, Shared, State, Store, is_full};
+use crate::store::{IMPORT, Shared, Store, is_full};
 use crate::values::Effort;
 use crate::watch::{Import, Overtaken, Watch};
 
@@ -30,6 +31,8 @@ pub const BACKFILL_SAMPLES_MAX: usize = 1 << 20;
 const SERIES_WEIGHT: usize = 8;
 /// Blocks written at a time. Where that is too few for blocks of three days they span more.
 const BLOCKS_AT_A_TIME: i64 = 64;
+/// Samples of a series that are held to what the head has while appends wait: less than a millisecond.
+const LOOKED_AT_UNDER_LOCK_MAX: usize = 64;
 /// Samples taken meanwhile that an import may look through while appends wait: less than a millisecond.
 const TAKEN_UNDER_LOCK_MAX: usize = 1024;
 
@@ -66,16 +69,25 @@ impl Store {
         Backfill { store: self.clone(), now: now.0, oldest, series: HashMap::new(), held: 0, done }
     }
 
-    /// Does another value of this series stand at the sample's time? May read blocks: call it from a thread that may block.
-    pub fn contradicts(&self, labels: &Labels, sample: &Sample) -> bool {
-        let start = sample.start.map_or(0, |s| s.0);
-        let (value, histogram) = match &sample.value {
-            Value::Float(v) => (*v, None),
-            Value::Histogram(h) => (h.sum, Some(h)),
-        };
-        let point = Point { at: sample.at.0, value, start, histogram };
-        let State { head, blocks, .. } = &mut *self.shared.state.write();
-        head.stands(labels, &point, blocks) == Standing::Other
+    /// Says of each sample of a series, which come in order of time, whether another value stands at its time. May read
+    /// blocks: call it from a thread that may block. Appends go on meanwhile.
+    pub fn contradicts(&self, labels: &Labels, samples: &[Sample]) -> Vec<bool> {
+        let mut answers = Vec::with_capacity(samples.len());
+        for samples in samples.chunks(LOOKED_AT_UNDER_LOCK_MAX) {
+            let ends = samples.first().zip(samples.last());
+            let Some(span) = ends.and_then(|(first, last)| TimeRange::inclusive(first.at, last.at)) else { continue };
+            let (in_head, blocks) = {
+                let state = self.shared.state.read();
+                let in_head: Vec<_> = samples.iter().map(|s| state.head.stands_here(labels, &point(s))).collect();
+                let blocks: Vec<_> = state.blocks.iter().filter(|b| b.overlaps(span)).cloned().collect();
+                (in_head, blocks)
+            };
+            answers.extend(samples.iter().zip(in_head).map(|(s, in_head)| match in_head {
+                Standing::Nothing => standing_in_blocks(&blocks, &point(s), || labels.clone()) == Standing::Other,
+                standing => standing == Standing::Other,
+            }));
+        }
+        answers
     }
 }
 
@@ -256,6 +268,15 @@ impl Shared {
         state.head.doubt_blocks();
         Ok(())
     }
+}
+
+/// A sample as the head looks at it.
+fn point(s: &Sample) -> Point<'_> {
+    let (value, histogram) = match &s.value {
+        Value::Float(v) => (*v, None),
+        Value::Histogram(h) => (h.sum, Some(h)),
+    };
+    Point { at: s.at.0, value, start: s.start.map_or(0, |start| start.0), histogram }
 }
 
 /// Leaves out what stands in the store, and all but the first of several at one time.

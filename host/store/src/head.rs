@@ -269,17 +269,21 @@ impl Head {
         Inserted::New
     }
 
-    /// What stands at the sample's time in a series, open or not.
-    pub fn stands(&mut self, labels: &Labels, p: &Point<'_>, blocks: &[Arc<Block>]) -> Standing {
-        match self.index.get(labels) {
-            Some(id) => self.standing(id, p, blocks),
-            None => standing_in_blocks(blocks, p, || labels.clone()),
+    /// What stands at the sample's time in a series, open or not, blocks aside.
+    pub fn stands_here(&self, labels: &Labels, p: &Point<'_>) -> Standing {
+        self.index.get(labels).map_or(Standing::Nothing, |id| self.standing_here(id, p))
+    }
+
+    fn standing(&self, id: u32, p: &Point<'_>, blocks: &[Arc<Block>]) -> Standing {
+        match self.standing_here(id, p) {
+            Standing::Nothing => standing_in_blocks(blocks, p, || self.index.labels(id)),
+            standing => standing,
         }
     }
 
-    fn standing(&mut self, id: u32, p: &Point<'_>, blocks: &[Arc<Block>]) -> Standing {
+    fn standing_here(&self, id: u32, p: &Point<'_>) -> Standing {
         let group = self.slot(id).map_or(ALONE, |s| s.group);
-        let in_group = self.groups.get_mut(group).map(|g| g.standing(id, p));
+        let in_group = self.groups.get(group).map(|g| g.standing(id, p));
         let frozen = self.frozen.as_ref().map(|f| f.standing(id, p));
         for standing in in_group.into_iter().chain(frozen).chain(self.own(id).map(|own| own.standing(p))) {
             match standing {
@@ -287,7 +291,7 @@ impl Head {
                 Ok(other) => return other,
             }
         }
-        standing_in_blocks(blocks, p, || self.index.labels(id))
+        Standing::Nothing
     }
 
     /// Keeps an exemplar, unless it is the one that its series got last.
@@ -463,7 +467,8 @@ fn reference(serial: u32, id: u32) -> SeriesRef {
     SeriesRef(u64::from(serial) << 32 | u64::from(id))
 }
 
-fn standing_in_blocks(blocks: &[Arc<Block>], p: &Point<'_>, labels: impl Fn() -> Labels) -> Standing {
+/// What stands at the sample's time in these blocks. What cannot be read stands nowhere.
+pub fn standing_in_blocks(blocks: &[Arc<Block>], p: &Point<'_>, labels: impl Fn() -> Labels) -> Standing {
     let Some(range) = p.instant() else { return Standing::Nothing };
     let (mut known, mut found) = (None, Standing::Nothing);
     for b in blocks.iter().filter(|b| b.overlaps(range)) {

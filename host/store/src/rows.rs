@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use belfry_model::write::SeriesRef;
 use belfry_model::{SampleBuf, TimeRange, TimestampMs};
@@ -54,7 +55,7 @@ pub struct Group {
     /// What is not sealed yet.
     pub rows: Vec<Row>,
     /// The column that was found last.
-    found: usize,
+    found: AtomicUsize,
     /// The bits of the last row that the log has: the next one is written as the difference.
     pub base: Box<[u64]>,
     /// Rows in the log since it was told of the group.
@@ -77,18 +78,19 @@ impl Group {
     }
 
     /// The column of a series. Whoever asks for one asks for the next one next.
-    fn column(&mut self, id: u32) -> Option<usize> {
+    fn column(&self, id: u32) -> Option<usize> {
         let is = |r: Option<&SeriesRef>| r.is_some_and(|r| r.0 as u32 == id);
-        let found = match self.found + 1 {
+        // No more than a hint: others may look meanwhile.
+        let found = match self.found.load(Ordering::Relaxed) + 1 {
             next if is(self.refs.get(next)) => next,
             _ => self.refs.iter().position(|r| is(Some(r)))?,
         };
-        self.found = found;
+        self.found.store(found, Ordering::Relaxed);
         Some(found)
     }
 
     /// What stands at the sample's time in the series' column.
-    pub fn standing(&mut self, id: u32, p: &Point<'_>) -> Result<Standing, Corrupt> {
+    pub fn standing(&self, id: u32, p: &Point<'_>) -> Result<Standing, Corrupt> {
         let Some(column) = self.column(id).filter(|_| !self.is_empty()) else { return Ok(Standing::Nothing) };
         standing(&self.slabs, &self.rows, column, p)
     }
@@ -160,7 +162,7 @@ impl Groups {
             knows_blocks: false,
             slabs: Vec::new(),
             rows: Vec::new(),
-            found: 0,
+            found: AtomicUsize::new(0),
             base: vec![0; refs.len()].into(),
             logged: 0,
             introduced: 0,

@@ -58,11 +58,35 @@ fn another_value_contradicts_wherever_the_first_one_stands() {
     store.flush().unwrap();
     put(&store, "a", T0 - 200, 2.0).unwrap();
     for (name, at, has) in [("closed", -3_000_000, 1.0), ("a", -300, 1.0), ("a", -200, 2.0)] {
-        assert!(!store.contradicts(&labels(name), &float(T0 + at, has)), "{name} at {at}: the same");
-        assert!(store.contradicts(&labels(name), &float(T0 + at, 9.0)), "{name} at {at}: another");
-        assert!(!store.contradicts(&labels(name), &float(T0 + at + 1, 9.0)), "{name} behind {at}: nothing");
-        assert!(!store.contradicts(&labels("none"), &float(T0 + at, 9.0)), "another series");
+        let contradicts = |name: &str, at, value| store.contradicts(&labels(name), &[float(T0 + at, value)]) == [true];
+        assert!(!contradicts(name, at, has), "{name} at {at}: the same");
+        assert!(contradicts(name, at, 9.0), "{name} at {at}: another");
+        assert!(!contradicts(name, at + 1, 9.0), "{name} behind {at}: nothing");
+        assert!(!contradicts("none", at, 9.0), "another series");
     }
+}
+
+#[test]
+fn each_of_many_samples_is_held_to_what_stands_at_its_time_however_far_apart_they_are() {
+    let disk = SimDisk::default();
+    let store = forever(&disk);
+    let hour = 3_600_000;
+    let mut fill = store.backfill(TimestampMs(T0));
+    (1..=40).for_each(|i| fill.push(&labels("a"), float(T0 - i * hour, i as f64)).unwrap());
+    fill.finish().unwrap();
+    let histogram = Sample { value: Value::Histogram(Arc::default()), ..float(T0 - 2 * hour, 0.0) };
+    let samples = [
+        float(T0 - 1_000 * hour, 7.0),
+        float(T0 - 40 * hour, 40.0),
+        float(T0 - 30 * hour, 7.0),
+        float(T0 - 30 * hour + 1, 7.0),
+        float(T0 - 29 * hour, 29.0),
+        float(T0 - 3 * hour, 7.0),
+        histogram,
+    ];
+    let expected = [false, false, true, false, false, true, true];
+    assert_eq!(store.contradicts(&labels("a"), &samples), expected);
+    assert_eq!(store.contradicts(&labels("a"), &[]), []);
 }
 
 #[test]

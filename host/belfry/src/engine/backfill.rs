@@ -48,13 +48,16 @@ impl ToQueue {
     fn taken(&mut self, labels: &Labels, mut samples: Vec<Sample>) -> (Vec<Sample>, u64) {
         // Stable: of two at one time the first stays first.
         samples.sort_by_key(|s| s.at);
+        let before_window = samples.partition_point(|s| s.at < self.window_from);
+        let mut contradicts = vec![false; before_window];
+        contradicts.extend(self.store.contradicts(labels, &samples[before_window..]));
         let mut taken: Vec<Sample> = Vec::with_capacity(samples.len());
         let mut same = 0;
-        for s in samples {
+        for (s, contradicts) in samples.into_iter().zip(contradicts) {
             match taken.last().filter(|t| t.at == s.at) {
                 Some(t) if is_same(&t.value, &s.value) => same += 1,
                 Some(_) => self.done.duplicate += 1,
-                None if s.at >= self.window_from && self.store.contradicts(labels, &s) => self.done.duplicate += 1,
+                None if contradicts => self.done.duplicate += 1,
                 None => taken.push(s),
             }
         }
