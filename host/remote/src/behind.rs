@@ -59,12 +59,11 @@ impl QueryBackend for Behind {
 #[cfg(test)]
 mod tests {
     use belfry_model::{Labels, Sample, Value};
-    use belfry_store::disk::SimDisk;
     use belfry_testkit::SimClock;
 
     use super::*;
     use crate::engine::{EngineValue, SeriesSamples};
-    use crate::queue::QueueConfig;
+    use crate::fake;
 
     const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
     const WINDOW: Duration = Duration::from_secs(3600);
@@ -104,14 +103,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_engines_own_answer_says_that_an_import_waits_until_it_has_it() {
-        let config = QueueConfig {
-            folder: "/q".into(),
-            bytes_max: 1 << 20,
-            sync_each: false,
-            sync: true,
-            external: Labels::empty(),
-        };
-        let queue = Arc::new(Queue::open(config, Arc::new(SimDisk::default())).expect("a queue"));
+        let queue = fake::queue();
         let clock = Arc::new(SimClock::at(NOW));
         let behind = Behind { backend: Arc::new(Zero), queue: queue.clone(), window: WINDOW, clock };
         let ask = async || behind.query("0", When::Instant(NOW), None).await.expect("an answer").warnings;

@@ -1,8 +1,26 @@
-//! An engine for tests: one request a connection, answered by a closure.
+//! What tests share: an empty queue, and an engine that answers with a closure, one request a connection.
 
+use std::sync::Arc;
+
+use belfry_model::Labels;
+use belfry_store::disk::SimDisk;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
+
+use crate::queue::{Queue, QueueConfig};
+
+/// An empty queue on a disk of its own.
+pub(crate) fn queue() -> Arc<Queue> {
+    let config = QueueConfig {
+        folder: "/q".into(),
+        bytes_max: 1 << 20,
+        sync_each: false,
+        sync: true,
+        external: Labels::empty(),
+    };
+    Arc::new(Queue::open(config, Arc::new(SimDisk::default())).expect("a queue"))
+}
 
 /// What came.
 pub(crate) struct Asked {

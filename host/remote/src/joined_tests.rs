@@ -3,6 +3,7 @@ use belfry_testkit::{MemorySeries, SimClock};
 use parking_lot::Mutex;
 
 use super::*;
+use crate::fake;
 
 const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 const HOUR: i64 = 3_600_000;
@@ -78,22 +79,11 @@ fn house() -> (Joined, Arc<Engine>, Arc<SimClock>) {
         local: Arc::new(local),
         external: Labels::from_pairs([("replica", "a")]),
         window: Duration::from_secs(6 * 3600),
-        queue: queue(),
+        queue: fake::queue(),
         health: Arc::default(),
         clock: clock.clone(),
     };
     (joined, engine, clock)
-}
-
-fn queue() -> Arc<Queue> {
-    let config = crate::queue::QueueConfig {
-        folder: "/q".into(),
-        bytes_max: 1 << 20,
-        sync_each: false,
-        sync: true,
-        external: Labels::empty(),
-    };
-    Arc::new(Queue::open(config, Arc::new(belfry_store::disk::SimDisk::default())).expect("a queue"))
 }
 
 async fn select(joined: &Joined, matchers: &[&str], range: TimeRange) -> Result<(Vec<String>, Vec<String>), ReadError> {

@@ -123,16 +123,15 @@ mod tests {
     use std::sync::Arc;
 
     use belfry_model::{Labels, Sample, Value};
-    use belfry_store::disk::SimDisk;
 
     use super::*;
     use crate::engine::SeriesSamples;
-    use crate::queue::QueueConfig;
+    use crate::fake;
 
     const T0: TimestampMs = TimestampMs(1_000_000);
 
     struct World {
-        queue: Queue,
+        queue: Arc<Queue>,
         shipper: Shipper,
         health: EngineHealth,
         now: TimestampMs,
@@ -140,15 +139,7 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let config = QueueConfig {
-                folder: "/q".into(),
-                bytes_max: 1 << 20,
-                sync_each: false,
-                sync: true,
-                external: Labels::empty(),
-            };
-            let queue = Queue::open(config, Arc::new(SimDisk::default())).expect("a queue");
-            Self { queue, shipper: Shipper::default(), health: EngineHealth::default(), now: T0 }
+            Self { queue: fake::queue(), shipper: Shipper::default(), health: EngineHealth::default(), now: T0 }
         }
 
         fn append(&self, samples: i64) {

@@ -73,7 +73,7 @@ mod tests {
     use belfry_testkit::SimClock;
 
     use super::*;
-    use crate::queue::QueueConfig;
+    use crate::fake;
 
     const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 
@@ -92,19 +92,11 @@ mod tests {
 
     impl House {
         fn new() -> Self {
-            let disk = Arc::new(SimDisk::default());
             let clock = Arc::new(SimClock::at(NOW));
             let config = StoreConfig { out_of_order_window: Duration::from_secs(60), ..StoreConfig::memory() };
-            let store = Store::open(config, disk.clone(), NOW).expect("a store").0;
+            let store = Store::open(config, Arc::new(SimDisk::default()), NOW).expect("a store").0;
             store.refuse_ahead_of(clock.clone());
-            let config = QueueConfig {
-                folder: "/q".into(),
-                bytes_max: 1 << 20,
-                sync_each: false,
-                sync: true,
-                external: Labels::empty(),
-            };
-            let queue = Arc::new(Queue::open(config, disk).expect("a queue"));
+            let queue = fake::queue();
             let tee = Tee { store: store.clone(), names: Arc::new(Names(store)), queue: queue.clone(), clock };
             Self { tee, queue }
         }
