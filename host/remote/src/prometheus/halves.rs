@@ -15,11 +15,12 @@ use crate::engine::{SendError, Sent, Shipment};
 /// So many requests of a shipment may be refused before what is left is given up: enough to find three or four bad series
 /// among a thousand. A shipment that is refused whatever is done with it shall not hold up those behind it.
 pub(super) const REFUSALS_MAX: usize = 64;
-/// Of these, so many for the samples of one series: it shall not take what others need.
+/// Of these, so many for the samples of one series: it shall not take what others need. So, too, of a series that may be
+/// there: parts that went before are parts again, and what is not there behind them is tried whole.
 const SERIES_REFUSALS_MAX: usize = 16;
 
-/// So many refusals of parts that the engine may have already, and refuses for that: enough to come down to each sample of
-/// the largest shipment, some 15,000. Nobody can tell such a part from one with a bad sample, and were it given up, what
+/// So many refusals of parts that the engine may have already, and refuses for that: enough to come down to each series of
+/// the largest shipment, of some 15,000 samples, and within each as far as for others. Nobody can tell such a part from one with a bad sample, and were it given up, what
 /// is good and was never sent would be as well. It is once after a start, and after a request without an answer.
 const UNSURE_REFUSALS_MAX: usize = 32_768;
 
@@ -132,9 +133,9 @@ impl Halves {
     fn split_or_give_up(&mut self, part: Part) {
         let is_enough = match part.may_be_there {
             true => self.unsure_refusals >= UNSURE_REFUSALS_MAX,
-            false => self.refusals >= REFUSALS_MAX || self.refusals_of_series >= SERIES_REFUSALS_MAX,
+            false => self.refusals >= REFUSALS_MAX,
         };
-        if is_enough {
+        if is_enough || self.refusals_of_series >= SERIES_REFUSALS_MAX {
             self.gone += part.shipment.samples();
         } else {
             self.split(part);
@@ -201,13 +202,17 @@ mod tests {
     const SAMPLES: i64 = 3;
 
     fn shipment() -> Shipment {
+        shipment_of(SERIES, SAMPLES)
+    }
+
+    fn shipment_of(series: i64, samples: i64) -> Shipment {
         let sample = |at| Sample { at: TimestampMs(at), value: Value::Float(0.0), start: None };
-        let series = |n: i64| SeriesSamples {
+        let one = |n: i64| SeriesSamples {
             labels: Labels::from_pairs([("n", n.to_string())]),
-            samples: (0..SAMPLES).map(sample).collect(),
+            samples: (0..samples).map(sample).collect(),
             exemplars: Vec::new(),
         };
-        Shipment { series: (0..SERIES).map(series).collect(), metadata: Vec::new() }
+        Shipment { series: (0..series).map(one).collect(), metadata: Vec::new() }
     }
 
     /// Takes a request whole, or nothing of it when one of its samples is bad or comes before what its series has.
@@ -318,6 +323,24 @@ mod tests {
         let (requests, gone) = of_all(false);
         assert!(requests <= 2 * REFUSALS_MAX + 2, "{requests}");
         assert_eq!(gone, Some(samples as u64), "all of it is counted, once");
+    }
+
+    #[test]
+    fn long_series_of_which_half_is_there_get_the_other_half_in_few_requests() {
+        let halved = |n: i64| (n.to_string(), (0..500).collect::<Vec<_>>());
+        let mut engine = Engine { has: (0..10).map(halved).collect(), never: |_| false };
+        let all = shipment_of(10, 1_000);
+        let mut halves = Halves::of(&all, Protocol::V1, String::new(), true);
+        let mut requests = 0;
+        while let Some(part) = halves.next() {
+            requests += 1;
+            match engine.takes(&part.shipment) {
+                true => halves.taken(&part, 0, None),
+                false => halves.refused(part, String::new()),
+            }
+        }
+        assert!(engine.has.values().all(|times| times.len() == 1_000));
+        assert!(requests <= 20 + 10 * 2 * SERIES_REFUSALS_MAX, "{requests}");
     }
 
     #[test]
