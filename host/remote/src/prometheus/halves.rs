@@ -3,7 +3,7 @@
 //!
 //! Invariant: the samples of a series go in the order of their times; each sample is in one part at a time, and what is
 //! given up is counted once; a shipment costs twice [`REFUSALS_MAX`] requests, never more, unless the engine may have some
-//! of it already: then nothing good of it is given up, and it costs at most two requests for each sample.
+//! of it already: then it is searched down to each series, and costs at most two requests for each sample.
 //! Not here: requests, what an answer means.
 
 use std::collections::{HashSet, VecDeque};
