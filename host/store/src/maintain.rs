@@ -226,7 +226,7 @@ impl Shared {
         let released = {
             let _changes = self.block_work.changes.lock();
             // Only the last one says that it has the log's generation: until then all is in the log. A crash in between
-            // leaves what came late in the log and in a block, which are read as one.
+            // leaves what came late in the log and in a block, which the next start removes.
             let late = late.map(|late| self.publish(late, false)).transpose()?;
             let block = match block.map(|block| self.publish(block, false)).transpose() {
                 Ok(block) => block,
@@ -287,7 +287,7 @@ impl Shared {
             return Err(e);
         }
         let level = self.level_of(end.saturating_sub(first));
-        let late = seal(late, Ok(()), BlockMeta { level, ..BlockMeta::default() })?;
+        let late = seal(late, Ok(()), BlockMeta { level, ahead_of: generation, ..BlockMeta::default() })?;
         match seal(writer, Ok(()), meta) {
             Ok(block) => Ok((late, block)),
             Err(e) => {

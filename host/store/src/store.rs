@@ -24,7 +24,7 @@ use crate::expire::Apart;
 use crate::head::Head;
 use crate::heap;
 use crate::maintain::Pending;
-use crate::replay::replay;
+use crate::replay::{drop_replayed, replay};
 use crate::wal::{Wal, Written};
 
 pub(crate) const WAL_DIR: &str = "wal";
@@ -211,6 +211,9 @@ impl Store {
         if config.backend != Backend::Memory {
             let covered = state.blocks.iter().map(|b| b.meta().wal_generation).max().unwrap_or(0);
             let replayed = replay(&*disk, &wal_dir, covered, &mut state.head, &mut recovery)?;
+            let log = (covered, &replayed[..]);
+            drop_replayed(&*disk, &blocks_dir, &mut state.blocks, log, &mut recovery)?;
+            state.head.set_blocks(&state.blocks);
             generation = replayed.last().map_or(0, |s| s.generation).max(covered) + 1;
             let sync = config.fsync != FsyncPolicy::Never;
             wal = Some(Wal::new(disk.clone(), wal_dir, replayed, generation, sync));

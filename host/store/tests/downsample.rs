@@ -191,6 +191,87 @@ fn a_crash_at_any_operation_leaves_the_old_block_or_the_new_one() {
     assert!(finished);
 }
 
+/// A producer that was away: samples so much older than the newest that they get a block of their own.
+const AWAY: i64 = 2_000;
+
+/// Sends what came late and the rest; `false` where the disk fails.
+fn send_late(store: &Store) -> bool {
+    NAMES.iter().enumerate().all(|(k, name)| {
+        let series = store.open(&labels(name)).unwrap();
+        let sent = |from: i64| expected(k, from, from + 130).into_iter().map(move |(at, v)| (series, at, v));
+        [AWAY, 0].into_iter().all(|from| append(store, &sent(from).collect::<Vec<_>>()).is_ok())
+    })
+}
+
+/// A log that is damaged behind its first records, or cut there, lacks what the block of what came late has.
+fn check_damaged(disk: &SimDisk, config: &StoreConfig, when: &str) {
+    for cut in [false, true] {
+        let disk = disk.killed();
+        for file in disk.files().iter().filter(|f| f.extension().is_some_and(|e| e == "wal")) {
+            disk.tamper(file, |b| if cut { b.truncate(b.len() / 2) } else { b[30] ^= 1 });
+        }
+        let store = Store::open(config.clone(), Arc::new(disk), TimestampMs(T0)).unwrap().0;
+        for name in NAMES {
+            let late = points(&store, name).iter().filter(|p| p.0 < T0 + AWAY * SECOND).count();
+            assert_eq!(late, 130, "{when}: the block is all there is of it");
+        }
+    }
+}
+
+#[test]
+fn what_came_late_counts_once_wherever_a_crash_comes_between_its_block_and_that_of_the_rest() {
+    let config = StoreConfig { out_of_order_window: Duration::from_secs(10_000), ..small() };
+    // What came late is old enough to be downsampled, the rest is not.
+    let now = TimestampMs(T0 + (AWAY + 140) * SECOND);
+    let check = |store: &Store, when: &str| {
+        for (k, name) in NAMES.iter().enumerate() {
+            let mut sent = expected(k, 0, 130);
+            sent.extend(expected(k, AWAY, AWAY + 130));
+            let found = read(store, name, TimeRange::ALL);
+            assert_eq!(buckets(&found, 60_000), buckets(&plain(&sent), 60_000), "{when}: {name}");
+        }
+    };
+    let blocks = |disk: &SimDisk| disk.files().iter().filter(|f| f.extension().is_some_and(|e| e == "block")).count();
+    // Until a block is begun a crash is like any other.
+    let before = {
+        let disk = SimDisk::default();
+        assert!(send_late(&Store::open(config.clone(), Arc::new(disk.clone()), now).unwrap().0));
+        disk.operations()
+    };
+    let mut between = 0;
+    for operation in before.. {
+        let disk = SimDisk::crash_at(operation);
+        let store = Store::open(config.clone(), Arc::new(disk.clone()), now).unwrap().0;
+        let finished = send_late(&store) && store.flush().is_ok();
+        drop(store);
+        for (disk, how) in [(disk.killed(), "killed"), (disk.power_loss(operation), "power lost")] {
+            let when = format!("{how} at operation {operation}");
+            let alone = blocks(&disk) == 1;
+            let damaged = disk.killed();
+            let (store, recovery) = Store::open(config.clone(), Arc::new(disk.clone()), now).unwrap();
+            assert_eq!(recovery.damage, [], "{when}");
+            if alone && recovery.samples > 0 {
+                between += 1;
+                check_damaged(&damaged, &config, &when);
+            }
+            check(&store, &when);
+            // Downsampling comes before the next block: that is half a minute away.
+            assert!(!store.upkeep(now).unwrap().flushed);
+            store.compact().unwrap();
+            check(&store, &format!("{when}, downsampled"));
+            store.flush().unwrap();
+            store.compact().unwrap();
+            check(&store, &format!("{when}, in blocks"));
+            assert_eq!(counts(&store).iter().map(|c| c.0).collect::<Vec<_>>(), [0, 60_000], "{when}");
+            assert_eq!(blocks(&disk) as u64, store.stats().blocks, "{when}: nothing is left over");
+        }
+        if finished {
+            break;
+        }
+    }
+    assert!(between > 0, "one crash came between the two");
+}
+
 #[test]
 fn a_full_disk_keeps_every_sample_and_is_tried_again() {
     let disk = SimDisk::default();
