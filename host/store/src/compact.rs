@@ -24,6 +24,7 @@ use crate::read::and_more;
 use crate::series::merge;
 use crate::store::{MERGE, Shared, State, Store};
 use crate::values::Effort;
+use crate::wal::Wal;
 
 /// An index that nobody asked for in this time is given back.
 const INDEX_REST_MS: i64 = 60_000;
@@ -198,6 +199,14 @@ impl Shared {
         self.disk.sync_dir(&self.blocks_dir)?;
         unwanted.clear();
         Ok(())
+    }
+
+    /// Deletes what of the log is in blocks and is still there, if something is, and makes that durable.
+    pub(crate) fn clear_log(&self) -> io::Result<()> {
+        let mut commit = self.commit.lock();
+        let outcome = commit.wal.as_mut().map_or(Ok(()), Wal::remove_covered);
+        self.note_wal(&commit);
+        outcome
     }
 
     /// Deletes the files of blocks that could not be opened.

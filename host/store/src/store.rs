@@ -37,9 +37,9 @@ const BESIDE: [(&str, &str); 4] = [
     (MERGE, "blocks cannot be merged"),
     (IMPORT, "an import cannot be written"),
     ("a deletion", "a deletion cannot be written down"),
-    (UNWANTED, "a block that is to go cannot be deleted"),
+    (UNWANTED, "a file that is to go cannot be deleted"),
 ];
-pub(crate) const UNWANTED: &str = "a block that is to go";
+pub(crate) const UNWANTED: &str = "a file that is to go";
 pub(crate) const BLOCKS_DIR: &str = "blocks";
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
