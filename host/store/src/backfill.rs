@@ -155,7 +155,8 @@ impl Shared {
         }
         let mut at = vec![0; series.len()];
         for window in first / span..=last / span {
-            let Some(range) = TimeRange::new(TimestampMs(window * span), TimestampMs((window + 1) * span)) else {
+            let end = (window + 1).saturating_mul(span);
+            let Some(range) = TimeRange::new(TimestampMs(window * span), TimestampMs(end)) else {
                 continue;
             };
             self.write_window(series, &mut at, range, done)?;

@@ -19,8 +19,9 @@ use crate::frozen::InOrder;
 use crate::head::HEAD_BYTES_MAX;
 use crate::heap;
 use crate::series::append;
-use crate::store::{Shared, Store, UNWANTED};
+use crate::store::{Shared, Store, UNWANTED, is_full};
 use crate::values::Effort;
+use crate::wal::Wal;
 
 /// What one call leaves to the next.
 pub(crate) struct Pending {
@@ -175,10 +176,12 @@ impl Shared {
         self.seal_rows();
         let mut commit = self.commit.lock();
         let old = commit.generation;
-        commit.generation = match &mut commit.wal {
-            Some(wal) => wal.begin_generation()?,
-            None => old + 1,
-        };
+        let begun = commit.wal.as_mut().map_or(Ok(old + 1), Wal::begin_generation);
+        if begun.as_ref().is_err_and(|e| !is_full(e)) {
+            // It may have been the last sync of the segment: one that succeeds later says nothing of what this one lost.
+            commit.sync_failed();
+        }
+        commit.generation = begun?;
         commit.epoch += 1;
         commit.flush_soon = false;
         let mut state = self.state.write();
