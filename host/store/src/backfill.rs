@@ -17,7 +17,6 @@ use belfry_model::{Labels, Sample, SampleBuf, TimeRange, TimestampMs, WriteError
 use crate::append::check;
 use crate::block::{BlockMeta, Sealed};
 use crate::codec::same_histogram;
-use crate::compact::seal;
 use crate::plan::{BLOCKS_MAX, MERGE_BLOCKS};
 use crate::series::{Point, Standing};
 use crate::store::{IMPORT, Shared, State, Store, is_full};
@@ -207,7 +206,7 @@ impl Shared {
             Ok(())
         });
         let level = self.level_of(max.saturating_sub(min));
-        if let Some(sealed) = seal(writer, outcome, BlockMeta { level, ..BlockMeta::default() })? {
+        if let Some(sealed) = self.seal(writer, outcome, BlockMeta { level, ..BlockMeta::default() })? {
             self.publish_import(sealed, id, &mut overtaken, &mut counted)?;
         }
         *done = counted;

@@ -13,7 +13,6 @@ use belfry_model::{SampleBuf, TimestampMs};
 
 use crate::append::introduce;
 use crate::block::{BlockMeta, Sealed};
-use crate::compact::seal;
 use crate::config::FsyncPolicy;
 use crate::frozen::InOrder;
 use crate::head::HEAD_BYTES_MAX;
@@ -234,7 +233,7 @@ impl Shared {
             let block = match block.map(|block| self.publish(block, false)).transpose() {
                 Ok(block) => block,
                 Err(e) => {
-                    // It is written again with the rest; if it stays, the samples stand in two blocks until they merge.
+                    // It is written again with the rest, and what is written then replaces it should it stay.
                     let _ = late.map(|b| self.remove(&[b]));
                     return Err(e);
                 }
@@ -267,7 +266,7 @@ impl Shared {
         let mut writer = self.begin_block(Effort::Quick)?;
         if first >= from {
             let outcome = frozen.try_for_each(|labels, samples| writer.add(labels, samples));
-            return Ok((None, seal(writer, outcome, meta)?));
+            return Ok((None, self.seal(writer, outcome, meta)?));
         }
         let mut late = self.begin_block(Effort::Quick)?;
         let (mut part, mut end) = (SampleBuf::default(), i64::MIN);
@@ -290,8 +289,8 @@ impl Shared {
             return Err(e);
         }
         let level = self.level_of(end.saturating_sub(first));
-        let late = seal(late, Ok(()), BlockMeta { level, ahead_of: generation, ..BlockMeta::default() })?;
-        match seal(writer, Ok(()), meta) {
+        let late = self.seal(late, Ok(()), BlockMeta { level, ahead_of: generation, ..BlockMeta::default() })?;
+        match self.seal(writer, Ok(()), meta) {
             Ok(block) => Ok((late, block)),
             Err(e) => {
                 let _ = late.map(Sealed::discard);

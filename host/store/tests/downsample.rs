@@ -4,7 +4,9 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use belfry_model::sample::{is_stale, stale_nan};
@@ -270,6 +272,39 @@ fn what_came_late_counts_once_wherever_a_crash_comes_between_its_block_and_that_
         }
     }
     assert!(between > 0, "one crash came between the two");
+}
+
+/// A block that got its name, failed then and cannot be removed: what is written in its place replaces it.
+#[test]
+fn what_a_failed_flush_leaves_counts_once_beside_the_flush_that_succeeds() {
+    let config = StoreConfig { out_of_order_window: Duration::from_secs(10_000), ..small() };
+    let now = TimestampMs(T0 + (AWAY + 140) * SECOND);
+    let mut left_over = 0;
+    for operation in 0.. {
+        let disk = Eventful::new(SimDisk::default());
+        let (store, _) = Store::open(config.clone(), Arc::new(disk.clone()), now).unwrap();
+        assert!(send_late(&store));
+        disk.keeps.store(true, Ordering::Relaxed);
+        disk.disk.set_fail_at(Some(disk.disk.operations() + operation));
+        let finished = store.flush().is_ok();
+        disk.disk.set_fail_at(None);
+        store.flush().unwrap();
+        let is_block = |f: &&PathBuf| f.extension().is_some_and(|e| e == "block");
+        left_over += disk.disk.files().iter().filter(is_block).count() - 2;
+        let (store, recovery) = Store::open(config.clone(), Arc::new(disk.disk.killed()), now).unwrap();
+        assert_eq!((recovery.damage, recovery.blocks), (vec![], 2), "operation {operation}");
+        store.maintain(now).unwrap();
+        for (k, name) in NAMES.iter().enumerate() {
+            let mut sent = expected(k, 0, 130);
+            sent.extend(expected(k, AWAY, AWAY + 130));
+            let found = read(&store, name, TimeRange::ALL);
+            assert_eq!(buckets(&found, 60_000), buckets(&plain(&sent), 60_000), "operation {operation}: {name}");
+        }
+        if finished {
+            break;
+        }
+    }
+    assert!(left_over > 1, "{left_over} blocks were left over");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -151,11 +152,13 @@ pub type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 pub struct Eventful {
     pub disk: SimDisk,
     pub meanwhile: Meanwhile,
+    /// No block can be removed.
+    pub keeps: Arc<AtomicBool>,
 }
 
 impl Eventful {
     pub fn new(disk: SimDisk) -> Self {
-        Self { disk, meanwhile: Meanwhile::default() }
+        Self { disk, ..Self::default() }
     }
 
     pub fn meanwhile(&self, what: impl FnOnce() + Send + 'static) {
@@ -216,6 +219,9 @@ impl Disk for Eventful {
         self.disk.rename(from, to)
     }
     fn remove(&self, file: &Path) -> io::Result<()> {
+        if self.keeps.load(Ordering::Relaxed) && file.extension().is_some_and(|e| e == "block") {
+            return Err(io::Error::other("the disk keeps it"));
+        }
         self.disk.remove(file)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
