@@ -2,8 +2,9 @@
 //!
 //! Invariant: afterwards each time of a series has one value, the one that was there first, whoever else writes meanwhile:
 //! a block is put in its place under the lock that appends take, without what they took since the import looked
-//! (`watch`), and imports write one after the other. Memory is bounded however much comes. What [`Backfill::finish`] returned for is on the disk. What stands in a damaged chunk stands nowhere: an
-//! import brings it back, and the chunk stays what it is and is told of.
+//! (`watch`), and imports write one after the other. Memory is bounded however much comes. What [`Backfill::finish`]
+//! returned for is on the disk. What stands in a damaged chunk stands nowhere: an import brings it back, and the chunk stays
+//! what it is and is told of.
 //! Not here: the log and the head (`append`), parsing what is imported.
 
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ use crate::watch::{Import, Overtaken, Watch};
 
 /// Samples held before they are written: some 100 MB.
 pub const BACKFILL_SAMPLES_MAX: usize = 1 << 20;
-/// A series takes as much memory as so many samples.
+/// A series takes as much memory as so many samples, beside its labels' texts.
 const SERIES_WEIGHT: usize = 8;
 /// Blocks written at a time. Where that is too few for blocks of three days they span more.
 const BLOCKS_AT_A_TIME: i64 = 64;
@@ -90,15 +91,20 @@ impl Backfill {
             self.done.too_new += 1;
             return Ok(());
         }
+        let beside = match &sample.value {
+            Value::Float(_) => 0,
+            Value::Histogram(h) => size_of_val(&**h) + 8 * (h.positive_counts.len() + h.negative_counts.len()),
+        } / size_of::<Sample>();
         match self.series.get_mut(labels) {
             Some(samples) => samples.push(sample),
             None => {
                 check(labels)?;
-                self.held += SERIES_WEIGHT;
+                let texts: usize = labels.iter().map(|l| l.name.len() + l.value.len()).sum();
+                self.held += SERIES_WEIGHT + texts / size_of::<Sample>();
                 self.series.insert(labels.clone(), vec![sample]);
             }
         }
-        self.held += 1;
+        self.held += 1 + beside;
         if self.held >= BACKFILL_SAMPLES_MAX { self.write() } else { Ok(()) }
     }
 

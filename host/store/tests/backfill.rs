@@ -5,10 +5,10 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_model::sample::Value;
-use belfry_model::{Sample, TimeRange, TimestampMs, WriteError};
+use belfry_model::sample::{Histogram, Span, Value};
+use belfry_model::{Labels, Sample, TimeRange, TimestampMs, WriteError};
 use belfry_store::disk::SimDisk;
-use belfry_store::{Backfilled, Health, Store, StoreConfig};
+use belfry_store::{Backfill, Backfilled, Health, Store, StoreConfig};
 use common::*;
 
 fn float(at: i64, v: f64) -> Sample {
@@ -45,6 +45,29 @@ fn samples_from_1970_on_come_in_any_order_and_survive() {
     store.compact().unwrap();
     assert_eq!(points(&store, "a"), expected);
     assert!(store.stats().blocks <= 64);
+}
+
+#[test]
+fn long_labels_and_histograms_count_towards_what_an_import_holds() {
+    let (store, at) = (forever(&SimDisk::default()), TimestampMs(T0));
+    let of_series = |i: u64, fill: &mut Backfill| {
+        let long = Labels::from_pairs([("long", format!("{i}{}", "x".repeat(65_000)))]);
+        fill.push(&long, float(T0, 1.0)).unwrap();
+    };
+    let of_histogram = |i: u64, fill: &mut Backfill| {
+        let h = Histogram { positive_counts: vec![1.0; 10_000], ..Histogram::default() };
+        let spans = vec![Span { offset: 0, length: 10_000 }];
+        let value = Value::Histogram(Arc::new(Histogram { positive_spans: spans, ..h }));
+        fill.push(&labels("h"), Sample { at: TimestampMs(T0 - i as i64), value, start: None }).unwrap();
+    };
+    for push in [&of_series as &dyn Fn(u64, &mut Backfill), &of_histogram] {
+        let before = store.stats().blocks;
+        let mut fill = store.backfill(at);
+        // 65 and 80 MB.
+        (0..1_000).for_each(|i| push(i, &mut fill));
+        assert!(store.stats().blocks > before, "something is written before all is there");
+        fill.finish().unwrap();
+    }
 }
 
 #[test]
