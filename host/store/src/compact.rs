@@ -229,16 +229,11 @@ impl Shared {
         outcome
     }
 
-    /// Deletes the files of blocks that could not be opened.
+    /// [`Shared::remove`] for blocks that could not be opened.
     pub(crate) fn remove_lost(&self, lost: &[Lost]) -> io::Result<()> {
-        if lost.is_empty() {
-            return Ok(());
-        }
-        for l in lost {
-            folder::remove_lost(&*self.disk, &self.blocks_dir, l)?;
-            self.block_work.forget(&l.path);
-        }
-        self.disk.sync_dir(&self.blocks_dir)
+        self.block_work.unwanted.lock().extend(lost.iter().map(|l| (l.id, true)));
+        lost.iter().for_each(|l| self.block_work.forget(&l.path));
+        self.clear_unwanted()
     }
 
     /// The first damage that was found, on opening or since, and how much more there is.

@@ -98,7 +98,7 @@ impl Store {
         // A file that cannot be deleted must not keep the head from becoming a block.
         shared.note(UNWANTED, &shared.clear_unwanted().and_then(|()| shared.clear_log()));
         // Expiry first: it makes room for what follows.
-        let mut done = Maintained { expired: shared.expire(judged)?, ..Maintained::default() };
+        let mut done = Maintained { expired: shared.expire(judged), ..Maintained::default() };
         let outcome = shared.flush_if_due(&mut pending, Some(now)).map(|flushed| done.flushed = flushed);
         shared.note("a block", &outcome);
         outcome?;
