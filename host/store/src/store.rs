@@ -1,7 +1,7 @@
 //! The store as others hold it: opening, state, counters.
 //!
-//! Invariant: `commit` is taken before `state`, never the other way round; whoever holds `state` does no I/O but reads
-//! of mapped blocks.
+//! Invariant: of the locks `maintenance`, `imports`, `changes`, `commit` and `state` whoever takes several takes them in this
+//! order; whoever holds `state` does no I/O but reads of blocks.
 //! Not here: how a batch is committed (`append`), reading (`read`), blocks (`maintain`), retention (`expire`).
 
 use std::collections::BTreeMap;

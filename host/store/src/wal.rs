@@ -53,7 +53,7 @@ pub struct Segment {
     pub unreadable: bool,
 }
 
-/// The log as it is written. One thread uses it.
+/// The log as it is written. It stands under one lock.
 pub struct Wal {
     disk: Arc<dyn Disk>,
     dir: PathBuf,

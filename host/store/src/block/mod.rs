@@ -2,7 +2,7 @@
 //!
 //! Invariant: a file with a block's name is whole (it is written under another name, synced, then renamed); each part
 //! of it stands under a checksum that is looked at before the part is used.
-//! Not here: when blocks are made, merged or deleted (`maintain`, `compact`).
+//! Not here: when blocks are made, merged or deleted (`maintain`, `compact`, `expire`).
 
 mod coarse;
 mod cut;
