@@ -13,7 +13,7 @@ use belfry_model::{
     TimeRange, TimestampMs, WriteError, Writer,
 };
 use belfry_store::disk::SimDisk;
-use belfry_store::{Downsample, FsyncPolicy, Health, OpenError, RealDisk, Store, StoreConfig};
+use belfry_store::{FsyncPolicy, Health, OpenError, RealDisk, Store, StoreConfig};
 use common::*;
 
 fn accepted(n: u64) -> Result<Appended, WriteError> {
@@ -578,56 +578,6 @@ fn a_log_whose_last_sync_failed_when_the_head_was_to_become_a_block_is_not_relie
     disk.set_fail_sync(false);
     // Nothing is due, but what the disk says of the same pages now tells nothing.
     assert!(store.upkeep(TimestampMs(T0)).unwrap().flushed);
-}
-
-/// Whatever a producer sends: a clock from which nothing can be counted on, in both directions.
-#[test]
-fn times_at_the_ends_of_what_a_number_holds_are_kept_or_refused() {
-    let disk = SimDisk::default();
-    let config = StoreConfig {
-        retention: None,
-        out_of_order_window: Duration::MAX,
-        downsample: vec![Downsample { after: Duration::from_secs(1), resolution: Duration::from_secs(3600) }],
-        ..config()
-    };
-    let (store, _) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
-    let times = [0, 1, T0, i64::MAX - 2, i64::MAX - 1];
-    for at in [i64::MIN, i64::MIN + 1, -1, i64::MAX].into_iter().chain(times) {
-        for start in [i64::MIN, i64::MAX, 1] {
-            let name = format!("s{}", start % 7);
-            let mut batch = Batch::at("test", TimestampMs(at));
-            batch.refs.push(store.open(&labels(&name)).unwrap());
-            batch.values.push(1.5);
-            batch.starts.push(start);
-            let exemplar = Exemplar { labels: Labels::from_pairs([("t", "1")]), value: 1.0, at: TimestampMs(at) };
-            batch.exemplars.push((batch.refs[0], exemplar));
-            block_on(store.append(batch)).unwrap();
-        }
-        if at == T0 {
-            store.flush().unwrap();
-        }
-    }
-    let mut fill = store.backfill(TimestampMs(i64::MAX));
-    for at in [i64::MIN, -1, 5, i64::MAX - 3] {
-        fill.push(&labels("import"), Sample { at: TimestampMs(at), value: Value::Float(1.0), start: None }).unwrap();
-    }
-    fill.finish().unwrap();
-    let check = |store: &Store, when: &str| {
-        for name in ["s1", "s0", "s-1"] {
-            let found: Vec<i64> = points(store, name).iter().map(|p| p.0).collect();
-            assert!(times.iter().all(|t| found.contains(t)), "{when}: {name}: {found:?}");
-        }
-    };
-    check(&store, "head");
-    for now in [i64::MIN, 0, T0, i64::MAX] {
-        store.maintain(TimestampMs(now)).unwrap();
-        store.flush().unwrap();
-    }
-    let (store, recovery) = Store::open(config, Arc::new(disk.killed()), TimestampMs(i64::MAX)).unwrap();
-    assert_eq!(recovery.damage, []);
-    store.maintain(TimestampMs(i64::MIN)).unwrap();
-    store.maintain(TimestampMs(i64::MAX)).unwrap();
-    store.delete(&[], TimeRange::ALL).unwrap();
 }
 
 #[test]
