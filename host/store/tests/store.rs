@@ -587,7 +587,7 @@ fn damage_is_reported_with_its_file_and_the_rest_is_read() {
     (0..10).for_each(|i| drop(put(&store, "a", T0 + i, i as f64)));
     drop(store);
     let disk = disk.killed();
-    let file = disk.files().into_iter().find(|f| f.extension().is_some_and(|e| e == "wal")).unwrap();
+    let file = files_of(&disk, "wal").remove(0);
     disk.tamper(&file, |b| {
         let middle = b.len() / 2;
         b[middle] ^= 1;
@@ -607,7 +607,7 @@ fn a_damaged_block_is_an_error_for_its_samples_and_no_other() {
     put(&store, "a", T0 + 10, 2.0).unwrap();
     drop(store);
     let disk = disk.killed();
-    let file = disk.files().into_iter().find(|f| f.extension().is_some_and(|e| e == "block")).unwrap();
+    let file = files_of(&disk, "block").remove(0);
     // Behind the header stands the first chunk's checksum.
     disk.tamper(&file, |b| b[17] ^= 1);
     let (store, _) = open(&disk);
