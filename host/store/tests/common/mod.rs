@@ -224,7 +224,7 @@ impl Disk for Eventful {
         self.disk.rename(from, to)
     }
     fn remove(&self, file: &Path) -> io::Result<()> {
-        if self.keeps.load(Ordering::Relaxed) && file.extension().is_some_and(|e| e == "block") {
+        if self.keeps.load(Ordering::Relaxed) && files_of(&self.disk, "block").iter().any(|f| f == file) {
             return Err(io::Error::other("the disk keeps it"));
         }
         self.disk.remove(file)
