@@ -2,8 +2,9 @@
 //!
 //! Invariant: afterwards each time of a series has one value, the one that was there first, whoever else writes meanwhile:
 //! a block is put in its place under the lock that appends take, without what they took since the import looked
-//! (`watch`), and imports write one after the other. Memory is bounded however much comes. What [`Backfill::finish`] returned for is on the disk. What stands in a damaged chunk stands nowhere: an
-//! import brings it back, and the chunk stays what it is and is told of.
+//! (`watch`), and imports write one after the other. Memory is bounded however much comes. What [`Backfill::finish`]
+//! returned for is on the disk. What stands in a damaged chunk stands nowhere: an import brings it back, and the chunk stays
+//! what it is and is told of.
 //! Not here: the log and the head (`append`), parsing what is imported.
 
 use std::collections::HashMap;
@@ -17,7 +18,6 @@ use belfry_model::{Labels, Sample, SampleBuf, TimeRange, TimestampMs, WriteError
 use crate::append::check;
 use crate::block::{BlockMeta, Sealed};
 use crate::codec::same_histogram;
-use crate::compact::seal;
 use crate::head::standing_in_blocks;
 use crate::plan::{BLOCKS_MAX, MERGE_BLOCKS};
 use crate::series::{Point, Standing};
@@ -27,7 +27,7 @@ use crate::watch::{Import, Overtaken, Watch};
 
 /// Samples held before they are written: some 100 MB.
 pub const BACKFILL_SAMPLES_MAX: usize = 1 << 20;
-/// A series takes as much memory as so many samples.
+/// A series takes as much memory as so many samples, beside its labels' texts.
 const SERIES_WEIGHT: usize = 8;
 /// Blocks written at a time. Where that is too few for blocks of three days they span more.
 const BLOCKS_AT_A_TIME: i64 = 64;
@@ -103,22 +103,38 @@ impl Backfill {
             self.done.too_new += 1;
             return Ok(());
         }
+        let beside = match &sample.value {
+            Value::Float(_) => 0,
+            Value::Histogram(h) => size_of_val(&**h) + 8 * (h.positive_counts.len() + h.negative_counts.len()),
+        } / size_of::<Sample>();
         match self.series.get_mut(labels) {
             Some(samples) => samples.push(sample),
             None => {
                 check(labels)?;
-                self.held += SERIES_WEIGHT;
+                let texts: usize = labels.iter().map(|l| l.name.len() + l.value.len()).sum();
+                self.held += SERIES_WEIGHT + texts / size_of::<Sample>();
                 self.series.insert(labels.clone(), vec![sample]);
             }
         }
-        self.held += 1;
+        self.held += 1 + beside;
         if self.held >= BACKFILL_SAMPLES_MAX { self.write() } else { Ok(()) }
     }
 
     /// Writes what is left and says what became of all.
     pub fn finish(mut self) -> Result<Backfilled, WriteError> {
         self.write()?;
+        self.keep_what_was_there().map_err(refused)?;
         Ok(self.done)
+    }
+
+    /// What stood there already may stand in the log alone, and not be synced yet.
+    fn keep_what_was_there(&self) -> io::Result<()> {
+        let is_unsure = {
+            let mut commit = self.store.shared.commit.lock();
+            commit.write()?;
+            commit.unsure.is_some()
+        };
+        if is_unsure { self.store.flush() } else { self.store.sync() }
     }
 
     fn write(&mut self) -> Result<(), WriteError> {
@@ -135,16 +151,17 @@ impl Backfill {
             shared.counters.imports_failed.fetch_add(1, Ordering::Relaxed);
         }
         shared.note(IMPORT, &outcome);
-        outcome.map_err(|e| match is_full(&e) {
-            true => WriteError::DiskFull(e.to_string()),
-            false => WriteError::Io(e.to_string()),
-        })?;
+        outcome.map_err(refused)?;
         if shared.state.read().blocks.len() > BLOCKS_MAX {
             // With more than that an import merges some before it goes on. Whatever hinders it is in the health; the samples are written.
             let _ = self.store.compact();
         }
         Ok(())
     }
+}
+
+fn refused(e: io::Error) -> WriteError {
+    if is_full(&e) { WriteError::DiskFull(e.to_string()) } else { WriteError::Io(e.to_string()) }
 }
 
 /// Ends the watch over what is taken live.
@@ -167,7 +184,8 @@ impl Shared {
         }
         let mut at = vec![0; series.len()];
         for window in first / span..=last / span {
-            let Some(range) = TimeRange::new(TimestampMs(window * span), TimestampMs((window + 1) * span)) else {
+            let end = (window + 1).saturating_mul(span);
+            let Some(range) = TimeRange::new(TimestampMs(window * span), TimestampMs(end)) else {
                 continue;
             };
             self.write_window(series, &mut at, range, done)?;
@@ -218,7 +236,7 @@ impl Shared {
             Ok(())
         });
         let level = self.level_of(max.saturating_sub(min));
-        if let Some(sealed) = seal(writer, outcome, BlockMeta { level, ..BlockMeta::default() })? {
+        if let Some(sealed) = self.seal(writer, outcome, BlockMeta { level, ..BlockMeta::default() })? {
             self.publish_import(sealed, id, &mut overtaken, &mut counted)?;
         }
         *done = counted;

@@ -24,6 +24,7 @@ use crate::read::and_more;
 use crate::series::merge;
 use crate::store::{MERGE, Shared, State, Store};
 use crate::values::Effort;
+use crate::wal::Wal;
 
 /// An index that nobody asked for in this time is given back.
 const INDEX_REST_MS: i64 = 60_000;
@@ -135,7 +136,7 @@ impl Shared {
             replaces: all(Block::id).collect(),
             ..BlockMeta::default()
         };
-        let sealed = seal(writer, outcome, meta)?;
+        let sealed = self.seal(writer, outcome, meta)?;
         let _changes = self.block_work.changes.lock();
         let here = |b: &Arc<Block>| self.state.read().blocks.iter().any(|o| o.id() == b.id());
         let unchanged = parts.iter().zip(&gone).all(|(b, g)| *b.gone() == **g && here(b));
@@ -163,6 +164,26 @@ impl Shared {
     fn begin_coarse_block(&self, effort: Effort, resolution: i64) -> io::Result<BlockWriter> {
         let id = self.next_block.fetch_add(1, Ordering::Relaxed);
         BlockWriter::create(self.disk.clone(), &self.blocks_dir, id, effort, resolution)
+    }
+
+    /// Makes a block durable, under its first name; nothing where it would be empty or the work failed. It replaces blocks
+    /// whose files should be gone, too: one that comes back with a start would be counted beside it.
+    pub(crate) fn seal(
+        &self,
+        writer: BlockWriter,
+        outcome: io::Result<()>,
+        mut meta: BlockMeta,
+    ) -> io::Result<Option<Sealed>> {
+        meta.replaces.extend(self.block_work.unwanted.lock().iter().map(|(id, _)| id));
+        match outcome {
+            Ok(()) if writer.is_empty() => writer.abort().map(|()| None),
+            Ok(()) => writer.seal(meta).map(Some),
+            Err(e) => {
+                // The cause matters more than a file that the next start removes anyway.
+                let _ = writer.abort();
+                Err(e)
+            }
+        }
     }
 
     /// Gives a block its name. Where that fails it is as if it had never been written, and notes of what is to be left out
@@ -200,16 +221,19 @@ impl Shared {
         Ok(())
     }
 
-    /// Deletes the files of blocks that could not be opened.
+    /// Deletes what of the log is in blocks and is still there, if something is, and makes that durable.
+    pub(crate) fn clear_log(&self) -> io::Result<()> {
+        let mut commit = self.commit.lock();
+        let outcome = commit.wal.as_mut().map_or(Ok(()), Wal::remove_covered);
+        self.note_wal(&commit);
+        outcome
+    }
+
+    /// [`Shared::remove`] for blocks that could not be opened.
     pub(crate) fn remove_lost(&self, lost: &[Lost]) -> io::Result<()> {
-        if lost.is_empty() {
-            return Ok(());
-        }
-        for l in lost {
-            folder::remove_lost(&*self.disk, &self.blocks_dir, l)?;
-            self.block_work.forget(&l.path);
-        }
-        self.disk.sync_dir(&self.blocks_dir)
+        self.block_work.unwanted.lock().extend(lost.iter().map(|l| (l.id, true)));
+        lost.iter().for_each(|l| self.block_work.forget(&l.path));
+        self.clear_unwanted()
     }
 
     /// The first damage that was found, on opening or since, and how much more there is.
@@ -247,19 +271,6 @@ impl State {
         self.blocks.extend(block);
         self.blocks.sort_by_key(|b| (b.meta().rank, b.id()));
         self.head.set_blocks(&self.blocks);
-    }
-}
-
-/// Makes a block durable, under its first name; nothing where it would be empty or the work failed.
-pub(crate) fn seal(writer: BlockWriter, outcome: io::Result<()>, meta: BlockMeta) -> io::Result<Option<Sealed>> {
-    match outcome {
-        Ok(()) if writer.is_empty() => writer.abort().map(|()| None),
-        Ok(()) => writer.seal(meta).map(Some),
-        Err(e) => {
-            // The cause matters more than a file that the next start removes anyway.
-            let _ = writer.abort();
-            Err(e)
-        }
     }
 }
 

@@ -3,10 +3,9 @@
 //! Invariant: what was in the store when [`Store::delete`] was called, and is deleted, is in no read that begins after it
 //! returned, whatever happens to the process; what comes later stays, and is judged by what is left. The bytes go with the
 //! next [`Store::compact`].
-//! Not here: deletion by age or size (`maintain`); exemplars and metadata, which are no samples.
+//! Not here: deletion by age or size (`expire`); exemplars and metadata, which are no samples.
 
 use std::io;
-use std::sync::Arc;
 
 use belfry_model::read::ReadError;
 use belfry_model::{Matcher, TimeRange};
@@ -30,7 +29,8 @@ pub enum DeleteError {
     /// The disk refuses: try again when [`Store::health`] is well.
     #[error("the deletion cannot be written down: {0}")]
     Io(#[from] io::Error),
-    /// A block is damaged: nobody can say what it holds. It is left out of answers.
+    /// A block is damaged, or cannot be opened: nobody can say what it holds. It is left out of answers; should a later
+    /// start be able to read it, what was to be deleted is in them again.
     #[error("a part could not be looked at: {0}")]
     Damaged(ReadError),
 }
@@ -44,6 +44,7 @@ impl Store {
         let _changes = shared.block_work.changes.lock();
         // What would come back with the next start is not deleted.
         shared.clear_unwanted()?;
+        shared.clear_log()?;
         let outcome = shared.delete_from_blocks(matchers, range);
         // Also when only a part could be deleted.
         shared.state.write().head.forget_newest(matchers, range);
@@ -72,8 +73,12 @@ fn mark(block: &Block, matchers: &[Matcher], range: TimeRange, gone: &mut Gone) 
 
 impl Shared {
     fn delete_from_blocks(&self, matchers: &[Matcher], range: TimeRange) -> Result<Deleted, DeleteError> {
-        let blocks: Vec<Arc<Block>> = self.state.read().blocks.clone();
-        let (mut done, mut damaged) = (Deleted::default(), None);
+        let (blocks, lost) = {
+            let state = self.state.read();
+            let lost = state.lost.iter().find(|l| l.may_overlap(range)).map(|l| ReadError::Damaged(l.to_string()));
+            (state.blocks.clone(), lost)
+        };
+        let (mut done, mut damaged) = (Deleted::default(), lost);
         for b in blocks.iter().filter(|b| b.overlaps(range)) {
             let before = b.gone();
             let mut gone = (*before).clone();

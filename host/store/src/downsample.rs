@@ -8,7 +8,7 @@
 //!
 //! Invariant: the same again changes nothing, and in two steps or in one the outcome is the same, but for the rounding of
 //! sums and for falls of what is no counter.
-//! Not here: which blocks are old (`compact`), how segments are written (`block`).
+//! Not here: which blocks are old (`plan`), how segments are written (`block`).
 
 use belfry_model::sample::{ResetHint, is_stale};
 use belfry_model::{Coarse, Histogram, Labels, METRIC_NAME, Rollup, SampleBuf};

@@ -4,13 +4,12 @@
 //! and never by a sample that is later: neither a clock without samples nor samples without a clock delete anything.
 //! Not here: when (`maintain`), which time may be believed (the driver).
 
-use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use belfry_model::TimestampMs;
 
-use crate::store::{Shared, Store};
+use crate::store::{Shared, Store, UNWANTED};
 
 /// Of the allowed bytes the log is counted with this part at most.
 const LOG_PART: u64 = 2;
@@ -50,7 +49,8 @@ impl Store {
 impl Shared {
     /// Deletes blocks that are older than the retention, then the oldest while everything is too large. A block that could
     /// not be opened takes room like any other, but is deleted only where its times are known.
-    pub(crate) fn expire(&self, judged: TimestampMs) -> io::Result<u64> {
+    /// A file that cannot be deleted is told of, and deleted later.
+    pub(crate) fn expire(&self, judged: TimestampMs) -> u64 {
         let (mut all, mut bytes) = self.candidates();
         let apart = *self.kept_apart.lock();
         let of_age = |c: &Candidate| match apart {
@@ -83,7 +83,7 @@ impl Shared {
             }
         }
         if gone.is_empty() && lost.is_empty() {
-            return Ok(0);
+            return 0;
         }
         let _changes = self.block_work.changes.lock();
         {
@@ -94,9 +94,9 @@ impl Shared {
         }
         let expired = (gone.len() + lost.len()) as u64;
         self.counters.blocks_expired.fetch_add(expired, Ordering::Relaxed);
-        self.remove(&gone)?;
-        self.remove_lost(&lost)?;
-        Ok(expired)
+        let removed = self.remove(&gone);
+        self.note(UNWANTED, &self.remove_lost(&lost).and(removed));
+        expired
     }
 
     /// All blocks, and what everything takes on the disk.

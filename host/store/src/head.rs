@@ -238,7 +238,9 @@ impl Head {
         let Some(s) = self.slots.get_mut(id as usize) else { return Inserted::TooOld };
         if !s.knows_blocks && p.at <= self.blocks_max {
             let labels = self.index.labels(id);
-            s.newest = blocks.iter().map(|b| newest_in(b, &labels)).fold(s.newest, i64::max);
+            // A block that ends before the sample has nothing newer: to look into each for each series would take minutes.
+            let newer = blocks.iter().filter(|b| b.meta().max >= p.at);
+            s.newest = newer.map(|b| newest_in(b, &labels)).fold(s.newest, i64::max);
             s.knows_blocks = true;
         }
         if p.at > s.newest {

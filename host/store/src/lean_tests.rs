@@ -55,6 +55,32 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
+fn a_late_sample_of_a_new_series_is_looked_for_in_no_block_that_ends_before_it() {
+    let (folder, runtime) = (tempfile::tempdir().unwrap(), runtime());
+    let store = open(folder.path());
+    let one = series(&store, "one");
+    for row in 0..6 {
+        write(&runtime, &store, &one, row * 10);
+        store.flush().unwrap();
+    }
+    store.shared.state.read().blocks.iter().for_each(|b| (0..2).for_each(|_| b.rest()));
+    let late = series(&store, "late");
+    write(&runtime, &store, &late, 35);
+    let held: Vec<bool> = store.shared.state.read().blocks.iter().map(|b| b.is_held()).collect();
+    assert_eq!(held, [false, false, false, false, true, true]);
+    // Behind what it has elsewhere it is late all the same.
+    let known = |at: i64| {
+        let mut batch = Batch::at("test", TimestampMs(T0 + at * 1000));
+        (batch.refs, batch.values) = (vec![one[0]], vec![7.0]);
+        let done = runtime.block_on(store.append(batch)).unwrap();
+        (done.accepted, done.duplicate)
+    };
+    store.shared.state.write().head.doubt_blocks();
+    assert_eq!([known(35), known(30), known(50)], [(1, 0), (0, 1), (0, 1)]);
+    assert_eq!(store.shared.state.read().head.slots[0].newest, T0 + 50_000);
+}
+
+#[test]
 fn what_came_before_a_group_was_known_waits_as_its_rows() {
     let (folder, runtime) = (tempfile::tempdir().unwrap(), runtime());
     {

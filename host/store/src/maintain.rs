@@ -13,14 +13,14 @@ use belfry_model::{SampleBuf, TimestampMs};
 
 use crate::append::introduce;
 use crate::block::{BlockMeta, Sealed};
-use crate::compact::seal;
 use crate::config::FsyncPolicy;
 use crate::frozen::InOrder;
 use crate::head::HEAD_BYTES_MAX;
 use crate::heap;
 use crate::series::append;
-use crate::store::{Shared, Store, UNWANTED};
+use crate::store::{Shared, Store, UNWANTED, is_full};
 use crate::values::Effort;
+use crate::wal::Wal;
 
 /// What one call leaves to the next.
 pub(crate) struct Pending {
@@ -96,9 +96,9 @@ impl Store {
             tracing::warn!("sync failed, the head is written to a block: {e}");
         }
         // A file that cannot be deleted must not keep the head from becoming a block.
-        shared.note(UNWANTED, &shared.clear_unwanted());
+        shared.note(UNWANTED, &shared.clear_unwanted().and_then(|()| shared.clear_log()));
         // Expiry first: it makes room for what follows.
-        let mut done = Maintained { expired: shared.expire(judged)?, ..Maintained::default() };
+        let mut done = Maintained { expired: shared.expire(judged), ..Maintained::default() };
         let outcome = shared.flush_if_due(&mut pending, Some(now)).map(|flushed| done.flushed = flushed);
         shared.note("a block", &outcome);
         outcome?;
@@ -175,10 +175,12 @@ impl Shared {
         self.seal_rows();
         let mut commit = self.commit.lock();
         let old = commit.generation;
-        commit.generation = match &mut commit.wal {
-            Some(wal) => wal.begin_generation()?,
-            None => old + 1,
-        };
+        let begun = commit.wal.as_mut().map_or(Ok(old + 1), Wal::begin_generation);
+        if begun.as_ref().is_err_and(|e| !is_full(e)) {
+            // It may have been the last sync of the segment: one that succeeds later says nothing of what this one lost.
+            commit.sync_failed();
+        }
+        commit.generation = begun?;
         commit.epoch += 1;
         commit.flush_soon = false;
         let mut state = self.state.write();
@@ -226,12 +228,19 @@ impl Shared {
         let released = {
             let _changes = self.block_work.changes.lock();
             // Only the last one says that it has the log's generation: until then all is in the log. A crash in between
-            // leaves what came late in the log and in a block, which are read as one.
-            let late = late.map(|late| self.publish(late, false)).transpose()?;
+            // leaves what came late in the log and in a block, which the next start removes.
+            let late = match late.map(|late| self.publish(late, false)).transpose() {
+                Ok(late) => late,
+                Err(e) => {
+                    // Each try would leave one.
+                    let _ = block.map(Sealed::discard);
+                    return Err(e);
+                }
+            };
             let block = match block.map(|block| self.publish(block, false)).transpose() {
                 Ok(block) => block,
                 Err(e) => {
-                    // It is written again with the rest; if it stays, the samples stand in two blocks until they merge.
+                    // It is written again with the rest, and what is written then replaces it should it stay.
                     let _ = late.map(|b| self.remove(&[b]));
                     return Err(e);
                 }
@@ -264,9 +273,15 @@ impl Shared {
         let mut writer = self.begin_block(Effort::Quick)?;
         if first >= from {
             let outcome = frozen.try_for_each(|labels, samples| writer.add(labels, samples));
-            return Ok((None, seal(writer, outcome, meta)?));
+            return Ok((None, self.seal(writer, outcome, meta)?));
         }
-        let mut late = self.begin_block(Effort::Quick)?;
+        let mut late = match self.begin_block(Effort::Quick) {
+            Ok(late) => late,
+            Err(e) => {
+                let _ = writer.abort();
+                return Err(e);
+            }
+        };
         let (mut part, mut end) = (SampleBuf::default(), i64::MIN);
         let outcome = frozen.try_for_each(|labels, samples| {
             let at = samples.times.partition_point(|t| *t < from);
@@ -287,8 +302,14 @@ impl Shared {
             return Err(e);
         }
         let level = self.level_of(end.saturating_sub(first));
-        let late = seal(late, Ok(()), BlockMeta { level, ..BlockMeta::default() })?;
-        match seal(writer, Ok(()), meta) {
+        let late = match self.seal(late, Ok(()), BlockMeta { level, ahead_of: generation, ..BlockMeta::default() }) {
+            Ok(late) => late,
+            Err(e) => {
+                let _ = writer.abort();
+                return Err(e);
+            }
+        };
+        match self.seal(writer, Ok(()), meta) {
             Ok(block) => Ok((late, block)),
             Err(e) => {
                 let _ = late.map(Sealed::discard);

@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::block::{Block, folder};
 use crate::config::{Damage, OpenError, Recovery};
 use crate::disk::Disk;
 use crate::head::Head;
@@ -64,6 +66,30 @@ pub(crate) fn replay(
         recovery.damage.push(Damage { file: dir.to_owned(), offset: 0, what });
     }
     Ok(replayed.segments)
+}
+
+/// Takes away the blocks of what came late that the log has as well, as the block of the rest was never written. Else both
+/// would be counted once the older one is downsampled. Where anything is damaged they stay: twice is better than never.
+pub(crate) fn drop_replayed(
+    disk: &dyn Disk,
+    dir: &Path,
+    blocks: &mut Vec<Arc<Block>>,
+    (covered, log): (u64, &[wal::Segment]),
+    recovery: &mut Recovery,
+) -> Result<(), OpenError> {
+    if !recovery.damage.is_empty() {
+        return Ok(());
+    }
+    // What was cut may have been of that part of the log, where nothing follows.
+    let is_whole = |of: u64| recovery.torn_bytes == 0 || log.last().is_some_and(|s| s.generation > of);
+    let in_log = |of: u64| of > covered && log.iter().any(|s| s.generation <= of) && is_whole(of);
+    let replayed: Vec<_> = blocks.extract_if(.., |b| in_log(b.meta().ahead_of)).collect();
+    recovery.blocks -= replayed.len() as u64;
+    for b in replayed {
+        let removed = folder::remove(disk, dir, b.id(), !b.gone().is_empty());
+        removed.map_err(|source| OpenError::Io { file: b.path().to_owned(), source })?;
+    }
+    Ok(())
 }
 
 /// Where the entries go.

@@ -1,7 +1,7 @@
 //! The store as others hold it: opening, state, counters.
 //!
-//! Invariant: `commit` is taken before `state`, never the other way round; whoever holds `state` does no I/O but reads
-//! of mapped blocks.
+//! Invariant: of the locks `maintenance`, `imports`, `changes`, `commit` and `state` whoever takes several takes them in this
+//! order; whoever holds `state` does no I/O but reads of blocks.
 //! Not here: how a batch is committed (`append`), reading (`read`), blocks (`maintain`), retention (`expire`).
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use crate::expire::Apart;
 use crate::head::Head;
 use crate::heap;
 use crate::maintain::Pending;
-use crate::replay::replay;
+use crate::replay::{drop_replayed, replay};
 use crate::wal::{Wal, Written};
 
 pub(crate) const WAL_DIR: &str = "wal";
@@ -37,9 +37,9 @@ const BESIDE: [(&str, &str); 4] = [
     (MERGE, "blocks cannot be merged"),
     (IMPORT, "an import cannot be written"),
     ("a deletion", "a deletion cannot be written down"),
-    (UNWANTED, "a block that is to go cannot be deleted"),
+    (UNWANTED, "a file that is to go cannot be deleted"),
 ];
-pub(crate) const UNWANTED: &str = "a block that is to go";
+pub(crate) const UNWANTED: &str = "a file that is to go";
 pub(crate) const BLOCKS_DIR: &str = "blocks";
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
@@ -211,6 +211,9 @@ impl Store {
         if config.backend != Backend::Memory {
             let covered = state.blocks.iter().map(|b| b.meta().wal_generation).max().unwrap_or(0);
             let replayed = replay(&*disk, &wal_dir, covered, &mut state.head, &mut recovery)?;
+            let log = (covered, &replayed[..]);
+            drop_replayed(&*disk, &blocks_dir, &mut state.blocks, log, &mut recovery)?;
+            state.head.set_blocks(&state.blocks);
             generation = replayed.last().map_or(0, |s| s.generation).max(covered) + 1;
             let sync = config.fsync != FsyncPolicy::Never;
             wal = Some(Wal::new(disk.clone(), wal_dir, replayed, generation, sync));

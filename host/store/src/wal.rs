@@ -53,7 +53,7 @@ pub struct Segment {
     pub unreadable: bool,
 }
 
-/// The log as it is written. One thread uses it.
+/// The log as it is written. It stands under one lock.
 pub struct Wal {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -67,6 +67,10 @@ pub struct Wal {
     noted: u64,
     /// Records that are not in a file yet.
     pending: Vec<u8>,
+    /// Generations before this are in blocks.
+    covered_before: u64,
+    /// Segments were deleted, and a power loss may bring them back.
+    is_removal_unsynced: bool,
 }
 
 /// A segment as far as it is written at one moment.
@@ -87,8 +91,20 @@ impl Written {
 impl Wal {
     /// Goes on after `segments`, in a new generation. Nothing is written yet.
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, segments: Vec<Segment>, generation: u64, sync_at_end: bool) -> Self {
-        let (synced, noted, pending) = (0, 0, Vec::new());
-        Self { disk, dir, sync_at_end, segments, generation, next_number: 0, file: None, synced, noted, pending }
+        Self {
+            disk,
+            dir,
+            sync_at_end,
+            segments,
+            generation,
+            next_number: 0,
+            file: None,
+            synced: 0,
+            noted: 0,
+            pending: Vec::new(),
+            covered_before: 0,
+            is_removal_unsynced: false,
+        }
     }
 
     /// Bytes of the segments of later generations.
@@ -187,18 +203,27 @@ impl Wal {
         Ok(self.generation)
     }
 
-    /// Deletes the segments of generations before `generation`.
+    /// Generations before `generation` are in blocks: deletes their segments.
     pub fn remove_before(&mut self, generation: u64) -> io::Result<()> {
-        let mut removed = false;
-        while let Some(s) = self.segments.first().filter(|s| s.generation < generation) {
+        self.covered_before = self.covered_before.max(generation);
+        self.remove_covered()
+    }
+
+    /// Deletes what [`Wal::remove_before`] could not, and makes that durable.
+    pub fn remove_covered(&mut self) -> io::Result<()> {
+        while let Some(s) = self.segments.first().filter(|s| s.generation < self.covered_before) {
             match discard(&*self.disk, s) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
             self.segments.remove(0);
-            removed = true;
+            self.is_removal_unsynced = true;
         }
-        if removed { self.disk.sync_dir(&self.dir) } else { Ok(()) }
+        if self.is_removal_unsynced {
+            self.disk.sync_dir(&self.dir)?;
+            self.is_removal_unsynced = false;
+        }
+        Ok(())
     }
 
     fn begin_segment(&mut self) -> io::Result<Arc<dyn DiskFile>> {

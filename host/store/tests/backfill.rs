@@ -5,10 +5,10 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belfry_model::sample::Value;
-use belfry_model::{Sample, TimeRange, TimestampMs, WriteError};
+use belfry_model::sample::{Histogram, Span, Value};
+use belfry_model::{Labels, Sample, TimeRange, TimestampMs, WriteError};
 use belfry_store::disk::SimDisk;
-use belfry_store::{Backfilled, Health, Store, StoreConfig};
+use belfry_store::{Backfill, Backfilled, FsyncPolicy, Health, Store, StoreConfig};
 use common::*;
 
 fn float(at: i64, v: f64) -> Sample {
@@ -45,6 +45,45 @@ fn samples_from_1970_on_come_in_any_order_and_survive() {
     store.compact().unwrap();
     assert_eq!(points(&store, "a"), expected);
     assert!(store.stats().blocks <= 64);
+}
+
+#[test]
+fn long_labels_and_histograms_count_towards_what_an_import_holds() {
+    let (store, at) = (forever(&SimDisk::default()), TimestampMs(T0));
+    let of_series = |i: u64, fill: &mut Backfill| {
+        let long = Labels::from_pairs([("long", format!("{i}{}", "x".repeat(65_000)))]);
+        fill.push(&long, float(T0, 1.0)).unwrap();
+    };
+    let of_histogram = |i: u64, fill: &mut Backfill| {
+        let h = Histogram { positive_counts: vec![1.0; 10_000], ..Histogram::default() };
+        let spans = vec![Span { offset: 0, length: 10_000 }];
+        let value = Value::Histogram(Arc::new(Histogram { positive_spans: spans, ..h }));
+        fill.push(&labels("h"), Sample { at: TimestampMs(T0 - i as i64), value, start: None }).unwrap();
+    };
+    for push in [&of_series as &dyn Fn(u64, &mut Backfill), &of_histogram] {
+        let before = store.stats().blocks;
+        let mut fill = store.backfill(at);
+        // 65 and 80 MB.
+        (0..1_000).for_each(|i| push(i, &mut fill));
+        assert!(store.stats().blocks > before, "something is written before all is there");
+        fill.finish().unwrap();
+    }
+}
+
+#[test]
+fn what_an_import_found_there_survives_a_power_loss_as_what_it_wrote_does() {
+    for seed in 0..16 {
+        let disk = SimDisk::default();
+        let config = StoreConfig { fsync: FsyncPolicy::Interval, ..config() };
+        let (store, _) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+        put(&store, "a", T0 - 10, 1.0).unwrap();
+        let mut fill = store.backfill(TimestampMs(T0));
+        for at in [T0 - 10, T0 - 20] {
+            fill.push(&labels("a"), float(at, 1.0)).unwrap();
+        }
+        assert_eq!(fill.finish().unwrap().accepted, 2);
+        assert_eq!(points(&forever(&disk.power_loss(seed)), "a").len(), 2, "seed {seed}");
+    }
 }
 
 #[test]

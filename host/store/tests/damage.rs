@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use belfry_model::read::ReadError;
@@ -527,6 +528,28 @@ fn a_block_that_cannot_be_opened_takes_room_and_expires_where_its_times_are_know
         let (store, _) = Store::open(config_of_size, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
         assert_eq!(store.upkeep(TimestampMs(T0 + 50_000)).unwrap().expired, 1, "{part}");
         assert_eq!(query(&store).series.len(), if expires { 5 } else { 0 }, "{part}");
+    }
+}
+
+#[test]
+fn a_block_that_retention_cannot_delete_is_tried_again_and_keeps_no_other_from_being_written() {
+    for opens in [true, false] {
+        let disk = Eventful::new(filled(&[0]));
+        if !opens {
+            flip(&disk.disk, &blocks(&disk.disk)[0], 3);
+        }
+        let config = StoreConfig { retention: Some(Duration::from_secs(100)), ..config() };
+        let (store, _) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+        let later = T0 + 1_000_000;
+        put(&store, "a", later, 1.0).unwrap();
+        disk.keeps.store(true, Ordering::Relaxed);
+        let done = store.upkeep(TimestampMs(later)).unwrap();
+        assert_eq!((done.expired, done.flushed, store.stats().blocks), (1, true, 1), "opens: {opens}");
+        assert_eq!(blocks(&disk.disk).len(), 2, "opens: {opens}");
+        assert!(matches!(store.health(), Health::Degraded(why) if why.contains("cannot be deleted")), "opens: {opens}");
+        disk.keeps.store(false, Ordering::Relaxed);
+        store.upkeep(TimestampMs(later)).unwrap();
+        assert_eq!((blocks(&disk.disk).len(), store.health()), (1, Health::Ok), "opens: {opens}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use belfry_model::{Batch, Matcher, SeriesRead, TimeRange, TimestampMs, Writer};
 use belfry_store::disk::SimDisk;
-use belfry_store::{Deleted, FsyncPolicy, Store, StoreConfig};
+use belfry_store::{DeleteError, Deleted, FsyncPolicy, Store, StoreConfig};
 use common::*;
 
 fn range(from: i64, to: i64) -> TimeRange {
@@ -161,6 +161,55 @@ fn a_block_of_which_everything_is_deleted_leaves_no_file_and_no_name() {
     assert_eq!(store.stats().blocks, 0);
     let left: Vec<_> = disk.files().into_iter().filter(|f| f.starts_with("/data/blocks")).collect();
     assert_eq!(left, Vec::<std::path::PathBuf>::new());
+}
+
+/// The log of what is in blocks goes with the block's birth. Where it cannot be removed then, and the block goes because all
+/// of it was deleted, the next start would read it again.
+#[test]
+fn whichever_operation_of_a_flush_fails_what_is_deleted_after_it_stays_deleted() {
+    let flushed = |fail_at: Option<u64>| {
+        let disk = SimDisk::default();
+        let (store, _) = open(&disk);
+        for i in 0..10 {
+            put(&store, "a", T0 + i * 100, i as f64).unwrap();
+        }
+        let first = disk.operations();
+        disk.set_fail_at(fail_at.map(|n| first + n));
+        let outcome = store.flush();
+        disk.set_fail_at(None);
+        (disk.operations() - first, outcome.is_ok(), disk, store)
+    };
+    let (operations, ..) = flushed(None);
+    assert!(operations > 5, "{operations}");
+    for n in 0..operations {
+        let (_, _, disk, store) = flushed(Some(n));
+        store.delete(&named("a"), TimeRange::ALL).unwrap();
+        store.compact().unwrap();
+        assert_eq!((times(&store, "a"), store.stats().blocks), (vec![], 0), "operation {n}");
+        for (disk, how) in
+            [(disk.killed(), "kill"), (disk.power_loss(n), "power loss"), (disk.power_loss(n + 99), "another")]
+        {
+            assert_eq!(times(&open(&disk).0, "a"), [], "operation {n}, {how}");
+        }
+    }
+}
+
+#[test]
+fn a_deletion_says_that_it_could_not_look_into_a_block_that_cannot_be_opened() {
+    let disk = SimDisk::default();
+    drop(filled(&disk));
+    let file = files_of(&disk, "block").remove(0);
+    disk.tamper(&file, |b| b[0] ^= 1);
+    let store = open(&disk.killed()).0;
+    let Err(DeleteError::Damaged(why)) = store.delete(&named("a"), range(0, 1500)) else { panic!("it is told") };
+    assert!(why.to_string().contains("0000000001.block"), "{why}");
+    let left = select(&store, &["__name__=a"], range(1000, 3000));
+    assert_eq!(left[0].1.times, (15..20).map(|i| T0 + i * 100).collect::<Vec<_>>(), "what could be deleted is");
+    assert_eq!(
+        store.delete(&named("a"), range(1500, 1600)).unwrap().series,
+        1,
+        "a block of other times has nothing of it"
+    );
 }
 
 #[test]

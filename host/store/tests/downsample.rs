@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use belfry_model::sample::{is_stale, stale_nan};
@@ -189,6 +190,120 @@ fn a_crash_at_any_operation_leaves_the_old_block_or_the_new_one() {
         }
     }
     assert!(finished);
+}
+
+/// A producer that was away: samples so much older than the newest that they get a block of their own.
+const AWAY: i64 = 2_000;
+
+/// Sends what came late and the rest; `false` where the disk fails.
+fn send_late(store: &Store) -> bool {
+    NAMES.iter().enumerate().all(|(k, name)| {
+        let series = store.open(&labels(name)).unwrap();
+        let sent = |from: i64| expected(k, from, from + 130).into_iter().map(move |(at, v)| (series, at, v));
+        [AWAY, 0].into_iter().all(|from| append(store, &sent(from).collect::<Vec<_>>()).is_ok())
+    })
+}
+
+/// A log that is damaged behind its first records, or cut there, lacks what the block of what came late has.
+fn check_damaged(disk: &SimDisk, config: &StoreConfig, when: &str) {
+    for cut in [false, true] {
+        let disk = disk.killed();
+        for file in &files_of(&disk, "wal") {
+            disk.tamper(file, |b| if cut { b.truncate(b.len() / 2) } else { b[30] ^= 1 });
+        }
+        let store = Store::open(config.clone(), Arc::new(disk), TimestampMs(T0)).unwrap().0;
+        for name in NAMES {
+            let late = points(&store, name).iter().filter(|p| p.0 < T0 + AWAY * SECOND).count();
+            assert_eq!(late, 130, "{when}: the block is all there is of it");
+        }
+    }
+}
+
+#[test]
+fn what_came_late_counts_once_wherever_a_crash_comes_between_its_block_and_that_of_the_rest() {
+    let config = StoreConfig { out_of_order_window: Duration::from_secs(10_000), ..small() };
+    // What came late is old enough to be downsampled, the rest is not.
+    let now = TimestampMs(T0 + (AWAY + 140) * SECOND);
+    let check = |store: &Store, when: &str| {
+        for (k, name) in NAMES.iter().enumerate() {
+            let mut sent = expected(k, 0, 130);
+            sent.extend(expected(k, AWAY, AWAY + 130));
+            let found = read(store, name, TimeRange::ALL);
+            assert_eq!(buckets(&found, 60_000), buckets(&plain(&sent), 60_000), "{when}: {name}");
+        }
+    };
+    let blocks = |disk: &SimDisk| files_of(disk, "block").len();
+    // Until a block is begun a crash is like any other.
+    let before = {
+        let disk = SimDisk::default();
+        assert!(send_late(&Store::open(config.clone(), Arc::new(disk.clone()), now).unwrap().0));
+        disk.operations()
+    };
+    let mut between = 0;
+    for operation in before.. {
+        let disk = SimDisk::crash_at(operation);
+        let store = Store::open(config.clone(), Arc::new(disk.clone()), now).unwrap().0;
+        let finished = send_late(&store) && store.flush().is_ok();
+        drop(store);
+        for (disk, how) in [(disk.killed(), "killed"), (disk.power_loss(operation), "power lost")] {
+            let when = format!("{how} at operation {operation}");
+            let alone = blocks(&disk) == 1;
+            let damaged = disk.killed();
+            let (store, recovery) = Store::open(config.clone(), Arc::new(disk.clone()), now).unwrap();
+            assert_eq!(recovery.damage, [], "{when}");
+            if alone && recovery.samples > 0 {
+                between += 1;
+                check_damaged(&damaged, &config, &when);
+            }
+            check(&store, &when);
+            // Downsampling comes before the next block: that is half a minute away.
+            assert!(!store.upkeep(now).unwrap().flushed);
+            store.compact().unwrap();
+            check(&store, &format!("{when}, downsampled"));
+            store.flush().unwrap();
+            store.compact().unwrap();
+            check(&store, &format!("{when}, in blocks"));
+            assert_eq!(counts(&store).iter().map(|c| c.0).collect::<Vec<_>>(), [0, 60_000], "{when}");
+            assert_eq!(blocks(&disk) as u64, store.stats().blocks, "{when}: nothing is left over");
+        }
+        if finished {
+            break;
+        }
+    }
+    assert!(between > 0, "one crash came between the two");
+}
+
+/// A block that got its name, failed then and cannot be removed: what is written in its place replaces it.
+#[test]
+fn what_a_failed_flush_leaves_counts_once_beside_the_flush_that_succeeds() {
+    let config = StoreConfig { out_of_order_window: Duration::from_secs(10_000), ..small() };
+    let now = TimestampMs(T0 + (AWAY + 140) * SECOND);
+    let mut left_over = 0;
+    for operation in 0.. {
+        let disk = Eventful::new(SimDisk::default());
+        let (store, _) = Store::open(config.clone(), Arc::new(disk.clone()), now).unwrap();
+        assert!(send_late(&store));
+        disk.keeps.store(true, Ordering::Relaxed);
+        disk.disk.set_fail_at(Some(disk.disk.operations() + operation));
+        let finished = store.flush().is_ok();
+        disk.disk.set_fail_at(None);
+        store.flush().unwrap();
+        left_over += files_of(&disk.disk, "block").len() - 2;
+        assert!(files_of(&disk.disk, "unfinished").is_empty(), "operation {operation}");
+        let (store, recovery) = Store::open(config.clone(), Arc::new(disk.disk.killed()), now).unwrap();
+        assert_eq!((recovery.damage, recovery.blocks), (vec![], 2), "operation {operation}");
+        store.maintain(now).unwrap();
+        for (k, name) in NAMES.iter().enumerate() {
+            let mut sent = expected(k, 0, 130);
+            sent.extend(expected(k, AWAY, AWAY + 130));
+            let found = read(&store, name, TimeRange::ALL);
+            assert_eq!(buckets(&found, 60_000), buckets(&plain(&sent), 60_000), "operation {operation}: {name}");
+        }
+        if finished {
+            break;
+        }
+    }
+    assert!(left_over > 1, "{left_over} blocks were left over");
 }
 
 #[test]

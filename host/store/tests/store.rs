@@ -13,7 +13,7 @@ use belfry_model::{
     TimeRange, TimestampMs, WriteError, Writer,
 };
 use belfry_store::disk::SimDisk;
-use belfry_store::{Health, OpenError, RealDisk, Store, StoreConfig};
+use belfry_store::{FsyncPolicy, Health, OpenError, RealDisk, Store, StoreConfig};
 use common::*;
 
 fn accepted(n: u64) -> Result<Appended, WriteError> {
@@ -568,13 +568,26 @@ fn a_failed_sync_is_an_error_and_a_block_makes_up_for_it() {
 }
 
 #[test]
+fn a_log_whose_last_sync_failed_when_the_head_was_to_become_a_block_is_not_relied_upon() {
+    let disk = SimDisk::default();
+    let config = StoreConfig { fsync: FsyncPolicy::Interval, ..config() };
+    let (store, _) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    put(&store, "a", T0, 1.0).unwrap();
+    disk.set_fail_sync(true);
+    assert!(store.flush().is_err());
+    disk.set_fail_sync(false);
+    // Nothing is due, but what the disk says of the same pages now tells nothing.
+    assert!(store.upkeep(TimestampMs(T0)).unwrap().flushed);
+}
+
+#[test]
 fn damage_is_reported_with_its_file_and_the_rest_is_read() {
     let disk = SimDisk::default();
     let (store, _) = open(&disk);
     (0..10).for_each(|i| drop(put(&store, "a", T0 + i, i as f64)));
     drop(store);
     let disk = disk.killed();
-    let file = disk.files().into_iter().find(|f| f.extension().is_some_and(|e| e == "wal")).unwrap();
+    let file = files_of(&disk, "wal").remove(0);
     disk.tamper(&file, |b| {
         let middle = b.len() / 2;
         b[middle] ^= 1;
@@ -594,7 +607,7 @@ fn a_damaged_block_is_an_error_for_its_samples_and_no_other() {
     put(&store, "a", T0 + 10, 2.0).unwrap();
     drop(store);
     let disk = disk.killed();
-    let file = disk.files().into_iter().find(|f| f.extension().is_some_and(|e| e == "block")).unwrap();
+    let file = files_of(&disk, "block").remove(0);
     // Behind the header stands the first chunk's checksum.
     disk.tamper(&file, |b| b[17] ^= 1);
     let (store, _) = open(&disk);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a file with a block's name is whole (it is written under another name, synced, then renamed); each part
 //! of it stands under a checksum that is looked at before the part is used.
-//! Not here: when blocks are made, merged or deleted (`maintain`, `compact`).
+//! Not here: when blocks are made, merged or deleted (`maintain`, `compact`, `expire`).
 
 mod coarse;
 mod cut;
@@ -73,6 +73,9 @@ pub struct BlockMeta {
     pub level: u32,
     /// The write-ahead log's generations up to this one are in blocks.
     pub wal_generation: u64,
+    /// It has what came late of the log's generations up to this one, and was written ahead of the block that has the
+    /// rest and says so. Without that block all of it is in the log. 0 for other blocks.
+    pub ahead_of: u64,
     /// Where two blocks have a sample at one time, that of the lower rank stands: it was there first. The number of the
     /// oldest block that went into this one.
     pub rank: u64,
@@ -118,8 +121,10 @@ impl Footer {
         for id in &m.replaces {
             out.extend_from_slice(&id.to_le_bytes());
         }
-        if m.resolution > 0 {
-            out.extend_from_slice(&m.resolution.to_le_bytes());
+        match (m.resolution, m.ahead_of) {
+            (0, 0) => {}
+            (0, generation) => out.extend_from_slice(&generation.to_le_bytes()),
+            (resolution, _) => out.extend_from_slice(&resolution.to_le_bytes()),
         }
     }
 
@@ -145,7 +150,8 @@ impl Footer {
         if version >= VERSION_COARSE && resolution <= 0 {
             return Err(Corrupt("a downsampled block lacks its resolution"));
         }
-        let meta = BlockMeta { min, max, samples, level, wal_generation, rank, replaces, resolution };
+        let ahead_of = if version == VERSION_PLAIN && !r.is_empty() { r.u64()? } else { 0 };
+        let meta = BlockMeta { min, max, samples, level, wal_generation, ahead_of, rank, replaces, resolution };
         Ok(Self { meta, symbols, series, postings, times })
     }
 }

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +36,11 @@ pub fn config() -> StoreConfig {
 
 pub fn open(disk: &SimDisk) -> (Arc<Store>, Recovery) {
     Store::open(config(), Arc::new(disk.clone()), TimestampMs(T0)).expect("the store opens")
+}
+
+/// The files of this kind, in order.
+pub fn files_of(disk: &SimDisk, extension: &str) -> Vec<PathBuf> {
+    disk.files().into_iter().filter(|f| f.extension().is_some_and(|e| e == extension)).collect()
 }
 
 pub fn labels(name: &str) -> Labels {
@@ -151,11 +157,13 @@ pub type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 pub struct Eventful {
     pub disk: SimDisk,
     pub meanwhile: Meanwhile,
+    /// No block can be removed.
+    pub keeps: Arc<AtomicBool>,
 }
 
 impl Eventful {
     pub fn new(disk: SimDisk) -> Self {
-        Self { disk, meanwhile: Meanwhile::default() }
+        Self { disk, ..Self::default() }
     }
 
     pub fn meanwhile(&self, what: impl FnOnce() + Send + 'static) {
@@ -216,6 +224,9 @@ impl Disk for Eventful {
         self.disk.rename(from, to)
     }
     fn remove(&self, file: &Path) -> io::Result<()> {
+        if self.keeps.load(Ordering::Relaxed) && files_of(&self.disk, "block").iter().any(|f| f == file) {
+            return Err(io::Error::other("the disk keeps it"));
+        }
         self.disk.remove(file)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
