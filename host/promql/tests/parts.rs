@@ -9,7 +9,7 @@ use belfry_promql::{Answer, PointValue, Query, QueryLimits, QueryTime, QueryValu
 use belfry_testkit::MemorySeries;
 use proptest::prelude::*;
 
-const EXPRESSIONS: [&str; 20] = [
+const EXPRESSIONS: [&str; 21] = [
     "a",
     "rate(c_total[1m])",
     "topk(1, a)",
@@ -27,6 +27,7 @@ const EXPRESSIONS: [&str; 20] = [
     "b + max_over_time(a[1m] @ end() offset 10m)",
     "sum_over_time(a[1m] offset -1m)",
     "a + range()",
+    "sum_over_time(a[max_of(10s, min_of(range(), 1m))])",
     "start() + step() + a",
     "a @ 300 + b",
     "max_over_time(rate(c_total[1m])[2m:15s] offset 1m) > 0",
@@ -132,6 +133,10 @@ fn only_the_steps_that_read_what_is_new_are_the_second_part() {
     assert_eq!(first_new("a @ 100"), None);
     assert_eq!(first_new("a @ end()"), Some(0));
     assert_eq!(first_new("a @ start()"), None);
+    assert_eq!(first_new("a + end()"), Some(0));
+    assert_eq!(first_new("a offset (range() / 10)"), Some(0));
+    assert_eq!(first_new("max_over_time(a[1m:min_of(range(), 10s)])"), Some(0));
+    assert_eq!(first_new("a{text=\"end() range()\"}"), Some(360_000), "a text says nothing of the end");
     assert_eq!(first_new("1 + time()"), Some(0), "nobody need be asked for what reads nothing");
 }
 
