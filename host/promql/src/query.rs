@@ -72,7 +72,7 @@ fn too_many_series(limit: usize) -> String {
 /// A planned query: durations are computed, times are fixed, what to read is known.
 #[derive(Clone, Debug)]
 pub struct Query {
-    plan: Arc<Plan>,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) selections: Arc<[Selection]>,
     pub(crate) frame: Frame,
     pub(crate) time: QueryTime,

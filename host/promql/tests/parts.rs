@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use belfry_model::read::Cancel;
 use belfry_model::{Labels, METRIC_NAME, TimestampMs};
-use belfry_promql::parts::{Division, join};
+use belfry_promql::parts::{Division, Unshown, join, without_names};
 use belfry_promql::{Answer, PointValue, Query, QueryLimits, QueryTime, QueryValue, VectorPoint};
 use belfry_testkit::MemorySeries;
 use proptest::prelude::*;
@@ -44,13 +44,14 @@ fn ask(text: &str, time: QueryTime, store: &MemorySeries) -> Answer {
 }
 
 fn divided(text: &str, time: QueryTime, new_from: i64) -> Division {
-    Query::divided(text, time, &QueryLimits::default(), TimestampMs(new_from)).expect("a query")
+    let unshown = Unshown { from: TimestampMs(new_from) };
+    Query::divided(text, time, &QueryLimits::default(), &unshown).expect("a query")
 }
 
 /// As the program asks: an engine has what is older than `new_from`.
 fn ask_both(text: &str, time: QueryTime, new_from: i64, engine: &MemorySeries, all: &MemorySeries) -> Answer {
     match divided(text, time, new_from) {
-        Division::Old => ask(text, time, engine),
+        Division::Old(_) => ask(text, time, engine),
         Division::New(query) => evaluated(&query, all),
         Division::Parts { old, new } => {
             let QueryTime::Range { end, .. } = old else { panic!("{old:?} is no range") };
@@ -120,7 +121,7 @@ proptest! {
 fn only_the_steps_that_read_what_is_new_are_the_second_part() {
     let time = range(0, 600_000, 60_000);
     let first_new = |text: &str| match divided(text, time, 300_001) {
-        Division::Old => None,
+        Division::Old(_) => None,
         Division::New(_) => Some(0),
         Division::Parts { old: QueryTime::Range { end, .. }, .. } => Some(end.0 + 60_000),
         Division::Parts { old, .. } => panic!("{old:?} is no range"),
@@ -171,4 +172,25 @@ fn the_widest_read_is_the_longest_of_all_selectors() {
     assert_eq!(widest("max_over_time(rate(b[1h])[1d:1m])", instant) / 3600, 24);
     assert_eq!(widest("a @ start()", range(90_000_000, 93_600_000, 60_000)), 300);
     assert_eq!(widest("vector(1)", instant), 0);
+}
+
+#[test]
+fn an_answer_without_names_is_one_only_where_no_two_series_become_the_same() {
+    let row = |name: &str, x: u8| belfry_promql::MatrixRow {
+        labels: series(name, x),
+        points: vec![(TimestampMs(1), PointValue::Float(1.0))],
+    };
+    let point =
+        |name: &str, x: u8| VectorPoint { labels: series(name, x), at: TimestampMs(1), value: PointValue::Float(1.0) };
+    let (warnings, infos) = (Vec::new(), Vec::new());
+    let of =
+        |value| Answer { value, warnings: warnings.clone(), infos: infos.clone(), samples_read: 0, points_peak: 0 };
+    let rows = |all| without_names(of(QueryValue::Matrix(all))).map(|a| text_of(&a));
+    let points = |all| without_names(of(QueryValue::Vector(all))).map(|a| text_of(&a));
+    let one = format!("1:{:x}\n", 1.0f64.to_bits());
+    let both = |first: u8, then: u8| Some(format!("{{x=\"{first}\"}} {one}{{x=\"{then}\"}} {one}"));
+    assert_eq!(rows(vec![row("a", 2), row("b", 1)]), both(1, 2), "in order of the labels that are left");
+    assert_eq!(rows(vec![row("a", 1), row("b", 1)]), None);
+    assert_eq!(points(vec![point("a", 2), point("b", 1)]), both(2, 1), "in the order in which they came");
+    assert_eq!(points(vec![point("a", 1), point("b", 1)]), None);
 }
