@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use belfry_model::{Labels, TimestampMs};
+use belfry_model::{Labels, TimeRange, TimestampMs};
 
 use crate::cache::join_rows;
 use crate::eval::METADATA_LABELS;
@@ -18,6 +18,8 @@ use crate::{Answer, MatrixRow, Names, Query, QueryError, QueryLimits, QueryTime,
 pub struct Unshown {
     /// Samples of this time and later: not yet.
     pub from: TimestampMs,
+    /// Samples of these times: never.
+    pub never: Vec<TimeRange>,
 }
 
 /// How a query stands to the samples that somebody may not show, which are new here.
@@ -86,11 +88,29 @@ impl Query {
             }
             Ok(old)
         };
-        Ok(match steps_before(unshown.from)? {
+        let mut old = steps_before(unshown.from)?;
+        if old > 0
+            && !unshown.never.is_empty()
+            && let Some(missing) = part(first(old))?.first_read_of(&unshown.never)
+        {
+            old = steps_before(missing)?;
+        }
+        Ok(match old {
             0 => Division::New(whole),
             old if old == all => Division::Old(whole),
             old => Division::Parts { old: first(old), new: part(rest(old))? },
         })
+    }
+
+    /// The beginning of the first of `times` of which it reads something.
+    fn first_read_of(&self, times: &[TimeRange]) -> Option<TimestampMs> {
+        let is_read = |t: &&TimeRange| self.selections.iter().any(|s| s.range.overlaps(**t));
+        times.iter().filter(is_read).map(|t| t.start()).min()
+    }
+
+    /// Does it read something of `times`?
+    pub fn reads(&self, times: &[TimeRange]) -> bool {
+        self.first_read_of(times).is_some()
     }
 
     /// Which series of its value have a name.

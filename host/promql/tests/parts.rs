@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use belfry_model::read::Cancel;
-use belfry_model::{Labels, METRIC_NAME, TimestampMs};
+use belfry_model::{Labels, METRIC_NAME, TimeRange, TimestampMs};
 use belfry_promql::parts::{Division, Unshown, join, without_names};
 use belfry_promql::{Answer, PointValue, Query, QueryLimits, QueryTime, QueryValue, VectorPoint};
 use belfry_testkit::MemorySeries;
@@ -44,13 +44,22 @@ fn ask(text: &str, time: QueryTime, store: &MemorySeries) -> Answer {
 }
 
 fn divided(text: &str, time: QueryTime, new_from: i64) -> Division {
-    let unshown = Unshown { from: TimestampMs(new_from) };
-    Query::divided(text, time, &QueryLimits::default(), &unshown).expect("a query")
+    divided_by(text, time, &unshown(new_from, &[]))
 }
 
-/// As the program asks: an engine has what is older than `new_from`.
-fn ask_both(text: &str, time: QueryTime, new_from: i64, engine: &MemorySeries, all: &MemorySeries) -> Answer {
-    match divided(text, time, new_from) {
+fn divided_by(text: &str, time: QueryTime, unshown: &Unshown) -> Division {
+    Query::divided(text, time, &QueryLimits::default(), unshown).expect("a query")
+}
+
+/// New from `from` on; never shown from the one to before the other.
+fn unshown(from: i64, never: &[(i64, i64)]) -> Unshown {
+    let range = |(start, end): &(i64, i64)| TimeRange::new(TimestampMs(*start), TimestampMs(*end)).expect("a range");
+    Unshown { from: TimestampMs(from), never: never.iter().map(range).collect() }
+}
+
+/// As the program asks: an engine has what it shows.
+fn ask_both(text: &str, time: QueryTime, unshown: &Unshown, engine: &MemorySeries, all: &MemorySeries) -> Answer {
+    match divided_by(text, time, unshown) {
         Division::Old(_) => ask(text, time, engine),
         Division::New(query) => evaluated(&query, all),
         Division::Parts { old, new } => {
@@ -96,23 +105,26 @@ proptest! {
         (start, length) in (200i64..900, 0i64..600),
         step in prop::sample::select(vec![7_000i64, 15_000, 60_000]),
         new_from in 100i64..1_100,
+        never in prop::collection::vec((0i64..1_000, 1i64..60), 0..3),
         instant in any::<bool>(),
     ) {
         let (mut engine, mut all) = (MemorySeries::new(), MemorySeries::new());
         let new_from = new_from * 1_000;
+        let never: Vec<_> = never.into_iter().map(|(at, length)| (at * 1_000, (at + length) * 1_000)).collect();
+        let unshown = unshown(new_from, &never);
         for (which, at, value) in values {
             let labels = series(["a", "c_total", "b"][usize::from(which / 2)], which % 2);
             let (at, value) = (TimestampMs(at * 1_000), [f64::from(value) / 3.0]);
             all.push_floats(&labels, at, 1, &value);
-            if at.0 < new_from {
+            if at.0 < new_from && !unshown.never.iter().any(|n| n.contains(at)) {
                 engine.push_floats(&labels, at, 1, &value);
             }
         }
         let (start, end) = (start * 1_000, (start + length) * 1_000);
         let time = if instant { QueryTime::Instant(TimestampMs(end)) } else { range(start, end, step) };
         for text in EXPRESSIONS {
-            let (got, whole) = (ask_both(text, time, new_from, &engine, &all), ask(text, time, &all));
-            prop_assert_eq!(text_of(&got), text_of(&whole), "{} {:?} new from {}", text, time, new_from);
+            let (got, whole) = (ask_both(text, time, &unshown, &engine, &all), ask(text, time, &all));
+            prop_assert_eq!(text_of(&got), text_of(&whole), "{} {:?} without {:?}", text, time, unshown);
         }
     }
 }
@@ -172,6 +184,30 @@ fn the_widest_read_is_the_longest_of_all_selectors() {
     assert_eq!(widest("max_over_time(rate(b[1h])[1d:1m])", instant) / 3600, 24);
     assert_eq!(widest("a @ start()", range(90_000_000, 93_600_000, 60_000)), 300);
     assert_eq!(widest("vector(1)", instant), 0);
+}
+
+#[test]
+fn what_is_never_shown_is_evaluated_with_the_steps_behind_it() {
+    let time = range(0, 600_000, 60_000);
+    let first_new = |text: &str, never: &[(i64, i64)]| match divided_by(text, time, &unshown(480_001, never)) {
+        Division::Old(_) => None,
+        Division::New(_) => Some(0),
+        Division::Parts { old: QueryTime::Range { end, .. }, .. } => Some(end.0 + 60_000),
+        Division::Parts { old, .. } => panic!("{old:?} is no range"),
+    };
+    let rate = "rate(a[1m])";
+    assert_eq!(first_new(rate, &[]), Some(540_000));
+    assert_eq!(first_new(rate, &[(200_000, 200_001)]), Some(240_000));
+    assert_eq!(first_new(rate, &[(300_000, 300_001), (200_000, 200_001)]), Some(240_000));
+    assert_eq!(first_new(rate, &[(-90_000, -60_000), (500_000, 600_000)]), Some(540_000), "it reads none of these");
+    assert_eq!(first_new(rate, &[(-30_000, 0)]), Some(0));
+    assert_eq!(first_new("rate(a[1m] @ 100)", &[(50_000, 50_001)]), Some(0));
+    assert_eq!(first_new("rate(a[1m] @ 100)", &[(150_000, 250_000)]), None);
+    let instant = QueryTime::Instant(TimestampMs(400_000));
+    let is_old = |never| matches!(divided_by(rate, instant, &unshown(480_001, never)), Division::Old(_));
+    assert!(is_old(&[(0, 340_001), (400_001, 480_001)]));
+    assert!(!is_old(&[(340_001, 340_002)]));
+    assert!(!is_old(&[(400_000, 400_001)]));
 }
 
 #[test]

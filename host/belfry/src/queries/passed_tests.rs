@@ -2,11 +2,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use belfry_dashboard::backend::QueryOptions;
-use belfry_model::{Labels, METRIC_NAME, TimestampMs};
+use belfry_model::{Clock as _, Labels, METRIC_NAME, TimestampMs};
 use belfry_promql::{PointValue, QueryValue};
 use belfry_remote::engine::{
     Engine, EngineAnswer, EngineQueryError, EngineValue, QueryBackend, SendError, Sent, SeriesSamples, Shipment, When,
 };
+use belfry_remote::shipper::Step;
 use belfry_rules::groups::shared::Shared;
 use belfry_testkit::{MemorySeries, SimClock};
 use parking_lot::Mutex;
@@ -135,6 +136,22 @@ impl House {
                 (rows.iter().map(|r| r.labels.to_string()).collect(), values)
             }
             other => panic!("{other:?} is no vector"),
+        }
+    }
+
+    /// Samples of a series are acknowledged, in order of time.
+    fn write(&self, times: &[i64]) {
+        let sample = |t: &i64| belfry_model::Sample { at: at(*t), value: belfry_model::Value::Float(1.0), start: None };
+        let series =
+            SeriesSamples { labels: named("a", 0), samples: times.iter().map(sample).collect(), exemplars: Vec::new() };
+        self.engine.queue.append_series(&series, self.clock.now()).expect("it is queued");
+        self.queries.written(at(times[0]));
+    }
+
+    /// The engine's answer to all that waits.
+    fn ship(&self, outcome: &Result<Sent, SendError>) {
+        while let Step::Send(parcel) = self.engine.next_step(self.clock.now()) {
+            self.engine.outcome(self.clock.now(), &parcel, outcome.clone());
         }
     }
 
@@ -321,4 +338,64 @@ async fn what_looks_at_names_that_are_gone_is_not_passed_on() {
         assert!(!house.is_passed(text, 600).await, "{text}");
     }
     assert!(house.is_passed("sum by (__name__) (a)", 600).await);
+}
+
+#[tokio::test]
+async fn what_the_engine_refused_is_read_here_and_who_reads_back_too_far_is_warned() {
+    let house = House::plain();
+    house.write(&[NOW - 3600, NOW]);
+    house.ship(&Err(SendError::Refused { reason: "too old".to_owned(), samples: Some(1) }));
+    house.clock.advance(Duration::from_secs(4000));
+    house.write(&[NOW + 4000]);
+    house.ship(&Ok(Sent::default()));
+    house.clock.advance(Duration::from_secs(61));
+    let now = NOW + 4061;
+    let is_passed = async |text, time: i64| house.is_passed(text, now - time).await;
+    let minute = "last_over_time(a[1m])";
+    assert!(!is_passed(minute, NOW - 3600).await);
+    assert!(!is_passed(minute, NOW - 3541).await);
+    assert!(!is_passed(minute, NOW).await);
+    assert!(is_passed(minute, NOW - 3601).await);
+    assert!(is_passed(minute, NOW - 3540).await, "between what was refused");
+    assert!(is_passed(minute, NOW + 3900).await);
+    let warnings = async |text| house.ask(text, QueryTime::Instant(at(now))).await.expect("an answer").warnings;
+    for text in ["max_over_time(a[13h])", "rollup(a[1m]) keep_metric_names"] {
+        let warnings = warnings(text).await;
+        assert!(matches!(&warnings[..], [one] if one.contains("refused samples")), "{text}: {warnings:?}");
+    }
+    assert_eq!(warnings("max_over_time(a[13h] offset 2d)").await, [""; 0]);
+    // Of a range the steps before are passed on.
+    let time = QueryTime::Range { start: at(NOW - 7200), end: at(now), step: Duration::from_secs(600) };
+    house.fake.asked.lock().clear();
+    house.ask(minute, time).await.expect("an answer");
+    let asked = When::Range { start: at(NOW - 7200), end: at(NOW - 4200), step: Duration::from_secs(600) };
+    assert_eq!(*house.fake.asked.lock(), [(minute.to_owned(), asked)]);
+    // Once it has left the window, nobody but the engine has anything of that time.
+    house.clock.advance(Duration::from_secs(6 * 3600));
+    assert!(house.is_passed(minute, now - NOW + 6 * 3600).await);
+    assert_eq!(warnings("max_over_time(a[13h])").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_full_queue_shed_is_read_here() {
+    let house = House::plain();
+    let mut batches = 0;
+    while house.engine.queue.stats().shed == 0 {
+        let times: Vec<i64> = (0..500).map(|i| NOW + batches * 600 - 500 + i).collect();
+        (0..20).for_each(|_| house.write(&times));
+        batches += 1;
+        house.clock.advance(Duration::from_secs(600));
+        assert!(batches < 30, "the queue has no bound");
+        // The engine is asked, and is away.
+        drop(house.engine.next_step(house.clock.now()));
+    }
+    house.ship(&Ok(Sent::default()));
+    assert!(!house.is_passed("a", 600).await, "it was sent just now");
+    house.clock.advance(Duration::from_secs(61));
+    let now = NOW + batches * 600 + 61;
+    let is_passed = async |time: i64| house.is_passed("last_over_time(a[1m])", now - time).await;
+    assert!(!is_passed(NOW - 490).await, "the first ones");
+    assert!(!is_passed(NOW).await);
+    assert!(is_passed(NOW - 501).await, "what is older");
+    assert!(is_passed(NOW + (batches - 1) * 600).await, "what was sent");
 }
