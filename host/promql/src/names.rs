@@ -132,8 +132,6 @@ impl Look {
         let reads = match f {
             F::LabelReplace | F::LabelJoin => is_named(3),
             F::SortByLabel | F::SortByLabelDesc => is_named(1),
-            // The info series themselves are told by their names.
-            F::Info => true,
             _ => false,
         };
         if reads {

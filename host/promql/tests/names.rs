@@ -156,7 +156,6 @@ fn names_that_are_gone_matter_to_who_looks_at_them_and_beside_those_that_are_not
         "label_replace(round(a), \"x\", \"$1\", \"__name__\", \"(.*)\")",
         "label_join(round(a), \"x\", \"\", \"le\", \"__name__\")",
         "sort_by_label(round(a), \"__name__\")",
-        "info(round(a))",
         "a or round(b)",
         "sum(a) or (a or max_over_time(b[1m]))",
         "label_replace(round(a), \"__name__\", \"n\", \"le\", \"1\")",
