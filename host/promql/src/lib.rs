@@ -17,6 +17,7 @@ pub mod cache;
 mod eval;
 pub mod fuzz;
 mod histogram;
+mod names;
 pub mod parts;
 mod plan;
 mod query;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use belfry_model::{Histogram, Labels, TimestampMs};
 
 pub use histogram::Bucket;
+pub use names::Names;
 pub use query::{Fetched, Query, QueryError};
 pub use syntax::ast::{Expr, ExprKind, ValueType};
 pub use syntax::{ParseError, ParseErrors, format_expr, parse, parse_recovering, parse_selector};

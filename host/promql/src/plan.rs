@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing in a plan depends on samples; a node that is `invariant` has the same value at every step.
 
+use std::cell::Cell;
+
 use belfry_model::{METRIC_NAME, MatchOp, Matcher, SelectHints, TimeRange, TimestampMs};
 
 use crate::eval::Frame;
@@ -150,6 +152,8 @@ pub(crate) struct Planner {
     frame: Frame,
     start: i64,
     end: i64,
+    /// Was [`Planner::end`] looked at?
+    pub reads_end: Cell<bool>,
     step: i64,
     subquery_step: i64,
     lookback: i64,
@@ -171,6 +175,7 @@ impl Planner {
             frame,
             start: first_instant(time).0,
             end,
+            reads_end: Cell::new(false),
             step,
             subquery_step: limits.subquery_step.as_millis().clamp(1, i64::MAX as u128) as i64,
             lookback: limits.lookback.as_millis().min(i64::MAX as u128) as i64,
@@ -300,13 +305,19 @@ impl Planner {
         Ok(())
     }
 
+    /// The end of the whole query. Who evaluates a part of its steps by its text would take another time for it.
+    fn end(&self) -> i64 {
+        self.reads_end.set(true);
+        self.end
+    }
+
     /// Functions that only tell how the query was asked.
     fn constant(&self, f: Function) -> Option<f64> {
         let ms = match f {
             Function::Start => self.start,
-            Function::End => self.end,
+            Function::End => self.end(),
             Function::Step => self.step,
-            Function::Range => self.end.saturating_sub(self.start),
+            Function::Range => self.end().saturating_sub(self.start),
             _ => return None,
         };
         Some(ms as f64 / 1000.0)
@@ -316,7 +327,7 @@ impl Planner {
         m.at.map(|at| match at {
             At::Time(t) => t,
             At::Start => self.start,
-            At::End => self.end,
+            At::End => self.end(),
         })
     }
 
@@ -410,7 +421,7 @@ impl Planner {
         Ok(match &d.kind {
             DurationKind::Literal(n) => n.value,
             DurationKind::Step => self.step as f64 / 1000.0,
-            DurationKind::Range => self.end.saturating_sub(self.start) as f64 / 1000.0,
+            DurationKind::Range => self.end().saturating_sub(self.start) as f64 / 1000.0,
             DurationKind::MinOf(a, b) => self.duration(a)?.min(self.duration(b)?),
             DurationKind::MaxOf(a, b) => self.duration(a)?.max(self.duration(b)?),
             DurationKind::Unary(UnaryOp::Minus, a) => -self.duration(a)?,

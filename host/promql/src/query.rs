@@ -72,13 +72,15 @@ fn too_many_series(limit: usize) -> String {
 /// A planned query: durations are computed, times are fixed, what to read is known.
 #[derive(Clone, Debug)]
 pub struct Query {
-    plan: Arc<Plan>,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) selections: Arc<[Selection]>,
     pub(crate) frame: Frame,
     pub(crate) time: QueryTime,
     pub(crate) limits: QueryLimits,
     text: String,
     counts_steps: bool,
+    /// What it says depends on the end of the query's steps, which is not the end of what is evaluated where it is a part.
+    pub(crate) reads_end: bool,
     /// In the one form that spaces do not change; empty where nothing is kept under it.
     pub(crate) expression: String,
 }
@@ -122,6 +124,7 @@ impl Query {
             limits,
             text,
             counts_steps: false,
+            reads_end: planner.reads_end.get(),
             expression,
         })
     }

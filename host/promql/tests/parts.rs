@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use belfry_model::read::Cancel;
-use belfry_model::{Labels, METRIC_NAME, TimestampMs};
-use belfry_promql::parts::{Division, join};
+use belfry_model::{Labels, METRIC_NAME, TimeRange, TimestampMs};
+use belfry_promql::parts::{Division, Unshown, join, without_names};
 use belfry_promql::{Answer, PointValue, Query, QueryLimits, QueryTime, QueryValue, VectorPoint};
 use belfry_testkit::MemorySeries;
 use proptest::prelude::*;
 
-const EXPRESSIONS: [&str; 20] = [
+const EXPRESSIONS: [&str; 21] = [
     "a",
     "rate(c_total[1m])",
     "topk(1, a)",
@@ -27,6 +27,7 @@ const EXPRESSIONS: [&str; 20] = [
     "b + max_over_time(a[1m] @ end() offset 10m)",
     "sum_over_time(a[1m] offset -1m)",
     "a + range()",
+    "sum_over_time(a[max_of(10s, min_of(range(), 1m))])",
     "start() + step() + a",
     "a @ 300 + b",
     "max_over_time(rate(c_total[1m])[2m:15s] offset 1m) > 0",
@@ -43,13 +44,23 @@ fn ask(text: &str, time: QueryTime, store: &MemorySeries) -> Answer {
 }
 
 fn divided(text: &str, time: QueryTime, new_from: i64) -> Division {
-    Query::divided(text, time, &QueryLimits::default(), TimestampMs(new_from)).expect("a query")
+    divided_by(text, time, &unshown(new_from, &[]))
 }
 
-/// As the program asks: an engine has what is older than `new_from`.
-fn ask_both(text: &str, time: QueryTime, new_from: i64, engine: &MemorySeries, all: &MemorySeries) -> Answer {
-    match divided(text, time, new_from) {
-        Division::Old => ask(text, time, engine),
+fn divided_by(text: &str, time: QueryTime, unshown: &Unshown) -> Division {
+    Query::divided(text, time, &QueryLimits::default(), unshown).expect("a query")
+}
+
+/// New from `from` on; never shown from the one to before the other.
+fn unshown(from: i64, never: &[(i64, i64)]) -> Unshown {
+    let range = |(start, end): &(i64, i64)| TimeRange::new(TimestampMs(*start), TimestampMs(*end)).expect("a range");
+    Unshown { from: TimestampMs(from), never: never.iter().map(range).collect() }
+}
+
+/// As the program asks: an engine has what it shows.
+fn ask_both(text: &str, time: QueryTime, unshown: &Unshown, engine: &MemorySeries, all: &MemorySeries) -> Answer {
+    match divided_by(text, time, unshown) {
+        Division::Old(_) => ask(text, time, engine),
         Division::New(query) => evaluated(&query, all),
         Division::Parts { old, new } => {
             let QueryTime::Range { end, .. } = old else { panic!("{old:?} is no range") };
@@ -94,23 +105,26 @@ proptest! {
         (start, length) in (200i64..900, 0i64..600),
         step in prop::sample::select(vec![7_000i64, 15_000, 60_000]),
         new_from in 100i64..1_100,
+        never in prop::collection::vec((0i64..1_000, 1i64..60), 0..3),
         instant in any::<bool>(),
     ) {
         let (mut engine, mut all) = (MemorySeries::new(), MemorySeries::new());
         let new_from = new_from * 1_000;
+        let never: Vec<_> = never.into_iter().map(|(at, length)| (at * 1_000, (at + length) * 1_000)).collect();
+        let unshown = unshown(new_from, &never);
         for (which, at, value) in values {
             let labels = series(["a", "c_total", "b"][usize::from(which / 2)], which % 2);
             let (at, value) = (TimestampMs(at * 1_000), [f64::from(value) / 3.0]);
             all.push_floats(&labels, at, 1, &value);
-            if at.0 < new_from {
+            if at.0 < new_from && !unshown.never.iter().any(|n| n.contains(at)) {
                 engine.push_floats(&labels, at, 1, &value);
             }
         }
         let (start, end) = (start * 1_000, (start + length) * 1_000);
         let time = if instant { QueryTime::Instant(TimestampMs(end)) } else { range(start, end, step) };
         for text in EXPRESSIONS {
-            let (got, whole) = (ask_both(text, time, new_from, &engine, &all), ask(text, time, &all));
-            prop_assert_eq!(text_of(&got), text_of(&whole), "{} {:?} new from {}", text, time, new_from);
+            let (got, whole) = (ask_both(text, time, &unshown, &engine, &all), ask(text, time, &all));
+            prop_assert_eq!(text_of(&got), text_of(&whole), "{} {:?} without {:?}", text, time, unshown);
         }
     }
 }
@@ -119,7 +133,7 @@ proptest! {
 fn only_the_steps_that_read_what_is_new_are_the_second_part() {
     let time = range(0, 600_000, 60_000);
     let first_new = |text: &str| match divided(text, time, 300_001) {
-        Division::Old => None,
+        Division::Old(_) => None,
         Division::New(_) => Some(0),
         Division::Parts { old: QueryTime::Range { end, .. }, .. } => Some(end.0 + 60_000),
         Division::Parts { old, .. } => panic!("{old:?} is no range"),
@@ -132,6 +146,10 @@ fn only_the_steps_that_read_what_is_new_are_the_second_part() {
     assert_eq!(first_new("a @ 100"), None);
     assert_eq!(first_new("a @ end()"), Some(0));
     assert_eq!(first_new("a @ start()"), None);
+    assert_eq!(first_new("a + end()"), Some(0));
+    assert_eq!(first_new("a offset (range() / 10)"), Some(0));
+    assert_eq!(first_new("max_over_time(a[1m:min_of(range(), 10s)])"), Some(0));
+    assert_eq!(first_new("a{text=\"end() range()\"}"), Some(360_000), "a text says nothing of the end");
     assert_eq!(first_new("1 + time()"), Some(0), "nobody need be asked for what reads nothing");
 }
 
@@ -166,4 +184,49 @@ fn the_widest_read_is_the_longest_of_all_selectors() {
     assert_eq!(widest("max_over_time(rate(b[1h])[1d:1m])", instant) / 3600, 24);
     assert_eq!(widest("a @ start()", range(90_000_000, 93_600_000, 60_000)), 300);
     assert_eq!(widest("vector(1)", instant), 0);
+}
+
+#[test]
+fn what_is_never_shown_is_evaluated_with_the_steps_behind_it() {
+    let time = range(0, 600_000, 60_000);
+    let first_new = |text: &str, never: &[(i64, i64)]| match divided_by(text, time, &unshown(480_001, never)) {
+        Division::Old(_) => None,
+        Division::New(_) => Some(0),
+        Division::Parts { old: QueryTime::Range { end, .. }, .. } => Some(end.0 + 60_000),
+        Division::Parts { old, .. } => panic!("{old:?} is no range"),
+    };
+    let rate = "rate(a[1m])";
+    assert_eq!(first_new(rate, &[]), Some(540_000));
+    assert_eq!(first_new(rate, &[(200_000, 200_001)]), Some(240_000));
+    assert_eq!(first_new(rate, &[(300_000, 300_001), (200_000, 200_001)]), Some(240_000));
+    assert_eq!(first_new(rate, &[(-90_000, -60_000), (500_000, 600_000)]), Some(540_000), "it reads none of these");
+    assert_eq!(first_new(rate, &[(-30_000, 0)]), Some(0));
+    assert_eq!(first_new("rate(a[1m] @ 100)", &[(50_000, 50_001)]), Some(0));
+    assert_eq!(first_new("rate(a[1m] @ 100)", &[(150_000, 250_000)]), None);
+    let instant = QueryTime::Instant(TimestampMs(400_000));
+    let is_old = |never| matches!(divided_by(rate, instant, &unshown(480_001, never)), Division::Old(_));
+    assert!(is_old(&[(0, 340_001), (400_001, 480_001)]));
+    assert!(!is_old(&[(340_001, 340_002)]));
+    assert!(!is_old(&[(400_000, 400_001)]));
+}
+
+#[test]
+fn an_answer_without_names_is_one_only_where_no_two_series_become_the_same() {
+    let row = |name: &str, x: u8| belfry_promql::MatrixRow {
+        labels: series(name, x),
+        points: vec![(TimestampMs(1), PointValue::Float(1.0))],
+    };
+    let point =
+        |name: &str, x: u8| VectorPoint { labels: series(name, x), at: TimestampMs(1), value: PointValue::Float(1.0) };
+    let (warnings, infos) = (Vec::new(), Vec::new());
+    let of =
+        |value| Answer { value, warnings: warnings.clone(), infos: infos.clone(), samples_read: 0, points_peak: 0 };
+    let rows = |all| without_names(of(QueryValue::Matrix(all))).map(|a| text_of(&a));
+    let points = |all| without_names(of(QueryValue::Vector(all))).map(|a| text_of(&a));
+    let one = format!("1:{:x}\n", 1.0f64.to_bits());
+    let both = |first: u8, then: u8| Some(format!("{{x=\"{first}\"}} {one}{{x=\"{then}\"}} {one}"));
+    assert_eq!(rows(vec![row("a", 2), row("b", 1)]), both(1, 2), "in order of the labels that are left");
+    assert_eq!(rows(vec![row("a", 1), row("b", 1)]), None);
+    assert_eq!(points(vec![point("a", 2), point("b", 1)]), both(2, 1), "in the order in which they came");
+    assert_eq!(points(vec![point("a", 1), point("b", 1)]), None);
 }

@@ -8,6 +8,8 @@ mod broken;
 mod exact;
 #[path = "remote_prometheus/newest.rs"]
 mod newest;
+#[path = "remote_prometheus/passed.rs"]
+mod passed;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -47,9 +49,13 @@ fn free_address() -> String {
 
 impl Engine {
     async fn prometheus() -> Option<Self> {
+        Self::prometheus_with(&[]).await
+    }
+
+    async fn prometheus_with(more: &[&str]) -> Option<Self> {
         let arguments =
             ["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.enable-remote-write-receiver"];
-        Self::begin("prometheus", &arguments, "--web.listen-address=").await
+        Self::begin("prometheus", &[&arguments, more].concat(), "--web.listen-address=").await
     }
 
     /// With all that it has for histograms and exemplars.
@@ -86,7 +92,13 @@ impl Engine {
         command.args(&self.arguments).current_dir(self.folder.path()).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.spawn().expect("the peer starts"));
-        wait_until("the engine answers", UP_WITHIN, async || self.ask("up").await).await;
+        // One may be told to evaluate nothing.
+        let ready: Url = format!("{}/-/ready", self.url()).parse().expect("an address");
+        wait_until("the engine answers", UP_WITHIN, async || {
+            let answer = self.client.ask(Ask::get(ready.clone(), UP_WITHIN, ANSWER_BYTES_MAX)).await.ok()?;
+            answer.status.is_success().then_some(())
+        })
+        .await;
     }
 
     async fn stop(&mut self) {

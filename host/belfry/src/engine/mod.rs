@@ -5,6 +5,7 @@
 //! Not here: the protocols and the queue's files (`remote`), the local store.
 
 mod backfill;
+mod lost;
 mod pass;
 mod ship;
 mod unseen;
@@ -18,21 +19,23 @@ use belfry_config::types::remote::{Remote, RemoteEngine};
 use belfry_config::types::{Fsync, Storage};
 use belfry_ingest::push::import::BeginBackfill;
 use belfry_model::{Clock, Labels, SeriesRead, SeriesRef, TimestampMs, Writer};
+use belfry_promql::parts::Unshown;
 use belfry_remote::behind::{Behind, lacking};
-use belfry_remote::engine::Engine;
+use belfry_remote::engine::{Engine, SendError, Sent};
 use belfry_remote::health::EngineHealth;
 use belfry_remote::influx::{Influx, InfluxConfig, Place};
 use belfry_remote::joined::{Joined, alone};
 use belfry_remote::prometheus::{Prometheus, PrometheusOptions, Protocol};
-use belfry_remote::queue::{Queue, QueueConfig, QueueStats, SeriesNames};
-use belfry_remote::shipper::Shipper;
+use belfry_remote::queue::{Parcel, Queue, QueueConfig, QueueStats, SeriesNames};
+use belfry_remote::shipper::{Shipper, Step};
 use belfry_remote::tee::Tee;
-use belfry_store::{RealDisk, Store};
+use belfry_store::{AHEAD_MAX, RealDisk, Store};
 use parking_lot::Mutex;
 
 use crate::adapters::client_options::client_options;
 use crate::clock::SystemClock;
 
+use lost::Lost;
 pub use pass::Pass;
 pub use ship::{run, sync, watch};
 use unseen::Unseen;
@@ -59,6 +62,7 @@ pub struct StorageEngine {
     window: Duration,
     pass_queries: bool,
     unseen: Mutex<Unseen>,
+    lost: Mutex<Lost>,
     clock: Arc<dyn Clock>,
 }
 
@@ -98,6 +102,7 @@ pub fn open(storage: &Storage, clock: Arc<dyn Clock>) -> Result<Option<Arc<Stora
         window: storage.retention.unwrap_or(Duration::MAX),
         pass_queries: remote.pass_queries,
         unseen: Mutex::new(unseen),
+        lost: Mutex::default(),
         clock,
     })))
 }
@@ -163,10 +168,40 @@ impl StorageEngine {
         self.unseen.lock().wrote(now, oldest, || waiting_since(&self.queue.stats()));
     }
 
-    /// It may not show samples of this time and later. What is older than the window nobody else has.
-    fn unseen_from(&self) -> TimestampMs {
+    /// What it may not show. What is older than the window nobody else has.
+    fn unshown(&self) -> Unshown {
         let (waiting, now) = (waiting_since(&self.queue.stats()), self.clock.now());
-        self.unseen.lock().from(now, waiting).max(now.minus(self.window))
+        let window_from = now.minus(self.window);
+        let from = self.unseen.lock().from(now, waiting).max(window_from);
+        Unshown { from, never: self.lost.lock().since(window_from) }
+    }
+
+    /// What is to be done for the engine. Blocks for as long as the disk takes.
+    pub fn next_step(&self, now: TimestampMs) -> Step {
+        // Looked at before: what is shed from now on is found the next time.
+        let shed = self.queue.stats().shed;
+        let step = self.shipper.lock().step(now, &self.queue);
+        if let Step::Send(parcel) = &step {
+            let mut lost = self.lost.lock();
+            if std::mem::replace(&mut lost.shed, shed) != shed {
+                for (oldest, written) in self.unseen.lock().unsent_before(parcel.first_written) {
+                    lost.between(oldest, written.plus(AHEAD_MAX));
+                }
+            }
+        }
+        step
+    }
+
+    /// What became of a shipment. Blocks for as long as the disk takes.
+    pub fn outcome(&self, now: TimestampMs, parcel: &Parcel, outcome: Result<Sent, SendError>) {
+        if let Err(SendError::Refused { samples, .. }) = &outcome
+            && *samples != Some(0)
+        {
+            // Which of them nobody says.
+            let samples = parcel.shipment.series.iter().flat_map(|s| &s.samples);
+            self.lost.lock().samples(samples.map(|s| s.at));
+        }
+        self.shipper.lock().outcome(now, &self.queue, &self.health, parcel, outcome);
     }
 }
 
@@ -227,6 +262,7 @@ impl StorageEngine {
             window,
             pass_queries: true,
             unseen: Mutex::default(),
+            lost: Mutex::default(),
             clock,
         }))
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use belfry_model::TimestampMs;
 use belfry_model::duration::format_duration;
 use belfry_model::read::ReadError;
+use belfry_promql::parts::Unshown;
 use belfry_promql::{Answer, MatrixRow, PointValue, QueryError, QueryLimits, QueryTime, QueryValue, VectorPoint};
 use belfry_remote::engine::{EngineAnswer, EngineQueryError, EngineValue, QueryBackend, When};
 use tokio::sync::Semaphore;
@@ -44,9 +45,9 @@ impl Pass {
         self.engine.health.reading.away().is_some()
     }
 
-    /// The engine may lack samples of this time and later.
-    pub fn new_from(&self) -> TimestampMs {
-        self.engine.unseen_from()
+    /// What the engine may lack.
+    pub fn unshown(&self) -> Unshown {
+        self.engine.unshown()
     }
 
     /// How much time the local window holds.
@@ -69,6 +70,13 @@ impl Pass {
                 queue.waiting_since.map(long).unwrap_or_default()
             )
         })
+    }
+
+    /// What an answer lacks that the engine gives alone about times of which it never got all samples.
+    pub fn loss_warning() -> String {
+        "the storage engine refused samples, or its full queue shed them: they may be missing from this answer, which it gave \
+         alone"
+            .to_owned()
     }
 
     /// The engine's answer; `None`: evaluate it here. `waiting` is dropped once it is its turn.

@@ -19,9 +19,9 @@ pub async fn run(app: Arc<App>, engine: Arc<StorageEngine>, stop: CancellationTo
     loop {
         view::tell(&app, &engine);
         let step = {
-            let (shipper, queue, now) = (engine.shipper.clone(), engine.queue.clone(), app.clock.now());
+            let (engine, now) = (engine.clone(), app.clock.now());
             // The disk is waited for on a thread that may.
-            tokio::task::spawn_blocking(move || shipper.lock().step(now, &queue)).await
+            tokio::task::spawn_blocking(move || engine.next_step(now)).await
         };
         let done = match step {
             Ok(Step::Send(parcel)) => {
@@ -30,10 +30,7 @@ pub async fn run(app: Arc<App>, engine: Arc<StorageEngine>, stop: CancellationTo
                     outcome = engine.engine.send(&parcel.shipment) => outcome,
                 };
                 let (engine, now) = (engine.clone(), app.clock.now());
-                tokio::task::spawn_blocking(move || {
-                    engine.shipper.lock().outcome(now, &engine.queue, &engine.health, &parcel, outcome);
-                })
-                .await
+                tokio::task::spawn_blocking(move || engine.outcome(now, &parcel, outcome)).await
             }
             Ok(Step::WaitUntil(until)) => {
                 let pause = pause(app.clock.now(), until);

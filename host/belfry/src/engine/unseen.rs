@@ -1,7 +1,7 @@
 //! From when on the engine may not show yet what was written.
 //!
-//! Invariant: what was acknowledged is either said to be unseen, or the engine has had it for [`SHOWN_AFTER`] and longer.
-//! Not here: a clock, the queue.
+//! Invariant: what was acknowledged is either said to be unseen, or left the queue [`SHOWN_AFTER`] ago and before that.
+//! Not here: a clock, the queue, what the engine never gets (`lost`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,7 +34,8 @@ pub struct Unseen(VecDeque<Span>);
 impl Unseen {
     /// Of a queue in which something waits since nobody knows when, and nobody knows what.
     pub fn unknown(now: TimestampMs) -> Self {
-        Self([Span { first_write: now, last_write: now, oldest: TimestampMs::MIN, sent: None }].into())
+        let first_write = TimestampMs::MIN;
+        Self([Span { first_write, last_write: now, oldest: TimestampMs::MIN, sent: None }].into())
     }
 
     /// At `now` samples were written, none of them before `oldest`. `waiting`: since when does the oldest of what waits?
@@ -54,8 +55,16 @@ impl Unseen {
             && let Some(second) = self.0.front_mut()
         {
             second.oldest = second.oldest.min(first.oldest);
+            second.first_write = second.first_write.min(first.first_write);
         }
         self.0.push_back(Span { first_write: now, last_write: now, oldest, sent: None });
+    }
+
+    /// Of what has not been sent, what may have been written before this: the time of the oldest sample, and when the last
+    /// one was written.
+    pub fn unsent_before(&self, written: TimestampMs) -> impl Iterator<Item = (TimestampMs, TimestampMs)> {
+        let unsent = self.0.iter().filter(move |s| s.sent.is_none() && s.first_write <= written);
+        unsent.map(|s| (s.oldest, s.last_write))
     }
 
     /// Samples before this are shown.
@@ -123,6 +132,20 @@ mod tests {
         assert_eq!(unseen.from(at(5000), Some(at(1))), TimestampMs::MIN);
         assert_eq!(unseen.from(at(5000), None), TimestampMs::MIN);
         assert_eq!(unseen.from(at(5060), None), at(5000));
+    }
+
+    #[test]
+    fn what_is_gone_from_the_queue_is_what_was_not_sent_and_was_written_before_what_comes_next() {
+        let mut unseen = Unseen::unknown(at(900));
+        for second in [1000, 1005, 1020, 1040] {
+            unseen.wrote(at(second), at(second - 100), || Some(at(1)));
+        }
+        let gone = |unseen: &Unseen, written| unseen.unsent_before(at(written)).collect::<Vec<_>>();
+        assert_eq!(gone(&unseen, 500), [(TimestampMs::MIN, at(900))]);
+        assert_eq!(gone(&unseen, 1019), [(TimestampMs::MIN, at(900)), (at(900), at(1005))]);
+        assert_eq!(gone(&unseen, 1020).len(), 3, "some of what was written at that time may be gone");
+        unseen.from(at(1050), Some(at(1010)));
+        assert_eq!(gone(&unseen, 2000), [(at(920), at(1020)), (at(940), at(1040))]);
     }
 
     #[test]

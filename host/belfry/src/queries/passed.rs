@@ -2,14 +2,15 @@
 //!
 //! Invariant: what was acknowledged before a query is in its answer, or the answer says that it may be missing. An engine
 //! shows what it was sent only after a while, so it is asked for steps that read what is older, and the others are
-//! evaluated here, over the engine's series and the local window together.
+//! evaluated here, over the engine's series and the local window together. Its series have the names that PromQL's rules
+//! leave them: else those of both would not be the same ones.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use belfry_model::SeriesRead;
-use belfry_promql::parts::{Division, join};
-use belfry_promql::{Answer, Query, QueryError, QueryLimits, QueryTime, Usage};
+use belfry_promql::parts::{Division, join, without_names};
+use belfry_promql::{Answer, Names, Query, QueryError, QueryLimits, QueryTime, Usage};
 
 use super::{Queries, QueryFault, QueryTimings, Waiting};
 use crate::engine::Pass;
@@ -21,24 +22,44 @@ const LOOKBACK: Duration = Duration::from_secs(300);
 enum Plan {
     /// All of it here.
     Here,
-    /// All of it by the engine; it may lack what is new.
-    There { is_new: bool },
+    /// All of it by the engine.
+    There { names: Names, lacks: Lacks },
     /// The first steps by the engine.
-    Both { old: QueryTime, new: Box<Query> },
+    Both { names: Names, old: QueryTime, new: Box<Query> },
+}
+
+/// What the engine's answer may lack.
+#[derive(Clone, Copy, Default)]
+struct Lacks {
+    /// What is new.
+    new: bool,
+    /// What it never got.
+    lost: bool,
 }
 
 fn plan(expression: &str, time: QueryTime, limits: &QueryLimits, pass: &Pass) -> Result<Plan, QueryError> {
+    let unshown = pass.unshown();
+    let division = match Query::divided(expression, time, limits, &unshown) {
+        Ok(division) => division,
+        Err(limit @ QueryError::Limit(_)) => return Err(limit),
+        // As it is: an engine may understand more than we do. What it reads nobody knows.
+        Err(_) => {
+            let lacks = Lacks { new: true, lost: !unshown.never.is_empty() };
+            return Ok(Plan::There { names: Names::Kept, lacks });
+        }
+    };
     // What reads so much time is much to carry here each time it is asked for. The steps of one window, each of which looks
     // back by another, are not: an engine that has been behind for long is asked for what it has.
     let is_long = |query: &Query| query.widest_read() > pass.window().saturating_mul(2);
-    Ok(match Query::divided(expression, time, limits, pass.new_from()) {
-        Ok(Division::Old) => Plan::There { is_new: false },
-        Ok(Division::New(query)) if !is_long(&query) => Plan::Here,
-        Ok(Division::Parts { old, new }) if !is_long(&new) => Plan::Both { old, new: Box::new(new) },
-        Ok(Division::New(_) | Division::Parts { .. }) => Plan::There { is_new: true },
-        Err(limit @ QueryError::Limit(_)) => return Err(limit),
-        // As it is: an engine may understand more than we do.
-        Err(_) => Plan::There { is_new: true },
+    let names = division.query().names();
+    Ok(match division {
+        _ if names == Names::Mixed => Plan::Here,
+        Division::Old(_) => Plan::There { names, lacks: Lacks::default() },
+        Division::New(query) if !is_long(&query) => Plan::Here,
+        Division::Parts { old, new } if !is_long(&new) => Plan::Both { names, old, new: Box::new(new) },
+        Division::New(query) | Division::Parts { new: query, .. } => {
+            Plan::There { names, lacks: Lacks { new: true, lost: query.reads(&unshown.never) } }
+        }
     })
 }
 
@@ -53,18 +74,21 @@ impl Queries {
         timings: &mut QueryTimings,
     ) -> Result<Option<(Answer, Usage)>, QueryFault> {
         let Some(pass) = self.pass.as_ref().filter(|p| !p.is_away()) else { return Ok(None) };
-        let (asked, new, is_new) = match plan(expression, time, limits, pass)? {
+        let (asked, new, names, lacks) = match plan(expression, time, limits, pass)? {
             Plan::Here => return Ok(None),
-            Plan::There { is_new } => (time, None, is_new),
-            Plan::Both { old, new } => (old, Some(new), false),
+            Plan::There { names, lacks } => (time, None, names, lacks),
+            Plan::Both { names, old, new } => (old, Some(new), names, Lacks::default()),
         };
         let lookback = Some(limits.lookback).filter(|l| *l != LOOKBACK);
         let waiting = self.wait()?;
-        let Some(mut answer) = pass.evaluate(expression, asked, lookback, limits, waiting).await? else {
-            return Ok(None);
-        };
-        if is_new {
+        let answer = pass.evaluate(expression, asked, lookback, limits, waiting).await?;
+        let answer = answer.and_then(|a| if names == Names::None { without_names(a) } else { Some(a) });
+        let Some(mut answer) = answer else { return Ok(None) };
+        if lacks.new {
             answer.warnings.extend(pass.warning());
+        }
+        if lacks.lost {
+            answer.warnings.push(Pass::loss_warning());
         }
         match (new, asked) {
             (Some(new), QueryTime::Range { end, .. }) => {

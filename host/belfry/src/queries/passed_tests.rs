@@ -2,11 +2,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use belfry_dashboard::backend::QueryOptions;
-use belfry_model::{Labels, METRIC_NAME, TimestampMs};
+use belfry_model::{Clock as _, Labels, METRIC_NAME, TimestampMs};
 use belfry_promql::{PointValue, QueryValue};
 use belfry_remote::engine::{
     Engine, EngineAnswer, EngineQueryError, EngineValue, QueryBackend, SendError, Sent, SeriesSamples, Shipment, When,
 };
+use belfry_remote::shipper::Step;
 use belfry_rules::groups::shared::Shared;
 use belfry_testkit::{MemorySeries, SimClock};
 use parking_lot::Mutex;
@@ -23,6 +24,8 @@ struct Fake {
     series: usize,
     points: usize,
     is_silent: bool,
+    /// Its series differ by their names alone.
+    by_name: bool,
     asked: Mutex<Vec<(String, When)>>,
 }
 
@@ -33,7 +36,7 @@ impl QueryBackend for Fake {
         if self.is_silent {
             std::future::pending::<()>().await;
         }
-        let labels = |i: usize| named("a", i);
+        let labels = |i: usize| if self.by_name { named(["a", "b"][i], 0) } else { named("a", i) };
         let value = match when {
             When::Instant(at) if self.points > 1 => {
                 let points: Vec<_> =
@@ -115,12 +118,41 @@ impl House {
     }
 
     fn plain() -> Self {
-        Self::new(Fake { series: 1, points: 1, is_silent: false, asked: Mutex::default() }, |_| ())
+        Self::new(Fake { series: 1, points: 1, is_silent: false, by_name: false, asked: Mutex::default() }, |_| ())
     }
 
     async fn ask(&self, text: &str, time: QueryTime) -> Result<Answer, QueryFault> {
         let asked = self.queries.ask(text, time, QueryOptions::default()).await;
         asked.map(|asked| Arc::unwrap_or_clone(asked.answer))
+    }
+
+    /// The labels of the answer's series, and its values without their times.
+    async fn labels_and_values(&self, text: &str, time: QueryTime) -> (Vec<String>, Vec<f64>) {
+        let float = |v: &PointValue| if let PointValue::Float(v) = v { *v } else { panic!("a histogram") };
+        match self.ask(text, time).await.expect("an answer").value {
+            QueryValue::Vector(all) => all.iter().map(|p| (p.labels.to_string(), float(&p.value))).unzip(),
+            QueryValue::Matrix(rows) => {
+                let values = rows.iter().flat_map(|r| r.points.iter().map(|p| float(&p.1))).collect();
+                (rows.iter().map(|r| r.labels.to_string()).collect(), values)
+            }
+            other => panic!("{other:?} is no vector"),
+        }
+    }
+
+    /// Samples of a series are acknowledged, in order of time.
+    fn write(&self, times: &[i64]) {
+        let sample = |t: &i64| belfry_model::Sample { at: at(*t), value: belfry_model::Value::Float(1.0), start: None };
+        let series =
+            SeriesSamples { labels: named("a", 0), samples: times.iter().map(sample).collect(), exemplars: Vec::new() };
+        self.engine.queue.append_series(&series, self.clock.now()).expect("it is queued");
+        self.queries.written(at(times[0]));
+    }
+
+    /// The engine's answer to all that waits.
+    fn ship(&self, outcome: &Result<Sent, SendError>) {
+        while let Step::Send(parcel) = self.engine.next_step(self.clock.now()) {
+            self.engine.outcome(self.clock.now(), &parcel, outcome.clone());
+        }
     }
 
     /// Does the engine answer this, so many seconds ago?
@@ -241,7 +273,7 @@ async fn an_engine_that_is_behind_for_longer_than_the_window_is_asked_for_what_i
 
 #[tokio::test]
 async fn the_bounds_of_queries_hold_for_what_the_engine_answers() {
-    let fake = |series, points| Fake { series, points, is_silent: false, asked: Mutex::default() };
+    let fake = |series, points| Fake { series, points, is_silent: false, by_name: false, asked: Mutex::default() };
     let error = async |fake, time, bounds: fn(&mut belfry_config::types::queries::Queries)| {
         let answer = House::new(fake, bounds).ask("a", time).await;
         answer.map_or_else(|e| e.to_string(), |a| format!("{:?}", a.value))
@@ -262,9 +294,108 @@ async fn the_bounds_of_queries_hold_for_what_the_engine_answers() {
 
 #[tokio::test]
 async fn an_engine_that_does_not_answer_takes_no_longer_than_a_query_may() {
-    let fake = Fake { series: 1, points: 1, is_silent: true, asked: Mutex::default() };
+    let fake = Fake { series: 1, points: 1, is_silent: true, by_name: false, asked: Mutex::default() };
     let house = House::new(fake, |q| q.timeout = Duration::from_millis(50));
     let answer = house.ask("a", QueryTime::Instant(at(NOW - 600))).await;
     assert!(matches!(answer, Err(QueryFault::TimedOut(_))), "{answer:?}");
     assert_eq!(house.fake.asked.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn series_have_the_names_that_promql_leaves_them_whoever_evaluates() {
+    let house = House::plain();
+    let range = QueryTime::Range { start: at(NOW - 150), end: at(NOW), step: Duration::from_secs(75) };
+    let old = QueryTime::Instant(at(NOW - 600));
+    for (text, labels) in [("max_over_time(a[1s])", r#"{i="0"}"#), ("last_over_time(a[1s])", r#"a{i="0"}"#)] {
+        assert!(house.is_passed(text, 600).await);
+        assert_eq!(house.labels_and_values(text, range).await, (vec![labels.to_owned()], vec![THERE, THERE, 1.0]));
+        assert_eq!(house.labels_and_values(text, old).await, (vec![labels.to_owned()], vec![THERE]));
+    }
+}
+
+#[tokio::test]
+async fn what_would_be_one_series_twice_is_evaluated_here() {
+    let fake = || Fake { series: 2, points: 1, is_silent: false, by_name: true, asked: Mutex::default() };
+    let house = House::new(fake(), |_| ());
+    let range = QueryTime::Range { start: at(NOW - 150), end: at(NOW), step: Duration::from_secs(75) };
+    let old = QueryTime::Instant(at(NOW - 600));
+    let here = |values: &[f64]| (vec![r#"{i="0"}"#.to_owned()], values.to_vec());
+    assert_eq!(house.labels_and_values("round({i=\"0\"})", old).await, here(&[1.0]));
+    assert_eq!(house.labels_and_values("round({i=\"0\"})", range).await, here(&[1.0; 3]));
+    assert_eq!(house.fake.asked.lock().len(), 2, "only its answer shows it");
+    assert_eq!(house.labels_and_values("{i=\"0\"}", old).await.1, [THERE; 2]);
+}
+
+#[tokio::test]
+async fn what_looks_at_names_that_are_gone_is_not_passed_on() {
+    let house = House::plain();
+    for text in [
+        "sum by (__name__) (max_over_time(a[1m]))",
+        "a or round(a)",
+        "label_replace(round(a), \"x\", \"$1\", \"__name__\", \"(.*)\")",
+        "sum by (__name__) (max_over_time(a[13h]))",
+    ] {
+        assert!(!house.is_passed(text, 600).await, "{text}");
+    }
+    assert!(house.is_passed("sum by (__name__) (a)", 600).await);
+}
+
+#[tokio::test]
+async fn what_the_engine_refused_is_read_here_and_who_reads_back_too_far_is_warned() {
+    let house = House::plain();
+    house.write(&[NOW - 3600, NOW]);
+    house.ship(&Err(SendError::Refused { reason: "too old".to_owned(), samples: Some(1) }));
+    house.clock.advance(Duration::from_secs(4000));
+    house.write(&[NOW + 4000]);
+    house.ship(&Ok(Sent::default()));
+    house.clock.advance(Duration::from_secs(61));
+    let now = NOW + 4061;
+    let is_passed = async |text, time: i64| house.is_passed(text, now - time).await;
+    let minute = "last_over_time(a[1m])";
+    assert!(!is_passed(minute, NOW - 3600).await);
+    assert!(!is_passed(minute, NOW - 3541).await);
+    assert!(!is_passed(minute, NOW).await);
+    assert!(is_passed(minute, NOW - 3601).await);
+    assert!(is_passed(minute, NOW - 3540).await, "between what was refused");
+    assert!(is_passed(minute, NOW + 3900).await);
+    let warnings = async |text| house.ask(text, QueryTime::Instant(at(now))).await.expect("an answer").warnings;
+    for text in ["max_over_time(a[13h])", "rollup(a[1m]) keep_metric_names"] {
+        let warnings = warnings(text).await;
+        assert!(matches!(&warnings[..], [one] if one.contains("refused samples")), "{text}: {warnings:?}");
+    }
+    assert_eq!(warnings("max_over_time(a[13h] offset 2d)").await, [""; 0]);
+    // Of a range the steps before are passed on.
+    let time = QueryTime::Range { start: at(NOW - 7200), end: at(now), step: Duration::from_secs(600) };
+    house.fake.asked.lock().clear();
+    house.ask(minute, time).await.expect("an answer");
+    let asked = When::Range { start: at(NOW - 7200), end: at(NOW - 4200), step: Duration::from_secs(600) };
+    assert_eq!(*house.fake.asked.lock(), [(minute.to_owned(), asked)]);
+    // Once it has left the window, nobody but the engine has anything of that time.
+    house.clock.advance(Duration::from_secs(6 * 3600));
+    assert!(house.is_passed(minute, now - NOW + 6 * 3600).await);
+    assert_eq!(warnings("max_over_time(a[13h])").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_full_queue_shed_is_read_here() {
+    let house = House::plain();
+    let mut batches = 0;
+    while house.engine.queue.stats().shed == 0 {
+        let times: Vec<i64> = (0..500).map(|i| NOW + batches * 600 - 500 + i).collect();
+        (0..20).for_each(|_| house.write(&times));
+        batches += 1;
+        house.clock.advance(Duration::from_secs(600));
+        assert!(batches < 30, "the queue has no bound");
+        // The engine is asked, and is away.
+        drop(house.engine.next_step(house.clock.now()));
+    }
+    house.ship(&Ok(Sent::default()));
+    assert!(!house.is_passed("a", 600).await, "it was sent just now");
+    house.clock.advance(Duration::from_secs(61));
+    let now = NOW + batches * 600 + 61;
+    let is_passed = async |time: i64| house.is_passed("last_over_time(a[1m])", now - time).await;
+    assert!(!is_passed(NOW - 490).await, "the first ones");
+    assert!(!is_passed(NOW).await);
+    assert!(is_passed(NOW - 501).await, "what is older");
+    assert!(is_passed(NOW + (batches - 1) * 600).await, "what was sent");
 }

@@ -12,6 +12,7 @@ use super::notes::Notes;
 use super::pipe::WithScalar;
 use super::vector::{ABSENT, Cell, Column, Evaluated, Frame, OutSeries};
 use super::{Evaluator, METADATA_LABELS, Result, Sink};
+use crate::names::changes_schema;
 use crate::plan::{BinaryPlan, Plan, PlanKind};
 use crate::syntax::ast::{BinaryOp as Op, Cardinality, Matching};
 use crate::syntax::span::Span;
@@ -56,10 +57,6 @@ pub(super) fn negate(s: &mut OutSeries) {
     for h in s.column.histograms.iter_mut().flatten() {
         histogram::scale(Arc::make_mut(h), -1.0);
     }
-}
-
-fn changes_schema(op: Op) -> bool {
-    matches!(op, Op::Add | Op::Sub | Op::Div | Op::Mul | Op::Pow | Op::Mod | Op::Atan2)
 }
 
 /// The value, and whether a comparison keeps it. `None`: the operator does not work on these.

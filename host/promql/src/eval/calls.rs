@@ -9,6 +9,7 @@ use super::select::Of;
 use super::vector::{Cell, Column, Evaluated, Frame, OutSeries};
 use super::{Evaluator, Result, labels_for_absent, range_calls};
 use crate::QueryError;
+use crate::names::{self, OfFunction};
 use crate::plan::{Plan, PlanKind, Select};
 use crate::syntax::functions::Function as F;
 
@@ -19,6 +20,17 @@ impl<'a> Evaluator<'a> {
             self.stream_range_call(f, args, Vec::new(), frame, &mut |ev, s| out.push(ev, s, frame))?;
             return Ok(Evaluated::Vector(out.series));
         }
+        let mut value = self.call_by_step(f, args, plan, frame)?;
+        if let Evaluated::Vector(series) = &mut value
+            && names::of_function(f) == OfFunction::Go
+        {
+            series.iter_mut().for_each(|s| s.drop_name = true);
+        }
+        Ok(value)
+    }
+
+    /// A function that takes no window.
+    fn call_by_step(&mut self, f: F, args: &[Plan], plan: &Plan, frame: Frame) -> Result<Evaluated> {
         let times = || (0..frame.n).map(|i| frame.time(i) as f64 / 1000.0).collect::<Vec<f64>>();
         Ok(match f {
             F::Time => Evaluated::Scalar(times()),
@@ -67,7 +79,6 @@ impl<'a> Evaluator<'a> {
                 _ => {
                     let mut v = self.vector(&args[0], frame)?;
                     for s in &mut v {
-                        s.drop_name = true;
                         for i in 0..frame.n {
                             if s.column.is_present(i) {
                                 s.column.set(i, Cell::Float(frame.time(i) as f64 / 1000.0));
@@ -146,7 +157,6 @@ impl<'a> Evaluator<'a> {
     fn map(&self, v: &mut Vec<OutSeries>, f: impl Fn(usize, f64) -> f64) {
         for s in v.iter_mut() {
             s.column.map_floats(&f);
-            s.drop_name = true;
         }
         v.retain(|s| !s.column.is_all_absent());
     }

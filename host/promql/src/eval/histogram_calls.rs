@@ -65,7 +65,6 @@ impl<'a> Evaluator<'a> {
                 };
             }
             s.column = column;
-            s.drop_name = true;
         }
         v.retain(|s| !s.column.is_all_absent());
         Ok(v)
@@ -244,7 +243,7 @@ impl Results {
             None => {
                 ev.hold_series(self.series.len() + 1, self.n)?;
                 self.index.insert(labels.clone(), self.series.len());
-                self.series.push(OutSeries { labels, drop_name: true, column: Column::absent(self.n) });
+                self.series.push(OutSeries { labels, drop_name: false, column: Column::absent(self.n) });
                 self.series.len() - 1
             }
         };

@@ -49,7 +49,7 @@ use vector::{ABSENT, Cell, Evaluated, OutSeries};
 /// The label with which a series says what kind of metric it is.
 const METRIC_TYPE: &str = "__type__";
 /// Labels that say what a metric is; they go with its name.
-const METADATA_LABELS: [&str; 3] = ["__name__", METRIC_TYPE, "__unit__"];
+pub(crate) const METADATA_LABELS: [&str; 3] = ["__name__", METRIC_TYPE, "__unit__"];
 
 pub(crate) const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
 

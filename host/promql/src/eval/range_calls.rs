@@ -11,6 +11,7 @@ use super::rate::{self, Subject};
 use super::select::{Window, Windows};
 use super::vector::{Cell, Column, Frame, OutSeries};
 use super::{Evaluator, METRIC_TYPE, Result, Sink, binary, labels_for_absent, slide};
+use crate::names::{self, OfFunction};
 use crate::plan::{Plan, PlanKind};
 use crate::syntax::ast::{Extended, ValueType};
 use crate::syntax::functions::Function as F;
@@ -359,7 +360,7 @@ pub(super) struct Over {
 
 impl Over {
     pub fn keeps_name(&self) -> bool {
-        matches!(self.f, F::LastOverTime | F::FirstOverTime)
+        names::of_function(self.f) != OfFunction::Go
     }
 
     /// The values of one series, whose points are in `hand`.
