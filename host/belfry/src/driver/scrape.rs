@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use belfry_config::types::scrape::Scrape;
 use belfry_ingest::Ingest;
-use belfry_ingest::scrape::client::JobClient;
 use belfry_ingest::scrape::{ActiveTarget, Job, JobStatus, Scraper};
 use belfry_model::Clock;
 use parking_lot::Mutex;
@@ -108,7 +107,7 @@ impl Scraping {
                 Some(running) => halt(running).await,
                 None => Left::default(),
             };
-            match self.start(config, left) {
+            match self.start(config, left).await {
                 Ok(running) => drop(jobs.insert(config.job.clone(), running)),
                 Err((left, error)) => {
                     self.targets.lock().remove(&config.job);
@@ -122,10 +121,9 @@ impl Scraping {
         self.shared.changes.tell(Changed::Sources);
     }
 
-    fn start(&self, config: &Scrape, left: Left) -> Result<Running, (Left, String)> {
-        let made = spec::job(config).and_then(|job| Ok((job, JobClient::new(spec::http(&config.http, Some(config)))?)));
-        let (job, client) = match made {
-            Ok(made) => made,
+    async fn start(&self, config: &Scrape, left: Left) -> Result<Running, (Left, String)> {
+        let job = match spec::job(config) {
+            Ok(job) => job,
             Err(error) => return Err((left, error)),
         };
         let stop = CancellationToken::new();
@@ -133,8 +131,8 @@ impl Scraping {
         let name = config.job.clone();
         self.targets.lock().insert(name.clone(), targets.clone());
         self.status.lock().insert(name.clone(), JobStatus { job: name, ..JobStatus::default() });
-        let work = JobWork::new(self.shared.clone(), config, Arc::new(job), client, left)
-            .told_to(self.status.clone(), targets);
+        let work =
+            JobWork::new(self.shared.clone(), config, Arc::new(job), left).await.told_to(self.status.clone(), targets);
         let task = self.thread.spawn(work.run(stop.clone()));
         Ok(Running { config: config.clone(), stop, task })
     }

@@ -42,7 +42,9 @@ pub struct JobWork {
     reactor: Handle,
     config: Scrape,
     job: Arc<Job>,
-    client: JobClient,
+    /// Or why there is none.
+    client: Result<JobClient, ScrapeError>,
+    credentials: Credentials,
     series_max: u64,
     status: Statuses,
     targets: JobTargets,
@@ -60,7 +62,8 @@ pub struct JobWork {
 
 impl JobWork {
     /// Goes on where `left` ended.
-    pub fn new(shared: Shared, config: &Scrape, job: Arc<Job>, client: JobClient, left: Left) -> Self {
+    pub async fn new(shared: Shared, config: &Scrape, job: Arc<Job>, left: Left) -> Self {
+        let (credentials, client) = Credentials::of(config).await;
         let Left { scrapers, found: mut before, mut waiting, job: job_before } = left;
         let found = Found::begin(&config.discoveries, &mut before);
         if let Some(job_before) = job_before {
@@ -73,6 +76,7 @@ impl JobWork {
             config: config.clone(),
             job,
             client,
+            credentials,
             series_max: config.limits.series.unwrap_or(SERIES_PER_TARGET),
             status: Statuses::default(),
             targets: JobTargets::default(),
@@ -98,16 +102,15 @@ impl JobWork {
             discoveries.spawn(discover::run(i, discovery.clone(), known, tell.clone(), stop.clone()));
         }
         drop(tell);
-        let mut credentials = Credentials::of(&self.config.http.tls).await;
         loop {
             self.sync().await;
             let news = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(news) = told.recv() => Some(news),
-                client = credentials.renewed(&self.config) => {
+                client = self.credentials.renewed(&self.config) => {
                     self.halt().await;
-                    self.client = client;
+                    self.client = Ok(client);
                     None
                 }
             };
@@ -138,7 +141,8 @@ impl JobWork {
         let groups: Vec<Group> = self.fixed.iter().chain(self.found.groups()).cloned().collect();
         let mut targets = Targets::of(&self.job, &groups);
         let mut errors: Vec<String> = self.found.errors().cloned().collect();
-        let refused = targets.refuse(&self.job);
+        let too_many = targets.refuse(&self.job);
+        let refused = too_many.or_else(|| self.client.as_ref().err().cloned());
         if let Some(error) = &refused {
             // Said once, not at every look.
             if self.refused != refused {
@@ -227,7 +231,7 @@ impl JobWork {
             job: self.job.clone(),
             orders,
             news,
-            client: self.client.clone(),
+            client: self.client.clone().ok(),
             scraper,
             status,
             connection: Kept::default(),

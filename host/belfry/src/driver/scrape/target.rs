@@ -28,7 +28,7 @@ const LONG_BYTES: usize = 1 << 20;
 pub struct Orders {
     /// Its newest settings.
     pub target: Arc<Target>,
-    /// Why it is not: its job has too many.
+    /// Why it is not: its job has too many, or no client.
     pub refused: Option<ScrapeError>,
 }
 
@@ -42,7 +42,8 @@ pub struct TargetWork {
     pub orders: Orders,
     /// They change while it runs: then it goes on by the new ones, from the next round on.
     pub news: watch::Receiver<Orders>,
-    pub client: JobClient,
+    /// None where all is refused.
+    pub client: Option<JobClient>,
     pub scraper: Scraper,
     pub status: TargetStatus,
     pub connection: Kept,
@@ -115,11 +116,12 @@ impl TargetWork {
             accept: &self.accept,
             pace: AskPace::Timeout,
         };
-        let fetched = match self.orders.refused.clone().or_else(|| self.orders.target.unreachable()) {
-            Some(error) => Some(Err(error)),
-            None => tokio::select! {
+        let fetched = match (self.orders.refused.clone().or_else(|| self.orders.target.unreachable()), &self.client) {
+            (Some(error), _) => Some(Err(error)),
+            (None, None) => Some(Err(ScrapeError::Failed("there is nothing to ask it with".to_owned()))),
+            (None, Some(client)) => tokio::select! {
                 () = stopped => None,
-                fetched = self.client.fetch(&mut self.connection, ask, &mut self.body) => Some(fetched),
+                fetched = client.fetch(&mut self.connection, ask, &mut self.body) => Some(fetched),
             },
         };
         let Some(fetched) = fetched else { return (self, false) };
