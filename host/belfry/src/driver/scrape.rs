@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use belfry_config::types::scrape::Scrape;
 use belfry_ingest::Ingest;
-use belfry_ingest::scrape::{ActiveTarget, Job, JobStatus, Scraper};
+use belfry_ingest::scrape::{ActiveTarget, Job, JobStatus};
 use belfry_model::Clock;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::changes::{Changed, Changes};
 use found::Found;
 use job::JobWork;
+use target::Memory;
 use thread::ScrapeThread;
 
 /// What runs and what is known of it.
@@ -64,7 +65,7 @@ struct Running {
 #[derive(Default)]
 struct Left {
     /// Its targets' memory, by key.
-    scrapers: BTreeMap<u64, Scraper>,
+    scrapers: BTreeMap<u64, Memory>,
     /// What its discoveries found last.
     found: Found,
     /// Keys of targets that a discovery found which a reload took away.
@@ -163,9 +164,9 @@ async fn halt(running: Running) -> Left {
 }
 
 impl Shared {
-    async fn end(&self, scrapers: BTreeMap<u64, Scraper>) {
-        for scraper in scrapers.into_values() {
-            if let Err(error) = scraper.end(&self.ingest, self.clock.now()).await {
+    async fn end(&self, scrapers: BTreeMap<u64, Memory>) {
+        for memory in scrapers.into_values() {
+            if let Err(error) = memory.scraper.end(&self.ingest, self.clock.now()).await {
                 tracing::warn!(%error, "the end of a target's series was not written");
             }
         }

@@ -32,6 +32,13 @@ pub struct Orders {
     pub refused: Option<ScrapeError>,
 }
 
+/// What a target that stopped leaves to the one that goes on.
+pub struct Memory {
+    pub scraper: Scraper,
+    /// When its next round was due, or one that broke off.
+    pub due: TimestampMs,
+}
+
 /// Done once a target is to stop.
 type Stopped<'a> = Pin<&'a mut WaitForCancellationFutureOwned>;
 
@@ -45,6 +52,8 @@ pub struct TargetWork {
     /// None where all is refused.
     pub client: Option<JobClient>,
     pub scraper: Scraper,
+    /// The first round is then at the latest: no series has a gap because its target is another now.
+    pub due: Option<TimestampMs>,
     pub status: TargetStatus,
     pub connection: Kept,
     /// Formats that are asked for.
@@ -61,10 +70,11 @@ impl Orders {
 
 impl TargetWork {
     /// Until `stop`; `None` when a round broke off, and with it the memory.
-    pub async fn run(mut self, stop: CancellationToken) -> Option<Scraper> {
+    pub async fn run(mut self, stop: CancellationToken) -> Option<Memory> {
         let (clock, reactor) = (self.shared.clock.clone(), self.reactor.clone());
         let mut pace = self.orders.pace();
-        let mut due = pace.next_due(clock.now());
+        let next = pace.next_due(clock.now());
+        let mut due = self.due.map_or(next, |due| due.min(next));
         // One for all waits: each new one would enter the list of those to be woken and leave it again.
         let mut stopped = pin!(stop.clone().cancelled_owned());
         loop {
@@ -80,7 +90,7 @@ impl TargetWork {
                 // for its own.
                 due = due.min(pace.next_due(now));
                 tokio::select! {
-                    () = &mut stopped => return Some(self.scraper),
+                    () = &mut stopped => return Some(Memory { scraper: self.scraper, due }),
                     () = tokio::time::sleep(pause) => continue,
                 }
             }
@@ -99,7 +109,7 @@ impl TargetWork {
             };
             self = match done? {
                 (work, true) => work,
-                (work, false) => return Some(work.scraper),
+                (work, false) => return Some(Memory { scraper: work.scraper, due }),
             };
             due = pace.next_due(clock.now().max(due));
         }

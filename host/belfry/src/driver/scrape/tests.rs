@@ -365,3 +365,64 @@ async fn certificates_are_looked_at_however_often_targets_change() {
     }
     assert!(reasons(&bench)[0].1.starts_with("cannot connect"), "{:?}", reasons(&bench));
 }
+
+/// `up` of the instance `i` within so many seconds after `last`: it never ends, and no time lies further from the one
+/// before than `apart_ms`. Yields the last.
+async fn goes_on(bench: &Bench, last: Option<i64>, seconds: u64, apart_ms: i64) -> Option<i64> {
+    assert_eq!(bench.within(seconds).await, "i");
+    let times: Vec<i64> = last.into_iter().chain(bench.times("i")).collect();
+    assert!(times.windows(2).all(|w| w[0] < w[1] && w[1] - w[0] <= apart_ms), "{times:?}");
+    times.last().copied()
+}
+
+const ALIKE: &str = r#""instance": "i""#;
+
+#[tokio::test(start_paused = true)]
+async fn a_target_whose_address_changes_under_the_same_labels_goes_on_without_a_gap_or_an_end() {
+    let mut bench = Bench::new();
+    let config = Scrape { interval: Duration::from_secs(10), ..job(vec![files(&bench.file("t.json"))]) };
+    bench.put("t.json", &["127.0.0.1:11"], ALIKE);
+    bench.apply(&config).await;
+    let mut last = goes_on(&bench, None, 20, 10_000).await;
+    for port in 12..20 {
+        let address = format!("127.0.0.1:{port}");
+        bench.put("t.json", &[&address], ALIKE);
+        last = goes_on(&bench, last, 25, 10_000).await;
+        let active = bench.active();
+        assert!(active.len() == 1 && active[0].scrape_url.contains(&address), "{active:?}");
+    }
+    bench.put("t.json", &[], "");
+    assert_eq!(bench.within(5).await, "i ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_address_beside_the_old_one_goes_on_when_the_old_one_goes() {
+    let mut bench = Bench::new();
+    let config = Scrape { interval: Duration::from_secs(10), ..job(vec![files(&bench.file("t.json"))]) };
+    bench.put("t.json", &[ONE], ALIKE);
+    bench.apply(&config).await;
+    let mut last = goes_on(&bench, None, 20, 10_000).await;
+    for there in [&[ONE, TWO][..], &[TWO], &[ONE, TWO], &[ONE]] {
+        bench.put("t.json", there, ALIKE);
+        last = goes_on(&bench, last, 25, 10_000).await;
+        assert_eq!(bench.active().len(), there.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_changes_the_path_leaves_no_gap_and_ends_nothing() {
+    let mut bench = Bench::new();
+    let mut config = Scrape { interval: Duration::from_secs(10), ..job(vec![files(&bench.file("t.json"))]) };
+    bench.put("t.json", &[ONE], ALIKE);
+    bench.apply(&config).await;
+    let mut last = goes_on(&bench, None, 20, 10_000).await;
+    for path in ["/a", "/b", "/c", "/d"] {
+        config.path = path.to_owned();
+        bench.apply(&config).await;
+        last = goes_on(&bench, last, 25, 10_000).await;
+        assert!(bench.active()[0].scrape_url.ends_with(path));
+    }
+    // Other labels are other series.
+    bench.put("t.json", &[ONE], r#""instance": "other""#);
+    assert_eq!(bench.within(25).await, "i ends; other");
+}
