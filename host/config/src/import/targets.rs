@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use belfry_model::duration::parse_duration;
-use belfry_model::labels::is_legacy_name;
 use toml::Value as Toml;
 
 use super::shapes::Fault;
@@ -28,6 +27,17 @@ fn known(node: &Node, key: &str, known: &[&str]) -> Result<(), Fault> {
         Some((other, node)) => Err(node.fault(format!("`{other}` is not known to Prometheus in `{key}`"))),
         None => Ok(()),
     }
+}
+
+/// A browser would take more for one: blanks around it, and `http:a`.
+fn is_web_address(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    ["http", "https"].iter().any(|s| scheme.eq_ignore_ascii_case(s))
+        && !host.is_empty()
+        && !host.contains(['\\', ' '])
+        && !text.contains(|c: char| c.is_ascii_control())
 }
 
 /// Keys of a rule and what they may say where they have no use.
@@ -161,7 +171,7 @@ impl Import<'_> {
                 return Err(found.fault("`url` is missing: say where the targets are listed"));
             };
             let text = url.text("url")?;
-            if !url::Url::parse(text).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host()) {
+            if !is_web_address(text) || !url::Url::parse(text).is_ok_and(|u| u.has_host()) {
                 return Err(
                     url.fault(format!("`url`: `{text}` is not an address; write it like http://localhost:8000/x"))
                 );
@@ -201,11 +211,10 @@ impl Import<'_> {
         self.line("targets", list(&targets));
         let mut labels = toml::Table::new();
         for (name, node) in group.get("labels").map_or(Ok(Vec::new()), |n| n.entries("labels"))? {
-            if is_legacy_name(name) {
-                labels.insert(name.to_owned(), string(node.text(name)?));
-            } else {
-                self.note(node, format!("the label `{name}`: names are of letters, digits and `_`"));
+            if name.is_empty() {
+                return Err(node.fault("a label has no name: give it one, or remove it"));
             }
+            labels.insert(name.to_owned(), string(node.text(name)?));
         }
         if !labels.is_empty() {
             self.line("labels", Toml::Table(labels));
