@@ -77,6 +77,14 @@ fn say_once(path: &Path, unusable: &[String]) {
     tracing::warn!(%file, left_out, "certificates that cannot be used are left out, the others count: {}", first.join("; "));
 }
 
+/// Of a certificate that is to be trusted; rustls speaks of the other side's.
+fn unusable_because(e: &rustls::Error) -> String {
+    match e {
+        rustls::Error::InvalidCertificate(why) => format!("it cannot be used: {why}"),
+        other => other.to_string(),
+    }
+}
+
 /// Whom a client trusts.
 #[derive(Clone, Debug)]
 pub struct Trust {
@@ -108,7 +116,7 @@ impl Trust {
         let before = self.own.len();
         for found in pem::certificates(path).map_err(|why| error(&why))? {
             let added = found.certificate.and_then(|certificate| {
-                self.roots.add(certificate.clone()).map_err(|e| e.to_string())?;
+                self.roots.add(certificate.clone()).map_err(|e| unusable_because(&e))?;
                 self.own.push(certificate);
                 Ok(())
             });

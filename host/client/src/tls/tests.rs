@@ -166,6 +166,7 @@ fn a_certificate_that_cannot_be_used_costs_the_others_of_its_file_nothing() {
         }
         let e = greet(format!("# a bundle\n{damaged}")).expect_err("there is no good one");
         assert!(e.starts_with("cannot read the certificate file `ca.pem`: line 2: "), "{e}");
+        assert!(!e.contains("peer"), "it is ours: {e}");
     }
     let e = greet("hello".to_owned()).expect_err("there is none");
     assert_eq!(e, "cannot read the certificate file `ca.pem`: there is no certificate in it");

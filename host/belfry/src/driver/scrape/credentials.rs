@@ -38,9 +38,9 @@ impl Credentials {
         (Self { files, held, wanting: client.is_err(), next_look: None }, client.map_err(ScrapeError::Failed))
     }
 
-    /// A client with what the files hold, once that has changed and is good. For ever, where there are none. May be given
-    /// up and called again.
-    pub async fn renewed(&mut self, config: &Scrape) -> JobClient {
+    /// A client with what the files hold, once that has changed and is good; while there is none, also why there is still
+    /// none once the files have changed. For ever, where there are none. May be given up and called again.
+    pub async fn renewed(&mut self, config: &Scrape) -> Result<JobClient, ScrapeError> {
         if self.files.is_empty() {
             return std::future::pending().await;
         }
@@ -56,13 +56,11 @@ impl Credentials {
                 Ok(client) => {
                     self.wanting = false;
                     tracing::info!(job = config.job, "certificates were read again");
-                    return client;
+                    return Ok(client);
                 }
                 // Said once, not at every look.
                 Err(_) if !is_new => {}
-                Err(error) if self.wanting => {
-                    tracing::warn!(job = config.job, error, "changed certificates are no good either")
-                }
+                Err(error) if self.wanting => return Err(ScrapeError::Failed(error)),
                 // Half of them may be written.
                 Err(error) => {
                     tracing::warn!(job = config.job, error, "changed certificates are no good; the old go on")

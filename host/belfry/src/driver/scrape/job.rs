@@ -110,8 +110,11 @@ impl JobWork {
                 () = stop.cancelled() => break,
                 Some(news) = told.recv() => Some(news),
                 client = self.credentials.renewed(&self.config) => {
-                    self.halt().await;
-                    self.client = Ok(client);
+                    // Those that run have the old one.
+                    if client.is_ok() {
+                        self.halt().await;
+                    }
+                    self.client = client;
                     None
                 }
             };

@@ -333,6 +333,11 @@ async fn with_a_damaged_certificate_targets_are_down_and_come_back_by_themselves
         let named = format!("cannot read the certificate file `ca.pem`: {why}");
         assert!(told[0].0 == TargetHealth::Down && told[0].1.starts_with(&named), "{told:?}");
         assert_eq!(bench.status.lock()["j"].errors, [told[0].1.as_str()]);
+        std::fs::write(bench.file("ca.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+        assert_eq!(bench.within(15).await, ONE);
+        let told = reasons(&bench);
+        assert!(told[0].1.contains("line 1: its end is missing"), "no good either: {told:?}");
+        assert_eq!(bench.status.lock()["j"].errors, [told[0].1.as_str()]);
         std::fs::write(bench.file("ca.pem"), GOOD).unwrap();
         assert_eq!(bench.within(15).await, ONE);
         assert!(reasons(&bench)[0].1.starts_with("cannot connect"), "it is asked: {:?}", reasons(&bench));
