@@ -201,6 +201,7 @@ impl Import<'_> {
         let pace = self.pace(job)?;
         words(job)?;
         elsewhere::check_names(self.global, job)?;
+        http::check_job_tls(job)?;
         self.plain(job)?;
         self.flags(job)?;
         self.limits(job)?;

@@ -64,7 +64,7 @@ pub(super) fn check(key: &str, node: &Node) -> Result<(), Fault> {
 pub(super) fn is_ours(key: &str, node: &Node) -> bool {
     match key {
         "proxy_url" | "no_proxy" => node.text(key).is_ok_and(str::is_empty),
-        "proxy_connect_header" => node.entries(key).is_ok_and(|headers| headers.is_empty()),
+        "proxy_connect_header" => matches!(&node.kind, Kind::Map(headers) if headers.is_empty()),
         "enable_http2" | "proxy_from_environment" => node.flag(key).is_ok_and(|on| !on),
         _ => false,
     }
@@ -120,7 +120,7 @@ fn oauth2(table: &Node) -> Result<(), Fault> {
 }
 
 /// Why Go's `url.Parse` does not take a text, which takes more than a browser.
-fn go_url_fault(text: &str) -> Option<&'static str> {
+pub(super) fn go_url_fault(text: &str) -> Option<&'static str> {
     if text.chars().any(|c| c.is_ascii_control()) {
         return Some("it has a control character");
     }

@@ -194,12 +194,6 @@ impl Import<'_> {
     fn tls(&mut self, node: &Node) -> Result<(), Fault> {
         let mut table = Vec::new();
         check_tls(node)?;
-        let (certificate, key) = (one_of(node, &["cert_file"])?, one_of(node, &["key_file"])?);
-        if certificate != key {
-            let (there, missing) = if certificate { ("cert_file", "key_file") } else { ("key_file", "cert_file") };
-            let why = "a certificate and its key are both in files, or both in the config";
-            return Err(node.fault(format!("`{there}` is set and `{missing}` is not: {why}")));
-        }
         for (key, value) in node.entries("tls_config")? {
             match key {
                 "ca_file" | "cert_file" | "key_file" => table.extend(self.path(value, key)?.map(|p| (key, p))),
@@ -208,6 +202,11 @@ impl Import<'_> {
                 _ if value.text(key)?.is_empty() => {}
                 _ => self.note(value, format!("`{key}` has no counterpart")),
             }
+        }
+        let has = |key: &str| table.iter().any(|(k, _)| *k == key);
+        if has("cert_file") != has("key_file") {
+            self.note(node, "of `cert_file` and `key_file` one is missing, so the other is left out");
+            table.retain(|(k, _)| !["cert_file", "key_file"].contains(k));
         }
         self.table("tls", table);
         Ok(())
@@ -248,6 +247,20 @@ impl Import<'_> {
         }
         Ok(())
     }
+}
+
+/// Of jobs alone `promtool` asks that both a certificate and its key are in files, or none of them.
+pub(super) fn check_job_tls(job: &Node) -> Result<(), Fault> {
+    let Some(node) = job.get("tls_config") else { return Ok(()) };
+    let (certificate, key) = (one_of(node, &["cert_file"])?, one_of(node, &["key_file"])?);
+    if certificate == key {
+        return Ok(());
+    }
+    // Where nothing else is set either, that is said.
+    check_tls(node)?;
+    let (there, missing) = if certificate { ("cert_file", "key_file") } else { ("key_file", "cert_file") };
+    let why = "a certificate and its key are both in files, or both in the config";
+    Err(node.fault(format!("`{there}` is set and `{missing}` is not: {why}")))
 }
 
 /// What Prometheus refuses of a `tls_config`, wherever it stands.

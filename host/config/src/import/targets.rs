@@ -5,6 +5,7 @@ use std::time::Duration;
 use belfry_model::duration::parse_duration;
 use toml::Value as Toml;
 
+use super::elsewhere::go_url_fault;
 use super::shapes::Fault;
 use super::yaml::Node;
 use super::{Import, Pace, list, string};
@@ -31,13 +32,12 @@ fn known(node: &Node, key: &str, known: &[&str]) -> Result<(), Fault> {
 
 /// A browser would take more for one: blanks around it, and `http:a`.
 fn is_web_address(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once("://") else { return false };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let Some((scheme, _)) = text.split_once("://") else { return false };
     ["http", "https"].iter().any(|s| scheme.eq_ignore_ascii_case(s))
-        && !host.is_empty()
-        && !host.contains(['\\', ' '])
-        && !text.contains(|c: char| c.is_ascii_control())
+        && go_url_fault(text).is_none()
+        // Not `http:///x`, of which a browser makes `http://x`.
+        && !text.get(scheme.len() + 3..).is_none_or(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
+        && url::Url::parse(text).is_ok_and(|u| u.has_host())
 }
 
 /// Keys of a rule and what they may say where they have no use.
@@ -171,7 +171,7 @@ impl Import<'_> {
                 return Err(found.fault("`url` is missing: say where the targets are listed"));
             };
             let text = url.text("url")?;
-            if !is_web_address(text) || !url::Url::parse(text).is_ok_and(|u| u.has_host()) {
+            if !is_web_address(text) {
                 return Err(
                     url.fault(format!("`url`: `{text}` is not an address; write it like http://localhost:8000/x"))
                 );

@@ -339,6 +339,13 @@ fn what_belfry_has_not_is_named_with_its_line_and_what_means_the_same_is_not() {
             "  enable_http2: true".to_owned(),
             vec!["4: `enable_http2` is not supported: what is asked, is asked by HTTP/1.1".to_owned()],
         ),
+        (
+            "  http_sd_configs: [{url: 'http://a', tls_config: {cert: a, key_file: f}}]".to_owned(),
+            vec![
+                "4: `cert` has no counterpart".to_owned(),
+                "4: of `cert_file` and `key_file` one is missing, so the other is left out".to_owned(),
+            ],
+        ),
         ("  native_histogram_bucket_limit: 5".to_owned(), vec!["4: `native_histogram_bucket_limit` has no counterpart".to_owned()]),
         (
             "  enable_http2: false\n  proxy_url: ''\n  no_proxy: ''\n  proxy_from_environment: no\n  proxy_connect_header: {}".to_owned(),
@@ -386,6 +393,9 @@ fn what_belfry_has_not_is_refused_where_prometheus_refuses_it() {
         ("metric_name_validation_scheme: legacy", "4: `metric_name_validation_scheme: legacy` needs an"),
         ("kubernetes_sd_configs: x", "4: `kubernetes_sd_configs` is a single value"),
         ("http_sd_configs: [{url: 'http:a'}]", "4: `url`: `http:a` is not an address"),
+        ("http_sd_configs: [{url: 'http:///x'}]", "4: `url`: `http:///x` is not an address"),
+        ("http_sd_configs: [{url: 'http://a/%z'}]", "4: `url`: `http://a/%z` is not an address"),
+        ("proxy_connect_header: {a: ~}", "4: `proxy_connect_header` needs `proxy_url` or"),
         ("http_sd_configs: [{url: ' http://a'}]", "4: `url`: ` http://a` is not an address"),
         ("http_sd_configs: [{url: a/x}]", "4: `url`: `a/x` is not an address"),
     ] {
