@@ -2,6 +2,7 @@
 //!
 //! Not here: whom it talks to, at which address.
 
+mod pem;
 mod roots;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,8 @@ pub use words::tls_words;
 /// How connections are secured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// Certificates to trust (PEM), instead of Mozilla's and the system's: authorities' and servers' own.
+    /// Certificates to trust (PEM), instead of Mozilla's and the system's: authorities' and servers' own. Those that cannot
+    /// be used are left out, and told of in the log; at least one must be good.
     pub ca_file: Option<PathBuf>,
     /// Our certificate and its key (PEM).
     pub identity: Option<(PathBuf, PathBuf)>,
@@ -50,17 +52,19 @@ pub(super) fn config(options: &TlsOptions) -> Result<ClientConfig, String> {
     let Some((certificate, key)) = &options.identity else {
         return Ok(builder.with_no_client_auth());
     };
-    let chain = certificates(certificate)?;
+    let chain = chain(certificate)?;
     let key_error = |e: &dyn std::fmt::Display| format!("cannot use the key file `{}`: {e}", file_name(key));
     let private = PrivateKeyDer::from_pem_file(key).map_err(|e| key_error(&e))?;
     builder.with_client_auth_cert(chain, private).map_err(|e| key_error(&e))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let error = |e: &dyn std::fmt::Display| format!("cannot read the certificate file `{}`: {e}", file_name(path));
-    let found = CertificateDer::pem_file_iter(path).map_err(|e| error(&e))?;
-    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|e| error(&e))?;
-    if found.is_empty() { Err(error(&"there is no certificate in it")) } else { Ok(found) }
+/// Our own: all of them are sent, so each must be whole.
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let error = |why: String| format!("cannot read the certificate file `{}`: {why}", file_name(path));
+    let found = pem::certificates(path).map_err(error)?;
+    let chain = found.into_iter().map(|f| f.certificate.map_err(|why| error(format!("line {}: {why}", f.line))));
+    let chain: Vec<_> = chain.collect::<Result<_, _>>()?;
+    if chain.is_empty() { Err(error(pem::NONE.to_owned())) } else { Ok(chain) }
 }
 
 fn file_name(path: &Path) -> std::borrow::Cow<'_, str> {

@@ -4,6 +4,7 @@
 //! Invariant: what is printed is read back by this crate and means the same, files that must be there aside; nothing is
 //! left out in silence; what Prometheus refuses is refused, with its line.
 
+mod elsewhere;
 mod http;
 mod shapes;
 mod targets;
@@ -91,15 +92,19 @@ const SCRAPE_PROTOCOLS: [&str; 5] =
 const BOUNDS_KEPT: &str = "series without a bound: Belfry keeps at most [storage] series_limit in all (1000000 unless it is \
                            set), of at most 128 labels each, with names and values of at most 8192 bytes";
 
+const NO_JOBS: &str = "there are no scrape jobs in it, so nothing is printed";
+
 /// Reads a `prometheus.yml`. Its relative paths start in `folder`, and are printed from there. The error is the file's:
 /// it is no YAML, or no such config.
 pub fn import_prometheus(text: &str, folder: &Path) -> Result<Imported, (u32, String)> {
     let root = yaml::parse(text)?;
-    if !matches!(root.kind, Kind::Map(_)) {
+    // Nothing is a config of defaults there.
+    if !matches!(root.kind, Kind::Map(_) | Kind::Null) {
         return Err(root.fault("this is no Prometheus config: a mapping with `scrape_configs` is expected"));
     }
     let mut import = Import { out: String::new(), notes: Vec::new(), folder, global: root.get("global") };
     for (key, node) in root.entries("")? {
+        elsewhere::check(key, node)?;
         match key {
             "global" => import.global(node)?,
             "scrape_configs" => {}
@@ -114,12 +119,14 @@ pub fn import_prometheus(text: &str, folder: &Path) -> Result<Imported, (u32, St
             other => return Err(node.fault(format!("`{other}` is not known to Prometheus: mend or remove it"))),
         }
     }
-    let Some(jobs) = root.get("scrape_configs") else {
-        return Err(root.fault("there is no `scrape_configs`"));
+    let jobs = root.get("scrape_configs").unwrap_or(&root);
+    let each = match root.get("scrape_configs") {
+        Some(jobs) => jobs.items("scrape_configs")?,
+        None => Vec::new(),
     };
-    import.note(jobs, BOUNDS_KEPT);
+    import.note(jobs, if each.is_empty() { NO_JOBS } else { BOUNDS_KEPT });
     let mut names = BTreeSet::new();
-    for job in jobs.items("scrape_configs")? {
+    for job in each {
         let name = import.job(job)?;
         if !names.insert(name.clone()) {
             return Err(job.fault(format!("two jobs are named `{name}`: rename one")));
@@ -160,6 +167,7 @@ impl Import<'_> {
 
     fn global(&mut self, global: &Node) -> Result<(), Fault> {
         for (key, node) in global.entries("global")? {
+            elsewhere::check(key, node)?;
             let is_inherited = FLAGS.iter().any(|(theirs, _, global)| *global && *theirs == key)
                 || LIMITS.iter().any(|(theirs, _)| *theirs == key);
             match key {
@@ -192,6 +200,8 @@ impl Import<'_> {
         self.line("job", string(name));
         let pace = self.pace(job)?;
         words(job)?;
+        elsewhere::check_names(self.global, job)?;
+        http::check_job_tls(job)?;
         self.plain(job)?;
         self.flags(job)?;
         self.limits(job)?;

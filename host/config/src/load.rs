@@ -64,6 +64,8 @@ pub struct Places {
     pub listen: Place,
     /// Of `storage.path`.
     pub storage: Place,
+    /// Of each scrape job, by name.
+    pub scrapes: BTreeMap<String, Place>,
 }
 
 /// A config and where it came from.
@@ -131,8 +133,12 @@ impl Config {
             channels: Default::default(),
         };
         let config = read::config(&root, &mut context);
-        let (listen, storage) = read::places(&root);
-        let places = Places { listen: report.sources.place(listen), storage: report.sources.place(storage) };
+        let (listen, storage, scrapes) = read::places(&root);
+        let places = Places {
+            listen: report.sources.place(listen),
+            storage: report.sources.place(storage),
+            scrapes: scrapes.into_iter().map(|(job, at)| (job, report.sources.place(at))).collect(),
+        };
         let (errors, warnings) = report.finish();
         match config {
             Some(config) if errors.is_empty() => Ok(Loaded {

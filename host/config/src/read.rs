@@ -157,10 +157,12 @@ pub(crate) fn dropped(
     component::dropped(View::new(table, at, &DROPPED), file, all, context)
 }
 
-/// Where `server.listen` and `storage.path` stand; where they do not, their section, or the start of the first file.
-pub(crate) fn places(root: &Table) -> (Origin, Origin) {
+/// Where `server.listen` and `storage.path` stand; where they do not, their section, or the start of the first file. And
+/// where each scrape job does.
+pub(crate) fn places(root: &Table) -> (Origin, Origin, Vec<(String, Origin)>) {
     let root = View::new(root, Origin { source: 0, offset: 0 }, &ROOT);
-    (root.table("server").place("listen"), root.table("storage").place("path"))
+    let jobs = root.tables("scrape").into_iter().filter_map(|v| Some((v.string("job")?, v.place("job"))));
+    (root.table("server").place("listen"), root.table("storage").place("path"), jobs.collect())
 }
 
 /// Reads the whole tree. `None` only when something was reported.

@@ -138,6 +138,35 @@ fn a_scrape_job_says_whether_its_series_tell_kind_and_unit_or_the_collection_doe
     assert_eq!(of_jobs("[collection]\ntype_and_unit_labels = true"), [true, true, false]);
 }
 
+/// One job's file must not hold back a start: the job is down until it is there. The engine's are another matter.
+#[test]
+fn files_of_a_job_may_come_later_and_those_of_the_engine_may_not() {
+    let files = "basic_auth = { username = \"u\", password_file = \"pw\" }\n\
+                 tls = { ca_file = \"ca\", cert_file = \"cert\", key_file = \"key\" }\n\
+                 secret_headers = { X = { file = \"x\" } }\n";
+    let job =
+        format!("[[scrape]]\njob = \"a\"\ntargets = [\"b:1\"]\n{files}[[scrape.http]]\nurl = \"http://c\"\n{files}");
+    let loaded = load(&job, &[]).unwrap_or_else(|e| panic!("{e}"));
+    let http = &loaded.config.scrapes[0].http;
+    let named = |file: &Option<std::path::PathBuf>| file.as_ref().is_some_and(|f| f.ends_with("ca"));
+    assert!(named(&http.tls.ca_file) && http.tls.identity.is_some() && http.headers.len() == 1, "{http:?}");
+    assert_eq!(loaded.places.scrapes["a"].line_column, Some((2, 7)));
+    let engine = format!(
+        "[storage]\nbackend = \"prometheus\"\n[storage.prometheus]\nwrite_url = \"http://a/w\"\nread_url = \"http://a\"\n{files}"
+    );
+    let refused = load(&engine, &[]).expect_err("its files are not there").to_string();
+    for file in ["pw", "ca", "cert", "key", "x"] {
+        assert!(refused.contains(&format!("`{file}`")), "{file}: {refused}");
+    }
+    // Nothing is no secret.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pw"), " ").unwrap();
+    let path = folder.path().join("belfry.toml");
+    std::fs::write(&path, &job).unwrap();
+    let refused = Config::load(&input(Some(&path), &[])).expect_err("it is empty").to_string();
+    assert!(refused.contains("the secret file `pw` is empty"), "{refused}");
+}
+
 #[test]
 fn variables_fill_strings_and_overrides_beat_the_file_and_flags_beat_both() {
     let text = "[server]\nlisten = \"${HOST:-127.0.0.1}:${PORT}\"\n[storage]\npath = \"here\"\nretention = \"1d\"";

@@ -1,10 +1,13 @@
-//! `belfry check`: says what is wrong with the config, without starting.
+//! `belfry check`: says what is wrong with the config and the files it names, without starting.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use belfry_config::{Config, Problem};
+use belfry_config::types::scrape::Discovery;
+use belfry_config::{Config, Loaded, Problem};
+use http::HeaderMap;
 
+use crate::adapters::client_options::client_options;
 use crate::cli::{CheckArgs, Output};
 use crate::say;
 
@@ -15,7 +18,8 @@ pub fn check(arguments: &CheckArgs) -> Result<ExitCode> {
     let input = super::run::input(&arguments.run);
     let (errors, warnings, summary) = match Config::load(&input) {
         Ok(loaded) => {
-            let obstacles = if arguments.reload { Vec::new() } else { super::start::obstacles(&loaded) };
+            let mut obstacles = if arguments.reload { Vec::new() } else { super::start::obstacles(&loaded) };
+            obstacles.extend(unscrapable(&loaded));
             let mut warnings = loaded.warnings.clone();
             if !arguments.reload {
                 warnings.extend(super::start::before_engine(&loaded));
@@ -41,6 +45,28 @@ pub fn check(arguments: &CheckArgs) -> Result<ExitCode> {
         }
     }
     Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Jobs that cannot ask because a certificate, a key or a secret is missing or damaged. They hold back no start: their
+/// targets are down until it is there.
+fn unscrapable(loaded: &Loaded) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for scrape in &loaded.config.scrapes {
+        let place = loaded.places.scrapes.get(&scrape.job).unwrap_or(&loaded.places.listen);
+        let lists = scrape.discoveries.iter().filter_map(|d| match d {
+            Discovery::Http { http, .. } => Some((http, "cannot ask for its targets")),
+            _ => None,
+        });
+        for (http, what) in [(&scrape.http, "cannot be scraped")].into_iter().chain(lists) {
+            let options = client_options(http);
+            let usable = options.connector().map(drop).and_then(|()| options.sign(&mut HeaderMap::new()));
+            if let Err(error) = usable {
+                let help = "mend the file: Belfry runs without it, but the job's targets are down until then";
+                found.push(super::start::problem(place, format!("the job `{}` {what}: {error}", scrape.job), help));
+            }
+        }
+    }
+    found
 }
 
 fn summary(config: &Config) -> String {

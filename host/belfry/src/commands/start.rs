@@ -106,6 +106,6 @@ pub fn before_engine(loaded: &Loaded) -> Option<Problem> {
     Some(Problem { level: Level::Warning, ..problem(&loaded.places.storage, message.to_owned(), &help) })
 }
 
-fn problem(place: &Place, message: String, help: &str) -> Problem {
+pub(super) fn problem(place: &Place, message: String, help: &str) -> Problem {
     Problem { place: place.clone(), level: Level::Error, message, help: Some(help.to_owned()) }
 }

@@ -20,8 +20,7 @@ use std::sync::Arc;
 
 use belfry_config::types::scrape::Scrape;
 use belfry_ingest::Ingest;
-use belfry_ingest::scrape::client::JobClient;
-use belfry_ingest::scrape::{ActiveTarget, Job, JobStatus, Scraper};
+use belfry_ingest::scrape::{ActiveTarget, Job, JobStatus};
 use belfry_model::Clock;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -30,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::changes::{Changed, Changes};
 use found::Found;
 use job::JobWork;
+use target::Memory;
 use thread::ScrapeThread;
 
 /// What runs and what is known of it.
@@ -65,7 +65,7 @@ struct Running {
 #[derive(Default)]
 struct Left {
     /// Its targets' memory, by key.
-    scrapers: BTreeMap<u64, Scraper>,
+    scrapers: BTreeMap<u64, Memory>,
     /// What its discoveries found last.
     found: Found,
     /// Keys of targets that a discovery found which a reload took away.
@@ -108,7 +108,7 @@ impl Scraping {
                 Some(running) => halt(running).await,
                 None => Left::default(),
             };
-            match self.start(config, left) {
+            match self.start(config, left).await {
                 Ok(running) => drop(jobs.insert(config.job.clone(), running)),
                 Err((left, error)) => {
                     self.targets.lock().remove(&config.job);
@@ -122,10 +122,9 @@ impl Scraping {
         self.shared.changes.tell(Changed::Sources);
     }
 
-    fn start(&self, config: &Scrape, left: Left) -> Result<Running, (Left, String)> {
-        let made = spec::job(config).and_then(|job| Ok((job, JobClient::new(spec::http(&config.http, Some(config)))?)));
-        let (job, client) = match made {
-            Ok(made) => made,
+    async fn start(&self, config: &Scrape, left: Left) -> Result<Running, (Left, String)> {
+        let job = match spec::job(config) {
+            Ok(job) => job,
             Err(error) => return Err((left, error)),
         };
         let stop = CancellationToken::new();
@@ -133,8 +132,8 @@ impl Scraping {
         let name = config.job.clone();
         self.targets.lock().insert(name.clone(), targets.clone());
         self.status.lock().insert(name.clone(), JobStatus { job: name, ..JobStatus::default() });
-        let work = JobWork::new(self.shared.clone(), config, Arc::new(job), client, left)
-            .told_to(self.status.clone(), targets);
+        let work =
+            JobWork::new(self.shared.clone(), config, Arc::new(job), left).await.told_to(self.status.clone(), targets);
         let task = self.thread.spawn(work.run(stop.clone()));
         Ok(Running { config: config.clone(), stop, task })
     }
@@ -165,9 +164,9 @@ async fn halt(running: Running) -> Left {
 }
 
 impl Shared {
-    async fn end(&self, scrapers: BTreeMap<u64, Scraper>) {
-        for scraper in scrapers.into_values() {
-            if let Err(error) = scraper.end(&self.ingest, self.clock.now()).await {
+    async fn end(&self, scrapers: BTreeMap<u64, Memory>) {
+        for memory in scrapers.into_values() {
+            if let Err(error) = memory.scraper.end(&self.ingest, self.clock.now()).await {
                 tracing::warn!(%error, "the end of a target's series was not written");
             }
         }

@@ -9,8 +9,10 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
 use super::traces::Traces;
 
-/// Libraries that tell too much at `info`.
-const QUIETER: &str = "hyper=warn,rmcp=off,opentelemetry=warn,opentelemetry_sdk=warn,cranelift=warn,wasmtime=warn";
+/// Libraries that tell too much at `info`. `notify` warns of each watched folder that is removed, which the watch of the files
+/// of targets looks for itself.
+const QUIETER: &str =
+    "hyper=warn,rmcp=off,opentelemetry=warn,opentelemetry_sdk=warn,cranelift=warn,wasmtime=warn,notify=error";
 
 /// Changes what is logged.
 pub struct LogControl {
@@ -58,4 +60,25 @@ pub fn install(telemetry: &Telemetry, traces: Option<&Traces>) -> Result<LogCont
 fn colours() -> bool {
     use std::io::IsTerminal as _;
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_watched_folder_that_is_removed_is_no_warning_unless_somebody_asks_for_it() {
+        for (directives, told) in [("info", false), ("debug", false), ("info,notify=warn", true)] {
+            let subscriber = Registry::default().with(filter(directives).expect("directives"));
+            tracing::subscriber::with_default(subscriber, || {
+                let warned = tracing::enabled!(target: "notify::inotify", Level::WARN);
+                assert_eq!(warned, told, "{directives}");
+                assert!(tracing::enabled!(target: "notify::inotify", Level::ERROR), "{directives}");
+                assert!(tracing::enabled!(target: "belfry_notify", Level::WARN), "{directives}");
+            });
+        }
+    }
 }

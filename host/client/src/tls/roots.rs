@@ -3,7 +3,8 @@
 //! Invariant: what is trusted is trusted both as an authority and as a server's own certificate.
 //! Not here: what is asked of a server's certificate (`verify`).
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::RootCertStore;
@@ -12,7 +13,10 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::CertificateDer;
 
 use super::verify::Verifier;
-use super::{certificates, file_name};
+use super::{file_name, pem};
+
+/// Certificates of a file that the log names.
+const UNUSABLE_TOLD: usize = 5;
 
 /// Read when first asked for, and again after [`reread_system_roots`].
 static SYSTEM: Mutex<Option<Arc<[CertificateDer<'static>]>>> = Mutex::new(None);
@@ -55,6 +59,32 @@ fn read_system_roots() -> Arc<[CertificateDer<'static>]> {
     found.certs.into_iter().filter(|c| RootCertStore::empty().add(c.clone()).is_ok()).collect()
 }
 
+/// What was said last of a file: a list of targets may be asked for each second, with certificates that are read each time.
+static SAID: Mutex<BTreeMap<PathBuf, Vec<String>>> = Mutex::new(BTreeMap::new());
+
+/// Certificates of a file that are left out, unless the same was said before.
+fn say_once(path: &Path, unusable: &[String]) {
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if unusable.is_empty() {
+        said.remove(path);
+        return;
+    }
+    if said.insert(path.to_owned(), unusable.to_vec()).is_some_and(|before| before == unusable) {
+        return;
+    }
+    let (file, left_out) = (path.display(), unusable.len());
+    let first: Vec<&str> = unusable.iter().take(UNUSABLE_TOLD).map(String::as_str).collect();
+    tracing::warn!(%file, left_out, "certificates that cannot be used are left out, the others count: {}", first.join("; "));
+}
+
+/// Of a certificate that is to be trusted; rustls speaks of the other side's.
+fn unusable_because(e: &rustls::Error) -> String {
+    match e {
+        rustls::Error::InvalidCertificate(why) => format!("it cannot be used: {why}"),
+        other => other.to_string(),
+    }
+}
+
 /// Whom a client trusts.
 #[derive(Clone, Debug)]
 pub struct Trust {
@@ -72,21 +102,30 @@ impl Trust {
         Self { roots, own: system.to_vec() }
     }
 
-    /// The certificates of a PEM file and no others. The error names the file, not its folder.
+    /// The certificates of a PEM file and no others. Fails where none can be used; the error names the file, not its folder.
     pub fn file(path: &Path) -> Result<Self, String> {
         let mut trust = Self { roots: RootCertStore::empty(), own: Vec::new() };
         trust.add_file(path)?;
         Ok(trust)
     }
 
-    /// Those of a PEM file too.
+    /// Those of a PEM file too. What cannot be used is said in the log: the others count, as for Prometheus.
     pub fn add_file(&mut self, path: &Path) -> Result<(), String> {
-        for certificate in certificates(path)? {
-            self.roots
-                .add(certificate.clone())
-                .map_err(|e| format!("the certificate file `{}`: {e}", file_name(path)))?;
-            self.own.push(certificate);
+        let error = |why: &str| format!("cannot read the certificate file `{}`: {why}", file_name(path));
+        let mut unusable = Vec::new();
+        let before = self.own.len();
+        for found in pem::certificates(path).map_err(|why| error(&why))? {
+            let added = found.certificate.and_then(|certificate| {
+                self.roots.add(certificate.clone()).map_err(|e| unusable_because(&e))?;
+                self.own.push(certificate);
+                Ok(())
+            });
+            unusable.extend(added.err().map(|why| format!("line {}: {why}", found.line)));
         }
+        if self.own.len() == before {
+            return Err(error(unusable.first().map_or(pem::NONE, String::as_str)));
+        }
+        say_once(path, &unusable);
         Ok(())
     }
 

@@ -148,6 +148,46 @@ fn an_authority_of_the_file_vouches_for_others() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_used_costs_the_others_of_its_file_nothing() {
+    let server = Server::self_signed(for_localhost());
+    let path = pem(&server.folder, &server.certificate);
+    let good = std::fs::read_to_string(&path).expect("read");
+    let section = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+    let cut_off = good.lines().next().expect("begin").to_owned() + "\nMIIB\n";
+    let damaged = [section("AAAA"), section("no base64!"), cut_off];
+    let options = TlsOptions { ca_file: Some(path.clone()), ..TlsOptions::default() };
+    let greet = |text: String| {
+        std::fs::write(&path, text).expect("written");
+        server.greet(&options, "localhost")
+    };
+    for damaged in &damaged {
+        for text in [format!("{damaged}{good}"), format!("{good}{damaged}")] {
+            assert_eq!(greet(text.clone()), Ok(()), "{text}");
+        }
+        let e = greet(format!("# a bundle\n{damaged}")).expect_err("there is no good one");
+        assert!(e.starts_with("cannot read the certificate file `ca.pem`: line 2: "), "{e}");
+        assert!(!e.contains("peer"), "it is ours: {e}");
+    }
+    let e = greet("hello".to_owned()).expect_err("there is none");
+    assert_eq!(e, "cannot read the certificate file `ca.pem`: there is no certificate in it");
+}
+
+#[test]
+fn our_own_certificates_must_all_be_whole() {
+    let server = Server::self_signed(for_localhost());
+    let certificate = pem(&server.folder, &server.certificate);
+    let key = server.folder.path().join("key.pem");
+    let pair = rcgen::KeyPair::try_from(server.key.as_slice()).expect("key");
+    std::fs::write(&key, pair.serialize_pem()).expect("written");
+    let options = TlsOptions { identity: Some((certificate.clone(), key)), ..TlsOptions::default() };
+    config(&options).expect("both are good");
+    let good = std::fs::read_to_string(&certificate).expect("read");
+    std::fs::write(&certificate, format!("{good}-----BEGIN CERTIFICATE-----\nAAA")).expect("written");
+    let e = config(&options).expect_err("half of the second one is missing");
+    assert_eq!(e, "cannot read the certificate file `ca.pem`: line 4: its end is missing");
+}
+
+#[test]
 fn another_certificate_than_that_of_the_file_is_refused() {
     // The same names and dates, another key.
     let (server, other) = (Server::self_signed(for_localhost()), Server::self_signed(for_localhost()));

@@ -114,14 +114,16 @@ impl Node {
         let float = || {
             let number: f64 = digits.parse().ok()?;
             // A fraction is cut off there, too; words like `inf` are no numbers of YAML.
-            (digits.starts_with(|c: char| c.is_ascii_digit()) && number < 9e15).then_some(number as u64)
+            let is_number = digits.trim_start_matches('.').starts_with(|c: char| c.is_ascii_digit());
+            (is_number && number <= u64::MAX as f64).then_some(number as u64)
         };
         let number = based(["0x", "0X"], 16)
             .or_else(|| based(["0b", "0B"], 2))
             .or_else(|| based(["0o", "0O"], 8))
             .or_else(octal)
             .or_else(|| digits.parse().ok())
-            .or_else(float);
+            .or_else(float)
+            .or_else(|| (digits == "-0").then_some(0));
         number
             .filter(|_| *plain)
             .ok_or_else(|| self.fault(format!("`{key}`: `{text}` is no whole number from 0 on, without quotes")))

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use belfry_model::duration::parse_duration;
-use belfry_model::labels::is_legacy_name;
 use toml::Value as Toml;
 
+use super::elsewhere::go_url_fault;
 use super::shapes::Fault;
 use super::yaml::Node;
 use super::{Import, Pace, list, string};
@@ -28,6 +28,16 @@ fn known(node: &Node, key: &str, known: &[&str]) -> Result<(), Fault> {
         Some((other, node)) => Err(node.fault(format!("`{other}` is not known to Prometheus in `{key}`"))),
         None => Ok(()),
     }
+}
+
+/// A browser would take more for one: blanks around it, and `http:a`.
+fn is_web_address(text: &str) -> bool {
+    let Some((scheme, _)) = text.split_once("://") else { return false };
+    ["http", "https"].iter().any(|s| scheme.eq_ignore_ascii_case(s))
+        && go_url_fault(text).is_none()
+        // Not `http:///x`, of which a browser makes `http://x`.
+        && !text.get(scheme.len() + 3..).is_none_or(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
+        && url::Url::parse(text).is_ok_and(|u| u.has_host())
 }
 
 /// Keys of a rule and what they may say where they have no use.
@@ -161,7 +171,7 @@ impl Import<'_> {
                 return Err(found.fault("`url` is missing: say where the targets are listed"));
             };
             let text = url.text("url")?;
-            if !url::Url::parse(text).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host()) {
+            if !is_web_address(text) {
                 return Err(
                     url.fault(format!("`url`: `{text}` is not an address; write it like http://localhost:8000/x"))
                 );
@@ -201,11 +211,10 @@ impl Import<'_> {
         self.line("targets", list(&targets));
         let mut labels = toml::Table::new();
         for (name, node) in group.get("labels").map_or(Ok(Vec::new()), |n| n.entries("labels"))? {
-            if is_legacy_name(name) {
-                labels.insert(name.to_owned(), string(node.text(name)?));
-            } else {
-                self.note(node, format!("the label `{name}`: names are of letters, digits and `_`"));
+            if name.is_empty() {
+                return Err(node.fault("a label has no name: give it one, or remove it"));
             }
+            labels.insert(name.to_owned(), string(node.text(name)?));
         }
         if !labels.is_empty() {
             self.line("labels", Toml::Table(labels));

@@ -125,9 +125,7 @@ fn what_is_printed_is_read_back() {
 
 #[test]
 fn what_is_no_config_is_refused_with_its_line() {
-    assert_eq!(refusal("global:"), "1: there is no `scrape_configs`");
     assert!(refusal("a:\n  - b\n c: [").starts_with("3: "));
-    assert_eq!(refusal(""), "1: the file is empty");
     assert!(refusal("- 1").contains("no Prometheus config"));
 }
 
@@ -299,7 +297,157 @@ scrape_configs:
 fn schemes_are_in_small_letters_and_no_key_goes_in_silence() {
     let text = job("  scheme: HTTPS\n  enable_http2: false\n  proxy_url: x");
     assert_eq!(read_back(&text).scrapes[0].scheme, "https");
-    assert_eq!(notes(&text), ["5: `enable_http2` has no counterpart", "6: `proxy_url` has no counterpart"]);
+    assert_eq!(notes(&text), ["6: `proxy_url` is not supported: what is asked, is asked without a proxy"]);
+}
+
+/// As promtool takes it.
+#[test]
+fn a_file_without_jobs_is_imported_as_nothing() {
+    for text in [
+        "",
+        "# x",
+        "---",
+        "~",
+        "{}",
+        "global:",
+        "global: {scrape_interval: 5s}",
+        "scrape_configs:",
+        "scrape_configs: []",
+    ] {
+        let imported = import(text);
+        assert_eq!((imported.toml.as_str(), imported.notes), ("", vec![(1, NO_JOBS.to_owned())]), "{text}");
+    }
+    let told = import("scrape_config_files: [a.yml]").notes;
+    assert_eq!(told[0], (1, "`scrape_config_files`: import each of those files".to_owned()));
+}
+
+#[test]
+fn what_belfry_has_not_is_named_with_its_line_and_what_means_the_same_is_not() {
+    const O: &str = "client_id: a, client_secret: b, token_url: 'http://x'";
+    let proxy = |line, key| format!("{line}: `{key}` is not supported: what is asked, is asked without a proxy");
+    let oauth = |line| format!("{line}: `oauth2` is not supported: what is asked, is asked without a token");
+    for (more, told) in [
+        (format!("  oauth2: {{{O}, scopes: [a], endpoint_params: {{a: b}}, tls_config: {{ca_file: f}}}}"), vec![oauth(4)]),
+        (format!("  http_sd_configs: [{{url: 'http://a', oauth2: {{{O}}}}}]"), vec![oauth(4)]),
+        ("  proxy_url: 'http://p:1'\n  no_proxy: a".to_owned(), vec![proxy(4, "proxy_url"), proxy(5, "no_proxy")]),
+        (
+            "  proxy_from_environment: true\n  proxy_connect_header: {a: [b]}".to_owned(),
+            vec![proxy(4, "proxy_from_environment"), proxy(5, "proxy_connect_header")],
+        ),
+        ("  http_sd_configs: [{url: 'http://a', proxy_url: p}]".to_owned(), vec![proxy(4, "proxy_url")]),
+        (
+            "  enable_http2: true".to_owned(),
+            vec!["4: `enable_http2` is not supported: what is asked, is asked by HTTP/1.1".to_owned()],
+        ),
+        (
+            "  http_sd_configs: [{url: 'http://a', tls_config: {cert: a, key_file: f}}]".to_owned(),
+            vec![
+                "4: `cert` has no counterpart".to_owned(),
+                "4: of `cert_file` and `key_file` one is missing, so the other is left out".to_owned(),
+            ],
+        ),
+        ("  native_histogram_bucket_limit: 5".to_owned(), vec!["4: `native_histogram_bucket_limit` has no counterpart".to_owned()]),
+        (
+            "  enable_http2: false\n  proxy_url: ''\n  no_proxy: ''\n  proxy_from_environment: no\n  proxy_connect_header: {}".to_owned(),
+            vec![],
+        ),
+    ] {
+        assert_eq!(notes(&job(&more)), told, "{more}");
+        assert_eq!(read_back(&job(&more)).scrapes.len(), 1);
+    }
+}
+
+/// As promtool refuses it, though Belfry has no such setting.
+#[test]
+fn what_belfry_has_not_is_refused_where_prometheus_refuses_it() {
+    const O: &str = "client_id: a, token_url: x";
+    for (more, expected) in [
+        ("oauth2: {}", "4: `oauth2` needs `client_id`"),
+        ("oauth2: x", "4: `oauth2` is a single value"),
+        ("oauth2: {client_id: a}", "4: `oauth2` needs `token_url`"),
+        (&format!("oauth2: {{{O}, nosuch: 1}}"), "4: `nosuch` is not known to Prometheus in `oauth2`"),
+        (&format!("oauth2: {{{O}, scopes: a}}"), "4: `scopes` is a single value"),
+        (
+            &format!("oauth2: {{{O}, client_secret: a, client_secret_file: b}}"),
+            "4: `client_secret` and `client_secret_file`",
+        ),
+        (&format!("oauth2: {{{O}, tls_config: {{cert_file: f}}}}"), "4: `key_file` is missing"),
+        (&format!("oauth2: {{{O}, no_proxy: x}}"), "4: `no_proxy` needs `proxy_url`"),
+        (&format!("oauth2: {{{O}}}\n  basic_auth: {{}}"), "5: `oauth2` and `basic_auth` are both set"),
+        ("proxy_url: ':'", "4: `proxy_url`: `:` is no address: its scheme is missing"),
+        ("proxy_url: 'http://p:x'", "4: `proxy_url`: `http://p:x` is no address: its port is none"),
+        ("proxy_url: [a]", "4: `proxy_url` is a list"),
+        ("proxy_url: p\n  proxy_from_environment: true", "5: `proxy_from_environment` and `proxy_url` are both set"),
+        ("proxy_from_environment: true\n  no_proxy: a", "4: `proxy_from_environment` and `no_proxy` are both set"),
+        ("proxy_connect_header: {a: [b]}", "4: `proxy_connect_header` needs `proxy_url` or"),
+        ("proxy_connect_header: {a: b}", "4: `a` is a single value"),
+        ("enable_http2: maybe", "4: `enable_http2`: `maybe` is neither true nor false"),
+        ("native_histogram_bucket_limit: -1", "4: `native_histogram_bucket_limit`: `-1` is no whole number"),
+        ("native_histogram_min_bucket_factor: x", "4: `native_histogram_min_bucket_factor`: `x` is no number"),
+        ("keep_dropped_targets: 1e30", "4: `keep_dropped_targets`: `1e30` is no whole number"),
+        ("convert_classic_histograms_to_nhcb: 1", "4: `convert_classic_histograms_to_nhcb`: `1` is neither"),
+        ("scrape_failure_log_file: [a]", "4: `scrape_failure_log_file` is a list"),
+        ("tls_config: {cert: a, key_file: f}", "4: `key_file` is set and `cert_file` is not"),
+        ("tls_config: {cert_file: f, key: a}", "4: `cert_file` is set and `key_file` is not"),
+        ("authorization: {credentials: a, credentials_ref: b}", "4: `credentials` and `credentials_ref` are both set"),
+        ("metric_name_validation_scheme: legacy", "4: `metric_name_validation_scheme: legacy` needs an"),
+        ("kubernetes_sd_configs: x", "4: `kubernetes_sd_configs` is a single value"),
+        ("http_sd_configs: [{url: 'http:a'}]", "4: `url`: `http:a` is not an address"),
+        ("http_sd_configs: [{url: 'http:///x'}]", "4: `url`: `http:///x` is not an address"),
+        ("http_sd_configs: [{url: 'http://a/%z'}]", "4: `url`: `http://a/%z` is not an address"),
+        ("proxy_connect_header: {a: ~}", "4: `proxy_connect_header` needs `proxy_url` or"),
+        ("http_sd_configs: [{url: ' http://a'}]", "4: `url`: ` http://a` is not an address"),
+        ("http_sd_configs: [{url: a/x}]", "4: `url`: `a/x` is not an address"),
+    ] {
+        let refused = refusal(&job(&format!("  {more}")));
+        assert!(refused.starts_with(expected), "{more}\n{refused}");
+    }
+    for (head, expected) in [
+        ("global: {external_labels: [a]}", "1: `external_labels` is a list"),
+        ("global: {evaluation_interval: x}", "1: `evaluation_interval`: `x` is not a duration"),
+        ("global: {keep_dropped_targets: -1}", "1: `keep_dropped_targets`: `-1` is no whole number"),
+        ("rule_files: a", "1: `rule_files` is a single value"),
+        ("remote_write: x", "1: `remote_write` is a single value"),
+        ("storage: x", "1: `storage` is a single value"),
+        (
+            "global: {metric_name_validation_scheme: legacy, metric_name_escaping_scheme: allow-utf-8}",
+            "1: `metric_name_validation_scheme: legacy` needs",
+        ),
+    ] {
+        let refused = refusal(&format!("{head}\n{}", job("")));
+        assert!(refused.starts_with(expected), "{head}\n{refused}");
+    }
+}
+
+#[test]
+fn what_is_empty_beside_another_is_not_set() {
+    use crate::types::scrape::{HttpAuth, SecretSource};
+    for more in [
+        "authorization: {credentials: '', credentials_file: f}",
+        "bearer_token: ''\n  bearer_token_file: f",
+        "bearer_token: ''\n  authorization: {credentials_file: f}",
+    ] {
+        let auth = &read_back(&job(&format!("  {more}"))).scrapes[0].http.auth;
+        assert!(matches!(auth, HttpAuth::Token(_, SecretSource::File(f)) if f.ends_with("f")), "{more}: {auth:?}");
+    }
+    let auth = &read_back(&job("  bearer_token_file: ''\n  basic_auth: {username: a}")).scrapes[0].http.auth;
+    assert!(matches!(auth, HttpAuth::Basic(..)), "{auth:?}");
+    assert!(matches!(read_back(&job("  bearer_token: ''")).scrapes[0].http.auth, HttpAuth::None));
+    let auth = &read_back(&job("  authorization: {credentials: '', credentials_file: ''}")).scrapes[0].http.auth;
+    assert!(matches!(auth, HttpAuth::Token(_, SecretSource::Text(_))), "{auth:?}");
+}
+
+#[test]
+fn which_names_are_taken_is_said_for_all_jobs_or_for_one() {
+    let legacy = "global: {metric_name_validation_scheme: legacy}\n";
+    for text in [
+        format!("{legacy}{}", job("")),
+        format!("{legacy}{}", job("  metric_name_validation_scheme: legacy")),
+        format!("{legacy}{}", job("  metric_name_validation_scheme: utf8\n  metric_name_escaping_scheme: allow-utf-8")),
+        job("  metric_name_validation_scheme: legacy\n  metric_name_escaping_scheme: underscores"),
+    ] {
+        import(&text);
+    }
 }
 
 #[test]
@@ -333,9 +481,19 @@ fn truth_values_and_numbers_are_read_as_prometheus_reads_them() {
         let text = job(&format!("  honor_timestamps: {written}"));
         assert_eq!(read_back(&text).scrapes[0].honor_timestamps, expected, "{written}");
     }
-    for (written, expected) in
-        [("1_000", 1000), ("0x10", 16), ("0b11", 3), ("0o17", 15), ("010", 8), ("1e3", 1000), ("1.5", 1), ("7", 7)]
-    {
+    for (written, expected) in [
+        (".5", 0),
+        ("-0", 0),
+        ("1e18", 1_000_000_000_000_000_000),
+        ("1_000", 1000),
+        ("0x10", 16),
+        ("0b11", 3),
+        ("0o17", 15),
+        ("010", 8),
+        ("1e3", 1000),
+        ("1.5", 1),
+        ("7", 7),
+    ] {
         let text = job(&format!("  sample_limit: {written}"));
         assert_eq!(read_back(&text).scrapes[0].limits.samples, expected, "{written}");
     }
@@ -351,7 +509,7 @@ fn what_belfry_would_refuse_is_told_of_instead() {
     for (more, note) in [
         ("  basic_auth: {username_file: f}", "4: `username_file` has no counterpart, so `basic_auth` is left out"),
         ("  authorization: {credentials_ref: f}", "4: `credentials_ref` has no counterpart"),
-        ("  tls_config: {cert_file: f, key: g}", "4: `key` has no counterpart"),
+        ("  tls_config: {cert: f, key: g}", "4: `key` has no counterpart"),
         (
             "  http_headers: {Accept: {values: [a]}}",
             "4: the header `Accept`: Belfry sets it itself, or it is no name for a header",
@@ -375,7 +533,8 @@ fn what_belfry_would_refuse_is_told_of_instead() {
     }
     let labels = "scrape_configs:\n- job_name: j\n  static_configs: [{targets: ['', a:1], labels: {a.b: c, d: e}}]";
     assert_eq!(read_back(labels).scrapes[0].groups[0].targets, ["a:1"]);
-    assert_eq!(notes(labels).len(), 2);
+    assert_eq!(read_back(labels).scrapes[0].groups[0].labels.get("a.b"), Some("c"));
+    assert_eq!(notes(labels), ["3: an empty target"]);
 }
 
 /// Prometheus bounds nothing that it is not told to bound.

@@ -7,7 +7,7 @@ use belfry_model::labels::is_legacy_name;
 use url::Url;
 
 use super::Context;
-use super::scrape::{http, source};
+use super::scrape::{Files, http, source};
 use crate::types::remote::*;
 use crate::types::scrape::{Http, HttpAuth};
 use crate::view::View;
@@ -122,7 +122,7 @@ fn prometheus(view: View<'_>, context: &mut Context<'_>) -> Option<RemoteEngine>
         let help = "add url = \"http://localhost:9090\", or both `write_url` and `read_url`";
         context.error(view.at, "`url` is missing", help);
     }
-    let http = http(view, context);
+    let http = http(view, Files::MustBeThere, context);
     let timeout = timeout(view, context)?;
     let write_url = write.or_else(|| {
         let mut url = url.clone()?;
@@ -136,7 +136,7 @@ fn prometheus(view: View<'_>, context: &mut Context<'_>) -> Option<RemoteEngine>
 fn influx(view: View<'_>, context: &mut Context<'_>) -> Option<RemoteEngine> {
     let url = address(view, "url", context);
     let version = view.whole("version").and_then(|v| u8::try_from(v).ok());
-    let mut http: Http = http(view, context);
+    let mut http: Http = http(view, Files::MustBeThere, context);
     let timeout = timeout(view, context)?;
     let version = version?;
     let wanted = if version == 2 { "bucket" } else { "database" };
@@ -159,10 +159,12 @@ fn influx(view: View<'_>, context: &mut Context<'_>) -> Option<RemoteEngine> {
     if with_user && with_token {
         context.error(view.place("username"), "`username` and a token are both set", "keep one of them");
     } else if with_user {
-        if let (Some(password), Some(name)) = (source(view, "password", context), view.string("username")) {
+        if let (Some(password), Some(name)) =
+            (source(view, "password", Files::MustBeThere, context), view.string("username"))
+        {
             http.auth = HttpAuth::Basic(name, password);
         }
-    } else if with_token && let Some(token) = source(view, "token", context) {
+    } else if with_token && let Some(token) = source(view, "token", Files::MustBeThere, context) {
         let kind = if version == 2 { "Token" } else { "Bearer" };
         http.auth = HttpAuth::Token(kind.to_owned(), token);
     }

@@ -54,7 +54,7 @@ fn scrape(view: View<'_>, all: Option<&Collection>, context: &mut Context<'_>) -
         context.error(view.place("path"), message, "write it like \"/metrics\"");
     }
     let params = params(view, context);
-    let http = http(view, context);
+    let http = http(view, Files::MayCome, context);
     let limits = limits(view.table("limits"));
     let relabel = rules(view, "relabel", context);
     let metric_relabel = rules(view, "metric_relabel", context);
@@ -210,7 +210,7 @@ fn discoveries(view: View<'_>, context: &mut Context<'_>) -> Vec<Discovery> {
             let message = format!("`url`: \"{url}\" is not an address");
             context.error(table.place("url"), message, "write it like \"http://localhost:8000/targets\"");
         }
-        let http = http(table, context);
+        let http = http(table, Files::MayCome, context);
         out.extend(refresh(table, context).map(|refresh| Discovery::Http { url, http, refresh }));
     }
     out
@@ -222,7 +222,17 @@ fn name_server(text: &str) -> Option<SocketAddr> {
     found.or_else(|| Some((text.parse::<IpAddr>().ok()?, 53).into())).filter(|a| a.port() != 0)
 }
 
-pub(super) fn http(view: View<'_>, context: &mut Context<'_>) -> Http {
+/// Files that a client reads: certificates, keys, secrets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Files {
+    /// Without them there is no start.
+    MustBeThere,
+    /// They are looked for again and again: a job's targets are down until they are there, and nobody else is. The check
+    /// says so, which tries them.
+    MayCome,
+}
+
+pub(super) fn http(view: View<'_>, files: Files, context: &mut Context<'_>) -> Http {
     let mut headers = Vec::new();
     for label in &view.labels("headers") {
         check_header(&label.name, view.place("headers"), context);
@@ -230,7 +240,7 @@ pub(super) fn http(view: View<'_>, context: &mut Context<'_>) -> Http {
     }
     for (name, secret) in view.named_tables("secret_headers") {
         check_header(name, secret.at, context);
-        if let Some(value) = header_secret(name, secret, context) {
+        if let Some(value) = header_secret(name, secret, files, context) {
             headers.push((name.to_owned(), value));
         }
     }
@@ -240,18 +250,18 @@ pub(super) fn http(view: View<'_>, context: &mut Context<'_>) -> Http {
     }
     let mut auth = HttpAuth::None;
     if let Some((basic, name)) = basic.and_then(|b| Some((b, b.string("username")?))) {
-        auth = match source(basic, "password", context) {
+        auth = match source(basic, "password", files, context) {
             Some(password) => HttpAuth::Basic(name, password),
             None => HttpAuth::None,
         };
     } else if let Some((token, kind)) = token.and_then(|t| Some((t, t.string("type")?))) {
-        auth = match source(token, "token", context) {
+        auth = match source(token, "token", files, context) {
             Some(token) => HttpAuth::Token(kind, token),
             None => HttpAuth::None,
         };
     }
     let follow_redirects = view.knows("follow_redirects") && view.bool("follow_redirects");
-    Http { auth, headers, tls: tls(view.table("tls"), context), follow_redirects }
+    Http { auth, headers, tls: tls(view.table("tls"), files, context), follow_redirects }
 }
 
 fn is_header_name(name: &str) -> bool {
@@ -274,7 +284,7 @@ fn check_header(name: &str, at: Origin, context: &mut Context<'_>) {
     }
 }
 
-fn header_secret(name: &str, view: View<'_>, context: &mut Context<'_>) -> Option<SecretSource> {
+fn header_secret(name: &str, view: View<'_>, files: Files, context: &mut Context<'_>) -> Option<SecretSource> {
     match (view.text("env"), view.text("file")) {
         (Some(variable), None) => match context.env.get(variable).filter(|v| !v.is_empty()) {
             Some(value) => Some(SecretSource::Text(SecretText(value.clone()))),
@@ -284,7 +294,7 @@ fn header_secret(name: &str, view: View<'_>, context: &mut Context<'_>) -> Optio
                 None
             }
         },
-        (None, Some(file)) => file_source(view.place("file"), file, context),
+        (None, Some(file)) => file_source(view.place("file"), file, files, context),
         _ => {
             let message = format!("the header `{name}` needs `env` or `file`, and only one of them");
             context.error(view.at, message, "write { env = \"VARIABLE\" } or { file = \"path\" }");
@@ -293,11 +303,16 @@ fn header_secret(name: &str, view: View<'_>, context: &mut Context<'_>) -> Optio
     }
 }
 
-/// `key` or `key_file`; the file is read at each request, and must be there now.
-pub(super) fn source(view: View<'_>, key: &'static str, context: &mut Context<'_>) -> Option<SecretSource> {
+/// `key` or `key_file`; the file is read at each request.
+pub(super) fn source(
+    view: View<'_>,
+    key: &'static str,
+    files: Files,
+    context: &mut Context<'_>,
+) -> Option<SecretSource> {
     let file_key = if key == "password" { "password_file" } else { "token_file" };
     if let (None, Some(file)) = (view.text(key), view.text(file_key)) {
-        return file_source(view.place(file_key), file, context);
+        return file_source(view.place(file_key), file, files, context);
     }
     let said = view.text(key).is_some();
     let text = context.text_or_file(view, key, file_key);
@@ -311,16 +326,21 @@ pub(super) fn source(view: View<'_>, key: &'static str, context: &mut Context<'_
     text.map(|t| SecretSource::Text(SecretText(t)))
 }
 
-fn file_source(at: Origin, file: &str, context: &mut Context<'_>) -> Option<SecretSource> {
-    context.secret_file(at, file)?;
-    Some(SecretSource::File(context.path(file)))
+fn file_source(at: Origin, file: &str, files: Files, context: &mut Context<'_>) -> Option<SecretSource> {
+    let path = context.path(file);
+    if files == Files::MustBeThere || std::fs::File::open(&path).is_ok() {
+        context.secret_file(at, file)?;
+    }
+    Some(SecretSource::File(path))
 }
 
-fn tls(view: View<'_>, context: &mut Context<'_>) -> HttpTls {
+fn tls(view: View<'_>, files: Files, context: &mut Context<'_>) -> HttpTls {
     let file = |key: &str, context: &mut Context<'_>| {
         let text = view.text(key)?;
         let path = context.path(text);
-        if let Err(e) = std::fs::File::open(&path) {
+        if files == Files::MustBeThere
+            && let Err(e) = std::fs::File::open(&path)
+        {
             let help = "put the PEM file there, readable for Belfry; paths are relative to the config file";
             context.error(view.place(key), format!("cannot read `{text}`: {}", plain(&e)), help);
         }

@@ -101,6 +101,8 @@ pub struct Scraper {
     before_reload: Vec<SeriesRef>,
     /// Those that told of its scrapes.
     reports_before_reload: Vec<SeriesRef>,
+    /// Series of targets in whose place this one came, until the next answer; none of them counts as its own.
+    taken_over: Vec<SeriesRef>,
     scrape: u32,
     samples_last: usize,
 }
@@ -180,6 +182,7 @@ impl Scraper {
             key: String::new(),
             before_reload: Vec::new(),
             reports_before_reload: Vec::new(),
+            taken_over: Vec::new(),
             scrape: 0,
             samples_last: 0,
         }
@@ -192,6 +195,21 @@ impl Scraper {
         self.lines.forget();
         self.slots.clear();
         (self.job, self.target) = (job, target);
+    }
+
+    /// The target came in the place of another that has the same labels: of the other's series those end that the next
+    /// answer does not bring. The other is forgotten.
+    pub async fn take_over(&mut self, ingest: &Ingest, other: Self, at: TimestampMs) -> Result<(), AppendError> {
+        self.taken_over.extend(other.slots.iter().filter_map(|s| s.series));
+        for series in [other.before_reload, other.reports, other.reports_before_reload, other.taken_over] {
+            self.taken_over.extend(series);
+        }
+        ingest.retire(&other.producer, at).await
+    }
+
+    /// What is asked.
+    pub fn target(&self) -> &Arc<Target> {
+        &self.target
     }
 
     /// The target goes on at another pace, or was found with other `__meta_` labels; its labels and address are the same.
@@ -249,6 +267,7 @@ impl Scraper {
         self.slots.clear();
         self.reports.clear();
         self.before_reload.clear();
+        self.taken_over.clear();
     }
 
     fn live(&self) -> usize {
@@ -637,9 +656,10 @@ impl Scraper {
         self.end_before_reload(reading);
     }
 
-    /// Stale markers for what the job had before a reload and has no more.
+    /// Stale markers for what the job had before a reload, or another target in this one's place, and is there no more.
     fn end_before_reload(&mut self, reading: &mut Reading) {
-        if self.before_reload.is_empty() && self.reports_before_reload.is_empty() {
+        let none = [&self.before_reload, &self.reports_before_reload, &self.taken_over].iter().all(|s| s.is_empty());
+        if none {
             return;
         }
         let mut there: Vec<SeriesRef> = self.slots.iter().filter_map(|s| s.series).collect();
@@ -647,6 +667,12 @@ impl Scraper {
         there.sort_unstable();
         let mut before = std::mem::take(&mut self.before_reload);
         before.append(&mut self.reports_before_reload);
+        if !self.taken_over.is_empty() {
+            // Several may have had the same.
+            before.append(&mut self.taken_over);
+            before.sort_unstable();
+            before.dedup();
+        }
         for series in before.into_iter().filter(|s| there.binary_search(s).is_err()) {
             reading.push(series, stale_nan(), None, None);
         }

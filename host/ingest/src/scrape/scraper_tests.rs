@@ -78,6 +78,9 @@ impl Writer for Book {
 #[path = "scraper_label_tests.rs"]
 mod labels;
 
+#[path = "scraper_handover_tests.rs"]
+mod handover;
+
 struct Bench {
     book: Arc<Book>,
     ingest: Ingest,

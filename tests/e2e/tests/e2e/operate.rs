@@ -162,6 +162,44 @@ async fn check_finds_every_problem_and_starts_nothing() {
     refused(&home.run(&["check", "--config", "none.toml"]).await, &["none.toml: error: cannot read the config"]);
 }
 
+/// They hold back no start: the job is down until they are good.
+#[tokio::test]
+async fn check_names_the_certificates_and_secrets_that_a_job_cannot_use() {
+    let home = Home::new(
+        r#"[[scrape]]
+job = "node"
+targets = ["localhost:9100"]
+tls = { ca_file = "ca.pem" }
+[[scrape]]
+job = "probe"
+authorization = { token_file = "token" }
+[[scrape.http]]
+url = "https://localhost/targets"
+tls = { cert_file = "own.pem", key_file = "own.pem" }
+"#,
+    );
+    let checked = async || home.run(&["check", "--config", "belfry.toml", "--listen", "127.0.0.1:0"]).await;
+    let list = "belfry.toml:6:7: error: the job `probe` cannot ask for its targets: cannot read the certificate file `own.pem`: ";
+    refused(
+        &checked().await,
+        &[
+            "belfry.toml:2:7: error: the job `node` cannot be scraped: cannot read the certificate file `ca.pem`: No such",
+            "belfry.toml:6:7: error: the job `probe` cannot be scraped: cannot read the secret file `token`: ",
+            list,
+        ],
+    );
+    std::fs::write(home.path("ca.pem"), "hello").expect("written");
+    std::fs::write(home.path("token"), "secret").expect("written");
+    let told = checked().await;
+    refused(
+        &told,
+        &["cannot read the certificate file `ca.pem`: there is no certificate in it\n  help: mend the file", list],
+    );
+    assert!(!told.stdout.contains("token"), "{told:?}");
+    let reload = home.run(&["check", "--config", "belfry.toml", "--reload"]).await;
+    assert_eq!((reload.code, reload.stdout), (told.code, told.stdout), "a reload is told the same");
+}
+
 /// Names and lengths of all that is in a folder.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, u64> {
     let entries = std::fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path());

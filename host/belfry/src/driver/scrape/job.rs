@@ -1,7 +1,8 @@
 //! One job: which targets run, by what its discoveries tell.
 //!
 //! Invariant: those targets run that are named in the config or were found last, each by its newest settings; the series
-//! of one that goes end at once.
+//! of one that goes end at once, unless another with the same labels comes in its place, or is there: they go on with that
+//! one's next answer, and only what it does not bring ends.
 //! Not here: asking them (`target`), what was found (`found`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::credentials::Credentials;
 use super::found::Found;
-use super::target::{Orders, TargetWork};
+use super::target::{Memory, Orders, TargetWork};
 use super::{JobTargets, Left, Shared, Statuses, discover, spec};
 use crate::changes::Changed;
 
@@ -31,7 +32,7 @@ const NEWS_MAX: usize = 16;
 /// A target's loop.
 struct Asked {
     stop: CancellationToken,
-    task: JoinHandle<Option<Scraper>>,
+    task: JoinHandle<Option<Memory>>,
     orders: watch::Sender<Orders>,
 }
 
@@ -42,7 +43,9 @@ pub struct JobWork {
     reactor: Handle,
     config: Scrape,
     job: Arc<Job>,
-    client: JobClient,
+    /// Or why there is none.
+    client: Result<JobClient, ScrapeError>,
+    credentials: Credentials,
     series_max: u64,
     status: Statuses,
     targets: JobTargets,
@@ -51,7 +54,7 @@ pub struct JobWork {
     found: Found,
     running: BTreeMap<u64, Asked>,
     /// From before a reload, until they go on or are known to be gone.
-    left: BTreeMap<u64, Scraper>,
+    left: BTreeMap<u64, Memory>,
     /// Of those, what a discovery found that the reload took away: another may find them when it first looks.
     waiting: BTreeSet<u64>,
     /// Why no target is asked just now.
@@ -60,7 +63,8 @@ pub struct JobWork {
 
 impl JobWork {
     /// Goes on where `left` ended.
-    pub fn new(shared: Shared, config: &Scrape, job: Arc<Job>, client: JobClient, left: Left) -> Self {
+    pub async fn new(shared: Shared, config: &Scrape, job: Arc<Job>, left: Left) -> Self {
+        let (credentials, client) = Credentials::of(config).await;
         let Left { scrapers, found: mut before, mut waiting, job: job_before } = left;
         let found = Found::begin(&config.discoveries, &mut before);
         if let Some(job_before) = job_before {
@@ -73,6 +77,7 @@ impl JobWork {
             config: config.clone(),
             job,
             client,
+            credentials,
             series_max: config.limits.series.unwrap_or(SERIES_PER_TARGET),
             status: Statuses::default(),
             targets: JobTargets::default(),
@@ -98,15 +103,17 @@ impl JobWork {
             discoveries.spawn(discover::run(i, discovery.clone(), known, tell.clone(), stop.clone()));
         }
         drop(tell);
-        let mut credentials = Credentials::of(&self.config.http.tls).await;
         loop {
             self.sync().await;
             let news = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(news) = told.recv() => Some(news),
-                client = credentials.renewed(&self.config) => {
-                    self.halt().await;
+                client = self.credentials.renewed(&self.config) => {
+                    // Those that run have the old one.
+                    if client.is_ok() {
+                        self.halt().await;
+                    }
                     self.client = client;
                     None
                 }
@@ -127,8 +134,8 @@ impl JobWork {
             asked.stop.cancel();
         }
         for (key, asked) in std::mem::take(&mut self.running) {
-            if let Ok(Some(scraper)) = asked.task.await {
-                self.left.insert(key, scraper);
+            if let Ok(Some(memory)) = asked.task.await {
+                self.left.insert(key, memory);
             }
         }
     }
@@ -138,7 +145,8 @@ impl JobWork {
         let groups: Vec<Group> = self.fixed.iter().chain(self.found.groups()).cloned().collect();
         let mut targets = Targets::of(&self.job, &groups);
         let mut errors: Vec<String> = self.found.errors().cloned().collect();
-        let refused = targets.refuse(&self.job);
+        let too_many = targets.refuse(&self.job);
+        let refused = too_many.or_else(|| self.client.as_ref().err().cloned());
         if let Some(error) = &refused {
             // Said once, not at every look.
             if self.refused != refused {
@@ -153,23 +161,76 @@ impl JobWork {
         let gone: Vec<u64> = self.running.keys().copied().filter(|k| !wanted.contains_key(k)).collect();
         for key in gone {
             self.targets.lock().remove(&key);
-            if let Some(asked) = self.running.remove(&key) {
-                asked.stop.cancel();
-                ended.extend(asked.task.await.ok().flatten().map(|scraper| (key, scraper)));
-            }
-        }
-        for (key, target) in wanted {
-            self.order(key, Orders { target, refused: self.refused.clone() });
+            ended.extend(self.stop(key).await.map(|memory| (key, memory)));
         }
         if !self.found.waits() {
             self.waiting.clear();
         }
-        ended.extend(self.left.extract_if(.., |key, _| !self.waiting.contains(key)));
+        // Before others begin: they may have series in common.
+        let ended = self.hand_over(ended, &wanted).await;
         self.shared.end(ended).await;
+        for (key, target) in wanted {
+            self.order(key, Orders { target, refused: self.refused.clone() });
+        }
         if let Some(status) = self.status.lock().get_mut(&self.job.name) {
             (status.dropped, status.failed, status.errors) = (targets.dropped, targets.failed, errors);
         }
         self.shared.changes.tell(Changed::Sources);
+    }
+
+    async fn stop(&mut self, key: u64) -> Option<Memory> {
+        let asked = self.running.remove(&key)?;
+        asked.stop.cancel();
+        asked.task.await.ok().flatten()
+    }
+
+    /// Gives what is known of targets that ended, and of those from before a reload that are not wanted, to the wanted ones
+    /// with the same labels: a target whose address or path changed goes on. Yields those that nobody goes on with.
+    async fn hand_over(
+        &mut self,
+        mut ended: BTreeMap<u64, Memory>,
+        wanted: &BTreeMap<u64, Arc<Target>>,
+    ) -> BTreeMap<u64, Memory> {
+        if ended.is_empty() && self.left.is_empty() {
+            return ended;
+        }
+        let heirs: BTreeMap<&Labels, u64> = wanted.iter().map(|(key, target)| (&target.labels, *key)).collect();
+        let heir = |memory: &Memory| heirs.get(&memory.scraper.target().labels).copied();
+        let waiting = &self.waiting;
+        ended.extend(self.left.extract_if(.., |key, memory| {
+            !wanted.contains_key(key) && (!waiting.contains(key) || heir(memory).is_some())
+        }));
+        let mut nobodys = BTreeMap::new();
+        for (key, memory) in ended {
+            let Some((to, target)) = heir(&memory).and_then(|to| Some((to, wanted.get(&to)?))) else {
+                nobodys.insert(key, memory);
+                continue;
+            };
+            // It begins anew, with what both know.
+            let own = match self.stop(to).await {
+                Some(own) => Some(own),
+                None => self.left.remove(&to),
+            };
+            let mut own = own.unwrap_or_else(|| Memory { scraper: self.scraper(to, target), due: memory.due });
+            own.due = own.due.min(memory.due);
+            if let Err(error) =
+                own.scraper.take_over(&self.shared.ingest, memory.scraper, self.shared.clock.now()).await
+            {
+                tracing::warn!(%error, "the end of a target was not written");
+            }
+            self.left.insert(to, own);
+        }
+        nobodys
+    }
+
+    /// The key keeps targets apart that differ only in path or parameters.
+    fn producer(&self, key: u64, target: &Target) -> String {
+        let instance = target.labels.get("instance").unwrap_or_default();
+        format!("scrape/{}/{instance}#{:08x}", self.job.name, key as u32)
+    }
+
+    fn scraper(&self, key: u64, target: &Arc<Target>) -> Scraper {
+        Scraper::new(self.job.clone(), target.clone(), self.producer(key, target).as_str())
     }
 
     /// Starts a target, or tells one that runs what changed: it goes on without a gap in its series.
@@ -190,15 +251,13 @@ impl JobWork {
 
     fn start(&mut self, key: u64, orders: Orders) {
         let target = orders.target.clone();
-        // The key keeps targets apart that differ only in path or parameters.
-        let instance = target.labels.get("instance").unwrap_or_default();
-        let producer = format!("scrape/{}/{instance}#{:08x}", self.job.name, key as u32);
-        let scraper = match self.left.remove(&key) {
-            Some(mut scraper) => {
+        let producer = self.producer(key, &target);
+        let (scraper, due) = match self.left.remove(&key) {
+            Some(Memory { mut scraper, due }) => {
                 scraper.reconfigure(self.job.clone(), target.clone());
-                scraper
+                (scraper, Some(due))
             }
-            None => Scraper::new(self.job.clone(), target.clone(), producer.as_str()),
+            None => (self.scraper(key, &target), None),
         };
         self.shared.ingest.register(&producer, Labels::empty(), Some(self.series_max));
         let status = Arc::new(Mutex::new(ActiveTarget {
@@ -227,8 +286,9 @@ impl JobWork {
             job: self.job.clone(),
             orders,
             news,
-            client: self.client.clone(),
+            client: self.client.clone().ok(),
             scraper,
+            due,
             status,
             connection: Kept::default(),
             accept: if self.job.native_histograms { accept_native() } else { ACCEPT_TEXT.to_owned() },

@@ -28,8 +28,15 @@ const LONG_BYTES: usize = 1 << 20;
 pub struct Orders {
     /// Its newest settings.
     pub target: Arc<Target>,
-    /// Why it is not: its job has too many.
+    /// Why it is not: its job has too many, or no client.
     pub refused: Option<ScrapeError>,
+}
+
+/// What a target that stopped leaves to the one that goes on.
+pub struct Memory {
+    pub scraper: Scraper,
+    /// When its next round was due, or one that broke off.
+    pub due: TimestampMs,
 }
 
 /// Done once a target is to stop.
@@ -42,8 +49,11 @@ pub struct TargetWork {
     pub orders: Orders,
     /// They change while it runs: then it goes on by the new ones, from the next round on.
     pub news: watch::Receiver<Orders>,
-    pub client: JobClient,
+    /// None where all is refused.
+    pub client: Option<JobClient>,
     pub scraper: Scraper,
+    /// The first round is then at the latest: no series has a gap because its target is another now.
+    pub due: Option<TimestampMs>,
     pub status: TargetStatus,
     pub connection: Kept,
     /// Formats that are asked for.
@@ -60,10 +70,11 @@ impl Orders {
 
 impl TargetWork {
     /// Until `stop`; `None` when a round broke off, and with it the memory.
-    pub async fn run(mut self, stop: CancellationToken) -> Option<Scraper> {
+    pub async fn run(mut self, stop: CancellationToken) -> Option<Memory> {
         let (clock, reactor) = (self.shared.clock.clone(), self.reactor.clone());
         let mut pace = self.orders.pace();
-        let mut due = pace.next_due(clock.now());
+        let next = pace.next_due(clock.now());
+        let mut due = self.due.map_or(next, |due| due.min(next));
         // One for all waits: each new one would enter the list of those to be woken and leave it again.
         let mut stopped = pin!(stop.clone().cancelled_owned());
         loop {
@@ -79,7 +90,7 @@ impl TargetWork {
                 // for its own.
                 due = due.min(pace.next_due(now));
                 tokio::select! {
-                    () = &mut stopped => return Some(self.scraper),
+                    () = &mut stopped => return Some(Memory { scraper: self.scraper, due }),
                     () = tokio::time::sleep(pause) => continue,
                 }
             }
@@ -98,7 +109,7 @@ impl TargetWork {
             };
             self = match done? {
                 (work, true) => work,
-                (work, false) => return Some(work.scraper),
+                (work, false) => return Some(Memory { scraper: work.scraper, due }),
             };
             due = pace.next_due(clock.now().max(due));
         }
@@ -115,11 +126,12 @@ impl TargetWork {
             accept: &self.accept,
             pace: AskPace::Timeout,
         };
-        let fetched = match self.orders.refused.clone().or_else(|| self.orders.target.unreachable()) {
-            Some(error) => Some(Err(error)),
-            None => tokio::select! {
+        let fetched = match (self.orders.refused.clone().or_else(|| self.orders.target.unreachable()), &self.client) {
+            (Some(error), _) => Some(Err(error)),
+            (None, None) => Some(Err(ScrapeError::Failed("there is nothing to ask it with".to_owned()))),
+            (None, Some(client)) => tokio::select! {
                 () = stopped => None,
-                fetched = self.client.fetch(&mut self.connection, ask, &mut self.body) => Some(fetched),
+                fetched = client.fetch(&mut self.connection, ask, &mut self.body) => Some(fetched),
             },
         };
         let Some(fetched) = fetched else { return (self, false) };

@@ -120,8 +120,8 @@ impl Bench {
         let job = Arc::new(spec::job(config).unwrap());
         let status = JobStatus { job: config.job.clone(), ..JobStatus::default() };
         self.status.lock().insert(config.job.clone(), status);
-        let client = JobClient::new(spec::http(&config.http, Some(config))).unwrap();
-        let work = JobWork::new(self.shared.clone(), config, job, client, left)
+        let work = JobWork::new(self.shared.clone(), config, job, left)
+            .await
             .told_to(self.status.clone(), self.targets.clone());
         self.task = Some(tokio::spawn(work.run(self.stop.clone())));
     }
@@ -290,7 +290,6 @@ async fn a_running_target_follows_a_change_of_pace_and_meta_labels_without_a_gap
 #[tokio::test(start_paused = true)]
 async fn beyond_the_limit_all_targets_are_down_unasked_and_come_back_below_it() {
     let mut bench = Bench::new();
-    let reasons = |bench: &Bench| bench.active().into_iter().map(|t| (t.health, t.last_error)).collect::<Vec<_>>();
     let mut config = job(vec![files(&bench.file("t.json"))]);
     config.limits.targets = 1;
     bench.put("t.json", &[ONE], "");
@@ -307,4 +306,128 @@ async fn beyond_the_limit_all_targets_are_down_unasked_and_come_back_below_it() 
     assert_eq!(bench.within(10).await, format!("{ONE} ends; {TWO}"));
     assert_eq!(reasons(&bench), asked, "it is asked again");
     assert!(bench.status.lock()["j"].errors.is_empty());
+}
+
+fn reasons(bench: &Bench) -> Vec<(TargetHealth, String)> {
+    bench.active().into_iter().map(|t| (t.health, t.last_error)).collect()
+}
+
+/// Of a certificate that can be used.
+const GOOD: &str = include_str!("../../../../client/src/tls/version_1.pem");
+
+#[tokio::test(start_paused = true)]
+async fn with_a_damaged_certificate_targets_are_down_and_come_back_by_themselves_once_it_is_good() {
+    let mut bench = Bench::new();
+    bench.put("t.json", &[ONE], "");
+    let mut config = job(vec![files(&bench.file("t.json"))]);
+    config.http.tls.ca_file = Some(bench.file("ca.pem"));
+    // At a start, missing or damaged.
+    for (damage, why) in [(None, "No such file"), (Some("hello"), "there is no certificate in it")] {
+        let _ = std::fs::remove_file(bench.file("ca.pem"));
+        if let Some(text) = damage {
+            std::fs::write(bench.file("ca.pem"), text).unwrap();
+        }
+        bench.apply(&config).await;
+        assert_eq!(bench.within(15).await, ONE, "`up` is written");
+        let told = reasons(&bench);
+        let named = format!("cannot read the certificate file `ca.pem`: {why}");
+        assert!(told[0].0 == TargetHealth::Down && told[0].1.starts_with(&named), "{told:?}");
+        assert_eq!(bench.status.lock()["j"].errors, [told[0].1.as_str()]);
+        std::fs::write(bench.file("ca.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+        assert_eq!(bench.within(15).await, ONE);
+        let told = reasons(&bench);
+        assert!(told[0].1.contains("line 1: its end is missing"), "no good either: {told:?}");
+        assert_eq!(bench.status.lock()["j"].errors, [told[0].1.as_str()]);
+        std::fs::write(bench.file("ca.pem"), GOOD).unwrap();
+        assert_eq!(bench.within(15).await, ONE);
+        assert!(reasons(&bench)[0].1.starts_with("cannot connect"), "it is asked: {:?}", reasons(&bench));
+        assert!(bench.status.lock()["j"].errors.is_empty());
+    }
+    // While it runs, the last good ones go on.
+    std::fs::write(bench.file("ca.pem"), "hello").unwrap();
+    assert_eq!(bench.within(25).await, ONE);
+    assert!(reasons(&bench)[0].1.starts_with("cannot connect"), "{:?}", reasons(&bench));
+    // A reload begins anew: its series go on.
+    config.interval = Duration::from_secs(2);
+    bench.apply(&config).await;
+    assert_eq!(bench.within(15).await, ONE);
+    assert!(reasons(&bench)[0].1.contains("`ca.pem`"), "{:?}", reasons(&bench));
+    bench.times(ONE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn certificates_are_looked_at_however_often_targets_change() {
+    let mut bench = Bench::new();
+    bench.put("t.json", &[ONE], "");
+    std::fs::write(bench.file("ca.pem"), "hello").unwrap();
+    let mut config = job(vec![files(&bench.file("t.json"))]);
+    config.http.tls.ca_file = Some(bench.file("ca.pem"));
+    bench.apply(&config).await;
+    std::fs::write(bench.file("ca.pem"), GOOD).unwrap();
+    for n in 0..8 {
+        bench.put("t.json", &[ONE], &format!(r#""__meta_n": "{n}""#));
+        bench.within(2).await;
+    }
+    assert!(reasons(&bench)[0].1.starts_with("cannot connect"), "{:?}", reasons(&bench));
+}
+
+/// `up` of the instance `i` within so many seconds after `last`: it never ends, and no time lies further from the one
+/// before than `apart_ms`. Yields the last.
+async fn goes_on(bench: &Bench, last: Option<i64>, seconds: u64, apart_ms: i64) -> Option<i64> {
+    assert_eq!(bench.within(seconds).await, "i");
+    let times: Vec<i64> = last.into_iter().chain(bench.times("i")).collect();
+    assert!(times.windows(2).all(|w| w[0] < w[1] && w[1] - w[0] <= apart_ms), "{times:?}");
+    times.last().copied()
+}
+
+const ALIKE: &str = r#""instance": "i""#;
+
+#[tokio::test(start_paused = true)]
+async fn a_target_whose_address_changes_under_the_same_labels_goes_on_without_a_gap_or_an_end() {
+    let mut bench = Bench::new();
+    let config = Scrape { interval: Duration::from_secs(10), ..job(vec![files(&bench.file("t.json"))]) };
+    bench.put("t.json", &["127.0.0.1:11"], ALIKE);
+    bench.apply(&config).await;
+    let mut last = goes_on(&bench, None, 20, 10_000).await;
+    for port in 12..20 {
+        let address = format!("127.0.0.1:{port}");
+        bench.put("t.json", &[&address], ALIKE);
+        last = goes_on(&bench, last, 25, 10_000).await;
+        let active = bench.active();
+        assert!(active.len() == 1 && active[0].scrape_url.contains(&address), "{active:?}");
+    }
+    bench.put("t.json", &[], "");
+    assert_eq!(bench.within(5).await, "i ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_address_beside_the_old_one_goes_on_when_the_old_one_goes() {
+    let mut bench = Bench::new();
+    let config = Scrape { interval: Duration::from_secs(10), ..job(vec![files(&bench.file("t.json"))]) };
+    bench.put("t.json", &[ONE], ALIKE);
+    bench.apply(&config).await;
+    let mut last = goes_on(&bench, None, 20, 10_000).await;
+    for there in [&[ONE, TWO][..], &[TWO], &[ONE, TWO], &[ONE]] {
+        bench.put("t.json", there, ALIKE);
+        last = goes_on(&bench, last, 25, 10_000).await;
+        assert_eq!(bench.active().len(), there.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_changes_the_path_leaves_no_gap_and_ends_nothing() {
+    let mut bench = Bench::new();
+    let mut config = Scrape { interval: Duration::from_secs(10), ..job(vec![files(&bench.file("t.json"))]) };
+    bench.put("t.json", &[ONE], ALIKE);
+    bench.apply(&config).await;
+    let mut last = goes_on(&bench, None, 20, 10_000).await;
+    for path in ["/a", "/b", "/c", "/d"] {
+        config.path = path.to_owned();
+        bench.apply(&config).await;
+        last = goes_on(&bench, last, 25, 10_000).await;
+        assert!(bench.active()[0].scrape_url.ends_with(path));
+    }
+    // Other labels are other series.
+    bench.put("t.json", &[ONE], r#""instance": "other""#);
+    assert_eq!(bench.within(25).await, "i ends; other");
 }
