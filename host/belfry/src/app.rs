@@ -164,6 +164,7 @@ impl App {
         let writer = Arc::new(LateWrites { writer, queries: queries.clone() });
         let ingest = Arc::new(Ingest::new(writer, limits));
         let push = Arc::new(belfry_ingest::push::Push::new(ingest.clone(), clock.clone(), None));
+        push.durable_acks(config.storage.durable_ack);
         let backfill = match &engine {
             None => crate::adapters::backfill::of(store.clone(), queries.clone()),
             Some(e) => e.backfill(store.clone()),

@@ -213,6 +213,7 @@ mod tests {
                 retention: Some(HOUR * 24 * 15),
                 retention_bytes: None,
                 fsync: Fsync::Never,
+                durable_ack: false,
                 downsample: Vec::new(),
                 out_of_order_window: HOUR,
                 series_limit: 1_000,

@@ -87,6 +87,7 @@ static STORAGE: TableSpec = TableSpec {
             Default("\"100ms\""),
             "How soon writes are forced to the disk; scrapes, which nobody waits for, once a second.",
         ),
+        key("durable_ack", Bool, Default("false"), "Remote write is answered once its samples are on the disk."),
         key("out_of_order_window", Duration, Default("\"1h\""), "How late a sample may come."),
         key("series_limit", POSITIVE, Default("1000000"), "More series than this are refused and counted."),
     ],

@@ -126,6 +126,8 @@ pub struct Storage {
     pub retention_bytes: Option<u64>,
     /// When writes are forced to the disk.
     pub fsync: Fsync,
+    /// Is remote write answered only once its samples are on the disk?
+    pub durable_ack: bool,
     /// What becomes of old samples; in order of age.
     pub downsample: Vec<Downsample>,
     /// How late a sample may come.

@@ -41,6 +41,8 @@ pub struct Batch {
     pub histograms: Vec<(SeriesRef, TimestampMs, Option<TimestampMs>, Arc<Histogram>)>,
     /// Exemplars by series.
     pub exemplars: Vec<(SeriesRef, Exemplar)>,
+    /// Whoever sent it is told only once it is on the disk, where the writer's policy syncs at all.
+    pub durable: bool,
 }
 
 impl Batch {
@@ -54,6 +56,7 @@ impl Batch {
             starts: Vec::new(),
             histograms: Vec::new(),
             exemplars: Vec::new(),
+            durable: false,
         }
     }
 
@@ -212,7 +215,8 @@ pub trait Writer: Send + Sync {
         self.open(labels)
     }
 
-    /// Writes a batch. `Ok` means that `write()` has returned for it (and `fsync`, under that policy).
+    /// Writes a batch. `Ok` means that `write()` has returned for it (and `fsync`, under that policy or where
+    /// [`Batch::durable`] asks for it).
     async fn append(&self, batch: Batch) -> Result<Appended, WriteError>;
 
     /// The same at once, on this thread, for what Belfry collected itself and nobody outside was promised: after `Ok` it

@@ -43,6 +43,17 @@ pub(crate) struct Job {
     reply: oneshot::Sender<Result<Appended, WriteError>>,
 }
 
+impl Job {
+    /// Is it answered only once it is on the disk?
+    fn is_synced(&self, policy: FsyncPolicy) -> bool {
+        match policy {
+            FsyncPolicy::Always => true,
+            FsyncPolicy::Interval => self.batch.durable,
+            FsyncPolicy::Never => false,
+        }
+    }
+}
+
 /// What the writer thread and maintenance share.
 pub(crate) struct Commit {
     /// `None` with the memory backend.
@@ -145,24 +156,24 @@ pub(crate) fn run(shared: &Shared, mut queue: mpsc::Receiver<Job>) {
     }
 }
 
-fn commit(shared: &Shared, jobs: Vec<Job>) {
+fn commit(shared: &Shared, mut jobs: Vec<Job>) {
     let mut commit = shared.commit.lock();
     let mut done = Vec::with_capacity(jobs.len());
     // What an earlier group could not write comes first: until it is written nothing new is taken.
     let mut outcome = if commit.stuck { commit.write() } else { Ok(()) };
-    if outcome.is_ok() && commit.unsure.is_some() && shared.config.fsync == FsyncPolicy::Always {
-        outcome = Err(io::Error::other(UNSURE));
-    }
+    let is_refused = |job: &mut Job| commit.unsure.is_some() && job.is_synced(shared.config.fsync);
+    let refused: Vec<Job> = if outcome.is_ok() { jobs.extract_if(.., is_refused).collect() } else { Vec::new() };
     if outcome.is_ok() {
         done.extend(jobs.iter().map(|job| apply(shared, &mut commit, &mut shared.state.write(), &job.batch)));
         outcome = commit.write();
     }
-    if outcome.is_ok() {
+    let mut synced = Ok(());
+    if outcome.is_ok() && !jobs.is_empty() {
         shared.dirty.store(true, Ordering::Release);
-        if shared.config.fsync == FsyncPolicy::Always {
+        if jobs.iter().any(|job| job.is_synced(shared.config.fsync)) {
             let written = commit.wal.as_ref().and_then(Wal::written);
-            outcome = written.as_ref().map_or(Ok(()), Written::sync);
-            match &outcome {
+            synced = written.as_ref().map_or(Ok(()), Written::sync);
+            match &synced {
                 Ok(()) => {
                     shared.dirty.store(false, Ordering::Release);
                     commit.synced(written.as_ref());
@@ -174,12 +185,17 @@ fn commit(shared: &Shared, jobs: Vec<Job>) {
     shared.note_wal(&commit);
     drop(commit);
     shared.owe_sync();
-    shared.note("the write-ahead log", &outcome);
+    let unsure = if refused.is_empty() { Ok(()) } else { Err(io::Error::other(UNSURE)) };
+    let worst = [&outcome, &synced, &unsure].into_iter().find(|o| o.is_err()).unwrap_or(&outcome);
+    shared.note("the write-ahead log", worst);
+    // Where nobody waits any more, the batch is written all the same.
     let mut done = done.into_iter();
     for job in jobs {
-        let answer = answer(&outcome, done.next().unwrap_or_default());
-        // Nobody waits any more: the batch is written all the same.
-        let _ = job.reply.send(answer);
+        let of_it = if outcome.is_ok() && job.is_synced(shared.config.fsync) { &synced } else { &outcome };
+        let _ = job.reply.send(answer(of_it, done.next().unwrap_or_default()));
+    }
+    for job in refused {
+        let _ = job.reply.send(answer(&unsure, Appended::default()));
     }
 }
 

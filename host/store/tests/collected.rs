@@ -152,3 +152,45 @@ fn where_each_answer_waits_for_a_sync_the_batch_is_left_to_the_queue() {
     closed.close();
     assert_eq!(closed.append_now(&batch), Some(Err(WriteError::Closed)));
 }
+
+#[test]
+fn a_batch_that_asks_for_it_survives_a_power_loss_once_it_was_answered_and_others_need_not() {
+    let disk = SimDisk::default();
+    let store = open_with(&disk, FsyncPolicy::Interval);
+    let [a, b] = ["a", "b"].map(|name| store.open(&labels(name)).unwrap());
+    let batch = |of, value, durable| Batch {
+        refs: vec![of],
+        values: vec![value],
+        durable,
+        ..Batch::at("test", TimestampMs(T0 + 1000))
+    };
+    assert_eq!(block_on(store.append(batch(a, 1.0, true))).unwrap().accepted, 1);
+    assert_eq!(block_on(store.append(batch(b, 2.0, false))).unwrap().accepted, 1);
+    for seed in 0..20 {
+        let restarted = open_with(&disk.power_loss(seed), FsyncPolicy::Interval);
+        assert_eq!(points(&restarted, "a"), points(&store, "a"), "seed {seed}");
+    }
+
+    // A sync that fails is told to whoever asked for it alone, until a block has what came before.
+    disk.set_fail_sync(true);
+    assert!(matches!(block_on(store.append(batch(a, 1.0, true))), Err(WriteError::Io(_))));
+    disk.set_fail_sync(false);
+    assert!(
+        matches!(block_on(store.append(batch(a, 1.0, true))), Err(WriteError::Io(_))),
+        "nobody knows what the disk has"
+    );
+    assert_eq!(block_on(store.append(batch(b, 2.0, false))).unwrap().accepted, 1);
+    store.maintain(TimestampMs(T0 + 2000)).unwrap();
+    assert_eq!(block_on(store.append(batch(a, 1.0, true))).unwrap().accepted, 1);
+    assert_eq!(store.health(), Health::Ok);
+}
+
+#[test]
+fn where_nothing_is_synced_a_batch_that_asks_for_it_is_answered_all_the_same() {
+    let disk = SimDisk::default();
+    let store = open_with(&disk, FsyncPolicy::Never);
+    let a = store.open(&labels("a")).unwrap();
+    disk.set_fail_sync(true);
+    let batch = Batch { refs: vec![a], values: vec![1.0], durable: true, ..Batch::at("test", TimestampMs(T0)) };
+    assert_eq!(block_on(store.append(batch)).unwrap().accepted, 1);
+}

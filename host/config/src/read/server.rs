@@ -93,6 +93,14 @@ pub(super) fn storage(view: View<'_>, context: &mut Context<'_>) -> Option<Stora
         "never" => Fsync::Never,
         _ => Fsync::Every(view.duration("fsync")?),
     };
+    let durable_ack = view.bool("durable_ack");
+    if durable_ack && fsync == Fsync::Never {
+        context.error(
+            view.place("durable_ack"),
+            "`durable_ack` promises what `fsync = \"never\"` does not do".to_owned(),
+            "take away one of the two".to_owned(),
+        );
+    }
     let retention_bytes = super::storage::retention_bytes(&view, context).filter(|_| !is_remote);
     let kept = (if is_remote { "local_retention" } else { "retention" }, retention);
     let downsample = super::storage::downsample(&view, kept, out_of_order_window, context)?;
@@ -103,6 +111,7 @@ pub(super) fn storage(view: View<'_>, context: &mut Context<'_>) -> Option<Stora
         retention,
         retention_bytes,
         fsync,
+        durable_ack,
         downsample,
         out_of_order_window,
         series_limit: u64::try_from(view.whole("series_limit")?).ok()?,

@@ -203,7 +203,8 @@ impl Push {
         let mut written = Written::default();
         // One after the other, so that each is counted exactly; requests with both are rare.
         for (batch, native) in [(floats, false), (histograms, true)] {
-            let Some(batch) = batch else { continue };
+            let Some(mut batch) = batch else { continue };
+            batch.durable = self.durable.load(Ordering::Relaxed);
             let appended = match self.append_one(batch, now).await {
                 Ok(appended) => appended,
                 Err(failure) => return Err(Failed { failure, written }),

@@ -69,6 +69,7 @@ pub struct Push {
     kept: Mutex<Vec<Box<Scratch>>>,
     counts: Counts,
     typed: AtomicBool,
+    durable: AtomicBool,
 }
 
 #[derive(Default)]
@@ -125,6 +126,7 @@ impl Push {
             kept: Mutex::default(),
             counts: Counts::default(),
             typed: AtomicBool::new(false),
+            durable: AtomicBool::new(false),
         }
     }
 
@@ -132,6 +134,11 @@ impl Push {
     /// not.
     pub fn type_and_unit_labels(&self, on: bool) {
         self.typed.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether remote write is answered only once its samples are on the disk; at first it is not.
+    pub fn durable_acks(&self, on: bool) {
+        self.durable.store(on, Ordering::Relaxed);
     }
 
     /// Counters.

@@ -29,6 +29,8 @@ const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
 struct Moody {
     store: Arc<Store>,
     full: AtomicBool,
+    /// Did the last batch ask to be on the disk first?
+    asked_durable: AtomicBool,
     /// Is there no room for histograms alone?
     histograms_full: AtomicBool,
     forgets: AtomicBool,
@@ -45,6 +47,7 @@ impl Writer for Moody {
         if self.full.load(Ordering::SeqCst) || histograms_full {
             return Err(WriteError::DiskFull("no space left".to_owned()));
         }
+        self.asked_durable.store(batch.durable, Ordering::SeqCst);
         if self.forgets.swap(false, Ordering::SeqCst) {
             batch.refs.iter_mut().for_each(|r| r.0 ^= 0x7777 << 32);
             batch.exemplars.iter_mut().for_each(|(r, _)| r.0 ^= 0x7777 << 32);
@@ -65,7 +68,7 @@ struct World {
 fn world_of(series_max: Option<u64>) -> World {
     let (store, _) = Store::open(StoreConfig::memory(), Arc::new(RealDisk), TimestampMs(NOW)).unwrap();
     let [full, histograms_full, forgets] = Default::default();
-    let writer = Arc::new(Moody { store, full, histograms_full, forgets });
+    let writer = Arc::new(Moody { store, full, asked_durable: AtomicBool::default(), histograms_full, forgets });
     let ingest = Arc::new(Ingest::new(writer.clone(), IngestLimits::default()));
     let clock = Arc::new(SimClock::at(TimestampMs(NOW)));
     World { push: Arc::new(Push::new(ingest, clock, series_max)), writer }
@@ -469,6 +472,17 @@ async fn without_room_or_disk_the_sender_is_asked_to_come_again() {
     assert_eq!(w.push.ingest.producer_stats(REMOTE_WRITE).unwrap().samples_lost, 1);
     w.writer.full.store(false, Ordering::SeqCst);
     assert_eq!(w.v1(&one).await.0, 204);
+}
+
+#[tokio::test]
+async fn samples_are_to_be_on_the_disk_before_the_answer_where_that_is_wanted() {
+    let w = world();
+    let one = |at| request(vec![series(&[("__name__", "up")], &[(at, 1.0)])]);
+    for (n, wanted) in [false, true, false].into_iter().enumerate() {
+        w.push.durable_acks(wanted);
+        assert_eq!(w.v1(&one(n as i64)).await.0, 204);
+        assert_eq!(w.writer.asked_durable.load(Ordering::SeqCst), wanted);
+    }
 }
 
 #[tokio::test]

@@ -185,6 +185,7 @@ impl SinkState {
             starts: pending.starts,
             histograms: pending.histograms,
             exemplars: Vec::new(),
+            durable: false,
         }
     }
 

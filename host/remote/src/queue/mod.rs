@@ -260,7 +260,7 @@ impl Queue {
         {
             outcome = self.append_part(&mut inner, &part, names, now);
         }
-        self.done(&mut inner, outcome, (batch.refs.len() + batch.histograms.len()) as u64)
+        self.done(&mut inner, outcome, (batch.refs.len() + batch.histograms.len()) as u64, batch.durable)
     }
 
     /// Appends samples of a series by its labels: what did not come as a batch.
@@ -269,11 +269,12 @@ impl Queue {
         let mut parts = series.samples.chunks(RECORD_SAMPLES_MAX);
         let outcome = parts.try_for_each(|samples| self.append_named(&mut inner, &series.labels, samples, now));
         inner.imported = end(&inner.segments);
-        self.done(&mut inner, outcome, series.samples.len() as u64)
+        self.done(&mut inner, outcome, series.samples.len() as u64, false)
     }
 
-    fn done(&self, inner: &mut Inner, outcome: io::Result<()>, samples: u64) -> io::Result<()> {
-        let outcome = match (outcome, self.config.sync_each) {
+    fn done(&self, inner: &mut Inner, outcome: io::Result<()>, samples: u64, durable: bool) -> io::Result<()> {
+        let syncs = self.config.sync_each || durable && self.config.sync;
+        let outcome = match (outcome, syncs) {
             (Ok(()), true) => sync(inner),
             (outcome, _) => outcome,
         };

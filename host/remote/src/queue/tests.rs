@@ -400,11 +400,13 @@ struct World {
     engine: Vec<u64>,
 }
 
-/// Appends, ships now and then, until the disk is gone.
-fn live(disk: &SimDisk, world: &mut World) {
-    let Ok(queue) = Queue::open(config(1 << 20), Arc::new(disk.clone())) else { return };
+/// Appends, ships now and then, until the disk is gone. Either all is synced, or what asks for it.
+fn live(disk: &SimDisk, sync_each: bool, world: &mut World) {
+    let config = QueueConfig { sync_each, ..config(1 << 20) };
+    let Ok(queue) = Queue::open(config, Arc::new(disk.clone())) else { return };
     for n in 1..=12 {
-        if queue.append(&batch(n), &Names, NOW).is_ok() {
+        let batch = Batch { durable: !sync_each, ..batch(n) };
+        if queue.append(&batch, &Names, NOW).is_ok() {
             world.acknowledged.push(n);
         }
         if n % 4 == 0
@@ -418,10 +420,10 @@ fn live(disk: &SimDisk, world: &mut World) {
 
 #[test]
 fn nothing_acknowledged_is_lost_by_a_crash_at_any_disk_operation() {
-    for crash_op in 0.. {
+    for (crash_op, sync_each) in (0..).flat_map(|op| [(op, true), (op, false)]) {
         let disk = SimDisk::crash_at(crash_op);
         let mut world = World::default();
-        live(&disk, &mut world);
+        live(&disk, sync_each, &mut world);
         let finished = !disk.crashed();
         let mut after = vec![disk.killed()];
         after.extend((0..8).map(|seed| disk.power_loss(seed)));
@@ -436,7 +438,7 @@ fn nothing_acknowledged_is_lost_by_a_crash_at_any_disk_operation() {
             }
             assert_eq!(queue.stats().damaged, 0, "crash at operation {crash_op}, way {i}: a torn tail is no damage");
         }
-        if finished {
+        if finished && !sync_each {
             return;
         }
     }
