@@ -81,6 +81,10 @@ mod labels;
 #[path = "scraper_handover_tests.rs"]
 mod handover;
 
+/// What each scrape says of itself.
+#[path = "scraper_report_tests.rs"]
+mod reports;
+
 struct Bench {
     book: Arc<Book>,
     ingest: Ingest,
@@ -239,14 +243,6 @@ fn up_goes_on_when_the_target_says_it_too_and_no_more() {
             "4000 up{..} = 0"
         ]
     );
-}
-
-#[test]
-fn a_failed_scrape_adds_no_series() {
-    let mut bench = Bench::new(test_job());
-    let bad = Answer { body: b"a 2\nb nonsense\n", format: BodyFormat::Text(TextFormat::Prometheus) };
-    let outcomes = [bad, bad].map(|bad| bench.answer(Ok(bad)).0);
-    assert_eq!(outcomes.map(|o| (o.scraped, o.kept, o.added)), [(1, 1, 0), (1, 1, 0)]);
 }
 
 #[test]
