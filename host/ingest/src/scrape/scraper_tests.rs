@@ -343,6 +343,20 @@ fn openmetrics_brings_start_times_and_exemplars_and_metadata() {
 }
 
 #[test]
+fn a_metric_of_unknown_kind_is_known_too() {
+    let mut bench = Bench::new(test_job());
+    for _ in 0..2 {
+        bench.scrape("# TYPE u untyped\nu 1\n# HELP h\nh 2\n# TYPE alone untyped\n");
+    }
+    let declared = bench.book.metadata.lock().unwrap();
+    let told: Vec<_> = declared.iter().map(|m| (m.name.as_str(), m.kind, m.help.as_str())).collect();
+    assert_eq!(
+        told,
+        [("u", MetricKind::Unknown, ""), ("h", MetricKind::Unknown, ""), ("alone", MetricKind::Unknown, "")]
+    );
+}
+
+#[test]
 fn an_exemplar_is_news_when_its_labels_value_or_time_are() {
     let mut bench = Bench::new(test_job());
     let mut exemplars = |line: &str| {
