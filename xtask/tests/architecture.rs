@@ -144,6 +144,22 @@ fn no_file_is_two_things() {
     assert!(over.is_empty(), "over {FILE_LINES_MAX} lines: {over:#?}");
 }
 
+#[test]
+fn a_test_says_in_one_way_that_it_is_skipped() {
+    let one = root().join("host/testkit/src/peers.rs");
+    let tests = ["host", "plugins", "sdk", "tests"].into_iter().filter(|f| root().join(f).is_dir());
+    for file in tests.flat_map(|f| rust_files(&root().join(f))).filter(|f| *f != one) {
+        // A program that measures, and says itself what it leaves out.
+        if file.starts_with(root().join("tests/bench")) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("source");
+        let of_its_own =
+            ["\"BELFRY_PEERS\"", "SKIPPED", "\"skipped: ", "\"left out: "].into_iter().find(|w| text.contains(w));
+        assert_eq!(of_its_own, None, "{}: use belfry_testkit::{{peer, skipped}}", file.display());
+    }
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the checkout")
 }

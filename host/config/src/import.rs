@@ -6,6 +6,7 @@
 
 mod elsewhere;
 mod http;
+mod protocols;
 mod shapes;
 mod targets;
 mod yaml;
@@ -35,13 +36,12 @@ const INTERVAL: &str = "1m";
 const TIMEOUT: &str = "10s";
 
 /// Theirs, ours, and whether `global` has it too. A later row is an older name.
-const FLAGS: [(&str, &str, bool); 9] = [
+const FLAGS: [(&str, &str, bool); 8] = [
     ("honor_labels", "honor_labels", false),
     ("honor_timestamps", "honor_timestamps", false),
     ("track_timestamps_staleness", "track_timestamps_staleness", false),
     ("follow_redirects", "follow_redirects", false),
     ("enable_compression", "compression", false),
-    ("scrape_native_histograms", "native_histograms", true),
     ("always_scrape_classic_histograms", "classic_histograms", true),
     ("scrape_classic_histograms", "classic_histograms", false),
     ("extra_scrape_metrics", "extra_metrics", true),
@@ -63,8 +63,7 @@ const PLAIN: [&str; 7] =
 
 /// Keys of Prometheus that are neither carried over nor a mistake. It refuses what it does not know.
 const TOP_ELSEWHERE: [&str; 6] = ["runtime", "storage", "tracing", "remote_write", "remote_read", "otlp"];
-const GLOBAL_ELSEWHERE: [&str; 8] = [
-    "scrape_protocols",
+const GLOBAL_ELSEWHERE: [&str; 7] = [
     "rule_query_offset",
     "query_log_file",
     "scrape_failure_log_file",
@@ -73,8 +72,7 @@ const GLOBAL_ELSEWHERE: [&str; 8] = [
     "metric_name_escaping_scheme",
     "convert_classic_histograms_to_nhcb",
 ];
-const JOB_ELSEWHERE: [&str; 8] = [
-    "scrape_protocols",
+const JOB_ELSEWHERE: [&str; 7] = [
     "scrape_failure_log_file",
     "keep_dropped_targets",
     "metric_name_validation_scheme",
@@ -85,8 +83,6 @@ const JOB_ELSEWHERE: [&str; 8] = [
 ];
 
 const ESCAPING: [&str; 4] = ["allow-utf-8", "underscores", "dots", "values"];
-const SCRAPE_PROTOCOLS: [&str; 5] =
-    ["PrometheusProto", "PrometheusText0.0.4", "PrometheusText1.0.0", "OpenMetricsText0.0.1", "OpenMetricsText1.0.0"];
 
 /// The bounds that `limits` cannot lift.
 const BOUNDS_KEPT: &str = "series without a bound: Belfry keeps at most [storage] series_limit in all (1000000 unless it is \
@@ -168,7 +164,8 @@ impl Import<'_> {
     fn global(&mut self, global: &Node) -> Result<(), Fault> {
         for (key, node) in global.entries("global")? {
             elsewhere::check(key, node)?;
-            let is_inherited = FLAGS.iter().any(|(theirs, _, global)| *global && *theirs == key)
+            let is_inherited = protocols::KEYS.contains(&key)
+                || FLAGS.iter().any(|(theirs, _, global)| *global && *theirs == key)
                 || LIMITS.iter().any(|(theirs, _)| *theirs == key);
             match key {
                 "scrape_interval" | "scrape_timeout" => {}
@@ -204,9 +201,11 @@ impl Import<'_> {
         http::check_job_tls(job)?;
         self.plain(job)?;
         self.flags(job)?;
+        self.protocols(job)?;
         self.limits(job)?;
         let mut read: Vec<&str> = PLAIN.to_vec();
         read.extend(FLAGS.map(|f| f.0));
+        read.extend(protocols::KEYS);
         read.extend(LIMITS.map(|l| l.0));
         read.extend(targets::TABLES);
         self.http(job, &read, &JOB_ELSEWHERE)?;
@@ -361,21 +360,7 @@ fn words(table: &Node) -> Result<(), Fault> {
             }
         }
     }
-    let Some(node) = table.get("scrape_protocols") else { return Ok(()) };
-    let mut seen = BTreeSet::new();
-    for text in node.texts("scrape_protocols")? {
-        if !SCRAPE_PROTOCOLS.contains(&text) {
-            let known = SCRAPE_PROTOCOLS.join(", ");
-            return Err(node.fault(format!("`scrape_protocols`: `{text}` is none of {known}")));
-        }
-        if !seen.insert(text) {
-            return Err(node.fault(format!("`scrape_protocols`: `{text}` is there twice: keep one")));
-        }
-    }
-    if seen.is_empty() {
-        return Err(node.fault("`scrape_protocols` is empty: name one, or remove it"));
-    }
-    Ok(())
+    protocols::check(table)
 }
 
 /// A string for our config, where `${VAR}` would be filled in.

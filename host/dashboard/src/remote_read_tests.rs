@@ -200,12 +200,7 @@ async fn what_is_damaged_is_missing_and_other_faults_end_the_stream() {
 /// there is none.
 async fn prometheus_reads(from: std::net::SocketAddr, query: &str, at: i64) -> Option<serde_json::Value> {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let program = std::env::var_os("BELFRY_PEERS").map(|f| std::path::PathBuf::from(f).join("prometheus"));
-    let Some(program) = program.filter(|p| p.is_file()) else {
-        let said = b"SKIPPED: BELFRY_PEERS names no folder with prometheus\n";
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), said);
-        return None;
-    };
+    let program = belfry_testkit::peer("prometheus")?;
     let folder = std::env::temp_dir().join(format!("belfry-remote-read-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let config = format!("remote_read: [{{url: 'http://{from}/api/v1/read', read_recent: true}}]\n");

@@ -278,6 +278,9 @@ impl Fetched {
             let width = format_duration(Duration::from_millis(ms));
             infos.push(format!("PromQL info: some of the data is downsampled to {width}"));
         }
+        for function in &evaluator.inexact {
+            warnings.push(format!("PromQL warning: {function} sees only some samples of downsampled data"));
+        }
         if evaluator.histograms_missing {
             let text = "sum_over_time and avg_over_time see only some histograms of downsampled data";
             warnings.push(format!("PromQL warning: {text}"));

@@ -13,8 +13,9 @@ mod receiver;
 use std::time::{Duration, Instant};
 
 pub use answer::{Answer, Series};
+pub use belfry_testkit::{peer, skipped};
 pub use home::{Ended, Home};
-pub use peer::{Prometheus, peer, run_peer};
+pub use peer::{Prometheus, run_peer};
 pub use program::Belfry;
 pub use receiver::{Receiver, Seen};
 

@@ -1,7 +1,7 @@
 //! Other people's programs, unmodified. They are looked for in the folder that `BELFRY_PEERS` names; a test whose peer is
 //! not there says so and is skipped.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -14,23 +14,12 @@ use hyper_util::rt::TokioExecutor;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::{Answer, Ended, wait_until};
+use crate::{Answer, Ended, peer, wait_until};
 
 /// The machine may be busy.
 const UP_WITHIN: Duration = Duration::from_secs(60);
 /// A program that should end by itself, and an answer, get this long.
 const WITHIN: Duration = Duration::from_secs(60);
-
-/// A peer's program; `None`, said aloud, when it is not there.
-pub fn peer(name: &str) -> Option<PathBuf> {
-    let found = std::env::var_os("BELFRY_PEERS").map(|f| PathBuf::from(f).join(name)).filter(|p| p.is_file());
-    if found.is_none() {
-        // Past the test runner, which shows what passing tests print to nobody.
-        let said = format!("SKIPPED: BELFRY_PEERS names no folder with {name}\n");
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes());
-    }
-    found
-}
 
 /// Runs a peer in a folder until it ends.
 pub async fn run_peer(program: &Path, folder: &Path, arguments: &[&str]) -> Ended {

@@ -671,3 +671,67 @@ proptest::proptest! {
         }
     }
 }
+
+const TEXTS: &str = "OpenMetricsText1.0.0, OpenMetricsText0.0.1, PrometheusText1.0.0, PrometheusText0.0.4";
+
+#[test]
+fn asking_for_protobuf_is_asking_for_native_histograms() {
+    let as_if = "`scrape_protocols`: `PrometheusProto` without native histograms: `native_histograms = true` is printed; \
+                 remove it if Prometheus runs without --enable-feature=native-histograms";
+    let order = |before: &str| {
+        let ours = format!("in this order, has no counterpart; Belfry asks for {before}{TEXTS}");
+        format!("`scrape_protocols`: that these are asked for, {ours}")
+    };
+    let (texts, all) = (format!("[{TEXTS}]"), format!("[PrometheusProto, {TEXTS}]"));
+    for (protocols, flag, native, told) in [
+        (None, None, false, vec![]),
+        (None, Some(true), true, vec![]),
+        (Some(texts.as_str()), None, false, vec![]),
+        (Some(&texts), Some(false), false, vec![]),
+        (Some(&all), Some(true), true, vec![]),
+        (Some(&all), None, true, vec![format!("4: {as_if}")]),
+        (
+            Some(&all),
+            Some(false),
+            false,
+            vec!["4: `scrape_protocols`: `PrometheusProto` without native histograms: it is not asked for".to_owned()],
+        ),
+        (
+            Some(&texts),
+            Some(true),
+            false,
+            vec![
+                "5: `scrape_native_histograms`: false is printed, for `scrape_protocols` has no `PrometheusProto`, which \
+                 alone carries them"
+                    .to_owned(),
+            ],
+        ),
+        (Some("[PrometheusText0.0.4]"), None, false, vec![format!("4: {}", order(""))]),
+        (Some("[PrometheusProto]"), Some(true), true, vec![format!("4: {}", order("protobuf, "))]),
+        (
+            Some("[PrometheusText0.0.4, PrometheusProto]"),
+            None,
+            true,
+            vec![format!("4: {as_if}"), format!("4: {}", order("protobuf, "))],
+        ),
+    ] {
+        let flag = flag.map(|f| format!("  scrape_native_histograms: {f}\n")).unwrap_or_default();
+        let list = protocols.map(|p| format!("  scrape_protocols: {p}\n")).unwrap_or_default();
+        let mut said = notes(&job(&format!("{list}{flag}")));
+        said.sort();
+        assert_eq!(said, told, "{list}{flag}");
+        assert_eq!(read_back(&job(&format!("{list}{flag}"))).scrapes[0].native_histograms, native, "{list}{flag}");
+    }
+}
+
+#[test]
+fn what_all_jobs_ask_for_is_told_once_and_a_job_may_say_otherwise() {
+    let text = "global:\n  scrape_protocols: [PrometheusProto]\n  scrape_native_histograms: true\nscrape_configs:\n\
+                - {job_name: a, static_configs: [{targets: [a:1]}]}\n\
+                - {job_name: b, static_configs: [{targets: [a:1]}]}\n\
+                - {job_name: c, static_configs: [{targets: [a:1]}], scrape_protocols: [OpenMetricsText1.0.0]}\n";
+    let native: Vec<bool> = read_back(text).scrapes.iter().map(|s| s.native_histograms).collect();
+    assert_eq!(native, [true, true, false]);
+    let lines: Vec<String> = notes(text).iter().map(|n| n.split('`').take(2).collect()).collect();
+    assert_eq!(lines, ["2: scrape_protocols", "3: scrape_native_histograms", "7: scrape_protocols"]);
+}

@@ -177,3 +177,69 @@ static RELABEL: TableSpec = TableSpec {
         key("action", Word(&RELABEL_ACTIONS), Default("\"replace\""), "What is done."),
     ],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What docs/operations.md says of jobs and rules.
+    fn documented() -> String {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+        let text = std::fs::read_to_string(path).expect("the page");
+        let scraping = text.split("\n## Scraping").nth(1).expect("its part on scraping");
+        scraping.split("\n- **Targets**").next().expect("what is before the list").to_owned()
+    }
+
+    /// The row of a key of the job itself.
+    fn row<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+        let first = |l: &&str| l.split('|').nth(1).is_some_and(|c| c.contains(&format!("`{key}`")));
+        text.lines().filter(|l| l.starts_with('|')).find(first)
+    }
+
+    #[test]
+    fn every_key_is_documented_with_its_default() {
+        let text = documented();
+        for key in SCRAPE.keys {
+            let own = row(&text, key.name).or_else(|| row(&text, &format!("[[scrape.{}]]", key.name)));
+            let own = own.unwrap_or_else(|| panic!("`{}` has no row", key.name));
+            let default = own.rsplit('|').nth(1).unwrap_or_default();
+            match key.need {
+                Default(value) => assert_eq!(default.trim(), format!("`{value}`"), "{own}"),
+                Required => assert_eq!(default.trim(), "needed", "{own}"),
+                Optional => {}
+            }
+            let (Table(inner) | Tables(inner) | TableMap(inner)) = key.kind else { continue };
+            if std::ptr::eq(inner, &RELABEL) || std::ptr::eq(inner, &LIMITS) {
+                continue;
+            }
+            // Those of `http` that the job has too stand in its own rows.
+            for key in inner.keys.iter().filter(|k| row(&text, k.name).is_none()) {
+                assert!(
+                    own.contains(&format!("`{}", key.name)) || own.contains(&format!("{} =", key.name)),
+                    "{}: {own}",
+                    key.name
+                );
+                if let Default(value) = key.need {
+                    assert!(default.contains(&format!("`{} = {value}`", key.name)), "{}: {own}", key.name);
+                }
+            }
+        }
+        let limits = row(&text, "limits").expect("a row");
+        assert_eq!(LIMITS.keys.iter().map(|k| k.name).find(|k| !limits.contains(&format!("`{k}`"))), None);
+    }
+
+    #[test]
+    fn every_rule_and_what_it_does_is_documented() {
+        let text = documented();
+        let rules = text.split("\nA rule has").nth(1).expect("what a rule has");
+        for key in RELABEL.keys {
+            assert!(rules.contains(&format!("`{}`", key.name)), "{}", key.name);
+            if let Default(value) = key.need {
+                assert!(rules.contains(&format!("`{value}`")), "{}: {value}", key.name);
+            }
+        }
+        for action in RELABEL_ACTIONS {
+            assert!(row(rules, action).is_some(), "{action}");
+        }
+    }
+}

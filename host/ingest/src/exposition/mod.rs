@@ -114,6 +114,8 @@ pub struct ParseError {
     pub line: usize,
     /// What was expected.
     pub message: String,
+    /// It was read as a sample and is none that can be kept: a histogram that contradicts itself.
+    pub is_sample: bool,
 }
 
 /// The NaN that Prometheus stores for every NaN that is not the stale marker.

@@ -78,6 +78,8 @@ enum Found {
         start: Option<i64>,
         exemplars: Vec<OwnedExemplar>,
     },
+    /// A native histogram that cannot be, and why.
+    Impossible(String),
 }
 
 struct OwnedExemplar {
@@ -117,12 +119,13 @@ impl<'a> ProtobufParser<'a> {
                 Ok(false) => return Ok(None),
                 Err(message) => {
                     (self.rest, self.family.rest) = (&[], &[]);
-                    return Err(ParseError { line, message });
+                    return Err(ParseError { line, message, is_sample: false });
                 }
             }
         }
         self.current = self.pending.pop_front();
-        Ok(self.current.as_ref().map(|found| match found {
+        let Some(found) = &self.current else { return Ok(None) };
+        Ok(Some(match found {
             Found::Help(metric, text) => Event::Help { metric: metric.into(), text: text.into() },
             Found::Type(metric, kind) => Event::Type { metric: metric.into(), kind: *kind },
             Found::Unit(metric, unit) => Event::Unit { metric: metric.into(), unit },
@@ -140,6 +143,11 @@ impl<'a> ProtobufParser<'a> {
                 start: *start,
                 exemplars: exemplars.iter().map(OwnedExemplar::text).collect(),
             }),
+            Found::Impossible(message) => {
+                (self.rest, self.family.rest) = (&[], &[]);
+                self.pending.clear();
+                return Err(ParseError { line: self.message, message: message.clone(), is_sample: true });
+            }
         }))
     }
 
@@ -260,8 +268,10 @@ impl<'a> ProtobufParser<'a> {
                             h.bucket.iter().filter_map(|b| b.exemplar.clone()).filter(|e| e.timestamp.is_some());
                         exemplars = timed.map(exemplar).collect();
                     }
-                    let histogram = Arc::new(native(h, gauge).map_err(|e| format!("`{series}`: {e}"))?);
-                    self.pending.push_back(Found::Native { series, histogram, at, start, exemplars });
+                    self.pending.push_back(match native(h, gauge) {
+                        Ok(h) => Found::Native { series, histogram: Arc::new(h), at, start, exemplars },
+                        Err(e) => Found::Impossible(format!("`{series}`: {e}")),
+                    });
                 }
             }
             _ => return Err(format!("a metric of `{name}` has no value of the family's type")),

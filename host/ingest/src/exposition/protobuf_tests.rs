@@ -230,8 +230,10 @@ fn a_histogram_that_contradicts_itself_is_refused_as_a_pushed_one_is() {
         match parser.next_event() {
             Ok(Some(_)) => {}
             Ok(None) => panic!("it was taken"),
-            Err(e) => break e.message,
+            Err(e) => break e,
         }
     };
-    assert_eq!(said, r#"`h{p="q"}`: the buckets hold 6 observations, the histogram 7"#);
+    assert_eq!(said.message, r#"`h{p="q"}`: the buckets hold 6 observations, the histogram 7"#);
+    assert!(said.is_sample, "it counts among what was scraped");
+    assert_eq!(parser.next_event(), Ok(None), "an error ends it");
 }

@@ -114,7 +114,8 @@ impl<'a> TextParser<'a> {
     fn error(&self, at: usize, message: Cow<'static, str>) -> ParseError {
         let before = self.body.get(..at.min(self.body.len())).unwrap_or_default();
         // A quoted string that was never closed runs over lines: the line where the entry began is at fault.
-        ParseError { line: memchr::memchr_iter(b'\n', before).count() + 1, message: message.into_owned() }
+        let line = memchr::memchr_iter(b'\n', before).count() + 1;
+        ParseError { line, message: message.into_owned(), is_sample: false }
     }
 
     fn line_end(&self, from: usize) -> Option<usize> {

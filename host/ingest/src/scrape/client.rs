@@ -142,10 +142,10 @@ impl JobClient {
             body.clear();
         }
         let said = said?;
-        said.as_deref()
-            .and_then(format_of)
-            .or(self.options.fallback)
-            .ok_or_else(|| ScrapeError::ContentType(said.unwrap_or_default().chars().take(100).collect()))
+        said.as_deref().and_then(format_of).or(self.options.fallback).ok_or_else(|| ScrapeError::ContentType {
+            said: said.unwrap_or_default().chars().take(100).collect(),
+            body_bytes: body.text().len(),
+        })
     }
 
     /// The same for discovery: any content type will do.

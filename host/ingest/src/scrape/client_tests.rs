@@ -145,7 +145,8 @@ async fn other_answers_say_what_is_wrong() {
     ])
     .await;
     assert_eq!(fetch(&url, options(), 0).await.0, Err(ScrapeError::Status(503)));
-    assert_eq!(fetch(&url, options(), 0).await.0, Err(ScrapeError::ContentType("text/html".to_owned())));
+    let page = ScrapeError::ContentType { said: "text/html".to_owned(), body_bytes: 6 };
+    assert_eq!(fetch(&url, options(), 0).await.0, Err(page));
     let text = BodyFormat::Text(TextFormat::Prometheus);
     assert_eq!(fetch(&url, HttpOptions { fallback: Some(text), ..options() }, 0).await.0, Ok(text));
     let broken = fetch(&url, options(), 0).await.0.unwrap_err().to_string();

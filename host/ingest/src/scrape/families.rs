@@ -55,7 +55,8 @@ impl Families {
             Event::Help { metric, .. } | Event::Type { metric, .. } | Event::Unit { metric, .. } => &**metric,
             Event::Sample(_) | Event::Histogram(_) => return None,
         };
-        if !self.by_name.contains_key(name) {
+        let is_new = !self.by_name.contains_key(name);
+        if is_new {
             if self.by_name.len() >= FAMILIES_MAX
                 || self.bytes >= FAMILIES_BYTES_MAX
                 || name.len() > METADATA_NAME_BYTES_MAX
@@ -86,7 +87,8 @@ impl Families {
                 known.unit = kept(unit, UNIT_BYTES_MAX).to_owned();
                 Some((name, News::Meaning))
             }
-            _ => None,
+            // Of an unknown kind and without help it is known all the same.
+            _ => is_new.then_some((name, News::Help)),
         }
     }
 

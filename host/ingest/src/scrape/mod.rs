@@ -5,6 +5,7 @@
 //! costs a comparison and a number, and no allocation.
 //! Not here: loops and clocks (the driver in `belfry` asks [`Pace`] and sleeps).
 
+mod before;
 pub mod client;
 mod connection;
 pub mod discovery;
@@ -114,8 +115,13 @@ pub enum ScrapeError {
     #[error("the target answered with status {0}")]
     Status(u16),
     /// Neither text nor OpenMetrics nor protobuf.
-    #[error("the target answered with content type `{0}`, which is no format of metrics")]
-    ContentType(String),
+    #[error("the target answered with content type `{said}`, which is no format of metrics")]
+    ContentType {
+        /// As it came, cut.
+        said: String,
+        /// Of the answer, unpacked.
+        body_bytes: usize,
+    },
     /// Also when it is a small answer that grows on unpacking.
     #[error("the answer has more than {0} bytes; see the job's `limits.body_size`")]
     BodyTooLarge(u64),

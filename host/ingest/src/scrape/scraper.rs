@@ -11,6 +11,7 @@ use belfry_model::sample::stale_nan;
 use belfry_model::write::Times;
 use belfry_model::{Batch, Exemplar, Labels, LabelsBuilder, METRIC_NAME, SeriesRef, TimestampMs};
 
+use super::before::Before;
 use super::families::{Families, News};
 use super::lines::Lines;
 use super::slots::{LastExemplar, Slots};
@@ -55,11 +56,11 @@ pub struct Outcome {
     pub error: Option<ScrapeError>,
     /// Why nothing was written; `up` may be 1 all the same.
     pub lost: Option<AppendError>,
-    /// Samples in the answer.
+    /// Samples in the answer, up to where it is bad.
     pub scraped: u64,
-    /// Samples that relabelling left.
+    /// Those of them that relabelling left, beyond the job's limit too.
     pub kept: u64,
-    /// Series that were not there at the last scrape.
+    /// Series that were not there before, also of an answer of which nothing was written.
     pub added: u64,
     /// Series that were refused because their labels cannot be stored.
     pub refused: u64,
@@ -86,6 +87,9 @@ const REPORTS: [&str; 5] = [
 /// And those for `extra_metrics`.
 const EXTRA_REPORTS: [&str; 3] = ["scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes"];
 
+/// What `scrape_body_size_bytes` says of an answer that is over its limit.
+const BODY_TOO_LARGE: f64 = -1.0;
+
 /// One target's memory from scrape to scrape.
 pub struct Scraper {
     job: Arc<Job>,
@@ -95,6 +99,7 @@ pub struct Scraper {
     slots: Slots,
     reports: Vec<SeriesRef>,
     families: Families,
+    before: Before,
     /// Where the key of a series is made.
     key: String,
     /// Series of the job as it was before a reload, until the next answer says which go on.
@@ -179,6 +184,7 @@ impl Scraper {
             slots: Slots::default(),
             reports: Vec::new(),
             families: Families::default(),
+            before: Before::default(),
             key: String::new(),
             before_reload: Vec::new(),
             reports_before_reload: Vec::new(),
@@ -194,6 +200,7 @@ impl Scraper {
         self.reports_before_reload.append(&mut self.reports);
         self.lines.forget();
         self.slots.clear();
+        self.before.forget();
         (self.job, self.target) = (job, target);
     }
 
@@ -265,6 +272,7 @@ impl Scraper {
         ingest.hand_back_report(&self.producer, self.reports.len() as u64);
         self.lines.forget();
         self.slots.clear();
+        self.before.forget();
         self.reports.clear();
         self.before_reload.clear();
         self.taken_over.clear();
@@ -288,27 +296,34 @@ impl Scraper {
         ingest.hand_back_report(&self.producer, self.reports_before_reload.len() as u64);
         // First: what the answer brings must not take the places of what says how it went.
         self.open_reports(ingest, &mut reading);
-        let body_bytes = answer.as_ref().map(|a| a.body.len()).unwrap_or(0);
+        let body_bytes = match &answer {
+            Ok(answer) => answer.body.len() as f64,
+            Err(ScrapeError::BodyTooLarge(_)) => BODY_TOO_LARGE,
+            Err(ScrapeError::ContentType { body_bytes, .. }) => *body_bytes as f64,
+            Err(_) => 0.0,
+        };
         let read = answer.and_then(|answer| match answer.format {
             BodyFormat::Text(format) => self.read_text(ingest, &mut reading, answer.body, format),
             BodyFormat::Protobuf => self.read_protobuf(ingest, &mut reading, answer.body),
         });
-        let error = read.err();
+        let error = read.and_then(|()| self.check_samples(&reading)).err();
         self.declare(ingest, &reading);
         if error.is_some() {
             // Nothing of a bad answer is kept.
-            let (scraped, kept, refused) = (reading.scraped, reading.kept, reading.refused);
+            let Reading { scraped, kept, added, refused, .. } = reading;
             reading = Reading::new(self.producer.clone(), at, self.scrape, self.slots.len());
-            (reading.scraped, reading.kept, reading.refused) = (scraped, kept, refused);
+            reading = Reading { scraped, kept, added, refused, ..reading };
             let gone = self.live();
             self.end_series(&mut reading, false);
             self.lines.forget();
+            self.before.failed(&self.slots, self.scrape);
             self.slots.clear();
             ingest.hand_back(&self.producer, gone as u64);
             self.end_before_reload(&mut reading);
         } else {
             self.samples_last = reading.batch.refs.len();
             self.end_vanished(ingest, &mut reading);
+            self.before.succeeded(self.slots.len());
         }
         self.report(&mut reading, error.is_none(), took, body_bytes);
         ingest.refused(&self.producer, reading.refused);
@@ -352,7 +367,8 @@ impl Scraper {
                     && let Some((value, time)) = parser.known_sample(text)
                 {
                     self.lines.matched();
-                    self.take(reading, slot, value, time, None)?;
+                    reading.scraped += 1;
+                    self.take(reading, slot, value, time, None);
                 }
             }
             let piece = parser.position();
@@ -383,7 +399,11 @@ impl Scraper {
         self.lines.forget();
         let mut parser = ProtobufParser::new(body, self.job.native_histograms, self.job.classic_histograms);
         loop {
-            match parser.next_event().map_err(|e| ScrapeError::Malformed(e.to_string()))? {
+            let event = parser.next_event().map_err(|e| {
+                reading.scraped += u64::from(e.is_sample);
+                ScrapeError::Malformed(e.to_string())
+            })?;
+            match event {
                 Some(Event::Sample(sample)) => drop(self.float(ingest, reading, &sample)?),
                 Some(Event::Histogram(sample)) => self.histogram(ingest, reading, &sample)?,
                 Some(event) => self.learn(reading, &event),
@@ -399,15 +419,15 @@ impl Scraper {
         reading: &mut Reading,
         sample: &Sample<'_>,
     ) -> Result<Option<u32>, ScrapeError> {
+        reading.scraped += 1;
         let slot = self.slot(ingest, reading, sample.series)?;
         let Some(number) = slot else {
-            reading.scraped += 1;
             // Relabelling left it, whatever became of it then.
-            self.count(reading)?;
+            self.count(reading);
             return Ok(None);
         };
-        self.take(reading, number, sample.value, sample.at, sample.start)?;
-        if let Some(exemplar) = &sample.exemplar {
+        let taken = self.take(reading, number, sample.value, sample.at, sample.start);
+        if taken && let Some(exemplar) = &sample.exemplar {
             self.exemplar(ingest, reading, number, exemplar, sample.at);
         }
         Ok(slot)
@@ -421,9 +441,14 @@ impl Scraper {
     ) -> Result<(), ScrapeError> {
         let own_time = sample.at.filter(|_| self.job.honor_timestamps);
         reading.scraped += 1;
-        let Some(number) = self.slot(ingest, reading, sample.series)? else { return self.count(reading) };
+        let Some(number) = self.slot(ingest, reading, sample.series)? else {
+            self.count(reading);
+            return Ok(());
+        };
         let Some(series) = self.see(reading, number, own_time.is_some()) else { return Ok(()) };
-        self.count(reading)?;
+        if !self.count(reading) {
+            return Ok(());
+        }
         let at = own_time.map_or(reading.at, TimestampMs);
         reading.batch.histograms.push((series, at, sample.start.map(TimestampMs), sample.histogram.clone()));
         // One without a time cannot be told from its repetition: a histogram has several. Prometheus drops them too.
@@ -457,22 +482,16 @@ impl Scraper {
         }
     }
 
+    /// False where the job's limit forbids it.
     #[inline]
-    fn take(
-        &mut self,
-        reading: &mut Reading,
-        slot: u32,
-        value: f64,
-        time: Option<i64>,
-        start: Option<i64>,
-    ) -> Result<(), ScrapeError> {
-        reading.scraped += 1;
+    fn take(&mut self, reading: &mut Reading, slot: u32, value: f64, time: Option<i64>, start: Option<i64>) -> bool {
         let own_time = time.filter(|_| self.job.honor_timestamps);
-        if let Some(series) = self.see(reading, slot, own_time.is_some()) {
-            self.count(reading)?;
+        let Some(series) = self.see(reading, slot, own_time.is_some()) else { return true };
+        let within = self.count(reading);
+        if within {
             reading.push(series, value, own_time, start);
         }
-        Ok(())
+        within
     }
 
     /// Marks a slot as seen; its series, unless relabelling drops it.
@@ -487,11 +506,20 @@ impl Scraper {
         slot.series
     }
 
+    /// False beyond the job's limit: nothing of such an answer is kept, but it is counted to its end, so that the series
+    /// of the scrape say by how much it is too long.
     #[inline]
-    fn count(&self, reading: &mut Reading) -> Result<(), ScrapeError> {
+    fn count(&self, reading: &mut Reading) -> bool {
         reading.kept += 1;
-        let limit = self.job.limits.samples;
-        if limit > 0 && reading.kept > limit { Err(ScrapeError::TooManySamples(limit)) } else { Ok(()) }
+        !self.is_over(reading.kept)
+    }
+
+    fn is_over(&self, kept: u64) -> bool {
+        self.job.limits.samples > 0 && kept > self.job.limits.samples
+    }
+
+    fn check_samples(&self, reading: &Reading) -> Result<(), ScrapeError> {
+        if self.is_over(reading.kept) { Err(ScrapeError::TooManySamples(self.job.limits.samples)) } else { Ok(()) }
     }
 
     /// The slot of a series' text, made if it is new.
@@ -519,6 +547,9 @@ impl Scraper {
         let Some(labels) = self.labels(text)? else {
             return Ok(Some(self.slots.add(key, None, reading.scrape)));
         };
+        if self.is_over(reading.kept + 1) {
+            return Ok(None);
+        }
         if let Some(reason) = unstorable(&labels) {
             // Not remembered: each scrape that brings it is to tell of it.
             reading.refused += 1;
@@ -527,7 +558,7 @@ impl Scraper {
         }
         match ingest.open_as_is(&self.producer, &labels) {
             Ok(series) => {
-                reading.added += 1;
+                reading.added += u64::from(!self.before.had(key));
                 Ok(Some(self.slots.add(key, Some(series), reading.scrape)))
             }
             // It is counted already.
@@ -707,7 +738,7 @@ impl Scraper {
         }
     }
 
-    fn report(&self, reading: &mut Reading, up: bool, took: Duration, body_bytes: usize) {
+    fn report(&self, reading: &mut Reading, up: bool, took: Duration, body_bytes: f64) {
         let values = [
             f64::from(u8::from(up)),
             took.as_secs_f64(),
@@ -716,7 +747,7 @@ impl Scraper {
             reading.added as f64,
             self.target.timeout.as_secs_f64(),
             self.job.limits.samples as f64,
-            body_bytes as f64,
+            body_bytes,
         ];
         for (series, value) in self.reports.iter().zip(values) {
             reading.push(*series, value, None, None);

@@ -81,6 +81,10 @@ mod labels;
 #[path = "scraper_handover_tests.rs"]
 mod handover;
 
+/// What each scrape says of itself.
+#[path = "scraper_report_tests.rs"]
+mod reports;
+
 struct Bench {
     book: Arc<Book>,
     ingest: Ingest,
@@ -242,14 +246,6 @@ fn up_goes_on_when_the_target_says_it_too_and_no_more() {
 }
 
 #[test]
-fn a_failed_scrape_adds_no_series() {
-    let mut bench = Bench::new(test_job());
-    let bad = Answer { body: b"a 2\nb nonsense\n", format: BodyFormat::Text(TextFormat::Prometheus) };
-    let outcomes = [bad, bad].map(|bad| bench.answer(Ok(bad)).0);
-    assert_eq!(outcomes.map(|o| (o.scraped, o.kept, o.added)), [(1, 1, 0), (1, 1, 0)]);
-}
-
-#[test]
 fn at_the_end_everything_ends() {
     let mut bench = Bench::new(test_job());
     bench.scrape("a 1\nb 2 500\n");
@@ -344,6 +340,20 @@ fn openmetrics_brings_start_times_and_exemplars_and_metadata() {
     let declared = bench.book.metadata.lock().unwrap();
     assert_eq!(declared.len(), 2, "what is known already is not told again");
     assert_eq!((declared[0].help.as_str(), declared[0].kind), ("Help.", MetricKind::Counter));
+}
+
+#[test]
+fn a_metric_of_unknown_kind_is_known_too() {
+    let mut bench = Bench::new(test_job());
+    for _ in 0..2 {
+        bench.scrape("# TYPE u untyped\nu 1\n# HELP h\nh 2\n# TYPE alone untyped\n");
+    }
+    let declared = bench.book.metadata.lock().unwrap();
+    let told: Vec<_> = declared.iter().map(|m| (m.name.as_str(), m.kind, m.help.as_str())).collect();
+    assert_eq!(
+        told,
+        [("u", MetricKind::Unknown, ""), ("h", MetricKind::Unknown, ""), ("alone", MetricKind::Unknown, "")]
+    );
 }
 
 #[test]

@@ -46,6 +46,13 @@ pub(super) struct Slot {
     text: Arc<str>,
 }
 
+impl Slot {
+    /// What stands for it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 /// An exemplar as it came, to tell whether the next one is news: targets repeat them until there is a new one.
 #[derive(Clone)]
 pub(super) struct LastExemplar {

@@ -6,6 +6,8 @@
 //! time. Windows of whole segments meet none of these: over them `rate`, `increase`, `delta`, and count, sum, average,
 //! minimum and maximum over time say what they said of all samples.
 //!
+//! Functions that need the samples in between say so in a warning.
+//!
 //! Invariant: series of which every sample is there are not touched.
 //! Not here: how segments are made (the store).
 
@@ -54,6 +56,32 @@ fn form(function: Option<&str>, select: &Select, resolution: i64) -> Form {
     }
 }
 
+/// Functions over ranges that say of whole segments what they said of all samples.
+const EXACT: [&str; 15] = [
+    "rate",
+    "increase",
+    "delta",
+    "resets",
+    "count_over_time",
+    "sum_over_time",
+    "avg_over_time",
+    "min_over_time",
+    "max_over_time",
+    "first_over_time",
+    "last_over_time",
+    "ts_of_first_over_time",
+    "ts_of_last_over_time",
+    "present_over_time",
+    "absent_over_time",
+];
+
+/// Whether what is gone of segments is missing in the function's answer, whatever its windows are.
+fn is_inexact(function: &str, select: &Select, resolution: i64) -> bool {
+    let extreme = matches!(function, "min_over_time" | "max_over_time");
+    select.range > 0
+        && (!EXACT.contains(&function) || extreme && form(Some(function), select, resolution) == Form::Held)
+}
+
 /// What was met of downsampled data.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Met {
@@ -61,6 +89,8 @@ pub(super) struct Met {
     pub resolution: i64,
     /// Sums of histograms of which some are gone were asked for.
     pub histograms_missing: bool,
+    /// The function whose answer lacks what is gone.
+    pub inexact: Option<&'static str>,
 }
 
 impl Evaluator<'_> {
@@ -75,6 +105,7 @@ impl Evaluator<'_> {
     pub(super) fn note_coarse(&mut self, met: Met) {
         self.resolution_used = self.resolution_used.max(met.resolution);
         self.histograms_missing |= met.histograms_missing;
+        self.inexact.extend(met.inexact);
     }
 }
 
@@ -91,6 +122,7 @@ impl Sources<'_> {
         if matches!(function, Some("sum_over_time" | "avg_over_time")) && buf.histograms.iter().any(Option::is_some) {
             met.histograms_missing = true;
         }
+        met.inexact = function.filter(|f| is_inexact(f, select, resolution)).or(met.inexact);
         let mut out = SampleBuf::default();
         if function.is_none() && select.range > 0 {
             // The samples themselves are asked for.

@@ -48,22 +48,29 @@ fn plain(points: &[(i64, f64)]) -> SampleBuf {
     out
 }
 
-/// The points of the one series of the answer, and what it says beside.
+/// The points of the one series of the answer, and the infos beside.
 fn ask(buf: SampleBuf, query: &str, from: i64, to: i64, step: i64) -> (Vec<(i64, f64)>, Vec<String>) {
+    let (points, _, infos) = ask_all(buf, query, from, to, step);
+    (points, infos)
+}
+
+/// The same with the warnings before the infos.
+fn ask_all(buf: SampleBuf, query: &str, from: i64, to: i64, step: i64) -> (Vec<(i64, f64)>, Vec<String>, Vec<String>) {
     let (start, end) = (TimestampMs(from), TimestampMs(to));
     let time = QueryTime::Range { start, end, step: Duration::from_millis(step as u64) };
     let query = Query::parse(query, time, QueryLimits::default()).unwrap();
     let labels = Labels::from_pairs([("__name__", "x_total")]);
-    let set = SeriesSet { series: vec![Series { labels, samples: Arc::new(Held(buf)) }], warnings: Vec::new() };
-    let answer =
-        Fetched { query, sets: vec![crate::query::Selected::Series(set)] }.evaluate(&Cancel::default()).unwrap();
+    let series = Series { labels, samples: Arc::new(Held(buf)) };
+    let set = |_| crate::query::Selected::Series(SeriesSet { series: vec![series.clone()], warnings: Vec::new() });
+    let sets = query.selections.iter().map(set).collect();
+    let answer = Fetched { query, sets }.evaluate(&Cancel::default()).unwrap();
     let QueryValue::Matrix(rows) = answer.value else { panic!("a range query answers with a matrix") };
     let value = |v: &PointValue| match v {
         PointValue::Float(f) => *f,
         PointValue::Histogram(_) => f64::NAN,
     };
     let points = rows.first().map_or(Vec::new(), |r| r.points.iter().map(|(t, v)| (t.0, value(v))).collect());
-    (points, answer.infos)
+    (points, answer.warnings, answer.infos)
 }
 
 /// A counter scraped every 15 s for two days, begun anew now and then.
@@ -113,6 +120,80 @@ fn windows_that_cut_segments_see_what_lies_on_the_line() {
             assert!((c.1 - r.1).abs() <= r.1.abs() * 0.03, "{query}: {c:?}, of all samples {r:?}");
         }
     }
+}
+
+const DOWNSAMPLED: &str = "PromQL info: some of the data is downsampled to 1h";
+
+/// What beside a query of whole hours over downsampled data is said, and whether its answer is that of all samples.
+fn judged(query: &str) -> (bool, Vec<String>, Vec<String>) {
+    let points: Vec<_> = (1..1440).map(|i| (T0 + i * 15_000 - 7_000, (10 * i + i * i % 7) as f64)).collect();
+    let (raw, of_all, _) = ask_all(plain(&points), query, T0 + 2 * HOUR, T0 + 5 * HOUR, HOUR);
+    assert!(of_all.is_empty() && !raw.is_empty(), "{query}: {of_all:?}");
+    let (coarse, warnings, infos) = ask_all(downsampled(&points), query, T0 + 2 * HOUR, T0 + 5 * HOUR, HOUR);
+    (coarse == raw, warnings, infos)
+}
+
+#[test]
+fn a_function_that_needs_the_samples_in_between_is_named_in_a_warning() {
+    for (function, query) in [
+        ("changes", "changes(x_total[2h])"),
+        ("deriv", "deriv(x_total[1h])"),
+        ("double_exponential_smoothing", "double_exponential_smoothing(x_total[1h], 0.5, 0.5)"),
+        ("idelta", "idelta(x_total[1h])"),
+        ("irate", "irate(x_total[1h])"),
+        ("mad_over_time", "mad_over_time(x_total[1h])"),
+        ("max_over_time", "max_over_time(x_total[30m] offset 10m)"),
+        ("min_over_time", "min_over_time(x_total[30m] offset 10m)"),
+        ("predict_linear", "predict_linear(x_total[1h], 3600)"),
+        ("quantile_over_time", "sum(quantile_over_time(0.9, x_total[1h]))"),
+        ("stddev_over_time", "stddev_over_time(x_total[1h])"),
+        ("stdvar_over_time", "max_over_time(stdvar_over_time(x_total[1h])[2h:1h])"),
+        ("ts_of_max_over_time", "ts_of_max_over_time(x_total[2h] offset 30m)"),
+        ("ts_of_min_over_time", "ts_of_min_over_time(x_total[2h] offset 30m)"),
+    ] {
+        let (is_right, warnings, infos) = judged(query);
+        let warning = format!("PromQL warning: {function} sees only some samples of downsampled data");
+        assert_eq!((is_right, warnings), (false, vec![warning]), "{query}");
+        assert_eq!(infos, [DOWNSAMPLED], "{query}");
+    }
+    let both = judged("changes(x_total[2h]) + stddev_over_time(x_total[1h])").1;
+    assert_eq!(both.len(), 2, "{both:?}");
+}
+
+#[test]
+fn a_function_that_needs_none_of_them_says_an_info_alone() {
+    for query in [
+        "x_total",
+        "rate(x_total[1h])",
+        "increase(x_total[2h])",
+        "delta(x_total[1h])",
+        "resets(x_total[1h])",
+        "count_over_time(x_total[1h])",
+        "sum_over_time(x_total[1h])",
+        "avg_over_time(x_total[2h])",
+        "min_over_time(x_total[1h])",
+        "max_over_time(x_total[1h])",
+        "first_over_time(x_total[1h])",
+        "last_over_time(x_total[1h])",
+        "ts_of_first_over_time(x_total[1h])",
+        "ts_of_last_over_time(x_total[1h])",
+        "present_over_time(x_total[1h])",
+        "absent_over_time(x_total[1h]) or vector(1)",
+        "max_over_time(rate(x_total[1h])[2h:1h])",
+        "abs(x_total)",
+    ] {
+        let (is_right, warnings, infos) = judged(query);
+        assert_eq!((is_right, warnings, infos), (true, vec![], vec![DOWNSAMPLED.to_owned()]), "{query}");
+    }
+}
+
+#[test]
+fn nothing_is_said_where_all_samples_are_there() {
+    let points = counter();
+    let mut buf = plain(&points);
+    buf.coarse.rows = points.iter().map(|p| Rollup::alone(p.0, p.1)).collect();
+    let (_, warnings, infos) = ask_all(buf, "stddev_over_time(x_total[1h])", T0, T0 + HOUR, 60_000);
+    assert_eq!((warnings, infos), (vec![], vec![]));
 }
 
 #[test]

@@ -72,6 +72,8 @@ pub(crate) struct Evaluator<'a> {
     pub resolution_used: i64,
     /// Sums of histograms of which some are gone were asked for.
     pub histograms_missing: bool,
+    /// Functions whose answer lacks what downsampling took.
+    pub inexact: std::collections::BTreeSet<&'static str>,
 }
 
 type Result<T> = std::result::Result<T, QueryError>;
@@ -104,6 +106,7 @@ impl<'a> Evaluator<'a> {
             is_range_query: false,
             resolution_used: 0,
             histograms_missing: false,
+            inexact: Default::default(),
         }
     }
 

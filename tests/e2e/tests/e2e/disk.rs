@@ -1,6 +1,6 @@
 //! A disk that is full or damaged: Belfry says so on `/ready` and on the dashboard, and what it had is there.
 
-use belfry_e2e::{Belfry, Home, SOON, wait_until};
+use belfry_e2e::{Belfry, Home, SOON, skipped, wait_until};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -48,7 +48,7 @@ async fn a_full_disk_is_told_of_and_is_over_when_there_is_room() {
     let belfry = home.start().await;
     let before = wait_until("samples", SOON, async || Some(samples(&belfry).await).filter(|n| *n > 100)).await;
     if !files_at_most(&belfry, "1").await {
-        return println!("SKIPPED: there is no prlimit here");
+        return skipped("there is no prlimit here");
     }
     let full = wait_until("not ready", SOON, async || {
         let (status, storage) = check(&belfry, "storage").await;

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use belfry_e2e::{Belfry, Home, SOON, Series, wait_until};
+use belfry_e2e::{Belfry, Home, SOON, Series, peer, wait_until};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
@@ -15,14 +15,6 @@ use tokio::process::{Child, Command};
 
 /// Samples that must be the same at both ends.
 const ENOUGH: usize = 5;
-
-fn peer(name: &str) -> Option<PathBuf> {
-    let found = std::env::var_os("BELFRY_PEERS").map(|f| PathBuf::from(f).join(name)).filter(|p| p.is_file());
-    if found.is_none() {
-        println!("SKIPPED: BELFRY_PEERS names no folder with {name}");
-    }
-    found
-}
 
 fn free_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

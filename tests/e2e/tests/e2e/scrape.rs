@@ -1,11 +1,11 @@
 //! Real exporters are scraped. They are looked for in the folder that `BELFRY_PEERS` names; a test whose exporter is not
-//! there says so and is left out.
+//! there says so and is skipped.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use belfry_e2e::{Belfry, Home, SOON, wait_until};
+use belfry_e2e::{Belfry, Home, SOON, peer, wait_until};
 
 /// A peer that runs; dropped, it is killed.
 struct Peer(Child);
@@ -15,15 +15,6 @@ impl Drop for Peer {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// The path of a peer's program, or `None` and a line that says so.
-fn peer(program: &str) -> Option<PathBuf> {
-    let found = std::env::var_os("BELFRY_PEERS").map(|f| PathBuf::from(f).join(program)).filter(|p| p.is_file());
-    if found.is_none() {
-        println!("left out: BELFRY_PEERS names no folder with {program}");
-    }
-    found
 }
 
 /// A port that was free a moment ago.
