@@ -64,10 +64,13 @@ struct Arguments {
     /// With `--query`: only queries that contain this.
     #[arg(long)]
     only: Option<String>,
-    /// Instead: kill Belfry with signal 9 so many times while it is written to, and count what it lost.
+    /// Instead: the part `--kill` with so many rounds.
     #[arg(long)]
     kill_rounds: Option<u32>,
 }
+
+/// How often Belfry is killed unless told otherwise.
+const KILL_ROUNDS: u32 = 200;
 
 /// What to measure; all of it when nothing is named.
 #[derive(clap::Args)]
@@ -93,12 +96,15 @@ struct Parts {
     /// Belfry's start with a day of 100k series in log and blocks.
     #[arg(long)]
     start: bool,
+    /// Acknowledged samples that are lost by 200 times `kill -9`.
+    #[arg(long)]
+    kill: bool,
 }
 
 impl Parts {
     fn all(&self) -> bool {
-        let Self { write, scrape, disk, memory, linear, churn, start } = *self;
-        !(write || scrape || disk || memory || linear || churn || start)
+        let Self { write, scrape, disk, memory, linear, churn, start, kill } = *self;
+        !(write || scrape || disk || memory || linear || churn || start || kill)
     }
 }
 
@@ -153,7 +159,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     if all || parts.start {
         start::measure(&belfry, &mut board)?;
     }
-    board.close()
+    let killed = if all || parts.kill { kill::rounds(&arguments.belfry, KILL_ROUNDS) } else { Ok(()) };
+    board.close().and(killed)
 }
 
 fn now_ms() -> i64 {
