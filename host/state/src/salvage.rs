@@ -53,22 +53,26 @@ pub struct SalvagedTable {
 impl std::fmt::Display for Salvaged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let reason = self.reason.as_deref().unwrap_or("an earlier start found it and was interrupted");
-        write!(f, "the state's file was damaged ({reason}) and is now {}; ", self.aside.display())?;
-        let taken: Vec<String> =
-            self.tables.iter().filter(|t| t.rows > 0).map(|t| format!("{} {}", t.rows, t.name)).collect();
-        match taken.is_empty() {
-            true => write!(f, "nothing could be read of it: the state begins anew")?,
-            false => write!(f, "rows taken over: {}", taken.join(", "))?,
-        }
-        let lacking: Vec<&str> = self.tables.iter().filter(|t| t.may_lack).map(|t| t.name.as_str()).collect();
-        match lacking.is_empty() {
-            true => write!(f, "; nothing is missing"),
-            false => write!(f, "; something may be missing of: {}", lacking.join(", ")),
-        }
+        write!(f, "the state's file was damaged ({reason}) and is now {}; {}", self.aside.display(), self.taken())
     }
 }
 
 impl Salvaged {
+    /// What was read of it, and of what something may be missing.
+    pub fn taken(&self) -> String {
+        let taken: Vec<String> =
+            self.tables.iter().filter(|t| t.rows > 0).map(|t| format!("{} {}", t.rows, t.name)).collect();
+        let taken = match taken.is_empty() {
+            true => "nothing could be read of it: the state begins anew".to_owned(),
+            false => format!("rows taken over: {}", taken.join(", ")),
+        };
+        let lacking: Vec<&str> = self.tables.iter().filter(|t| t.may_lack).map(|t| t.name.as_str()).collect();
+        match lacking.is_empty() {
+            true => format!("{taken}; nothing is missing"),
+            false => format!("{taken}; something may be missing of: {}", lacking.join(", ")),
+        }
+    }
+
     /// What to do.
     pub fn help(&self) -> String {
         let count = match self.kept {

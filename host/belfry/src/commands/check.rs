@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use belfry_config::{Config, Problem};
+use belfry_config::{Config, Level, Problem};
 
 use crate::cli::{CheckArgs, Output};
 use crate::say;
@@ -15,8 +15,10 @@ pub fn check(arguments: &CheckArgs) -> Result<ExitCode> {
     let input = super::run::input(&arguments.run);
     let (errors, warnings, summary) = match Config::load(&input) {
         Ok(loaded) => {
-            let obstacles = if arguments.reload { Vec::new() } else { super::start::obstacles(&loaded) };
+            let found = if arguments.reload { Vec::new() } else { super::start::obstacles(&loaded) };
+            let (obstacles, passable): (Vec<_>, Vec<_>) = found.into_iter().partition(|p| p.level == Level::Error);
             let mut warnings = loaded.warnings.clone();
+            warnings.extend(passable);
             if !arguments.reload {
                 warnings.extend(super::start::before_engine(&loaded));
                 warnings.extend(super::start::left_in_queue(&loaded));
