@@ -285,6 +285,9 @@ pub async fn open_data(config: &Config, now: TimestampMs) -> Result<Opened> {
             belfry_config::types::Backend::Memory => State::in_memory()?,
             belfry_config::types::Backend::Disk => State::open(storage.path.join(STATE_FILE))?,
         };
+        if let Some(salvaged) = state.salvaged() {
+            tracing::error!("{salvaged}; {}", salvaged.help());
+        }
         Ok((store, Arc::new(state)))
     });
     opened.await.context("opening the data folder failed")?

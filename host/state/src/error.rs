@@ -25,7 +25,8 @@ pub enum OpenError {
         /// The newest that this program knows.
         known: u32,
     },
-    /// Restore a backup, or move the file away to start without history.
+    /// A start takes over what can be read of it. When that fails: make room, restore a backup, or move the file away to
+    /// start without history.
     #[error("{path} is damaged: {reason}")]
     Damaged {
         /// The file.
@@ -55,7 +56,10 @@ impl OpenError {
         match self {
             Self::NotWritable { .. } => "the folder must exist and belong to the user that runs belfry",
             Self::Newer { .. } => "run that version again, or restore a backup of this one",
-            Self::Damaged { .. } => "restore a backup, or move the file away to start without its history",
+            Self::Damaged { .. } => {
+                "a start puts it aside and takes over what can be read of it, for which there must be room; for all of it \
+                 restore a backup"
+            }
             Self::InUse { .. } => "stop the other belfry, or give this one a data folder of its own",
             Self::Other { .. } => "look at the disk and the folder's owner and mode",
         }
@@ -104,8 +108,8 @@ pub enum StateError {
     /// The disk refuses: look at it. It is tried again.
     #[error("the state's file cannot be written: {0}")]
     Refused(String),
-    /// Restore a backup, or start without the file: what stands there is not what was written.
-    #[error("the state's file is damaged: {0}")]
+    /// Start again: what stands there is not what was written, and a start takes over what can be read of it.
+    #[error("the state's file is damaged: {0} (restart Belfry: what can be read of it is taken over to a new file)")]
     Damaged(String),
     /// A fault of this program, or of another that holds the file.
     #[error("state: {0}")]

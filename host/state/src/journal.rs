@@ -85,10 +85,12 @@ fn select(c: &Connection, query: &JournalQuery) -> Result<Vec<JournalRow>, State
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let (id, at, body): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        match serde_json::from_str(&body) {
+        let (id, at, body): (i64, i64, &[u8]) =
+            (row.get(0)?, row.get(1)?, row.get_ref(2)?.as_bytes().unwrap_or_default());
+        match serde_json::from_slice(body) {
             Ok(entry) => found.push(JournalRow { id, at: TimestampMs(at), entry }),
-            // A kind that a later version wrote: it is kept for that version.
+            // A kind that a later version wrote, which is kept for that version; or what is no text any more, which must
+            // not take the others away.
             Err(error) => tracing::debug!(id, %error, "an entry of the journal is not known to this version"),
         }
     }

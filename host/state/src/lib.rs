@@ -15,6 +15,9 @@ mod open;
 mod reports;
 mod retention;
 mod rule_files;
+mod salvage;
+mod sound;
+mod take;
 mod worker;
 
 pub use alerts::{EPISODES_PER_QUERY_MAX, Episode};
@@ -27,4 +30,5 @@ pub use open::{State, StateStats};
 pub use reports::{ArchivedDocument, ArchivedReport, REPORTS_PER_LIST_MAX};
 pub use retention::{Pruned, Retention};
 pub use rule_files::RULE_TEXTS_BYTES_MAX;
+pub use salvage::{Salvaged, SalvagedTable};
 pub use worker::{READ_QUEUE_JOBS_MAX, READERS, WRITE_QUEUE_JOBS_MAX};

@@ -1,6 +1,5 @@
 //! Opening the file and asking of it.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,15 +9,12 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{OpenError, StateError};
 use crate::migrate::{MigrateError, SCHEMA_VERSION, migrate};
+use crate::salvage::{self, Salvaged};
+use crate::sound;
 use crate::worker::{Durability, READERS, Workers};
 
 /// Another process (a backup tool, say) may hold the file for so long.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// What a database of SQLite begins with; <https://www.sqlite.org/fileformat.html#the_database_header>.
-const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
-const HEADER_BYTES: usize = 100;
-/// Where the header has `PRAGMA user_version`, big-endian.
-const SQLITE_USER_VERSION: usize = 60;
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Compiled statements kept per connection: all of this crate's, with room.
 const STATEMENTS_KEPT: usize = 64;
 
@@ -27,6 +23,7 @@ const STATEMENTS_KEPT: usize = 64;
 pub struct State {
     pub(crate) workers: Arc<Workers>,
     path: Option<Arc<Path>>,
+    salvaged: Option<Arc<Salvaged>>,
 }
 
 /// What the state has done since it was opened.
@@ -47,10 +44,25 @@ pub struct StateStats {
 }
 
 impl State {
-    /// Opens the file, makes it if it is not there, and brings it to the newest format. The folder must exist.
+    /// Opens the file, makes it if it is not there, and brings it to the newest format. The folder must exist. A damaged
+    /// file is put aside, and what can be read of it taken over into a new one ([`State::salvaged`]).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = path.as_ref();
+        let resumed = salvage::resume(path)?;
+        let (mut state, salvaged) = match Self::open_sound(path) {
+            Err(OpenError::Damaged { reason, .. }) => {
+                let salvaged = salvage::salvage(path, reason)?;
+                (Self::open_sound(path)?, Some(salvaged))
+            }
+            outcome => (outcome?, resumed),
+        };
+        state.salvaged = salvaged.map(Arc::new);
+        Ok(state)
+    }
+
+    fn open_sound(path: &Path) -> Result<Self, OpenError> {
         let fail = |e: rusqlite::Error| OpenError::from_sqlite(path, &e);
+        sound::look_at(path)?;
         let mut writer = Connection::open(path).map_err(fail)?;
         prepare(&writer).map_err(fail)?;
         // A read-only folder shows only here, where WAL mode makes files of its own.
@@ -67,38 +79,20 @@ impl State {
         Self::start(writer, readers, path)
     }
 
-    /// Says what [`State::open`] would say of the file, as far as its first page tells, and changes nothing: neither the
-    /// file nor what stands beside it.
+    /// Says what [`State::open`] would find of the file, and changes nothing: neither the file nor what stands beside it.
+    /// With a log that has pages only opening it tells. What is damaged does not keep it from being opened.
     pub fn check(path: impl AsRef<Path>) -> Result<(), OpenError> {
         let path = path.as_ref();
         let not_writable = |reason: String| OpenError::NotWritable { path: path.to_owned(), reason };
-        let mut begin = Vec::with_capacity(HEADER_BYTES);
         match path.metadata() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Ok(found) if found.is_dir() => return Err(not_writable("it is a folder".to_owned())),
             // Whether it can be written to shows when it is opened so; nothing is written.
             found => found
                 .and_then(|_| std::fs::OpenOptions::new().read(true).append(true).open(path))
-                .and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut begin))
                 .map_err(|e| not_writable(e.to_string()))?,
         };
-        // Pages that stand in the log count, and the first one may be among them.
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        if Path::new(&log).metadata().is_ok_and(|found| found.len() > 0) {
-            return Ok(());
-        }
-        // An empty one is new.
-        if !begin.is_empty() && !begin.starts_with(SQLITE_MAGIC) {
-            return Err(OpenError::Damaged { path: path.to_owned(), reason: "file is not a database".to_owned() });
-        }
-        let version = begin.get(SQLITE_USER_VERSION..).and_then(|rest| rest.first_chunk::<4>());
-        match version.map(|bytes| u32::from_be_bytes(*bytes)) {
-            Some(found) if found > SCHEMA_VERSION => {
-                Err(OpenError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION })
-            }
-            _ => Ok(()),
-        }
+        sound::look_only(path)
     }
 
     /// Keeps everything in memory, until it is dropped: `[storage] backend = "memory"`.
@@ -114,9 +108,14 @@ impl State {
     }
 
     fn start(writer: Connection, readers: Vec<Connection>, path: &Path) -> Result<Self, OpenError> {
-        let workers = Workers::start(writer, readers)
+        let workers = Workers::start(writer, readers, path.display().to_string())
             .map_err(|e| OpenError::Other { path: path.to_owned(), reason: e.to_string() })?;
-        Ok(Self { workers: Arc::new(workers), path: Some(path.into()) })
+        Ok(Self { workers: Arc::new(workers), path: Some(path.into()), salvaged: None })
+    }
+
+    /// What became of a damaged file when this one was opened.
+    pub fn salvaged(&self) -> Option<&Salvaged> {
+        self.salvaged.as_deref()
     }
 
     /// Counters and levels.
@@ -145,14 +144,15 @@ impl State {
         match self.workers.counters.failing() {
             None => Ok(()),
             // Beside the damage all may be well.
-            Some(error @ StateError::Damaged(_)) => Err(error),
+            Some(error @ StateError::Damaged(_)) => Err(self.workers.named(error)),
             Some(_) => self.workers.write(Durability::Process, write_something).await,
         }
     }
 
     /// What of the file was met that is not what was written, since the start.
     pub fn damage(&self) -> Option<String> {
-        self.workers.counters.damage()
+        let why = self.workers.counters.damage()?;
+        Some(self.workers.named(StateError::Damaged(why)).to_string())
     }
 
     /// Returns when everything asked for before is on the disk; for the end of the program.
@@ -213,6 +213,10 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 fn migrate_at(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     migrate(connection).map_err(|error| match error {
         MigrateError::Newer { found } => OpenError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION },
+        // A step that the file's tables do not fit was not written by the steps before it.
+        MigrateError::Sqlite(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
+            OpenError::Damaged { path: path.to_owned(), reason: error.to_string() }
+        }
         MigrateError::Sqlite(error) => OpenError::from_sqlite(path, &error),
     })
 }

@@ -104,6 +104,8 @@ pub(crate) struct Workers {
     /// `None` with an in-memory database, which only its own connection sees.
     reads: Option<mpsc::Sender<ReadJob>>,
     pub counters: Arc<Counters>,
+    /// For those who are told that it is damaged.
+    file: String,
 }
 
 impl std::fmt::Debug for WriteJob {
@@ -113,7 +115,7 @@ impl std::fmt::Debug for WriteJob {
 }
 
 impl Workers {
-    pub fn start(writer: Connection, readers: Vec<Connection>) -> std::io::Result<Self> {
+    pub fn start(writer: Connection, readers: Vec<Connection>, file: String) -> std::io::Result<Self> {
         let counters = Arc::new(Counters::default());
         let (writes, queue) = mpsc::channel(WRITE_QUEUE_JOBS_MAX);
         let count = counters.clone();
@@ -130,7 +132,7 @@ impl Workers {
             }
             Some(reads)
         };
-        Ok(Self { writes, reads, counters })
+        Ok(Self { writes, reads, counters, file })
     }
 
     pub fn waiting_writes(&self) -> usize {
@@ -180,7 +182,15 @@ impl Workers {
             self.counters.failures.fetch_add(1, Ordering::Relaxed);
             self.counters.met(error);
         }
-        outcome
+        outcome.map_err(|error| self.named(error))
+    }
+
+    /// With the file's name where it is damaged.
+    pub fn named(&self, error: StateError) -> StateError {
+        match error {
+            StateError::Damaged(why) => StateError::Damaged(format!("{}: {why}", self.file)),
+            other => other,
+        }
     }
 }
 
@@ -288,7 +298,7 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE t (n INTEGER, data BLOB)").unwrap();
         connection.pragma_update(None, "max_page_count", pages_max).unwrap();
-        Workers::start(connection, Vec::new()).unwrap()
+        Workers::start(connection, Vec::new(), "state.sqlite".to_owned()).unwrap()
     }
 
     fn insert(n: i64, bytes: usize) -> impl FnOnce(&Connection) -> Result<(), StateError> + Send + 'static {

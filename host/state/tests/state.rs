@@ -346,12 +346,13 @@ async fn a_check_finds_nothing_wrong_with_what_can_be_opened_and_changes_nothing
     let file = folder.path().join("state.db");
     State::check(&file).unwrap();
     assert!(!file.exists());
-    // Closed when it is dropped, so that nothing of it stands in a log.
-    rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", SCHEMA_VERSION).unwrap();
+    // A copy stands in no log.
+    State::open(folder.path().join("other.db")).unwrap().backup(&file).await.unwrap();
+    let others = std::fs::read_dir(folder.path()).unwrap().count();
     let before = std::fs::read(&file).unwrap();
     State::check(&file).unwrap();
     assert_eq!(std::fs::read(&file).unwrap(), before);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert!(std::fs::read_dir(folder.path()).unwrap().count() <= others);
     std::fs::write(&file, "garbage").unwrap();
     assert!(matches!(State::check(&file), Err(OpenError::Damaged { .. })));
     let log = folder.path().join("state.db-wal");
@@ -373,13 +374,6 @@ async fn a_file_that_cannot_be_used_says_why_and_what_to_do() {
     drop(connection);
     let told = State::check(&newer).unwrap_err().to_string();
     assert!(matches!(State::open(&newer), Err(e @ OpenError::Newer { .. }) if e.to_string() == told), "{told}");
-
-    let garbage = folder.path().join("garbage.db");
-    std::fs::write(&garbage, "this is no database, but it is long enough to look like one. ".repeat(40)).unwrap();
-    let err = State::open(&garbage).unwrap_err();
-    assert!(matches!(err, OpenError::Damaged { .. }), "{err}");
-    assert!(err.help().contains("restore a backup"));
-    assert_eq!(State::check(&garbage).unwrap_err().to_string(), err.to_string());
 
     let err = State::open(folder.path().join("missing/state.db")).unwrap_err();
     assert!(matches!(err, OpenError::NotWritable { .. }), "{err}");
@@ -479,8 +473,9 @@ async fn a_file_that_cannot_be_written_to_any_more_is_not_well() {
     state.journal_append(T0, started()).await.unwrap();
     assert_eq!((state.ping().await, state.damage()), (Ok(()), None));
     drop(state);
-    damage_the_journal(&file);
+    // With nothing of the journal in memory.
     let state = State::open(&file).unwrap();
+    damage_the_journal(&file);
     assert_eq!(state.ping().await, Ok(()), "nobody has met it yet");
     let refused = state.journal_append(T0, started()).await.unwrap_err();
     assert!(matches!(refused, StateError::Damaged(_)), "{refused:?}");

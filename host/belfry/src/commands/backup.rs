@@ -18,6 +18,7 @@ use belfry_store::disk::{Disk as _, Lock};
 use belfry_store::{Damage, RealDisk, Store, StoreConfig};
 use http::Method;
 
+use crate::app::STATE_FILE;
 use crate::cli::{BackupArgs, Output, RestoreArgs};
 use crate::client::{ask, escape};
 use crate::clock::SystemClock;
@@ -51,11 +52,11 @@ pub fn backup(arguments: &BackupArgs) -> Result<ExitCode> {
 /// Copies a backup to where the config wants the data, and reads all of the copy.
 pub fn restore(arguments: &RestoreArgs) -> Result<ExitCode> {
     let from = &arguments.folder;
-    if !from.join(crate::app::STATE_FILE).is_file() {
+    if !from.join(STATE_FILE).is_file() {
         bail!(
             "{} is no backup: it has no {}\n  help: name a folder that `belfry backup` has written",
             from.display(),
-            crate::app::STATE_FILE
+            STATE_FILE
         );
     }
     let input = super::run::input(&arguments.run);
@@ -164,7 +165,8 @@ impl<'a> Target<'a> {
         copy(from, &self.partial)?;
         let read = read_whole(&self.partial)?;
         let damaged = read.damage.iter().map(|d| name(d, &self.partial, from));
-        let damage: Vec<String> = lacks.into_iter().chain(damaged).collect();
+        let state = read.state.iter().map(|why| format!("{} is damaged: {why}", from.join(STATE_FILE).display()));
+        let damage: Vec<String> = lacks.into_iter().chain(damaged).chain(state).collect();
         if !damage.is_empty() && !force {
             bail!(
                 "the backup is damaged, nothing was restored:\n{}\n  help: use another one, or --force for what is left of it",
@@ -196,7 +198,7 @@ impl<'a> Target<'a> {
         }
         let mut names = names_in(partial)?;
         // Without the state it is no data folder that anybody would take for whole.
-        names.sort_by_key(|n| n == crate::app::STATE_FILE);
+        names.sort_by_key(|n| n == STATE_FILE);
         for name in names.into_iter().filter(|n| n != MARK) {
             std::fs::rename(partial.join(&name), to.join(&name)).with_context(moved)?;
         }
@@ -334,6 +336,8 @@ struct Read {
     /// Bytes.
     waiting: u64,
     damage: Vec<Damage>,
+    /// What is damaged in the state, and what could be read of it.
+    state: Option<String>,
 }
 
 /// Opens both parts as a start would, and reads every chunk.
@@ -343,22 +347,31 @@ fn read_whole(folder: &Path) -> Result<Read> {
     damage.extend(store.verify());
     let stats = store.stats();
     store.close();
-    open_and_close(&folder.join(crate::app::STATE_FILE))?;
+    let state = open_and_close(&folder.join(STATE_FILE))?;
     let waiting =
         queue::look(&folder.join(QUEUE_FOLDER), &RealDisk).context("what waits for the storage engine")?.bytes;
-    Ok(Read { samples: stats.block_samples, series: stats.series, waiting, damage })
+    Ok(Read { samples: stats.block_samples, series: stats.series, waiting, damage, state })
 }
 
-/// Opens the state as a start would. It is closed by threads of its own: nothing may be moved before they are done, which
-/// is when the file of its log is gone.
-fn open_and_close(file: &Path) -> Result<()> {
-    drop(belfry_state::State::open(file)?);
+/// Opens the state as a start would, and answers what is damaged in it. It is closed by threads of its own: nothing may be
+/// moved before they are done, which is when the file of its log is gone.
+fn open_and_close(file: &Path) -> Result<Option<String>> {
+    let state = belfry_state::State::open(file)?;
+    let salvaged = state.salvaged().cloned();
+    drop(state);
     let log = file.with_extension("sqlite-wal");
     let begun = std::time::Instant::now();
     while log.exists() && begun.elapsed() < CLOSING_MAX {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-    Ok(())
+    let Some(salvaged) = salvaged else { return Ok(None) };
+    // It stands in the backup still.
+    for part in ["", "-wal", "-shm"] {
+        let mut name = salvaged.aside.clone().into_os_string();
+        name.push(part);
+        remove(Path::new(&name))?;
+    }
+    Ok(Some(format!("{}; {}", salvaged.reason.as_deref().unwrap_or_default(), salvaged.taken())))
 }
 
 /// A damaged place, by the file's name in the backup.
@@ -387,7 +400,7 @@ mod tests {
         let (store, _) =
             Store::open(StoreConfig::folder(&backup), Arc::new(RealDisk), SystemClock::new().now()).expect("a store");
         store.close();
-        open_and_close(&backup.join(crate::app::STATE_FILE)).expect("a state");
+        open_and_close(&backup.join(STATE_FILE)).expect("a state");
         (home, backup)
     }
 
@@ -406,7 +419,7 @@ mod tests {
         let before = fs::metadata(&to).expect("there").ino();
         restore_to(&backup, &to).expect("restored");
         assert_eq!(fs::metadata(&to).expect("there").ino(), before);
-        assert!(to.join(crate::app::STATE_FILE).is_file() && to.join("wal").is_dir() && !to.join(RESTORING).exists());
+        assert!(to.join(STATE_FILE).is_file() && to.join("wal").is_dir() && !to.join(RESTORING).exists());
         refuse_half_restored(&to).expect("it is whole");
         let again = restore_to(&backup, &to).expect_err("it holds data").to_string();
         assert!(again.contains("holds data already"), "{again}");
@@ -486,6 +499,24 @@ mod tests {
         assert!(refused.contains("0000000007.gone is missing") && refused.contains("--force"), "{refused}");
         let (_, damage) = Target::begin(&backup, &to).expect("absent").fill(&backup, true).expect("forced");
         assert_eq!(damage.len(), 1);
+    }
+
+    #[test]
+    fn a_state_that_is_damaged_is_named_and_what_is_left_of_it_restored_on_demand() {
+        let (home, backup) = prepared();
+        let mut bytes = fs::read(backup.join(STATE_FILE)).expect("a state");
+        bytes[..4_096].fill(0xa5);
+        fs::write(backup.join(STATE_FILE), bytes).expect("damaged");
+        let to = home.path().join("data");
+        let refused = restore_to(&backup, &to).expect_err("it is damaged").to_string();
+        assert!(refused.contains("backup/state.sqlite is damaged: ") && refused.contains("--force"), "{refused}");
+        let mut target = Target::begin(&backup, &to).expect("nothing was left");
+        let (_, damage) = target.fill(&backup, true).expect("forced");
+        assert_eq!(damage.len(), 1, "{damage:?}");
+        target.finish().expect("moved");
+        let names = names_in(&to).expect("a folder");
+        assert!(to.join(STATE_FILE).is_file(), "{names:?}");
+        assert!(!names.iter().any(|n| n.to_string_lossy().contains("damaged")), "it stands in the backup: {names:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use belfry_config::types::scrape::Discovery;
-use belfry_config::{Config, Loaded, Problem};
+use belfry_config::{Config, Level, Loaded, Problem};
 use http::HeaderMap;
 
 use crate::adapters::client_options::client_options;
@@ -18,9 +18,11 @@ pub fn check(arguments: &CheckArgs) -> Result<ExitCode> {
     let input = super::run::input(&arguments.run);
     let (errors, warnings, summary) = match Config::load(&input) {
         Ok(loaded) => {
-            let mut obstacles = if arguments.reload { Vec::new() } else { super::start::obstacles(&loaded) };
+            let found = if arguments.reload { Vec::new() } else { super::start::obstacles(&loaded) };
+            let (mut obstacles, passable): (Vec<_>, Vec<_>) = found.into_iter().partition(|p| p.level == Level::Error);
             obstacles.extend(unscrapable(&loaded));
             let mut warnings = loaded.warnings.clone();
+            warnings.extend(passable);
             if !arguments.reload {
                 warnings.extend(super::start::before_engine(&loaded));
                 warnings.extend(super::start::left_in_queue(&loaded));

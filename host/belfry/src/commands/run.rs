@@ -172,6 +172,7 @@ async fn serve_with(
     if let Some(left) = left_in_queue {
         tell_left(&app, left);
     }
+    tell_salvaged(&app);
     tasks.spawn(driver::lock_watch::run(app.clone(), lock, organs_stop.clone()));
     own_source(&app);
     reload::apply(&app).await;
@@ -217,6 +218,19 @@ fn tell_left(app: &App, left: Problem) {
         text: left.message,
         help: left.help,
         since_ms: app.clock.now(),
+    });
+}
+
+/// Until the next start, so that nobody misses what may be missing.
+fn tell_salvaged(app: &App) {
+    let Some(salvaged) = app.state.salvaged() else { return };
+    app.notice(Notice {
+        code: "state_salvaged".to_owned(),
+        level: NoticeLevel::Error,
+        title: "Some of the alerts, journal or reports may be missing".to_owned(),
+        text: salvaged.to_string(),
+        help: Some(salvaged.help()),
+        since_ms: app.started,
     });
 }
 

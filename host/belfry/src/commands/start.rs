@@ -1,8 +1,9 @@
 //! What can stop a start beside the config itself: the components it names, the address, the data folder, the engine's
 //! files.
 //!
-//! Invariant: `belfry run` and `belfry check` say the same of it, with the place in the config. The check changes nothing
-//! and reads no more of a file than tells its kind and version, so what is damaged behind that it does not find.
+//! Invariant: `belfry run` and `belfry check` say the same of it, with the place in the config. The check changes nothing,
+//! and of the samples' files it reads no more than tells their kind and version: what is damaged behind that it does not
+//! find.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -41,7 +42,8 @@ pub fn data_folder(loaded: &Loaded, error: &anyhow::Error) -> Option<Problem> {
     Some(problem(place, error.to_string(), error.help()))
 }
 
-/// Everything that would stop a start with this config now. Leaves nothing behind.
+/// Everything that would stop a start with this config now, and (as warnings) what would be damaged for it. Leaves nothing
+/// behind.
 pub fn obstacles(loaded: &Loaded) -> Vec<Problem> {
     let config = &loaded.config;
     let place = &loaded.places.storage;
@@ -55,7 +57,14 @@ pub fn obstacles(loaded: &Loaded) -> Vec<Problem> {
             Err(error) => found.push(problem(place, error.to_string(), error.help())),
             Ok(()) => {
                 let state = belfry_state::State::check(data.join(crate::app::STATE_FILE));
-                found.extend(state.err().map(|error| problem(place, error.to_string(), error.help())));
+                found.extend(state.err().map(|error| Problem {
+                    // A start goes on with what can be read.
+                    level: match error {
+                        belfry_state::OpenError::Damaged { .. } => Level::Warning,
+                        _ => Level::Error,
+                    },
+                    ..problem(place, error.to_string(), error.help())
+                }));
                 let help = "the folder and what is in it must belong to the user that runs belfry";
                 found.extend(crate::token::check(config).err().map(|e| problem(place, format!("{e:#}"), help)));
             }

@@ -300,9 +300,10 @@ async fn readiness(app: &App) -> Readiness {
     let alive = tokio::time::timeout(CHECK_TIMEOUT, app.state.ping()).await;
     let took = app.clock.monotonic().saturating_sub(start).as_secs_f64();
     let (status, message) = match alive {
-        Ok(Ok(())) => match app.state.damage() {
-            None => (CheckStatus::Ok, "alerts and journal are kept".to_owned()),
-            Some(why) => (CheckStatus::Degraded, format!("the last write succeeded, but the file is damaged: {why}")),
+        Ok(Ok(())) => match (app.state.damage(), app.state.salvaged()) {
+            (None, None) => (CheckStatus::Ok, "alerts and journal are kept".to_owned()),
+            (None, Some(salvaged)) => (CheckStatus::Degraded, format!("alerts and journal are kept, but {salvaged}")),
+            (Some(why), _) => (CheckStatus::Degraded, format!("the last write succeeded, but {why}")),
         },
         Ok(Err(error)) => (CheckStatus::Failed, error.to_string()),
         Err(_) => (CheckStatus::Failed, format!("no answer within {CHECK_TIMEOUT:?}")),

@@ -107,3 +107,47 @@ async fn damage_is_named_and_the_rest_is_read() {
     let now = samples(&belfry).await;
     wait_until("new samples", SOON, async || (samples(&belfry).await > now).then_some(())).await;
 }
+
+/// Beside it the samples are well, and so is the rest of the state.
+#[tokio::test]
+async fn a_damaged_state_is_put_aside_and_the_start_goes_on() {
+    let home = Home::new(FAST);
+    let belfry = home.start().await;
+    wait_until("samples", SOON, async || (samples(&belfry).await > 100).then_some(())).await;
+    assert_eq!(check(&belfry, "state").await.1["status"], "ok");
+    belfry.signal("TERM").await;
+    belfry.ended().await;
+
+    let file = home.data().join("state.sqlite");
+    assert!(!home.data().join("state.sqlite-wal").exists(), "it is closed");
+    let mut bytes = std::fs::read(&file).expect("the state");
+    // Of every file the header and the list of tables.
+    bytes[..4_096].fill(0xa5);
+    std::fs::write(&file, &bytes).expect("written");
+
+    let checked = home.run(&["check", "--config", "belfry.toml", "--data", "data", "--listen", "127.0.0.1:0"]).await;
+    assert_eq!(checked.code, Some(0), "a start goes on: {checked:?}");
+    assert!(checked.stdout.contains("warning: ") && checked.stdout.contains("state.sqlite is damaged"), "{checked:?}");
+    assert_eq!(std::fs::read(&file).expect("still there"), bytes, "checking changes nothing");
+
+    let belfry = home.start().await;
+    let (status, state) = check(&belfry, "state").await;
+    assert_eq!((status, &state["status"]), (200, &Value::from("degraded")), "{state}");
+    let told = notice(&belfry, "state_salvaged").await.expect("the dashboard tells of it");
+    for text in [&state["message"], &told["text"]] {
+        let text = text.as_str().expect("a text");
+        assert!(text.contains("state.sqlite.damaged-") && text.contains("journal"), "{text}");
+    }
+    let names = std::fs::read_dir(home.data()).expect("the folder").map(|e| e.expect("an entry").path());
+    let aside = names.filter(|p| p.to_string_lossy().contains("state.sqlite.damaged-"));
+    let aside: Vec<Vec<u8>> = aside.map(|p| std::fs::read(p).expect("a file")).collect();
+    assert!(aside.contains(&bytes), "it is kept as it was");
+    assert!(samples(&belfry).await > 0, "what was stored is read");
+    let now = samples(&belfry).await;
+    wait_until("new samples", SOON, async || (samples(&belfry).await > now).then_some(())).await;
+
+    belfry.kill().await;
+    let belfry = home.start().await;
+    assert_eq!(check(&belfry, "state").await.1["status"], "ok", "it is told until the next start");
+    assert_eq!(notice(&belfry, "state_salvaged").await, None);
+}

@@ -239,7 +239,7 @@ async fn check_finds_in_the_data_folder_what_a_start_would_find_and_changes_noth
     };
     for (name, what, told) in [
         (".restoring", "", "did not come to its end"),
-        ("state.sqlite", "garbage of some length", "state.sqlite is damaged"),
+        ("state.sqlite", "", "state.sqlite"),
         ("admin-token", "", "admin-token"),
         ("wal", "x", "data/wal"),
         ("queue", "x", "data/queue"),
