@@ -20,13 +20,29 @@ use crate::engine::QUEUE_FOLDER;
 /// In the data folder.
 pub const FILE: &str = "retention.json";
 
+/// The format that this program writes, and the highest that it reads; docs/formats/retention.md has its fields. Files of
+/// before there was a number have the same.
+const VERSION: u32 = 1;
+
 /// What the file has.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Contents {
+    #[serde(default = "version")]
+    version: u32,
     /// By which time was judged.
     time: Option<Remembered>,
     /// With a storage engine: the number below which blocks are from before it, and were never sent to it.
     before_engine: Option<u64>,
+}
+
+impl Default for Contents {
+    fn default() -> Self {
+        Self { version: VERSION, time: None, before_engine: None }
+    }
+}
+
+fn version() -> u32 {
+    VERSION
 }
 
 /// Decides, and remembers.
@@ -142,7 +158,11 @@ fn queue_is_there(storage: &Storage) -> bool {
 
 fn read(file: &Path) -> Found {
     match std::fs::read(file) {
-        Ok(bytes) => match serde_json::from_slice(&bytes) {
+        Ok(bytes) => match serde_json::from_slice::<Contents>(&bytes) {
+            // Its fields may mean something else.
+            Ok(newer) if newer.version > VERSION => {
+                Found::Damaged(format!("it has format version {}, this Belfry reads up to {VERSION}", newer.version))
+            }
             Ok(contents) => Found::These(contents),
             Err(e) => Found::Damaged(e.to_string()),
         },
@@ -359,6 +379,31 @@ mod tests {
         assert!(!is_first_with_engine(&house.storage));
         house.start();
         assert!(house.run(HOUR) > 0);
+    }
+
+    #[test]
+    fn the_file_says_its_version_one_without_is_read_and_a_newer_one_keeps_rather_than_deletes() {
+        let house = House::new();
+        let file = house.folder.path().join(FILE);
+        let is_version_1 = |bytes: &[u8]| bytes.starts_with(b"{\"version\":1,\"time\":");
+        assert!(is_version_1(&std::fs::read(&file).unwrap()));
+        let old = br#"{"time":{"judged_ms":5,"clock_ms":7},"before_engine":3}"#;
+        std::fs::write(&file, old).unwrap();
+        let Found::These(contents) = super::read(&file) else { panic!("it is read") };
+        assert_eq!((contents.before_engine, contents.time.as_ref().map(|t| t.clock_ms)), (Some(3), Some(7)));
+        super::write(&file, &contents).unwrap();
+        assert!(is_version_1(&std::fs::read(&file).unwrap()));
+
+        let mut house = house;
+        house.put(&ten_days());
+        let time = format!(r#"{{"judged_ms":{},"clock_ms":{}}}"#, T0 + YEAR_MS, T0 + YEAR_MS);
+        for (version, goes) in [(2, false), (1, true)] {
+            house.open = None;
+            house.clocks.wall.store(T0 + YEAR_MS, Ordering::Relaxed);
+            std::fs::write(&file, format!(r#"{{"version":{version},"time":{time},"before_engine":null}}"#)).unwrap();
+            house.start();
+            assert_eq!(house.run(HOUR * 5) > 0, goes, "version {version}");
+        }
     }
 
     #[test]

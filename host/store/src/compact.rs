@@ -19,6 +19,7 @@ use crate::block::{Block, BlockMeta, BlockSeries, BlockWriter, Carried, Gone, Lo
 use crate::config::{Damage, Recovery};
 use crate::downsample::{Want, downsample, merge_coarse};
 use crate::heap;
+use crate::lost::Losses;
 use crate::plan::Plan;
 use crate::read::and_more;
 use crate::series::merge;
@@ -53,8 +54,9 @@ pub(crate) struct BlockWork {
 
 impl BlockWork {
     /// Of a store whose opening found this.
-    pub fn new(found: &Recovery) -> Self {
-        Self { damage: Mutex::new(found.damage.clone()), ..Self::default() }
+    pub fn new(found: &Recovery, lost_log: &Losses) -> Self {
+        let is_told = |d: &&Damage| !lost_log.tells_of(&d.file);
+        Self { damage: Mutex::new(found.damage.iter().filter(is_told).cloned().collect()), ..Self::default() }
     }
 
     /// With a block goes the damage that opening found in it, and in what was deleted from it.
@@ -229,6 +231,18 @@ impl Shared {
         outcome
     }
 
+    /// Writes down what was lost of the log, unless the note says all of it. With `maintenance` held, or before anybody
+    /// else has the store.
+    pub(crate) fn save_lost_log(&self) -> io::Result<()> {
+        let lost = self.state.read().lost_log.clone();
+        if lost.is_saved() {
+            return Ok(());
+        }
+        lost.save(&*self.disk)?;
+        self.state.write().lost_log.note_saved();
+        Ok(())
+    }
+
     /// [`Shared::remove`] for blocks that could not be opened.
     pub(crate) fn remove_lost(&self, lost: &[Lost]) -> io::Result<()> {
         self.block_work.unwanted.lock().extend(lost.iter().map(|l| (l.id, true)));
@@ -242,7 +256,10 @@ impl Shared {
             let found = self.block_work.damage.lock();
             (found.first().map(ToString::to_string), found.len())
         };
-        for b in &self.state.read().blocks {
+        let state = self.state.read();
+        places += state.lost_log.places();
+        first = first.or_else(|| state.lost_log.first());
+        for b in &state.blocks {
             places += b.damaged_parts();
             first = first.or_else(|| b.noticed().map(str::to_owned));
         }

@@ -208,4 +208,6 @@ pub struct Recovery {
     pub blocks: u64,
     /// What could not be read. Each is worth an error in the log.
     pub damage: Vec<Damage>,
+    /// What earlier starts found lost of the write-ahead log, and this one cannot see any more, for people.
+    pub lost_before: Vec<String>,
 }

@@ -62,8 +62,10 @@ impl Shared {
             c.span.zip(of_age(c)).is_some_and(|((_, max), retention)| max < by.minus(retention).0)
         };
         // To find the newest sample costs more than the rest of it.
-        let newest = if all.iter().any(|c| is_old(c, judged)) { self.newest_by(judged) } else { judged };
+        let has_old = all.iter().any(|c| is_old(c, judged));
+        let newest = if has_old || self.has_old_loss(judged) { self.newest_by(judged) } else { judged };
         let (mut gone, mut lost) = (Vec::new(), Vec::new());
+        let mut of_size_until = None;
         {
             let state = self.state.read();
             for c in &all {
@@ -75,6 +77,7 @@ impl Shared {
                     continue;
                 }
                 bytes = bytes.saturating_sub(c.bytes);
+                of_size_until = of_size_until.max((!of_age).then_some(max));
                 let why = if of_age { "age" } else { "size" };
                 let (from, to) = (TimestampMs(min), TimestampMs(max));
                 tracing::info!(block = c.id, %from, %to, bytes = c.bytes, why, judged = %newest, "retention deletes a block");
@@ -82,6 +85,7 @@ impl Shared {
                 lost.extend(state.lost.iter().find(|l| l.id == c.id).cloned());
             }
         }
+        self.forget_losses(newest, of_size_until);
         if gone.is_empty() && lost.is_empty() {
             return 0;
         }
@@ -97,6 +101,26 @@ impl Shared {
         let removed = self.remove(&gone);
         self.note(UNWANTED, &self.remove_lost(&lost).and(removed));
         expired
+    }
+
+    /// Before when what was lost of the log would have gone by age; where two retentions apply, by the longer one.
+    fn losses_kept_from(&self, newest: TimestampMs) -> Option<i64> {
+        let apart = self.kept_apart.lock().map_or(Some(Duration::ZERO), |apart| apart.retention);
+        self.config.retention.zip(apart).map(|(of_config, apart)| newest.minus(of_config.max(apart)).0)
+    }
+
+    fn has_old_loss(&self, judged: TimestampMs) -> bool {
+        self.losses_kept_from(judged).is_some_and(|from| self.state.read().lost_log.has_before(from))
+    }
+
+    /// What was lost of the log is no loss any more where what was around it is deleted too.
+    fn forget_losses(&self, newest: TimestampMs, of_size_until: Option<i64>) {
+        let of_size = of_size_until.map(|until| until.saturating_add(1));
+        if let Some(from) = self.losses_kept_from(newest).max(of_size)
+            && self.state.read().lost_log.has_before(from)
+        {
+            self.state.write().lost_log.forget_before(from);
+        }
     }
 
     /// All blocks, and what everything takes on the disk.

@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::block::{self, Block, BlockError};
 use crate::config::OpenError;
 use crate::disk::{Disk, Lock};
+use crate::lost::{self, Losses};
 use crate::store::{BLOCKS_DIR, LOCK_FILE, WAL_DIR};
 use crate::wal;
 
@@ -52,8 +53,16 @@ fn parts(root: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
             return Err(OpenError::Version { file: path, found, known: block::VERSION });
         }
     }
-    for name in names(WAL_DIR)?.into_iter().filter(|name| wal::is_segment(name)) {
-        let file = root.join(WAL_DIR).join(name);
+    for name in names(WAL_DIR)? {
+        let file = root.join(WAL_DIR).join(&name);
+        if name == lost::FILE
+            && let Some(found) = disk.read(&file).ok().and_then(|bytes| Losses::newer_version(&bytes))
+        {
+            return Err(OpenError::Version { file, found, known: lost::VERSION });
+        }
+        if !wal::is_segment(&name) {
+            continue;
+        }
         if let Some(found) = wal::newer_version(disk, &file) {
             return Err(OpenError::Version { file, found, known: wal::VERSION });
         }

@@ -55,6 +55,7 @@ mod known;
 #[cfg(test)]
 mod lean_tests;
 mod lists;
+mod lost;
 mod maintain;
 mod newest;
 mod order;

@@ -18,7 +18,7 @@ use crate::frozen::InOrder;
 use crate::head::HEAD_BYTES_MAX;
 use crate::heap;
 use crate::series::append;
-use crate::store::{Shared, Store, UNWANTED, is_full};
+use crate::store::{LOST_NOTE, Shared, Store, UNWANTED, is_full};
 use crate::values::Effort;
 use crate::wal::Wal;
 
@@ -99,6 +99,7 @@ impl Store {
         shared.note(UNWANTED, &shared.clear_unwanted().and_then(|()| shared.clear_log()));
         // Expiry first: it makes room for what follows.
         let mut done = Maintained { expired: shared.expire(judged), ..Maintained::default() };
+        shared.note(LOST_NOTE, &shared.save_lost_log());
         let outcome = shared.flush_if_due(&mut pending, Some(now)).map(|flushed| done.flushed = flushed);
         shared.note("a block", &outcome);
         outcome?;
@@ -206,6 +207,8 @@ impl Shared {
     /// Writes what was set aside to a block, then deletes its part of the log.
     fn write_frozen(&self, pending: &mut Pending) -> io::Result<()> {
         let Some(generation) = pending.frozen else { return Ok(()) };
+        // With the log goes what shows that a part of it is lost.
+        self.save_lost_log()?;
         // The new generation's first records (metadata, exemplars) must be on the disk before the old ones go, and they go
         // at the latest at the start after a power loss that finds the block.
         {

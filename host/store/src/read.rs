@@ -304,7 +304,8 @@ impl State {
             let why = b.lost_deletions()?;
             Some(format!("what was deleted may be back in this answer: block {}: {why}", b.id()))
         });
-        lost.chain(back).collect()
+        let of_log = self.lost_log.missing(range).map(|what| missing(&what));
+        lost.chain(back).chain(of_log).collect()
     }
 }
 
@@ -477,8 +478,8 @@ pub(crate) fn over(series: usize, limit: usize) -> Result<(), ReadError> {
 }
 
 impl Store {
-    /// Warnings that belong to every answer over `range`: blocks that cannot be read, deletions that may be back. Those
-    /// of [`SeriesRead::select`] and [`SeriesRead::newest`] have them already; who hands on a list of series or labels adds
+    /// Warnings that belong to every answer over `range`: blocks that cannot be read, deletions that may be back, what was
+    /// lost of the log. Those of [`SeriesRead::select`] and [`SeriesRead::newest`] have them already; who hands on a list of series or labels adds
     /// them.
     pub fn missing(&self, range: TimeRange) -> Vec<String> {
         let state = self.shared.state.read();

@@ -7,36 +7,49 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use belfry_model::TimestampMs;
+
 use crate::block::{Block, folder};
 use crate::config::{Damage, OpenError, Recovery};
 use crate::disk::Disk;
 use crate::head::Head;
 use crate::head_restore::Restorer;
+use crate::lost::{Gaps, Loss};
 use crate::record::{self, Entry};
 use crate::row_record::{ReadRow, RowReader};
 use crate::series::Point;
-use crate::wal::{self, ReplayError};
+use crate::wal::{self, Met, ReplayError};
 
-/// Reads the log into the head, leaving out what blocks have.
+/// Reads the log into the head, leaving out what blocks have. Answers what of it is lost, too.
 pub(crate) fn replay(
     disk: &dyn Disk,
     dir: &Path,
-    covered: u64,
+    blocks: &[Arc<Block>],
+    now: TimestampMs,
     head: &mut Head,
     recovery: &mut Recovery,
-) -> Result<Vec<wal::Segment>, OpenError> {
+) -> Result<(Vec<wal::Segment>, Vec<Loss>), OpenError> {
+    let covered = covered(blocks);
     let (ids, groups) = (Numbers::default(), Formed::default());
-    let mut target = Target { head, restorer: Restorer::new(), ids, groups, lost: 0 };
+    let gaps = Gaps::new(blocks.iter().map(|b| b.meta().max).max());
+    let mut target = Target { head, restorer: Restorer::new(), ids, groups, gaps, lost: 0 };
     let mut generation_before = 0;
     let mut rows = RowReader::default();
-    let replayed = wal::replay(disk, dir, covered, |generation, bytes| {
+    let replayed = wal::replay(disk, dir, covered, |met| {
+        let (generation, bytes) = match met {
+            Met::Record(generation, bytes) => (generation, bytes),
+            Met::Damage(damage) => {
+                target.gaps.damage(damage);
+                return Ok(());
+            }
+        };
         if generation != generation_before {
             target.ids.clear();
             target.groups = Formed::default();
             rows.clear();
             generation_before = generation;
         }
-        record::read(bytes, &mut rows, |entry| match entry {
+        let outcome = record::read(bytes, &mut rows, |entry| match entry {
             Entry::Series(id, labels) => target.ids.insert(id, target.head.open(&labels).0 as u32),
             Entry::Metadata(m) => drop(target.head.declare(m)),
             Entry::Exemplar(id, e) => {
@@ -50,7 +63,9 @@ pub(crate) fn replay(
             Entry::Histogram(id, at, h, start) => {
                 target.add(id, &Point { at, value: h.sum, start, histogram: Some(&h) });
             }
-        })
+        });
+        target.gaps.end_record();
+        outcome
     });
     let (lost, samples) = (target.lost, target.restorer.finish(target.head));
     let replayed = replayed.map_err(|e| match e {
@@ -65,7 +80,12 @@ pub(crate) fn replay(
         let what = format!("{lost} samples belong to series or rows whose beginning is in a damaged record");
         recovery.damage.push(Damage { file: dir.to_owned(), offset: 0, what });
     }
-    Ok(replayed.segments)
+    Ok((replayed.segments, target.gaps.finish(now)))
+}
+
+/// The last of the log's generations that are in blocks.
+pub(crate) fn covered(blocks: &[Arc<Block>]) -> u64 {
+    blocks.iter().map(|b| b.meta().wal_generation).max().unwrap_or(0)
 }
 
 /// Takes away the blocks of what came late that the log has as well, as the block of the rest was never written. Else both
@@ -98,15 +118,24 @@ struct Target<'a> {
     restorer: Restorer,
     ids: Numbers,
     groups: Formed,
+    gaps: Gaps,
     /// Samples whose series or row is not known.
     lost: u64,
 }
 
 impl Target<'_> {
     fn add(&mut self, id: u32, p: &Point<'_>) {
+        self.gaps.sample(p.at);
         match self.ids.get(id) {
             Some(id) => self.restorer.add(self.head, id, p),
-            None => self.lost += 1,
+            None => self.lose(1, p.at),
+        }
+    }
+
+    fn lose(&mut self, samples: u64, at: i64) {
+        if samples > 0 {
+            self.lost += samples;
+            self.gaps.lost_sample(at);
         }
     }
 
@@ -121,9 +150,9 @@ impl Target<'_> {
     }
 
     fn row(&mut self, row: &ReadRow<'_>) {
+        self.gaps.sample(row.at);
         let Some(values) = row.values else {
-            self.lost += row.ids.len() as u64;
-            return;
+            return self.lose(row.ids.len() as u64, row.at);
         };
         if let Some(group) = self.groups.get(row.group)
             && self.restorer.take_row(self.head, group, row.at, values)
@@ -131,7 +160,8 @@ impl Target<'_> {
             return;
         }
         let samples = row.ids.iter().map(|id| self.ids.get(*id)).zip(values.iter().copied());
-        self.lost += self.restorer.add_row(self.head, row.at, samples);
+        let unknown = self.restorer.add_row(self.head, row.at, samples);
+        self.lose(unknown, row.at);
     }
 }
 

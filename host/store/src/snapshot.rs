@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::block::{Block, GONE, GONE_DAMAGED, file_name};
 use crate::config::Backend;
 use crate::disk::{Disk, DiskRead, read_around};
+use crate::lost;
 use crate::store::{BLOCKS_DIR, Shared, Store, WAL_DIR};
 use crate::wal::is_segment;
 
@@ -99,6 +100,16 @@ impl Shared {
                 let name = file_name(b.id(), GONE_DAMAGED);
                 disk.link(&self.blocks_dir.join(&name), &to.blocks.join(&name))?;
             }
+        }
+        let lost = self.state.read().lost_log.clone();
+        let wal_dir = root.join(WAL_DIR);
+        if !lost.is_empty() {
+            let file = disk.create(&to.wal.join(lost::FILE))?;
+            file.append(&lost.to_bytes())?;
+            file.sync()?;
+        }
+        if lost.has_unread() && disk.list(&wal_dir)?.iter().any(|name| name == lost::DAMAGED) {
+            disk.link(&wal_dir.join(lost::DAMAGED), &to.wal.join(lost::DAMAGED))?;
         }
         for (name, from, len) in segments {
             self.copy(&*from, len, &to.wal.join(name))?;

@@ -23,8 +23,9 @@ use crate::disk::{Disk, Lock, SimDisk};
 use crate::expire::Apart;
 use crate::head::Head;
 use crate::heap;
+use crate::lost::Losses;
 use crate::maintain::Pending;
-use crate::replay::{drop_replayed, replay};
+use crate::replay::{covered, drop_replayed, replay};
 use crate::wal::{Wal, Written};
 
 pub(crate) const WAL_DIR: &str = "wal";
@@ -33,12 +34,15 @@ pub(crate) const IMPORT: &str = "an import";
 /// What [`Shared::note`] calls a write of [`Store::compact`].
 pub(crate) const MERGE: &str = "a merged block";
 /// What cannot be done while samples are written all the same, by what [`Shared::note`] calls it.
-const BESIDE: [(&str, &str); 4] = [
+const BESIDE: [(&str, &str); 5] = [
+    (LOST_NOTE, "what was lost of the log cannot be written down"),
     (MERGE, "blocks cannot be merged"),
     (IMPORT, "an import cannot be written"),
     ("a deletion", "a deletion cannot be written down"),
     (UNWANTED, "a file that is to go cannot be deleted"),
 ];
+/// What [`Shared::note`] calls a write of [`Shared::save_lost_log`].
+pub(crate) const LOST_NOTE: &str = "the note of what was lost";
 pub(crate) const UNWANTED: &str = "a file that is to go";
 pub(crate) const BLOCKS_DIR: &str = "blocks";
 pub(crate) const LOCK_FILE: &str = "LOCK";
@@ -140,6 +144,8 @@ pub(crate) struct State {
     pub blocks: Vec<Arc<Block>>,
     /// Blocks that could not be opened.
     pub lost: Vec<Lost>,
+    /// What the log lacks, or lacked when it was read.
+    pub lost_log: Losses,
     /// Of the blocks' indexes.
     pub room: Arc<Room<Held>>,
 }
@@ -209,8 +215,12 @@ impl Store {
         let mut wal = None;
         let mut generation = 1;
         if config.backend != Backend::Memory {
-            let covered = state.blocks.iter().map(|b| b.meta().wal_generation).max().unwrap_or(0);
-            let replayed = replay(&*disk, &wal_dir, covered, &mut state.head, &mut recovery)?;
+            let covered = covered(&state.blocks);
+            let mut known = Losses::read(&*disk, &wal_dir, &mut recovery)?;
+            let (replayed, lost) = replay(&*disk, &wal_dir, &state.blocks, now, &mut state.head, &mut recovery)?;
+            recovery.lost_before = known.others(&lost);
+            known.add(lost);
+            state.lost_log = known;
             let log = (covered, &replayed[..]);
             drop_replayed(&*disk, &blocks_dir, &mut state.blocks, log, &mut recovery)?;
             state.head.set_blocks(&state.blocks);
@@ -222,9 +232,13 @@ impl Store {
         for d in &recovery.damage {
             tracing::error!(file = %d.file.display(), offset = d.offset, "damaged data, the rest is readable: {}", d.what);
         }
+        for what in &recovery.lost_before {
+            tracing::warn!("an earlier start found that a part of the log was lost: {what}");
+        }
         if recovery.torn_bytes > 0 {
             tracing::warn!(bytes = recovery.torn_bytes, "cut a torn tail: the write that was interrupted");
         }
+        let block_work = BlockWork::new(&recovery, &state.lost_log);
         let shared = Arc::new(Shared {
             disk,
             blocks_dir,
@@ -239,12 +253,14 @@ impl Store {
             syncer: OnceLock::new(),
             next_block: AtomicU64::new(found.next),
             maintenance: Mutex::new(Pending::new(now)),
-            block_work: BlockWork::new(&recovery),
+            block_work,
             kept_apart: Mutex::default(),
             _lock: Some(lock),
             config,
         });
         shared.note_wal(&shared.commit.lock());
+        // Where that fails nothing of the log is deleted, and it is tried again.
+        shared.note(LOST_NOTE, &shared.save_lost_log());
         heap::give_back_after(shared.counters.wal_bytes.load(Ordering::Relaxed));
         let (sender, receiver) = mpsc::channel(append::QUEUE_BATCHES_MAX);
         let writer = shared.clone();

@@ -286,14 +286,22 @@ pub enum ReplayError {
     },
 }
 
-/// Hands every record of `dir` to `on_record` with its generation, in order. Segments of generations up to `covered` are
+/// What reading the log meets, in order.
+pub enum Met<'a> {
+    /// A record, with its generation.
+    Record(u64, &'a [u8]),
+    /// Something was lost here.
+    Damage(&'a Damage),
+}
+
+/// Hands every record of `dir` to `on`, and each place where one may be lost. Segments of generations up to `covered` are
 /// in blocks: they are deleted. A torn tail is cut from its file, durably, before this returns. A record whose
-/// checksum is right but that `on_record` cannot read is damage too.
+/// checksum is right but that `on` cannot read is damage too.
 pub fn replay(
     disk: &dyn Disk,
     dir: &Path,
     covered: u64,
-    mut on_record: impl FnMut(u64, &[u8]) -> Result<(), Corrupt>,
+    mut on: impl FnMut(Met<'_>) -> Result<(), Corrupt>,
 ) -> Result<Replayed, ReplayError> {
     let io_error = |file: &Path| {
         let file = file.to_owned();
@@ -326,6 +334,7 @@ pub fn replay(
             Err(e) if is_of_medium(&e) => {
                 let (bytes, holes) = read_rest(disk, &segment.path).map_err(io_error(&segment.path))?;
                 let first = holes.as_ref().map_or(0, |h| h.first);
+                let is_all = bytes.is_empty();
                 let what = match holes {
                     Some(h) => Some(format!("{} of its {} bytes cannot be read: {}", h.bytes, bytes.len(), h.why)),
                     None if bytes.is_empty() => Some(format!("it cannot be read: {e}")),
@@ -333,19 +342,29 @@ pub fn replay(
                     None => None,
                 };
                 segment.unreadable = what.is_some();
-                out.damage.extend(what.map(|what| Damage { file: segment.path.clone(), offset: first, what }));
+                let damage = what.map(|what| Damage { file: segment.path.clone(), offset: first, what });
+                // Of a part that is missing the checksums tell in its place.
+                if let Some(damage) = damage.as_ref().filter(|_| is_all) {
+                    let _ = on(Met::Damage(damage));
+                }
+                out.damage.extend(damage);
                 Arc::new(bytes)
             }
             outcome => outcome.map_err(io_error(&segment.path))?,
         };
         // What the disk did not give is no torn tail.
         let is_tail = i == last && !segment.unreadable;
-        let read = read_segment(&bytes, is_tail, |record| on_record(segment.generation, record));
+        let read = read_segment(&bytes, is_tail, |piece| match piece {
+            Piece::Record(record) => on(Met::Record(segment.generation, record)),
+            Piece::Damage(offset, what) => {
+                let damage = Damage { file: segment.path.clone(), offset, what: what.to_owned() };
+                let _ = on(Met::Damage(&damage));
+                out.damage.push(damage);
+                Ok(())
+            }
+        });
         if let Some(found) = read.newer_version {
             return Err(ReplayError::Version { file: segment.path, found });
-        }
-        for (offset, what) in read.damage {
-            out.damage.push(Damage { file: segment.path.clone(), offset, what: what.to_owned() });
         }
         segment.bytes = bytes.len() as u64;
         if read.good < segment.bytes {
@@ -360,7 +379,9 @@ pub fn replay(
                 }
             } else {
                 let what = format!("its last {torn} bytes are no record");
-                out.damage.push(Damage { file: segment.path.clone(), offset: read.good, what });
+                let damage = Damage { file: segment.path.clone(), offset: read.good, what };
+                let _ = on(Met::Damage(&damage));
+                out.damage.push(damage);
             }
         }
         out.segments.push(segment);
@@ -425,12 +446,18 @@ pub fn newer_version(disk: &dyn Disk, file: &Path) -> Option<u32> {
 struct SegmentRead {
     /// Up to here everything is a record or reported damage.
     good: u64,
-    damage: Vec<(u64, &'static str)>,
     newer_version: Option<u32>,
 }
 
-fn read_segment(bytes: &[u8], is_last: bool, mut on_record: impl FnMut(&[u8]) -> Result<(), Corrupt>) -> SegmentRead {
-    let mut out = SegmentRead { good: 0, damage: Vec::new(), newer_version: None };
+/// What a segment has.
+enum Piece<'a> {
+    Record(&'a [u8]),
+    /// Where, and what is wrong.
+    Damage(u64, &'static str),
+}
+
+fn read_segment(bytes: &[u8], is_last: bool, mut on: impl FnMut(Piece<'_>) -> Result<(), Corrupt>) -> SegmentRead {
+    let mut out = SegmentRead { good: 0, newer_version: None };
     if let Some(version) = version_of(bytes) {
         if version > VERSION {
             out.newer_version = Some(version);
@@ -442,9 +469,9 @@ fn read_segment(bytes: &[u8], is_last: bool, mut on_record: impl FnMut(&[u8]) ->
     while at < bytes.len() {
         if let Some((frame, end)) = frame_at(bytes, at) {
             if let Frame::Record(payload) = frame
-                && let Err(e) = on_record(payload)
+                && let Err(e) = on(Piece::Record(payload))
             {
-                out.damage.push((at as u64, e.0));
+                let _ = on(Piece::Damage(at as u64, e.0));
             }
             at = end;
             out.good = at as u64;
@@ -456,7 +483,7 @@ fn read_segment(bytes: &[u8], is_last: bool, mut on_record: impl FnMut(&[u8]) ->
             break;
         }
         let what = if at == 0 { "the segment's header is wrong" } else { "a record's checksum does not match" };
-        out.damage.push((at as u64, what));
+        let _ = on(Piece::Damage(at as u64, what));
         at = next;
     }
     out
@@ -576,8 +603,10 @@ mod tests {
 
     fn read(disk: &SimDisk) -> (Vec<Vec<u8>>, Replayed) {
         let mut records = Vec::new();
-        let replayed = replay(disk, &dir(), 0, |_, r| {
-            records.push(r.to_vec());
+        let replayed = replay(disk, &dir(), 0, |met| {
+            if let Met::Record(_, r) = met {
+                records.push(r.to_vec());
+            }
             Ok(())
         })
         .unwrap();
@@ -729,7 +758,7 @@ mod tests {
             let crc = crc32fast::hash(&b[..12]);
             b[12..16].copy_from_slice(&crc.to_le_bytes());
         });
-        assert!(matches!(replay(&disk, &dir(), 0, |_, _| Ok(())), Err(ReplayError::Version { found: 9, .. })));
+        assert!(matches!(replay(&disk, &dir(), 0, |_| Ok(())), Err(ReplayError::Version { found: 9, .. })));
     }
 
     #[test]

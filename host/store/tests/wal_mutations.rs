@@ -99,8 +99,10 @@ proptest! {
         let disk = SimDisk::default();
         disk.create_dir_all(file.parent().unwrap()).unwrap();
         disk.create(file).unwrap().append(&bytes).unwrap();
-        let Ok((store, _)) = Store::open(config(), Arc::new(disk), TimestampMs(T0)) else { return Ok(()) };
-        for (labels, buf) in select(&store, &[], TimeRange::ALL) {
+        let Ok((store, recovery)) = Store::open(config(), Arc::new(disk), TimestampMs(T0)) else { return Ok(()) };
+        let (found, warnings) = select_left(&store, &[], TimeRange::ALL);
+        prop_assert_eq!(recovery.damage.is_empty(), warnings.is_empty(), "{:?}", warnings);
+        for (labels, buf) in found {
             for (t, v) in buf.times.iter().zip(&buf.floats) {
                 let name = labels.metric().unwrap_or_default().to_owned();
                 prop_assert_eq!(sent.get(&(name, *t)), Some(&v.to_bits()), "{} at {}", labels, t);

@@ -51,7 +51,8 @@ impl Looked {
             )),
         }
         if let Some(why) = damage {
-            let help = "everything else is read and written; look at the disk, and restore the file if there is a copy";
+            let help = "everything else is read and written; look at the disk, and restore the file if there is a copy; of \
+                        what was lost of the log you are told until retention has passed it";
             troubles.push(("data_damaged", "Some of the data cannot be read", why, help));
         }
         let mut since = self.since.lock();

@@ -61,16 +61,22 @@ pub fn put(store: &Store, name: &str, at: i64, value: f64) -> Result<Appended, W
 }
 
 pub fn select(store: &Store, matchers: &[&str], range: TimeRange) -> Vec<(Labels, SampleBuf)> {
+    let (found, warnings) = select_left(store, matchers, range);
+    assert_eq!(warnings, Vec::<String>::new());
+    found
+}
+
+/// What is left where something was lost, and what is said of that.
+pub fn select_left(store: &Store, matchers: &[&str], range: TimeRange) -> (Vec<(Labels, SampleBuf)>, Vec<String>) {
     let matchers: Vec<Matcher> = matchers.iter().map(|m| m.parse().expect("a matcher")).collect();
     let set = block_on(store.select(&matchers, range, &SelectHints::default(), SelectLimits::default()))
         .expect("the read works");
-    assert_eq!(set.warnings, Vec::<String>::new());
     let decode = |s: &belfry_model::Series| {
         let mut buf = SampleBuf::default();
         s.samples.decode(range, &mut buf).expect("the samples decode");
         (s.labels.clone(), buf)
     };
-    set.series.iter().map(decode).filter(|(_, b)| !b.is_empty()).collect()
+    (set.series.iter().map(decode).filter(|(_, b)| !b.is_empty()).collect(), set.warnings)
 }
 
 /// A series with the time of a sample, the bits of its value and the count of its histogram.
