@@ -31,6 +31,7 @@ pub const GROUP_BATCHES_MAX: usize = 128;
 /// A record of this size is ended, even within a batch, so that reading it back needs no more memory than this.
 const RECORD_BYTES_SPLIT: usize = 32 << 20;
 /// What was refused then may have been applied: again it would be no news, and acknowledged without ever being synced.
+const FULL: &str = "no block can be written, and as much waits for one as may";
 const UNSURE: &str = "an fsync of the log failed; nothing is acknowledged until a block has what came before it";
 /// More labels than this on a series are a mistake of its producer.
 pub const LABELS_MAX: usize = 256;
@@ -161,6 +162,9 @@ fn commit(shared: &Shared, mut jobs: Vec<Job>) {
     let mut done = Vec::with_capacity(jobs.len());
     // What an earlier group could not write comes first: until it is written nothing new is taken.
     let mut outcome = if commit.stuck { commit.write() } else { Ok(()) };
+    if outcome.is_ok() && shared.is_full.load(Ordering::Acquire) {
+        outcome = Err(io::Error::other(FULL));
+    }
     let is_refused = |job: &mut Job| commit.unsure.is_some() && job.is_synced(shared.config.fsync);
     let refused: Vec<Job> = if outcome.is_ok() { jobs.extract_if(.., is_refused).collect() } else { Vec::new() };
     if outcome.is_ok() {
@@ -414,7 +418,7 @@ impl Writer for Store {
 
     fn append_now(&self, batch: &Batch) -> Option<Result<Appended, WriteError>> {
         // A sync must not hold up the caller, and whoever waits comes first.
-        if self.shared.config.fsync == FsyncPolicy::Always {
+        if self.shared.config.fsync == FsyncPolicy::Always || self.shared.is_full.load(Ordering::Acquire) {
             return None;
         }
         match &*self.queue.lock() {

@@ -74,6 +74,9 @@ const CROWDED_EVERY: Duration = Duration::from_secs(60);
 /// They are short when less than this part is free, and worth a block when series that ended take as much.
 const CROWDED_PART: u64 = 10;
 
+/// Where blocks cannot be written, so many times what one is written of may wait. More is refused.
+const WAITING_MAX: u64 = 4;
+
 /// Samples that are older than the newest by more than blocks of this level span get a block of their own: half a day.
 const LATE_LEVEL: usize = 2;
 
@@ -100,17 +103,13 @@ impl Store {
         // Expiry first: it makes room for what follows.
         let mut done = Maintained { expired: shared.expire(judged), ..Maintained::default() };
         shared.note(LOST_NOTE, &shared.save_lost_log());
-        let outcome = shared.flush_if_due(&mut pending, Some(now)).map(|flushed| done.flushed = flushed);
-        shared.note("a block", &outcome);
-        outcome?;
+        done.flushed = shared.flush_noting(&mut pending, Some(now))?;
         if shared.is_over(&mut pending.last_forget, now) {
             pending.last_forget = now;
             done.forgotten = shared.forget(judged, shared.config.block_span * 2);
         }
         if shared.is_crowded(&mut pending.last_crowded, now) {
-            let outcome = shared.flush_if_due(&mut pending, None).map(|flushed| done.flushed |= flushed);
-            shared.note("a block", &outcome);
-            outcome?;
+            done.flushed |= shared.flush_noting(&mut pending, None)?;
             done.forgotten += shared.forget(now, IDLE_CROWDED);
         }
         shared.rest(now);
@@ -131,10 +130,7 @@ impl Store {
 
     /// Writes everything in the head to a block now, whatever its age.
     pub fn flush(&self) -> io::Result<()> {
-        let mut pending = self.shared.maintenance.lock();
-        let outcome = self.shared.flush_if_due(&mut pending, None).map(|_| ());
-        self.shared.note("a block", &outcome);
-        outcome
+        self.shared.flush_noting(&mut self.shared.maintenance.lock(), None).map(|_| ())
     }
 }
 
@@ -143,6 +139,20 @@ impl Shared {
     fn is_over(&self, last: &mut TimestampMs, now: TimestampMs) -> bool {
         *last = (*last).min(now);
         now.since(*last) >= self.config.block_span
+    }
+
+    /// [`Shared::flush_if_due`], and how it went is known to the health and to whoever appends.
+    fn flush_noting(&self, pending: &mut Pending, now: Option<TimestampMs>) -> io::Result<bool> {
+        let mut flushed = false;
+        let outcome = self.flush_if_due(pending, now).map(|f| flushed = f);
+        let is_full = outcome.is_err() && {
+            let wal_bytes = self.commit.lock().wal.as_ref().map_or(0, |w| w.bytes());
+            wal_bytes >= self.config.wal_bytes_bound().saturating_mul(WAITING_MAX)
+                || self.state.read().head.live_bytes() as u64 >= HEAD_BYTES_MAX as u64 * WAITING_MAX
+        };
+        self.is_full.store(is_full, Ordering::Release);
+        self.note("a block", &outcome);
+        outcome.map(|()| flushed)
     }
 
     /// Without a `now` the head is written whatever its age.

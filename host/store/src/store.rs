@@ -165,6 +165,8 @@ pub(crate) struct Shared {
     pub dirty: AtomicBool,
     /// Something was committed that is not written yet.
     pub unwritten: AtomicBool,
+    /// Blocks cannot be written, and as much waits for one as may.
+    pub is_full: AtomicBool,
     /// Some of what is not synced somebody was told of.
     owes_sync: AtomicBool,
     /// Waits for that.
@@ -249,6 +251,7 @@ impl Store {
             clock: OnceLock::new(),
             dirty: AtomicBool::new(false),
             unwritten: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
             owes_sync: AtomicBool::new(false),
             syncer: OnceLock::new(),
             next_block: AtomicU64::new(found.next),

@@ -12,7 +12,8 @@ use std::time::Duration;
 use belfry_model::read::ReadError;
 use belfry_model::sample::Value;
 use belfry_model::{
-    Labels, Matcher, Sample, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, Writer,
+    Labels, Matcher, Sample, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, WriteError,
+    Writer,
 };
 use belfry_store::disk::{Disk, DiskFile, DiskRead, FileBytes, Lock, SimDisk};
 use belfry_store::{Backfilled, Health, OpenError, Recovery, Store, StoreConfig};
@@ -597,5 +598,38 @@ fn verifying_finds_every_flipped_byte_and_says_where() {
         if (100..index - 4).contains(&at) {
             assert!(at as u64 - one.offset < 8_000 && one.what.contains("checksum"), "byte {at}: {one}");
         }
+    }
+}
+
+#[test]
+fn where_no_block_can_be_written_no_more_is_taken_than_may_wait_for_one() {
+    let disk = Eventful::new(SimDisk::default());
+    let config = StoreConfig { wal_bytes_max: 10_000, ..config() };
+    let open = |disk: &Eventful| Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap().0;
+    let store = open(&disk);
+    disk.refuses.store(true, Ordering::Relaxed);
+    let mut taken = Vec::new();
+    let refused = (0..100).find_map(|n| {
+        let at = T0 + n * 1000;
+        let outcome = put(&store, &format!("m{n}_{}", "x".repeat(1000)), at, n as f64);
+        taken.extend(outcome.is_ok().then_some(n));
+        assert!(store.upkeep(TimestampMs(at)).is_err() || n < 20, "a block is due");
+        outcome.err()
+    });
+    assert!(matches!(&refused, Some(WriteError::Io(why)) if why.contains("no block can be written")), "{refused:?}");
+    assert!((35..50).contains(&taken.len()), "four times 10,000 bytes: {}", taken.len());
+
+    // It is all there, and it goes on once blocks can be written, also in another process.
+    let restarted = open(&Eventful { disk: disk.disk.killed(), ..Eventful::default() });
+    disk.refuses.store(false, Ordering::Relaxed);
+    store.upkeep(TimestampMs(T0 + 1_000_000)).unwrap();
+    for store in [store, restarted] {
+        put(&store, "more", T0 + 1_000_000, 1.0).unwrap();
+        let all = select(
+            &store,
+            &[r#"job="test""#],
+            TimeRange::inclusive(TimestampMs(T0), TimestampMs(T0 + 2_000_000)).unwrap(),
+        );
+        assert_eq!(all.len(), taken.len() + 1);
     }
 }

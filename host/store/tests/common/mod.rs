@@ -165,6 +165,8 @@ pub struct Eventful {
     pub meanwhile: Meanwhile,
     /// No block can be removed.
     pub keeps: Arc<AtomicBool>,
+    /// No block can be written.
+    pub refuses: Arc<AtomicBool>,
 }
 
 impl Eventful {
@@ -210,8 +212,11 @@ impl Disk for Eventful {
         self.disk.list(dir)
     }
     fn create(&self, file: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let made = self.disk.create(file)?;
         let is_block = file.extension().is_some_and(|e| e == "unfinished") && !file.to_string_lossy().contains("gone");
+        if is_block && self.refuses.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the disk refuses it"));
+        }
+        let made = self.disk.create(file)?;
         Ok(if is_block { Arc::new(BlockFile(made, self.meanwhile.clone())) } else { made })
     }
     fn open_append(&self, file: &Path) -> io::Result<Arc<dyn DiskFile>> {
