@@ -149,10 +149,18 @@ fn select(c: &Connection, range: TimeRange) -> Result<Vec<Episode>, StateError> 
     })?;
     let mut episodes = Vec::new();
     for row in rows {
-        let (fingerprint, labels, mut episode) = row?;
-        episode.fingerprint = fingerprint.parse().map_err(|_| StateError::Failed("bad fingerprint".into()))?;
-        episode.labels = serde_json::from_str(&labels)?;
-        episodes.push(episode);
+        let (fingerprint, labels, episode) = match row {
+            // A text that is none must not take the others away.
+            Err(error) if error.sqlite_error_code().is_none() => {
+                tracing::warn!(%error, "an episode's row cannot be read");
+                continue;
+            }
+            row => row?,
+        };
+        match (fingerprint.parse(), serde_json::from_str(&labels)) {
+            (Ok(fingerprint), Ok(labels)) => episodes.push(Episode { fingerprint, labels, ..episode }),
+            _ => tracing::warn!(rule = episode.rule, "an episode's row cannot be read"),
+        }
     }
     Ok(episodes)
 }

@@ -51,6 +51,8 @@ impl State {
         let resumed = salvage::resume(path)?;
         let (mut state, salvaged) = match Self::open_sound(path) {
             Err(OpenError::Damaged { reason, .. }) => {
+                // A large one takes a while.
+                tracing::warn!(%reason, "{} is damaged: what can be read of it is taken over", path.display());
                 let salvaged = salvage::salvage(path, reason)?;
                 (Self::open_sound(path)?, Some(salvaged))
             }

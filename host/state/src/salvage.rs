@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use crate::error::OpenError;
 use crate::migrate::{MigrateError, SCHEMA_VERSION, migrate, tables_of};
@@ -138,12 +138,12 @@ fn make(path: &Path) -> Result<(String, Vec<SalvagedTable>), Stopped> {
     clear(path);
     let new = beside(path, WORK[0]);
     let mut target = Connection::open(&new)?;
-    // One that is not finished is thrown away, so that nothing need be taken back.
-    target.pragma_update(None, "journal_mode", "OFF")?;
+    // One that is not finished is thrown away. What a transaction adds to a file is in no journal, so that this one is small.
+    target.pragma_update(None, "journal_mode", "MEMORY")?;
     target.pragma_update(None, "synchronous", "OFF")?;
     target.pragma_update(None, "foreign_keys", false)?;
     migrate(&mut target)?;
-    let source = source(path);
+    let source = source(path)?;
     let transaction = target.transaction()?;
     let mut tables = Vec::new();
     // A table that this format has and the damaged file's had not yet is no loss.
@@ -204,23 +204,50 @@ fn swap(path: &Path, stamp: &str) -> io::Result<PathBuf> {
 }
 
 /// The damaged file, if its list of tables can be read at all.
-fn source(path: &Path) -> Option<Connection> {
-    let has_header = check_header(path).is_ok();
-    let copied = || {
-        let copy = beside(path, WORK[1]);
-        with_header(path, &copy).ok()?;
-        readable(&copy)
-    };
-    if has_header { readable(path) } else { copied().or_else(|| readable(path)) }
+fn source(path: &Path) -> Result<Option<Connection>, Stopped> {
+    if check_header(path).is_ok() {
+        return Ok(readable(path)?);
+    }
+    let copy = beside(path, WORK[1]);
+    with_header(path, &copy).map_err(Stopped::Disk)?;
+    match readable(&copy)? {
+        // With a log it is the log's first page that counts.
+        None if has_log(path) => Ok(readable(path)?),
+        found => Ok(found),
+    }
 }
 
-fn readable(path: &Path) -> Option<Connection> {
-    let connection = open_aside(path).ok()?;
-    // Of a list that breaks off what stands before that is taken.
-    connection.pragma_update(None, "writable_schema", true).ok()?;
-    let tables = "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%'";
-    let tables = connection.query_row(tables, [], |row| row.get::<_, i64>(0));
-    tables.is_ok_and(|n| n > 0).then_some(connection)
+/// Fails where the file is not the reason: nothing of it must be given up for that.
+fn readable(path: &Path) -> rusqlite::Result<Option<Connection>> {
+    let begun = open_aside(path).and_then(|connection| {
+        // Of a list that breaks off what stands before that is taken.
+        connection.pragma_update(None, "writable_schema", true)?;
+        // Until the end nobody else writes to it.
+        connection.execute_batch("BEGIN")?;
+        let tables = "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%'";
+        let tables: i64 = connection.query_row(tables, [], |row| row.get(0))?;
+        Ok((tables > 0).then_some(connection))
+    });
+    match begun {
+        Err(e)
+            if matches!(
+                e.sqlite_error_code(),
+                Some(
+                    ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::OutOfMemory
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::PermissionDenied
+                        | ErrorCode::DiskFull
+                )
+            ) =>
+        {
+            Err(e)
+        }
+        Err(_) => Ok(None),
+        found => found,
+    }
 }
 
 /// Copies a file whose header is not one, with the header that all files of Belfry have.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use belfry_model::report::{Document, Report};
-use belfry_model::{Alert, AlertState, Fingerprint, JournalEntry, Labels, Severity, TimestampMs};
+use belfry_model::{Alert, AlertState, Fingerprint, JournalEntry, Labels, Severity, TimeRange, TimestampMs};
 use belfry_state::{JournalQuery, OpenError, SCHEMA_VERSION, Salvaged, State, StateError};
 use rusqlite::Connection;
 
@@ -282,6 +282,36 @@ async fn a_text_that_is_none_any_more_costs_its_row() {
     let state = home.start();
     assert_eq!(state.notify_groups().await.unwrap().len(), 39);
     assert_eq!(state.salvaged().unwrap().of("notify_group"), (39, true));
+}
+
+/// Where no start reads it, it is left out of what is read.
+#[tokio::test]
+async fn a_text_that_is_none_does_not_take_the_rest_of_the_journal_or_the_episodes_away() {
+    let mut bytes = whole().await;
+    for text in [&b"\"subject\":\"subject number 123\""[..], &b"{\"alertname\":\"hot\",\"core\":\"17\"}"[..]] {
+        let places = bytes.windows(text.len()).enumerate().filter(|(_, w)| *w == text).map(|(at, _)| at);
+        for at in places.collect::<Vec<_>>() {
+            bytes[at..at + text.len()].fill(0xff);
+        }
+    }
+    let home = Home::with(&bytes);
+    let state = home.start();
+    assert_eq!(state.journal(JournalQuery::default()).await.unwrap().len(), 299);
+    assert_eq!(state.episodes(TimeRange::ALL).await.unwrap().len(), 39);
+}
+
+#[tokio::test]
+async fn where_no_new_file_can_be_made_the_damaged_one_stays_and_the_help_says_what_is_wanted() {
+    let damaged = xored(&whole().await, 1, PAGE);
+    let home = Home::with(&damaged);
+    std::fs::create_dir(home.at("state.sqlite.salvaging")).unwrap();
+    let refused = State::open(&home.file).unwrap_err();
+    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+    assert!(refused.to_string().contains("cannot be put into a new file"), "{refused}");
+    assert!(refused.help().contains("there must be room"), "{}", refused.help());
+    assert_eq!(std::fs::read(&home.file).unwrap(), damaged);
+    std::fs::remove_dir(home.at("state.sqlite.salvaging")).unwrap();
+    assert!(home.start().salvaged().is_some(), "it is done once it can be");
 }
 
 /// What was committed stands in the log until SQLite moves it.
