@@ -111,7 +111,18 @@ impl Backfill {
     /// Writes what is left and says what became of all.
     pub fn finish(mut self) -> Result<Backfilled, WriteError> {
         self.write()?;
+        self.keep_what_was_there().map_err(refused)?;
         Ok(self.done)
+    }
+
+    /// What stood there already may stand in the log alone, and not be synced yet.
+    fn keep_what_was_there(&self) -> io::Result<()> {
+        let is_unsure = {
+            let mut commit = self.store.shared.commit.lock();
+            commit.write()?;
+            commit.unsure.is_some()
+        };
+        if is_unsure { self.store.flush() } else { self.store.sync() }
     }
 
     fn write(&mut self) -> Result<(), WriteError> {
@@ -128,16 +139,17 @@ impl Backfill {
             shared.counters.imports_failed.fetch_add(1, Ordering::Relaxed);
         }
         shared.note(IMPORT, &outcome);
-        outcome.map_err(|e| match is_full(&e) {
-            true => WriteError::DiskFull(e.to_string()),
-            false => WriteError::Io(e.to_string()),
-        })?;
+        outcome.map_err(refused)?;
         if shared.state.read().blocks.len() > BLOCKS_MAX {
             // With more than that an import merges some before it goes on. Whatever hinders it is in the health; the samples are written.
             let _ = self.store.compact();
         }
         Ok(())
     }
+}
+
+fn refused(e: io::Error) -> WriteError {
+    if is_full(&e) { WriteError::DiskFull(e.to_string()) } else { WriteError::Io(e.to_string()) }
 }
 
 /// Ends the watch over what is taken live.

@@ -232,7 +232,14 @@ impl Shared {
             let _changes = self.block_work.changes.lock();
             // Only the last one says that it has the log's generation: until then all is in the log. A crash in between
             // leaves what came late in the log and in a block, which the next start removes.
-            let late = late.map(|late| self.publish(late, false)).transpose()?;
+            let late = match late.map(|late| self.publish(late, false)).transpose() {
+                Ok(late) => late,
+                Err(e) => {
+                    // Each try would leave one.
+                    let _ = block.map(Sealed::discard);
+                    return Err(e);
+                }
+            };
             let block = match block.map(|block| self.publish(block, false)).transpose() {
                 Ok(block) => block,
                 Err(e) => {
@@ -271,7 +278,13 @@ impl Shared {
             let outcome = frozen.try_for_each(|labels, samples| writer.add(labels, samples));
             return Ok((None, self.seal(writer, outcome, meta)?));
         }
-        let mut late = self.begin_block(Effort::Quick)?;
+        let mut late = match self.begin_block(Effort::Quick) {
+            Ok(late) => late,
+            Err(e) => {
+                let _ = writer.abort();
+                return Err(e);
+            }
+        };
         let (mut part, mut end) = (SampleBuf::default(), i64::MIN);
         let outcome = frozen.try_for_each(|labels, samples| {
             let at = samples.times.partition_point(|t| *t < from);
@@ -292,7 +305,13 @@ impl Shared {
             return Err(e);
         }
         let level = self.level_of(end.saturating_sub(first));
-        let late = self.seal(late, Ok(()), BlockMeta { level, ahead_of: generation, ..BlockMeta::default() })?;
+        let late = match self.seal(late, Ok(()), BlockMeta { level, ahead_of: generation, ..BlockMeta::default() }) {
+            Ok(late) => late,
+            Err(e) => {
+                let _ = writer.abort();
+                return Err(e);
+            }
+        };
         match self.seal(writer, Ok(()), meta) {
             Ok(block) => Ok((late, block)),
             Err(e) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use belfry_model::sample::{Histogram, Span, Value};
 use belfry_model::{Labels, Sample, TimeRange, TimestampMs, WriteError};
 use belfry_store::disk::SimDisk;
-use belfry_store::{Backfill, Backfilled, Health, Store, StoreConfig};
+use belfry_store::{Backfill, Backfilled, FsyncPolicy, Health, Store, StoreConfig};
 use common::*;
 
 fn float(at: i64, v: f64) -> Sample {
@@ -67,6 +67,22 @@ fn long_labels_and_histograms_count_towards_what_an_import_holds() {
         (0..1_000).for_each(|i| push(i, &mut fill));
         assert!(store.stats().blocks > before, "something is written before all is there");
         fill.finish().unwrap();
+    }
+}
+
+#[test]
+fn what_an_import_found_there_survives_a_power_loss_as_what_it_wrote_does() {
+    for seed in 0..16 {
+        let disk = SimDisk::default();
+        let config = StoreConfig { fsync: FsyncPolicy::Interval, ..config() };
+        let (store, _) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+        put(&store, "a", T0 - 10, 1.0).unwrap();
+        let mut fill = store.backfill(TimestampMs(T0));
+        for at in [T0 - 10, T0 - 20] {
+            fill.push(&labels("a"), float(at, 1.0)).unwrap();
+        }
+        assert_eq!(fill.finish().unwrap().accepted, 2);
+        assert_eq!(points(&forever(&disk.power_loss(seed)), "a").len(), 2, "seed {seed}");
     }
 }
 

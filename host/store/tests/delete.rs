@@ -198,7 +198,7 @@ fn whichever_operation_of_a_flush_fails_what_is_deleted_after_it_stays_deleted()
 fn a_deletion_says_that_it_could_not_look_into_a_block_that_cannot_be_opened() {
     let disk = SimDisk::default();
     drop(filled(&disk));
-    let file = disk.files().into_iter().find(|f| f.extension().is_some_and(|e| e == "block")).unwrap();
+    let file = files_of(&disk, "block").remove(0);
     disk.tamper(&file, |b| b[0] ^= 1);
     let store = open(&disk.killed()).0;
     let Err(DeleteError::Damaged(why)) = store.delete(&named("a"), range(0, 1500)) else { panic!("it is told") };

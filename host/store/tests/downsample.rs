@@ -4,7 +4,6 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -209,7 +208,7 @@ fn send_late(store: &Store) -> bool {
 fn check_damaged(disk: &SimDisk, config: &StoreConfig, when: &str) {
     for cut in [false, true] {
         let disk = disk.killed();
-        for file in disk.files().iter().filter(|f| f.extension().is_some_and(|e| e == "wal")) {
+        for file in &files_of(&disk, "wal") {
             disk.tamper(file, |b| if cut { b.truncate(b.len() / 2) } else { b[30] ^= 1 });
         }
         let store = Store::open(config.clone(), Arc::new(disk), TimestampMs(T0)).unwrap().0;
@@ -233,7 +232,7 @@ fn what_came_late_counts_once_wherever_a_crash_comes_between_its_block_and_that_
             assert_eq!(buckets(&found, 60_000), buckets(&plain(&sent), 60_000), "{when}: {name}");
         }
     };
-    let blocks = |disk: &SimDisk| disk.files().iter().filter(|f| f.extension().is_some_and(|e| e == "block")).count();
+    let blocks = |disk: &SimDisk| files_of(disk, "block").len();
     // Until a block is begun a crash is like any other.
     let before = {
         let disk = SimDisk::default();
@@ -289,8 +288,8 @@ fn what_a_failed_flush_leaves_counts_once_beside_the_flush_that_succeeds() {
         let finished = store.flush().is_ok();
         disk.disk.set_fail_at(None);
         store.flush().unwrap();
-        let is_block = |f: &&PathBuf| f.extension().is_some_and(|e| e == "block");
-        left_over += disk.disk.files().iter().filter(is_block).count() - 2;
+        left_over += files_of(&disk.disk, "block").len() - 2;
+        assert!(files_of(&disk.disk, "unfinished").is_empty(), "operation {operation}");
         let (store, recovery) = Store::open(config.clone(), Arc::new(disk.disk.killed()), now).unwrap();
         assert_eq!((recovery.damage, recovery.blocks), (vec![], 2), "operation {operation}");
         store.maintain(now).unwrap();

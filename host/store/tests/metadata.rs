@@ -58,7 +58,7 @@ fn what_only_the_log_knows_goes_on_in_records_that_can_be_read() {
     }
     store.flush().unwrap();
     let mut records = Vec::new();
-    for file in disk.files().iter().filter(|f| f.extension().is_some_and(|e| e == "wal")) {
+    for file in &files_of(&disk, "wal") {
         disk.tamper(file, |bytes| {
             let mut at = 16;
             while let Some(length) = bytes.get(at + 4..at + 8) {

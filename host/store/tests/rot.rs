@@ -137,7 +137,7 @@ fn a_file_cut_anywhere_is_noticed_and_the_rest_is_read() {
 #[test]
 fn each_part_of_a_block_is_missed_alone_and_the_store_names_the_file() {
     let (disk, sent) = filled();
-    let file = data_files(&disk).into_iter().find(|f| f.extension().is_some_and(|e| e == "block")).unwrap();
+    let file = files_of(&disk, "block").remove(0);
     let bytes = disk.read(&file).unwrap();
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
     let footer = bytes.len() - 16 - word(bytes.len() - 16);

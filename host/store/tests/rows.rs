@@ -187,7 +187,7 @@ fn damage_of_one_row_is_said_and_takes_only_rows_that_build_on_it() {
     }
     drop(store);
     let disk = disk.killed();
-    let file = disk.files().into_iter().find(|f| f.extension().is_some_and(|e| e == "wal")).unwrap();
+    let file = files_of(&disk, "wal").remove(0);
     disk.tamper(&file, |b| {
         let middle = b.len() / 2;
         b[middle] ^= 1;

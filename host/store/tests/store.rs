@@ -13,7 +13,7 @@ use belfry_model::{
     TimeRange, TimestampMs, WriteError, Writer,
 };
 use belfry_store::disk::SimDisk;
-use belfry_store::{Downsample, FsyncPolicy, Health, OpenError, RealDisk, Store, StoreConfig};
+use belfry_store::{FsyncPolicy, Health, OpenError, RealDisk, Store, StoreConfig};
 use common::*;
 
 fn accepted(n: u64) -> Result<Appended, WriteError> {
@@ -580,56 +580,6 @@ fn a_log_whose_last_sync_failed_when_the_head_was_to_become_a_block_is_not_relie
     assert!(store.upkeep(TimestampMs(T0)).unwrap().flushed);
 }
 
-/// Whatever a producer sends: a clock from which nothing can be counted on, in both directions.
-#[test]
-fn times_at_the_ends_of_what_a_number_holds_are_kept_or_refused() {
-    let disk = SimDisk::default();
-    let config = StoreConfig {
-        retention: None,
-        out_of_order_window: Duration::MAX,
-        downsample: vec![Downsample { after: Duration::from_secs(1), resolution: Duration::from_secs(3600) }],
-        ..config()
-    };
-    let (store, _) = Store::open(config.clone(), Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
-    let times = [0, 1, T0, i64::MAX - 2, i64::MAX - 1];
-    for at in [i64::MIN, i64::MIN + 1, -1, i64::MAX].into_iter().chain(times) {
-        for start in [i64::MIN, i64::MAX, 1] {
-            let name = format!("s{}", start % 7);
-            let mut batch = Batch::at("test", TimestampMs(at));
-            batch.refs.push(store.open(&labels(&name)).unwrap());
-            batch.values.push(1.5);
-            batch.starts.push(start);
-            let exemplar = Exemplar { labels: Labels::from_pairs([("t", "1")]), value: 1.0, at: TimestampMs(at) };
-            batch.exemplars.push((batch.refs[0], exemplar));
-            block_on(store.append(batch)).unwrap();
-        }
-        if at == T0 {
-            store.flush().unwrap();
-        }
-    }
-    let mut fill = store.backfill(TimestampMs(i64::MAX));
-    for at in [i64::MIN, -1, 5, i64::MAX - 3] {
-        fill.push(&labels("import"), Sample { at: TimestampMs(at), value: Value::Float(1.0), start: None }).unwrap();
-    }
-    fill.finish().unwrap();
-    let check = |store: &Store, when: &str| {
-        for name in ["s1", "s0", "s-1"] {
-            let found: Vec<i64> = points(store, name).iter().map(|p| p.0).collect();
-            assert!(times.iter().all(|t| found.contains(t)), "{when}: {name}: {found:?}");
-        }
-    };
-    check(&store, "head");
-    for now in [i64::MIN, 0, T0, i64::MAX] {
-        store.maintain(TimestampMs(now)).unwrap();
-        store.flush().unwrap();
-    }
-    let (store, recovery) = Store::open(config, Arc::new(disk.killed()), TimestampMs(i64::MAX)).unwrap();
-    assert_eq!(recovery.damage, []);
-    store.maintain(TimestampMs(i64::MIN)).unwrap();
-    store.maintain(TimestampMs(i64::MAX)).unwrap();
-    store.delete(&[], TimeRange::ALL).unwrap();
-}
-
 #[test]
 fn damage_is_reported_with_its_file_and_the_rest_is_read() {
     let disk = SimDisk::default();
@@ -637,7 +587,7 @@ fn damage_is_reported_with_its_file_and_the_rest_is_read() {
     (0..10).for_each(|i| drop(put(&store, "a", T0 + i, i as f64)));
     drop(store);
     let disk = disk.killed();
-    let file = disk.files().into_iter().find(|f| f.extension().is_some_and(|e| e == "wal")).unwrap();
+    let file = files_of(&disk, "wal").remove(0);
     disk.tamper(&file, |b| {
         let middle = b.len() / 2;
         b[middle] ^= 1;
@@ -657,7 +607,7 @@ fn a_damaged_block_is_an_error_for_its_samples_and_no_other() {
     put(&store, "a", T0 + 10, 2.0).unwrap();
     drop(store);
     let disk = disk.killed();
-    let file = disk.files().into_iter().find(|f| f.extension().is_some_and(|e| e == "block")).unwrap();
+    let file = files_of(&disk, "block").remove(0);
     // Behind the header stands the first chunk's checksum.
     disk.tamper(&file, |b| b[17] ^= 1);
     let (store, _) = open(&disk);

@@ -36,7 +36,7 @@ fn segment() -> &'static (PathBuf, Vec<u8>, Sent) {
         }
         drop(store);
         let disk = disk.killed();
-        let file = disk.files().into_iter().find(|f| f.extension().is_some_and(|e| e == "wal")).unwrap();
+        let file = files_of(&disk, "wal").remove(0);
         let bytes = disk.read(&file).unwrap().to_vec();
         (file, bytes, sent)
     })

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,6 +36,11 @@ pub fn config() -> StoreConfig {
 
 pub fn open(disk: &SimDisk) -> (Arc<Store>, Recovery) {
     Store::open(config(), Arc::new(disk.clone()), TimestampMs(T0)).expect("the store opens")
+}
+
+/// The files of this kind, in order.
+pub fn files_of(disk: &SimDisk, extension: &str) -> Vec<PathBuf> {
+    disk.files().into_iter().filter(|f| f.extension().is_some_and(|e| e == extension)).collect()
 }
 
 pub fn labels(name: &str) -> Labels {
@@ -225,7 +230,7 @@ impl Disk for Eventful {
         self.disk.rename(from, to)
     }
     fn remove(&self, file: &Path) -> io::Result<()> {
-        if self.keeps.load(Ordering::Relaxed) && file.extension().is_some_and(|e| e == "block") {
+        if self.keeps.load(Ordering::Relaxed) && files_of(&self.disk, "block").iter().any(|f| f == file) {
             return Err(io::Error::other("the disk keeps it"));
         }
         self.disk.remove(file)
