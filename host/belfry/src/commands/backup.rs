@@ -88,6 +88,7 @@ pub fn restore(arguments: &RestoreArgs) -> Result<ExitCode> {
                 "series": read.series,
                 "waiting_bytes": read.waiting,
                 "damage": damage,
+                "lost_before": read.lost_before,
             })
         ),
         Output::Text => {
@@ -97,6 +98,9 @@ pub fn restore(arguments: &RestoreArgs) -> Result<ExitCode> {
             }
             if manifest::wrong(from).is_none() {
                 say!("an older Belfry made the backup: whether files are missing cannot be told");
+            }
+            if !read.lost_before.is_empty() {
+                say!("what was lost before the backup was made, answers will lack:\n{}", listed(&read.lost_before));
             }
             if !damage.is_empty() {
                 say!("what is left of a damaged backup, answers will lack:\n{}", listed(&damage));
@@ -162,7 +166,9 @@ impl<'a> Target<'a> {
         }
         look_for_room(from, &self.partial)?;
         copy(from, &self.partial)?;
-        let read = read_whole(&self.partial)?;
+        let mut read = read_whole(&self.partial)?;
+        let (partial, to) = (self.partial.display().to_string(), self.to.display().to_string());
+        read.lost_before.iter_mut().for_each(|what| *what = what.replace(&partial, &to));
         let damaged = read.damage.iter().map(|d| name(d, &self.partial, from));
         let damage: Vec<String> = lacks.into_iter().chain(damaged).collect();
         if !damage.is_empty() && !force {
@@ -334,6 +340,8 @@ struct Read {
     /// Bytes.
     waiting: u64,
     damage: Vec<Damage>,
+    /// What was lost of the log before the backup was made: no fault of the backup.
+    lost_before: Vec<String>,
 }
 
 /// Opens both parts as a start would, and reads every chunk.
@@ -346,7 +354,8 @@ fn read_whole(folder: &Path) -> Result<Read> {
     open_and_close(&folder.join(crate::app::STATE_FILE))?;
     let waiting =
         queue::look(&folder.join(QUEUE_FOLDER), &RealDisk).context("what waits for the storage engine")?.bytes;
-    Ok(Read { samples: stats.block_samples, series: stats.series, waiting, damage })
+    let lost_before = recovery.lost_before;
+    Ok(Read { samples: stats.block_samples, series: stats.series, waiting, damage, lost_before })
 }
 
 /// Opens the state as a start would. It is closed by threads of its own: nothing may be moved before they are done, which
