@@ -345,7 +345,7 @@ impl Gaps {
                 gap.surround(before.map(|b| b.min(first)), before.map_or(last, |b| b.max(last)));
             }
         }
-        let newest = self.newest.unwrap_or(last);
+        let newest = self.newest.unwrap_or(first);
         self.late = self.late.max(newest.saturating_sub(first));
         self.newest = Some(newest.max(last));
     }
@@ -433,6 +433,8 @@ mod tests {
         assert_eq!(spans(None, &[Some(a), None, Some(b)]), [(Some(100), 120)]);
         // What has no samples tells nothing.
         assert_eq!(spans(None, &[Some(a), None, Some(&[]), None, Some(b), Some(&[130])]), [(Some(100), 120)]);
+        // What one record has of several times is not late.
+        assert_eq!(spans(None, &[Some(&[10, 100]), None, Some(&[101, 120])]), [(Some(100), 120)]);
         // Somewhere a sample came 7 later than another.
         assert_eq!(spans(None, &[Some(a), None, Some(b), Some(&[113, 121])]), [(Some(93), 120)]);
         // One who is ahead does not turn it around.

@@ -211,9 +211,11 @@ fn check_damaged(disk: &SimDisk, config: &StoreConfig, when: &str) {
         for file in &files_of(&disk, "wal") {
             disk.tamper(file, |b| if cut { b.truncate(b.len() / 2) } else { b[30] ^= 1 });
         }
-        let store = Store::open(config.clone(), Arc::new(disk), TimestampMs(T0)).unwrap().0;
+        let (store, recovery) = Store::open(config.clone(), Arc::new(disk), TimestampMs(T0)).unwrap();
         for name in NAMES {
-            let late = points(&store, name).iter().filter(|p| p.0 < T0 + AWAY * SECOND).count();
+            let (found, warnings) = points_left(&store, name);
+            assert_eq!(warnings.is_empty(), recovery.damage.is_empty(), "{when}: {warnings:?}");
+            let late = found.iter().filter(|p| p.0 < T0 + AWAY * SECOND).count();
             assert_eq!(late, 130, "{when}: the block is all there is of it");
         }
     }

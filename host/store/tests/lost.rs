@@ -22,8 +22,7 @@ fn at(i: i64) -> i64 {
 }
 
 fn segment(disk: &SimDisk) -> PathBuf {
-    let is_log = |f: &PathBuf| f.extension().is_some_and(|e| e == "wal");
-    disk.files().into_iter().find(is_log).expect("a segment")
+    files_of(disk, "wal").remove(0)
 }
 
 /// Flips a bit in the last byte of the record that is the n-th.

@@ -89,6 +89,7 @@ pub fn restore(arguments: &RestoreArgs) -> Result<ExitCode> {
                 "series": read.series,
                 "waiting_bytes": read.waiting,
                 "damage": damage,
+                "lost_before": read.lost_before,
             })
         ),
         Output::Text => {
@@ -98,6 +99,9 @@ pub fn restore(arguments: &RestoreArgs) -> Result<ExitCode> {
             }
             if manifest::wrong(from).is_none() {
                 say!("an older Belfry made the backup: whether files are missing cannot be told");
+            }
+            if !read.lost_before.is_empty() {
+                say!("what was lost before the backup was made, answers will lack:\n{}", listed(&read.lost_before));
             }
             if !damage.is_empty() {
                 say!("what is left of a damaged backup, answers will lack:\n{}", listed(&damage));
@@ -163,7 +167,9 @@ impl<'a> Target<'a> {
         }
         look_for_room(from, &self.partial)?;
         copy(from, &self.partial)?;
-        let read = read_whole(&self.partial)?;
+        let mut read = read_whole(&self.partial)?;
+        let (partial, to) = (self.partial.display().to_string(), self.to.display().to_string());
+        read.lost_before.iter_mut().for_each(|what| *what = what.replace(&partial, &to));
         let damaged = read.damage.iter().map(|d| name(d, &self.partial, from));
         let state = read.state.iter().map(|why| format!("{} is damaged: {why}", from.join(STATE_FILE).display()));
         let damage: Vec<String> = lacks.into_iter().chain(damaged).chain(state).collect();
@@ -338,6 +344,8 @@ struct Read {
     damage: Vec<Damage>,
     /// What is damaged in the state, and what could be read of it.
     state: Option<String>,
+    /// What was lost of the log before the backup was made: no fault of the backup.
+    lost_before: Vec<String>,
 }
 
 /// Opens both parts as a start would, and reads every chunk.
@@ -350,7 +358,8 @@ fn read_whole(folder: &Path) -> Result<Read> {
     let state = open_and_close(&folder.join(STATE_FILE))?;
     let waiting =
         queue::look(&folder.join(QUEUE_FOLDER), &RealDisk).context("what waits for the storage engine")?.bytes;
-    Ok(Read { samples: stats.block_samples, series: stats.series, waiting, damage, state })
+    let (samples, series, lost_before) = (stats.block_samples, stats.series, recovery.lost_before);
+    Ok(Read { samples, series, waiting, damage, state, lost_before })
 }
 
 /// Opens the state as a start would, and answers what is damaged in it. It is closed by threads of its own: nothing may be

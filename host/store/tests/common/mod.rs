@@ -97,9 +97,16 @@ pub fn newest(store: &Store, matchers: &[&str], range: TimeRange) -> Option<Vec<
 
 /// Time and bits of every sample of a metric.
 pub fn points(store: &Store, name: &str) -> Vec<(i64, u64)> {
-    let all = select(store, &[&format!("__name__={name:?}")], TimeRange::ALL);
+    let (found, warnings) = points_left(store, name);
+    assert_eq!(warnings, Vec::<String>::new());
+    found
+}
+
+/// [`points`] where something was lost, and what is said of that.
+pub fn points_left(store: &Store, name: &str) -> (Vec<(i64, u64)>, Vec<String>) {
+    let (all, warnings) = select_left(store, &[&format!("__name__={name:?}")], TimeRange::ALL);
     let bits = |b: &SampleBuf| b.times.iter().zip(&b.floats).map(|(t, v)| (*t, v.to_bits())).collect::<Vec<_>>();
-    all.first().map(|(_, b)| bits(b)).unwrap_or_default()
+    (all.first().map(|(_, b)| bits(b)).unwrap_or_default(), warnings)
 }
 
 /// A bucket: how many samples, their sum, the smallest and largest value, first and last sample.
