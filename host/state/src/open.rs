@@ -82,7 +82,7 @@ impl State {
     }
 
     /// Says what [`State::open`] would find of the file, and changes nothing: neither the file nor what stands beside it.
-    /// With a log that has pages only opening it tells. What is damaged does not keep it from being opened.
+    /// What is damaged does not keep it from being opened.
     pub fn check(path: impl AsRef<Path>) -> Result<(), OpenError> {
         let path = path.as_ref();
         let not_writable = |reason: String| OpenError::NotWritable { path: path.to_owned(), reason };

@@ -48,13 +48,21 @@ pub(crate) fn look_at(path: &Path) -> Result<(), OpenError> {
     look(&connection, path)
 }
 
-/// [`look_at`], but nothing is made beside it, and a log is left to the start.
+/// [`look_at`], but nothing is made or changed beside it. Whoever has it open knows better.
 pub(crate) fn look_only(path: &Path) -> Result<(), OpenError> {
-    if has_log(path) || path.metadata().is_ok_and(|found| found.len() == 0) {
+    let fail = |e: rusqlite::Error| OpenError::from_sqlite(path, &e);
+    if has_log(path) {
+        let connection = open_aside(path).map_err(fail)?;
+        connection.busy_timeout(std::time::Duration::ZERO).map_err(fail)?;
+        // Whoever is alone keeps the index of the log in memory, not in a file.
+        let alone = connection.pragma_update(None, "locking_mode", "EXCLUSIVE");
+        let looked = alone.map_err(fail).and_then(|()| look(&connection, path));
+        return if matches!(looked, Err(OpenError::InUse { .. })) { Ok(()) } else { looked };
+    }
+    if path.metadata().is_ok_and(|found| found.len() == 0) {
         return Ok(());
     }
     check_header(path)?;
-    let fail = |e: rusqlite::Error| OpenError::from_sqlite(path, &e);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     // Of an immutable file SQLite makes no log.
     let connection = Connection::open_with_flags(format!("file:{}?immutable=1", escaped(path)), flags).map_err(fail)?;

@@ -409,6 +409,38 @@ async fn a_check_finds_the_damage_that_a_start_finds_and_changes_nothing() {
     }
 }
 
+/// In a log each page stands behind 24 bytes that begin with its number; <https://www.sqlite.org/fileformat.html#walformat>.
+fn has_page(log: &[u8], number: usize) -> bool {
+    log[32..].chunks_exact(24 + PAGE).any(|frame| frame[..4] == (number as u32).to_be_bytes())
+}
+
+/// What a `kill -9` leaves; beside it there need be no `-shm`.
+#[tokio::test]
+async fn a_check_looks_into_the_log_and_changes_neither() {
+    let home = Home::with(&whole().await);
+    let state = home.start();
+    state.persist_alerts(vec![alert(99)], vec![]).await.unwrap();
+    let (file, log) = (std::fs::read(&home.file).unwrap(), std::fs::read(home.at("state.sqlite-wal")).unwrap());
+    State::check(&home.file).unwrap();
+    let journal = leaves(&pages(&file), "journal")[0].number;
+    // What is in the log counts there, whatever the file has in its place.
+    let all = pages(&file);
+    let in_log = leaves(&all, "alert").into_iter().map(|p| p.number).find(|n| has_page(&log, *n));
+    assert!(in_log.is_some(), "the alert is in the log");
+    for (page, is_damaged) in [(None, false), (in_log, false), (Some(1), true), (Some(journal), true)] {
+        let file = page.map_or(file.clone(), |page| xored(&file, page, 64));
+        let home = Home::with(&file);
+        std::fs::write(home.at("state.sqlite-wal"), &log).unwrap();
+        let checked = State::check(&home.file);
+        assert_eq!(matches!(checked, Err(OpenError::Damaged { .. })), is_damaged, "{page:?}: {checked:?}");
+        assert_eq!(checked.is_err(), is_damaged, "{page:?}: {checked:?}");
+        assert_eq!(std::fs::read(&home.file).unwrap(), file, "{page:?}");
+        assert_eq!(std::fs::read(home.at("state.sqlite-wal")).unwrap(), log, "{page:?}");
+        assert_eq!(std::fs::read_dir(home.folder.path()).unwrap().count(), 2, "{page:?}");
+        assert_eq!(home.start().salvaged().is_some(), is_damaged, "{page:?}: as the start finds it");
+    }
+}
+
 #[tokio::test]
 async fn what_is_newer_or_held_by_others_is_not_damaged() {
     let home = Home::new();
