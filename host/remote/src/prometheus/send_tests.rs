@@ -228,7 +228,8 @@ async fn what_is_too_large_goes_in_parts_and_only_what_is_too_large_alone_is_ref
 
 #[tokio::test]
 async fn a_bad_series_costs_itself_alone() {
-    for (protocol, requests_max) in [(Protocol::V1, 25), (Protocol::V2, 1)] {
+    // Two of them ask what is there of the first shipment: the names are too long for one.
+    for (protocol, requests_max) in [(Protocol::V1, 26), (Protocol::V2, 1)] {
         let world = world();
         world.lock().never = |name| name.starts_with("metric_617_");
         let outcome = engine_of(&world, protocol).await.send(&shipment(1_000, 0..2)).await;

@@ -30,7 +30,8 @@ pub(super) async fn missing(reader: &Reader, shipment: &Shipment) -> Result<Ship
     let mut rest = shipment.clone();
     rest.series.sort_by(|a, b| a.labels.cmp(&b.labels));
     let mut asked = 0;
-    let mut waiting = vec![0..rest.series.len()];
+    let all = 0..rest.series.len();
+    let mut waiting = vec![all];
     while let Some(part) = waiting.pop() {
         if let Some((matchers, range)) = question(&rest.series[part.clone()]) {
             if asked == QUESTIONS_MAX {
