@@ -30,16 +30,21 @@ pub(crate) struct Asked {
 }
 
 /// Answers with what `answer` says: a status line's end and headers, a body; `None` breaks the connection off.
-pub(crate) async fn serve(mut answer: impl FnMut(Asked) -> Option<(String, String)> + Send + 'static) -> Url {
+pub(crate) async fn serve<B: AsRef<[u8]> + Send>(
+    mut answer: impl FnMut(Asked) -> Option<(String, B)> + Send + 'static,
+) -> Url {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/write", listener.local_addr().expect("its address"));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let Some((head, body)) = answer(asked(&mut stream).await) else { continue };
-            let length =
-                if head.starts_with("204") { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-            let text = format!("HTTP/1.1 {head}\r\nconnection: close\r\n{length}\r\n{body}");
-            stream.write_all(text.as_bytes()).await.expect("the answer is taken");
+            let length = if head.starts_with("204") {
+                String::new()
+            } else {
+                format!("content-length: {}\r\n", body.as_ref().len())
+            };
+            let head = format!("HTTP/1.1 {head}\r\nconnection: close\r\n{length}\r\n");
+            stream.write_all(&[head.as_bytes(), body.as_ref()].concat()).await.expect("the answer is taken");
         }
     });
     url.parse().expect("an address")

@@ -2,9 +2,9 @@
 //! of a request that has one.
 //!
 //! Invariant: the samples of a series go in the order of their times; each sample is in one part at a time, and what is
-//! given up is counted once; a shipment costs twice [`REFUSALS_MAX`] requests, never more, unless the engine may have some
-//! of it already: then it is searched down to each series, and costs at most two requests for each sample.
-//! Not here: requests, what an answer means.
+//! given up is counted once; a shipment costs twice [`REFUSALS_MAX`] requests, and never more but for those that had no
+//! answer.
+//! Not here: requests, what an answer means, what the engine has already.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -15,14 +15,8 @@ use crate::engine::{SendError, Sent, Shipment};
 /// So many requests of a shipment may be refused before what is left is given up: enough to find three or four bad series
 /// among a thousand. A shipment that is refused whatever is done with it shall not hold up those behind it.
 pub(super) const REFUSALS_MAX: usize = 64;
-/// Of these, so many for the samples of one series: it shall not take what others need. So, too, of a series that may be
-/// there: parts that went before are parts again, and what is not there behind them is tried whole.
+/// Of these, so many for the samples of one series: it shall not take what others need.
 const SERIES_REFUSALS_MAX: usize = 16;
-
-/// So many refusals of parts that the engine may have already, and refuses for that: enough to come down to each series of
-/// the largest shipment, of some 15,000 samples, and within each as far as for others. Nobody can tell such a part from one with a bad sample, and were it given up, what
-/// is good and was never sent would be as well. It is once after a start, and after a request without an answer.
-const UNSURE_REFUSALS_MAX: usize = 32_768;
 
 /// A part of a shipment.
 pub(super) struct Part {
@@ -31,8 +25,15 @@ pub(super) struct Part {
     split: usize,
     /// It has some of a series' samples.
     is_cut_in_time: bool,
-    /// It, or what it is a part of, was sent before, and nobody knows what became of it.
-    may_be_there: bool,
+    /// It was sent before, and nobody knows what became of it.
+    pub may_be_there: bool,
+}
+
+impl Part {
+    /// All of a shipment.
+    pub fn whole(shipment: Shipment, may_be_there: bool) -> Self {
+        Self { shipment, split: 0, is_cut_in_time: false, may_be_there }
+    }
 }
 
 /// A shipment on its way in parts.
@@ -49,8 +50,6 @@ pub(super) struct Halves {
     fruitful: HashSet<usize>,
     splits: usize,
     refusals: usize,
-    /// Of parts that may be there: they count apart.
-    unsure_refusals: usize,
     refusals_of_series: usize,
     left_out: u64,
     gone: u64,
@@ -58,9 +57,9 @@ pub(super) struct Halves {
 }
 
 impl Halves {
-    /// Of a shipment that was refused. Some of it `may_be_there` from a time before.
-    pub fn of(shipment: &Shipment, by: Protocol, reason: String, may_be_there: bool) -> Self {
-        let mut halves = Self {
+    /// Of a shipment that was refused: what [`Part::whole`] makes of it is its first part.
+    pub fn of(shipment: &Shipment, by: Protocol) -> Self {
+        Self {
             of: which(shipment),
             by,
             waiting: VecDeque::new(),
@@ -68,14 +67,11 @@ impl Halves {
             fruitful: HashSet::new(),
             splits: 0,
             refusals: 0,
-            unsure_refusals: 0,
             refusals_of_series: 0,
             left_out: 0,
             gone: 0,
             reason: String::new(),
-        };
-        halves.refused(Part { shipment: shipment.clone(), split: 0, is_cut_in_time: false, may_be_there }, reason);
-        halves
+        }
     }
 
     /// Is it this shipment's? One that was interrupted goes on where it was: parts that were taken are not sent again.
@@ -83,7 +79,7 @@ impl Halves {
         self.of == which(shipment)
     }
 
-    /// The part to be sent next; one of [`Halves::taken`], [`Halves::refused`] and [`Halves::again`] follows.
+    /// The part to be sent next; one of [`Halves::taken`], [`Halves::refused`], [`Halves::lacks`] and [`Halves::again`] follows.
     pub fn next(&mut self) -> Option<Part> {
         loop {
             if let Some(part) = self.waiting.pop_front() {
@@ -112,7 +108,7 @@ impl Halves {
     /// The engine has nothing of it.
     pub fn refused(&mut self, part: Part, reason: String) {
         self.reason = reason;
-        *(if part.may_be_there { &mut self.unsure_refusals } else { &mut self.refusals }) += 1;
+        self.refusals += 1;
         let has_one_series = part.shipment.series.len() <= 1;
         if has_one_series && part.shipment.samples() <= 1 {
             self.gone += part.shipment.samples();
@@ -125,17 +121,25 @@ impl Halves {
         }
     }
 
+    /// The engine refused it, and lacks `missing` of it. The rest was taken when it was sent before.
+    pub fn lacks(&mut self, part: Part, missing: Shipment, reason: String) {
+        let part = Part { may_be_there: false, ..part };
+        if missing.samples() == part.shipment.samples() {
+            return self.refused(part, reason);
+        }
+        self.taken(&part, 0, None);
+        if missing != Shipment::default() {
+            self.waiting.push_front(Part { shipment: missing, ..part });
+        }
+    }
+
     /// Nobody knows what became of it.
     pub fn again(&mut self, part: Part) {
         self.waiting.push_front(Part { may_be_there: true, ..part });
     }
 
     fn split_or_give_up(&mut self, part: Part) {
-        let is_enough = match part.may_be_there {
-            true => self.unsure_refusals >= UNSURE_REFUSALS_MAX,
-            false => self.refusals >= REFUSALS_MAX,
-        };
-        if is_enough || self.refusals_of_series >= SERIES_REFUSALS_MAX {
+        if self.refusals >= REFUSALS_MAX || self.refusals_of_series >= SERIES_REFUSALS_MAX {
             self.gone += part.shipment.samples();
         } else {
             self.split(part);
@@ -144,7 +148,6 @@ impl Halves {
 
     fn split(&mut self, part: Part) {
         self.splits += 1;
-        let may_be_there = part.may_be_there;
         let mut first = part.shipment;
         let mut second = Shipment::default();
         let is_cut_in_time = match &mut first.series[..] {
@@ -164,7 +167,7 @@ impl Halves {
             }
         };
         for shipment in [second, first] {
-            self.waiting.push_front(Part { shipment, split: self.splits, is_cut_in_time, may_be_there });
+            self.waiting.push_front(Part { shipment, split: self.splits, is_cut_in_time, may_be_there: false });
         }
     }
 
@@ -200,6 +203,8 @@ mod tests {
     /// Of the shipment.
     const SERIES: i64 = 80;
     const SAMPLES: i64 = 3;
+    /// Three bad series among them are found in so many requests, whatever is there already.
+    const REQUESTS_MAX: usize = 60;
 
     fn shipment() -> Shipment {
         shipment_of(SERIES, SAMPLES)
@@ -229,7 +234,6 @@ mod tests {
         }
 
         fn takes(&mut self, request: &Shipment) -> bool {
-            let name = |s: &SeriesSamples| s.labels.get("n").expect("a name").to_owned();
             let is_bad = |s: &SeriesSamples| {
                 let newest = self.has.get(&name(s)).and_then(|times| times.last());
                 let is_late = s.samples.first().is_some_and(|s| newest.is_some_and(|newest| s.at.0 < *newest));
@@ -246,6 +250,33 @@ mod tests {
             }
             true
         }
+
+        /// What a shipment has that it has not.
+        fn lacks(&self, shipment: &Shipment) -> Shipment {
+            let mut rest = shipment.clone();
+            for s in &mut rest.series {
+                let has = self.has.get(&name(s));
+                s.samples.retain(|s| has.is_none_or(|times| !times.contains(&s.at.0)));
+            }
+            rest.series.retain(|s| !s.samples.is_empty());
+            rest
+        }
+
+        /// It is sent a part.
+        fn get(&mut self, halves: &mut Halves, part: Part) {
+            if self.takes(&part.shipment) {
+                halves.taken(&part, 0, None);
+            } else if part.may_be_there {
+                let missing = self.lacks(&part.shipment);
+                halves.lacks(part, missing, String::new());
+            } else {
+                halves.refused(part, String::new());
+            }
+        }
+    }
+
+    fn name(series: &SeriesSamples) -> String {
+        series.labels.get("n").expect("a name").to_owned()
     }
 
     /// When a process dies.
@@ -256,33 +287,22 @@ mod tests {
         seen: bool,
     }
 
-    /// A process sends the shipment until it is done or dies: the requests, and how much was given up if it was done.
+    /// A process sends the shipment until it is done or dies: the requests (what it asks of one that may be there beside
+    /// them), and how much was given up if it was done.
     fn live(engine: &mut Engine, may_be_there: bool, death: Option<Death>) -> (usize, Option<u64>) {
         let mut requests = 0;
-        let mut ask = |request: &Shipment| {
+        let mut halves = Halves::of(&shipment(), Protocol::V1);
+        let mut next = Some(Part::whole(shipment(), may_be_there));
+        while let Some(part) = next {
             requests += 1;
-            match death.filter(|death| death.at_request == requests) {
-                Some(death) => {
-                    let _ = death.seen && engine.takes(request);
-                    None
-                }
-                None => Some(engine.takes(request)),
+            if let Some(death) = death.filter(|death| death.at_request == requests) {
+                let _ = death.seen && engine.takes(&part.shipment);
+                return (requests, None);
             }
-        };
-        let gone = (|| {
-            if ask(&shipment())? {
-                return Some(0);
-            }
-            let mut halves = Halves::of(&shipment(), Protocol::V1, String::new(), may_be_there);
-            while let Some(part) = halves.next() {
-                match ask(&part.shipment)? {
-                    true => halves.taken(&part, 0, None),
-                    false => halves.refused(part, String::new()),
-                }
-            }
-            Some(halves.gone)
-        })();
-        (requests, gone)
+            engine.get(&mut halves, part);
+            next = halves.next();
+        }
+        (requests, Some(halves.gone))
     }
 
     #[test]
@@ -302,10 +322,12 @@ mod tests {
                 let mut engine = Engine::new(never);
                 assert_eq!(live(&mut engine, true, Some(first)).1, None);
                 let mut once = engine.clone();
-                let (requests, _) = live(&mut once, true, None);
+                let (requests, left) = live(&mut once, true, None);
                 assert_eq!(once.has, whole.has, "dead at request {}, seen: {}", first.at_request, first.seen);
+                assert_eq!(left, gone, "what is there is not given up");
+                assert!(requests <= REQUESTS_MAX, "{requests} requests after death at {}", first.at_request);
                 // And again, somewhere on the way.
-                for second in deaths(requests, 211) {
+                for second in deaths(requests, 7) {
                     let mut twice = engine.clone();
                     live(&mut twice, true, Some(second));
                     live(&mut twice, true, None);
@@ -316,31 +338,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_already_takes_two_requests_a_sample_at_most_and_what_cannot_be_a_bounded_number() {
-        let of_all = |may_be_there| live(&mut Engine::new(|_| true), may_be_there, None);
-        let samples = SERIES * SAMPLES;
-        assert_eq!(of_all(true), (2 * samples as usize - 1, Some(samples as u64)));
-        let (requests, gone) = of_all(false);
-        assert!(requests <= 2 * REFUSALS_MAX + 2, "{requests}");
-        assert_eq!(gone, Some(samples as u64), "all of it is counted, once");
+    fn what_is_refused_whatever_is_done_takes_a_bounded_number_of_requests() {
+        for may_be_there in [false, true] {
+            let (requests, gone) = live(&mut Engine::new(|_| true), may_be_there, None);
+            assert!(requests <= 2 * REFUSALS_MAX + 2, "{requests}");
+            // The engine has one of them.
+            let there = i64::from(may_be_there);
+            assert_eq!(gone, Some((SERIES * SAMPLES - there) as u64), "all of it is counted, once");
+        }
     }
 
     #[test]
-    fn long_series_of_which_half_is_there_get_the_other_half_in_few_requests() {
+    fn long_series_of_which_half_is_there_get_the_other_half_at_once() {
         let halved = |n: i64| (n.to_string(), (0..500).collect::<Vec<_>>());
         let mut engine = Engine { has: (0..10).map(halved).collect(), never: |_| false };
         let all = shipment_of(10, 1_000);
-        let mut halves = Halves::of(&all, Protocol::V1, String::new(), true);
-        let mut requests = 0;
-        while let Some(part) = halves.next() {
-            requests += 1;
-            match engine.takes(&part.shipment) {
-                true => halves.taken(&part, 0, None),
-                false => halves.refused(part, String::new()),
-            }
-        }
+        let mut halves = Halves::of(&all, Protocol::V1);
+        engine.get(&mut halves, Part::whole(all, true));
+        let rest = halves.next().expect("the other half");
+        engine.get(&mut halves, rest);
+        assert!(halves.next().is_none());
         assert!(engine.has.values().all(|times| times.len() == 1_000));
-        assert!(requests <= 20 + 10 * 2 * SERIES_REFUSALS_MAX, "{requests}");
+        assert_eq!(halves.outcome(), Ok(Sent::default()), "nothing was refused");
     }
 
     #[test]
@@ -352,17 +371,15 @@ mod tests {
             (1..requests).flat_map(|first| (first + 1..requests + 2).map(move |second| (first, second)))
         {
             let mut engine = Engine::new(never);
-            assert!(!engine.takes(&shipment()));
-            let mut halves = Halves::of(&shipment(), Protocol::V1, String::new(), false);
+            let mut halves = Halves::of(&shipment(), Protocol::V1);
+            engine.get(&mut halves, Part::whole(shipment(), false));
             for request in 1.. {
                 let Some(part) = halves.next() else { break };
-                let is_taken = engine.takes(&part.shipment);
                 if request == first || request == second {
+                    engine.takes(&part.shipment);
                     halves.again(part);
-                } else if is_taken {
-                    halves.taken(&part, 0, None);
                 } else {
-                    halves.refused(part, String::new());
+                    engine.get(&mut halves, part);
                 }
             }
             assert_eq!(engine.has, whole.has, "no answer to {first} and {second}");

@@ -9,6 +9,7 @@ pub mod fuzz;
 mod halves;
 mod json;
 mod read;
+mod there;
 mod write;
 
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ use url::Url;
 
 use crate::engine::{Engine, QueryBackend, SendError, Sent, Shipment};
 use crate::http::{Ask, HttpAnswer, HttpClient, HttpError};
-use halves::Halves;
+use halves::{Halves, Part};
 use write::Answered;
 
 /// Bytes of an answer to a write: Prometheus has a line for each sample that it refuses.
@@ -189,23 +190,47 @@ impl Shared {
     }
 
     /// Takes what was refused as a whole to the engine in parts. Interrupted, it goes on there when the shipment comes again.
-    async fn send_in_halves(&self, mut halves: Halves) -> Result<Sent, SendError> {
+    async fn send_in_halves(self: &Arc<Self>, mut halves: Halves) -> Result<Sent, SendError> {
         while let Some(part) = halves.next() {
-            match self.write_by(&part.shipment, halves.by).await {
-                Ok((Answered::Taken { left_out, refused }, _)) => halves.taken(&part, left_out, refused),
-                Ok((Answered::Refused { reason, .. }, _)) => halves.refused(part, reason),
+            let went = match self.write_by(&part.shipment, halves.by).await {
+                Ok((Answered::Taken { left_out, refused }, _)) => {
+                    halves.taken(&part, left_out, refused);
+                    Ok(())
+                }
+                Ok((Answered::Refused { reason, .. }, _)) => self.refused(&mut halves, part, reason).await,
                 Err(away) => {
                     halves.again(part);
-                    *self.halves.lock() = Some(halves);
-                    return Err(away);
+                    Err(away)
                 }
+            };
+            if let Err(away) = went {
+                *self.halves.lock() = Some(halves);
+                return Err(away);
             }
         }
         halves.outcome()
     }
 
+    /// A part was refused. If it may be there, that may be why: the engine is asked what it has of it.
+    async fn refused(self: &Arc<Self>, halves: &mut Halves, part: Part, reason: String) -> Result<(), SendError> {
+        if !part.may_be_there {
+            halves.refused(part, reason);
+            return Ok(());
+        }
+        match there::missing(&read::Reader(self.clone()), &part.shipment).await {
+            Ok(missing) => {
+                halves.lacks(part, missing, reason);
+                Ok(())
+            }
+            Err(away) => {
+                halves.again(part);
+                Err(away)
+            }
+        }
+    }
+
     /// Sends a shipment, some of which `may_be_there` from a time before.
-    async fn send(&self, shipment: &Shipment, may_be_there: bool) -> Result<Sent, SendError> {
+    async fn send(self: &Arc<Self>, shipment: &Shipment, may_be_there: bool) -> Result<Sent, SendError> {
         let interrupted = self.halves.lock().take();
         if let Some(halves) = interrupted.filter(|h| h.is_of(shipment)) {
             return self.send_in_halves(halves).await;
@@ -219,7 +244,13 @@ impl Shared {
                 if !is_too_large {
                     self.looks_at_samples(&reason).await?;
                 }
-                self.send_in_halves(Halves::of(shipment, by, reason, may_be_there)).await
+                let mut halves = Halves::of(shipment, by);
+                let asked = self.refused(&mut halves, Part::whole(shipment.clone(), may_be_there), reason).await;
+                if let Err(away) = asked {
+                    *self.halves.lock() = Some(halves);
+                    return Err(away);
+                }
+                self.send_in_halves(halves).await
             }
         }
     }

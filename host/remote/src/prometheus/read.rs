@@ -16,8 +16,8 @@ use belfry_model::{
     TimestampMs,
 };
 use belfry_prompb::read;
-use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, HeaderName};
+use http::{HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
@@ -48,6 +48,32 @@ pub(super) fn away(reason: impl ToString) -> ReadError {
     ReadError::Unavailable(reason.to_string())
 }
 
+/// Why nothing was read.
+pub(super) struct NotRead {
+    pub error: ReadError,
+    /// It gave no answer, or one that says "later"; else it would answer the same again.
+    pub is_away: bool,
+}
+
+impl From<ReadError> for NotRead {
+    fn from(error: ReadError) -> Self {
+        Self { error, is_away: false }
+    }
+}
+
+impl From<NotRead> for ReadError {
+    fn from(e: NotRead) -> Self {
+        e.error
+    }
+}
+
+/// An answer with this status is none to the question.
+fn no_answer(status: StatusCode, reason: impl ToString) -> NotRead {
+    let is_later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+    let is_at_fault = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
+    NotRead { error: away(reason), is_away: is_later || is_at_fault }
+}
+
 /// How long an answer within `limits` may be.
 fn bytes_max(limits: SelectLimits) -> usize {
     let samples = limits.samples_max.saturating_mul(SAMPLE_BYTES);
@@ -64,23 +90,23 @@ impl Reader {
         Ok(url)
     }
 
-    async fn ask(&self, ask: Ask) -> Result<HttpAnswer, ReadError> {
+    async fn ask(&self, ask: Ask) -> Result<HttpAnswer, NotRead> {
         let limit = ask.answer_bytes_max;
         self.0.client.ask(ask).await.map_err(|e| match e {
-            HttpError::TooLarge(_) => ReadError::TooManySamples { limit: limit as u64 / SAMPLE_BYTES },
-            other => away(other),
+            HttpError::TooLarge(_) => ReadError::TooManySamples { limit: limit as u64 / SAMPLE_BYTES }.into(),
+            other => NotRead { error: away(other), is_away: true },
         })
     }
 
     /// `data` of an answer, and its warnings.
-    async fn data<T: DeserializeOwned>(&self, ask: Ask) -> Result<(T, Vec<String>), ReadError> {
+    async fn data<T: DeserializeOwned>(&self, ask: Ask) -> Result<(T, Vec<String>), NotRead> {
         let answer = self.ask(ask).await?;
         let parsed = serde_json::from_slice::<Envelope<T>>(&answer.body);
         match parsed {
             Ok(Envelope { status, data: Some(data), warnings, .. }) if status == "success" => Ok((data, warnings.0)),
-            Ok(envelope) if !envelope.error.is_empty() => Err(away(envelope.error)),
-            Err(e) if answer.status.is_success() => Err(away(format!("its answer cannot be read: {e}"))),
-            _ => Err(away(answer.reason())),
+            Ok(envelope) if !envelope.error.is_empty() => Err(no_answer(answer.status, envelope.error)),
+            Err(e) if answer.status.is_success() => Err(away(format!("its answer cannot be read: {e}")).into()),
+            _ => Err(no_answer(answer.status, answer.reason())),
         }
     }
 
@@ -88,12 +114,34 @@ impl Reader {
         Ok(Ask::form(self.url(path)?, pairs, self.0.options.timeout, limit))
     }
 
+    /// Samples as they are, by the best way that it has.
+    pub(super) async fn raw(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        limits: SelectLimits,
+    ) -> Result<SeriesSet, NotRead> {
+        let by = self.0.reads.load(Ordering::Relaxed);
+        if by != BY_QUERY
+            && let Some(set) = self.remote_read(matchers, range, limits).await?
+        {
+            self.0.reads.store(BY_REMOTE_READ, Ordering::Relaxed);
+            return Ok(set);
+        }
+        let set = self.query_read(matchers, range, limits).await?;
+        if by == BY_UNKNOWN {
+            tracing::info!("the storage engine has no remote read: it is asked by queries");
+            self.0.reads.store(BY_QUERY, Ordering::Relaxed);
+        }
+        Ok(set)
+    }
+
     async fn remote_read(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
         limits: SelectLimits,
-    ) -> Result<Option<SeriesSet>, ReadError> {
+    ) -> Result<Option<SeriesSet>, NotRead> {
         let query = read::Query {
             start_timestamp_ms: range.start().0,
             end_timestamp_ms: range.end().0 - 1,
@@ -109,12 +157,12 @@ impl Reader {
         let is_protobuf = answer.headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes)
             == Some(b"application/x-protobuf".as_slice());
         if answer.status.is_success() && is_protobuf {
-            return unfold(&answer.body, range, limits).map(Some);
+            return Ok(Some(unfold(&answer.body, range, limits)?));
         }
         let known = self.0.reads.load(Ordering::Relaxed) == BY_REMOTE_READ;
         let not_there = answer.status.is_client_error() && ![401, 403, 429].contains(&answer.status.as_u16());
         if known || !(not_there || answer.status.is_success() || answer.status.as_u16() == 501) {
-            return Err(away(answer.reason()));
+            return Err(no_answer(answer.status, answer.reason()));
         }
         Ok(None)
     }
@@ -124,14 +172,14 @@ impl Reader {
         matchers: &[Matcher],
         range: TimeRange,
         limits: SelectLimits,
-    ) -> Result<SeriesSet, ReadError> {
+    ) -> Result<SeriesSet, NotRead> {
         // Left-open, as Prometheus 3 has it: (start - 1, end - 1]. Whatever else comes is cut off.
         let width = range.end().0.saturating_sub(range.start().0);
         let query = format!("{}[{width}ms]", selector(matchers));
         let at = seconds(TimestampMs(range.end().0 - 1));
         let ask = self.form(&["query"], &[("query", &query), ("time", &at)], bytes_max(limits))?;
         let (data, warnings) = self.data::<json::QueryData>(ask).await?;
-        let json::QueryData::Matrix(rows) = data else { return Err(away("it did not answer with raw samples")) };
+        let json::QueryData::Matrix(rows) = data else { return Err(away("it did not answer with raw samples").into()) };
         let mut all = Collected::new(limits);
         for row in rows.0 {
             let mut points: Vec<(i64, f64)> = row.values.iter().map(|(at, v)| (json::time(*at).0, v.0)).collect();
@@ -188,19 +236,7 @@ impl SeriesRead for Reader {
         _: &SelectHints,
         limits: SelectLimits,
     ) -> Result<SeriesSet, ReadError> {
-        let by = self.0.reads.load(Ordering::Relaxed);
-        if by != BY_QUERY
-            && let Some(set) = self.remote_read(matchers, range, limits).await?
-        {
-            self.0.reads.store(BY_REMOTE_READ, Ordering::Relaxed);
-            return Ok(set);
-        }
-        let set = self.query_read(matchers, range, limits).await?;
-        if by == BY_UNKNOWN {
-            tracing::info!("the storage engine has no remote read: it is asked by queries");
-            self.0.reads.store(BY_QUERY, Ordering::Relaxed);
-        }
-        Ok(set)
+        Ok(self.raw(matchers, range, limits).await?)
     }
 
     async fn series(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<Labels>, ReadError> {

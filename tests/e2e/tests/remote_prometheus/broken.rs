@@ -1,7 +1,7 @@
 //! What goes wrong on the way: a bad series beside good ones, an answer that never comes, a wrong address.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -62,8 +62,10 @@ struct Proxy {
 struct ProxyState {
     client: HttpClient,
     engine: Url,
-    /// The next request's answer is to be lost …
-    lose: AtomicBool,
+    /// Requests so far.
+    writes: AtomicUsize,
+    /// The answer to this one is to be lost …
+    lose: AtomicUsize,
     /// … and was: the engine has that request.
     lost: AtomicBool,
 }
@@ -73,7 +75,8 @@ impl Proxy {
         let state = Arc::new(ProxyState {
             client: HttpClient::new(ClientOptions::default()).expect("a client"),
             engine: format!("{}/api/v1/write", engine.url()).parse().expect("an address"),
-            lose: AtomicBool::new(false),
+            writes: AtomicUsize::new(0),
+            lose: AtomicUsize::new(0),
             lost: AtomicBool::new(false),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -85,12 +88,21 @@ impl Proxy {
 
     /// Nothing is answered until the engine has the next request; then it is not answered at all.
     async fn lose_the_answer_to(&self, send: impl AsyncFnOnce()) {
-        self.state.lose.store(true, Ordering::SeqCst);
+        self.lose_the_answer_number(1, send).await;
+    }
+
+    /// The same with a later one of the requests that follow.
+    async fn lose_the_answer_number(&self, number: usize, send: impl AsyncFnOnce()) {
+        self.state.lose.store(self.writes() + number, Ordering::SeqCst);
         send().await;
         wait_until("the engine has it", DELIVERED_WITHIN, async || {
             self.state.lost.load(Ordering::SeqCst).then_some(())
         })
         .await;
+    }
+
+    fn writes(&self) -> usize {
+        self.state.writes.load(Ordering::SeqCst)
     }
 }
 
@@ -107,8 +119,9 @@ async fn pass_on(
             ask = ask.with(name, value.clone());
         }
     }
+    let number = proxy.writes.fetch_add(1, Ordering::SeqCst) + 1;
     let answer = proxy.client.ask(ask).await.expect("the engine answers");
-    if proxy.lose.swap(false, Ordering::SeqCst) {
+    if proxy.lose.load(Ordering::SeqCst) == number {
         proxy.lost.store(true, Ordering::SeqCst);
         std::future::pending::<()>().await;
     }
@@ -159,6 +172,61 @@ async fn a_request_whose_answer_never_comes_takes_nothing_with_it() {
             delivered(&engine, 8).await;
             drop(belfry);
         }
+    }
+}
+
+/// Of [`killed_in_the_middle_of_a_search_it_asks_what_is_there`].
+const GOOD: usize = 60;
+
+/// So many rows of each good series, from a time on.
+fn rows(of: std::ops::Range<i64>, start: i64) -> String {
+    let row = |row: i64| (0..GOOD).map(move |i| format!("good{{i=\"{i}\"}} {row} {}\n", start + row * 1000));
+    of.flat_map(row).collect()
+}
+
+#[tokio::test]
+async fn killed_in_the_middle_of_a_search_it_asks_what_is_there() {
+    // The first two are all of it and the probe; then come parts, some of which are taken.
+    for lost in [5, 9] {
+        let Some(engine) = Engine::prometheus().await else { return };
+        let proxy = Proxy::to(&engine).await;
+        let home = Home::new(&format!(
+            "[storage]\nbackend = \"prometheus\"\nquery = \"local\"\nexternal_labels = {{ replica = \"a\" }}\n\
+             [storage.prometheus]\nwrite_url = \"{}\"\nread_url = \"{}\"\ntimeout = \"1h\"\nprotocol = \"1.0\"\n",
+            proxy.url,
+            engine.url()
+        ));
+        let belfry = home.start().await;
+        let push = async |belfry: &Belfry, text: String| {
+            belfry.ask("POST", "/api/v1/import/prometheus", &[], text).await.expect(200);
+        };
+        let start = now_ms() - 60_000;
+        let late =
+            |value: i64, at: i64| -> String { (0..3).map(|i| format!("late{{i=\"{i}\"}} {value} {at}\n")).collect() };
+        push(&belfry, late(2, start + 30_000)).await;
+        wait_until("the newer samples are there", DELIVERED_WITHIN, async || {
+            (engine.samples("late").await.len() == 3).then_some(())
+        })
+        .await;
+        let mixed = late(1, start) + &rows(0..5, start);
+        proxy.lose_the_answer_number(lost, async || push(&belfry, mixed).await).await;
+        push(&belfry, rows(5..8, start)).await;
+        belfry.kill().await;
+
+        let before = proxy.writes();
+        let belfry = home.start().await;
+        wait_until("all good series are there, whole", DELIVERED_WITHIN, async || {
+            let good = engine.samples("good").await;
+            (good.len() == GOOD && good.iter().all(|s| s.samples.len() == 8)).then_some(())
+        })
+        .await;
+        wait_until("nothing waits", DELIVERED_WITHIN, async || {
+            (metric(&belfry, "belfry_engine_queue_bytes").await == 0.0).then_some(())
+        })
+        .await;
+        assert_eq!(metric(&belfry, REFUSED).await, 3.0, "the late ones alone: what was there counts as sent");
+        let writes = proxy.writes() - before;
+        assert!(writes <= 60, "{writes} requests after the kill, {lost}");
     }
 }
 
