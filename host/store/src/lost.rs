@@ -151,7 +151,8 @@ impl Losses {
 
     /// Does it tell of damage in this file?
     pub fn tells_of(&self, file: &Path) -> bool {
-        self.all.iter().any(|l| file == self.dir.join(&l.name) || l.name.is_empty() && file == self.dir)
+        // Samples whose series or rows are lost are lost with what introduced them, in some file.
+        self.all.iter().any(|l| file == self.dir || file == self.dir.join(&l.name))
     }
 
     /// The oldest one, and how many places there are beside it.

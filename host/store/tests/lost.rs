@@ -113,6 +113,17 @@ fn answers_over_the_time_of_a_damaged_record_warn_and_go_on_doing_so_when_its_lo
 }
 
 #[test]
+fn the_file_is_named_also_where_samples_are_lost_with_what_introduced_their_series() {
+    let disk = SimDisk::default();
+    damage_on(&disk);
+    let file = damage(&disk, 0);
+    let (store, recovery) = open(&disk.killed());
+    assert_eq!(recovery.damage.len(), 3, "two records, and the samples of their series");
+    let told = store.damage().expect("it is told");
+    assert!(told.starts_with(file.to_str().unwrap()), "{told}");
+}
+
+#[test]
 fn a_torn_tail_is_no_loss() {
     let (disk, _) = damaged();
     let file = segment(&disk);
