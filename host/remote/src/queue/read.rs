@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use belfry_model::TimestampMs;
+use belfry_model::{Sample, TimestampMs, Value};
 
 use super::Queue;
 use super::position::{self, Position};
@@ -142,7 +142,7 @@ impl Queue {
             let offset = usize::try_from(place.saturating_sub(reading.ahead_from)).unwrap_or(usize::MAX);
             let (outcome, after) = match segment::next(&reading.ahead, offset) {
                 Next::End => break,
-                Next::Bad => (Err(Unreadable), segment::next_record(&reading.ahead, offset)),
+                Next::Bad => (Err(Rest::Unreadable), segment::next_record(&reading.ahead, offset)),
                 Next::Record(payload, after) => {
                     let wanted = (place >= begin).then_some(&mut building);
                     let outcome = read_record(payload, &self.config.external, &mut reading.names, wanted);
@@ -153,6 +153,9 @@ impl Queue {
                 }
             };
             let after = after.map_or(front.end, |after| reading.ahead_from + after as u64);
+            if matches!(outcome, Err(Rest::OfTheNext)) {
+                break;
+            }
             if outcome.is_err() {
                 // What was read goes first: only then is it known where the engine has everything.
                 if building.begun {
@@ -229,18 +232,27 @@ impl Queue {
     }
 }
 
-/// Why a record with a right checksum cannot be read.
-struct Unreadable;
+/// Why a record is not taken into a shipment.
+enum Rest {
+    /// Its checksum is right, and it cannot be read.
+    Unreadable,
+    /// It has floats of a series of which the shipment has native histograms, or the other way round: its end, as a rule.
+    /// Prometheus keeps a request's floats first, and then finds the histograms too old, without a word.
+    OfTheNext,
+}
 
 fn read_record(
     payload: &[u8],
     external: &belfry_model::Labels,
     names: &mut Names,
     mut building: Option<&mut Building>,
-) -> Result<(), Unreadable> {
+) -> Result<(), Rest> {
     let mut items = Vec::new();
-    let head = record::decode(payload, external, names, |item| items.push(item)).map_err(|_| Unreadable)?;
+    let head = record::decode(payload, external, names, |item| items.push(item)).map_err(|_| Rest::Unreadable)?;
     if let Some(building) = &mut building {
+        if building.has_other_kinds(&items) {
+            return Err(Rest::OfTheNext);
+        }
         building.written(head.written);
         items.into_iter().for_each(|item| building.add(item, names));
     }
@@ -257,6 +269,7 @@ struct Building {
     first: TimestampMs,
     last: TimestampMs,
     begun: bool,
+    has_histograms: bool,
     /// Samples of series that nothing has introduced.
     nameless: u64,
 }
@@ -269,7 +282,22 @@ impl Building {
         self.last = at;
     }
 
+    /// Is there a series of which it has native histograms and these are floats, or the other way round?
+    fn has_other_kinds(&self, items: &[Item]) -> bool {
+        let is_histogram = |sample: &Sample| matches!(sample.value, Value::Histogram(_));
+        let mut samples = items.iter().filter_map(|item| match item {
+            Item::Sample(id, sample) => Some((id, is_histogram(sample))),
+            _ => None,
+        });
+        (self.has_histograms || samples.clone().any(|(_, is_histogram)| is_histogram))
+            && samples.any(|(id, kind)| {
+                let known = self.places.get(id).and_then(|place| self.shipment.series.get(*place));
+                known.and_then(|s| s.samples.last()).is_some_and(|before| is_histogram(before) != kind)
+            })
+    }
+
     fn add(&mut self, item: Item, names: &Names) {
+        self.has_histograms |= matches!(&item, Item::Sample(_, Sample { value: Value::Histogram(_), .. }));
         match item {
             Item::Metadata(m) => self.shipment.metadata.push(m),
             Item::Sample(id, sample) => match self.series(id, names) {

@@ -152,6 +152,39 @@ fn all_kinds_of_samples_come_as_they_were_with_external_labels_and_metadata() {
 }
 
 #[test]
+fn a_shipment_has_floats_or_histograms_of_a_series_and_never_both() {
+    let queue = open(&SimDisk::default());
+    let float = |n: u64, at: i64, value| Batch {
+        times: Times::One(TimestampMs(at)),
+        refs: vec![SeriesRef(n)],
+        values: vec![value],
+        ..Batch::at("test", NOW)
+    };
+    let histogram = |n: u64, at: i64| Batch {
+        histograms: vec![(SeriesRef(n), TimestampMs(at), None, Arc::new(Histogram::default()))],
+        ..Batch::at("test", NOW)
+    };
+    // Its end, and that it begins again.
+    let end = belfry_model::sample::stale_nan();
+    let all = [histogram(1, 1), float(2, 1, 1.0), histogram(1, 2), float(1, 3, end), float(2, 3, 2.0), histogram(1, 4)];
+    for batch in &all {
+        queue.append(batch, &Names, NOW).expect("written");
+    }
+    let mut times = Vec::new();
+    while let Some(parcel) = queue.next_parcel() {
+        let again = queue.next_parcel().expect("the same");
+        assert_eq!(format!("{:?}", again.shipment), format!("{:?}", parcel.shipment));
+        let of = |s: &SeriesSamples| (s.labels.metric().map(str::to_owned), s.samples.iter().map(|s| s.at.0).collect());
+        times.push(parcel.shipment.series.iter().map(of).collect::<Vec<(Option<String>, Vec<i64>)>>());
+        queue.sent(&parcel);
+    }
+    let series = |n: u64, times: &[i64]| (Some(format!("m{n}")), times.to_vec());
+    let expected =
+        [vec![series(1, &[1, 2]), series(2, &[1])], vec![series(1, &[3]), series(2, &[3])], vec![series(1, &[4])]];
+    assert_eq!(times, expected);
+}
+
+#[test]
 fn metadata_goes_once_with_an_empty_batch_too() {
     let queue = open(&SimDisk::default());
     let metadata = |help: &str| MetricMetadata { name: "m".into(), help: help.into(), ..MetricMetadata::default() };
