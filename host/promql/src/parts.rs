@@ -11,7 +11,7 @@ use belfry_model::{Labels, TimeRange, TimestampMs};
 use crate::cache::join_rows;
 use crate::eval::METADATA_LABELS;
 use crate::syntax::parse_query;
-use crate::{Answer, MatrixRow, Names, Query, QueryError, QueryLimits, QueryTime, QueryValue};
+use crate::{Answer, MatrixRow, Names, Query, QueryError, QueryLimits, QueryTime, QueryValue, ValueType};
 
 /// What somebody may not show.
 #[derive(Clone, Debug)]
@@ -116,6 +116,11 @@ impl Query {
     /// Which series of its value have a name.
     pub fn names(&self) -> Names {
         crate::names::of(&self.plan)
+    }
+
+    /// Of which type the value is at an instant; over a range it is a matrix.
+    pub fn value_type(&self) -> ValueType {
+        self.plan.value_type
     }
 
     /// The newest time that a selector reads; `None`: there is no selector.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use belfry_model::SeriesRead;
 use belfry_promql::parts::{Division, join, without_names};
-use belfry_promql::{Answer, Names, Query, QueryError, QueryLimits, QueryTime, Usage};
+use belfry_promql::{
+    Answer, Names, PointValue, Query, QueryError, QueryLimits, QueryTime, QueryValue, Usage, ValueType, VectorPoint,
+};
 
 use super::{Queries, QueryFault, QueryTimings, Waiting};
 use crate::engine::Pass;
@@ -23,9 +25,39 @@ enum Plan {
     /// All of it here.
     Here,
     /// All of it by the engine.
-    There { names: Names, lacks: Lacks },
+    There { form: Form, lacks: Lacks },
     /// The first steps by the engine.
-    Both { names: Names, old: QueryTime, new: Box<Query> },
+    Both { form: Form, old: QueryTime, new: Box<Query> },
+}
+
+/// What PromQL's rules say of the answer.
+#[derive(Clone, Copy)]
+struct Form {
+    names: Names,
+    /// At an instant; `None` where nobody here understands the expression.
+    value_type: Option<ValueType>,
+}
+
+impl Form {
+    /// The engine's answer in this form; `None`: it has another, and nobody knows what it means.
+    fn of(self, answer: Answer, asked: QueryTime) -> Option<Answer> {
+        let mut answer = if self.names == Names::None { without_names(answer)? } else { answer };
+        let (Some(wanted), QueryTime::Instant(at)) = (self.value_type, asked) else { return Some(answer) };
+        answer.value = match (wanted, answer.value) {
+            // VictoriaMetrics has no scalars.
+            (ValueType::Scalar, QueryValue::Vector(points)) => match &points[..] {
+                [] => QueryValue::Scalar(at, f64::NAN),
+                [VectorPoint { value: PointValue::Float(value), .. }] => QueryValue::Scalar(at, *value),
+                _ => return None,
+            },
+            (ValueType::Scalar, value @ QueryValue::Scalar(..))
+            | (ValueType::String, value @ QueryValue::String(..))
+            | (ValueType::Vector, value @ QueryValue::Vector(_))
+            | (ValueType::Matrix, value @ QueryValue::Matrix(_)) => value,
+            _ => return None,
+        };
+        Some(answer)
+    }
 }
 
 /// What the engine's answer may lack.
@@ -45,20 +77,23 @@ fn plan(expression: &str, time: QueryTime, limits: &QueryLimits, pass: &Pass) ->
         // As it is: an engine may understand more than we do. What it reads nobody knows.
         Err(_) => {
             let lacks = Lacks { new: true, lost: !unshown.never.is_empty() };
-            return Ok(Plan::There { names: Names::Kept, lacks });
+            return Ok(Plan::There { form: Form { names: Names::Kept, value_type: None }, lacks });
         }
     };
     // What reads so much time is much to carry here each time it is asked for. The steps of one window, each of which looks
     // back by another, are not: an engine that has been behind for long is asked for what it has.
     let is_long = |query: &Query| query.widest_read() > pass.window().saturating_mul(2);
-    let names = division.query().names();
+    let form = Form { names: division.query().names(), value_type: Some(division.query().value_type()) };
+    // Samples as they are need no evaluation, and the steps of a subquery are not everybody's: VictoriaMetrics takes other
+    // ones, and `@` of a range for nothing.
+    let is_plain = form.value_type == Some(ValueType::Matrix) && !is_long(division.query());
     Ok(match division {
-        _ if names == Names::Mixed => Plan::Here,
-        Division::Old(_) => Plan::There { names, lacks: Lacks::default() },
+        _ if form.names == Names::Mixed || is_plain => Plan::Here,
+        Division::Old(_) => Plan::There { form, lacks: Lacks::default() },
         Division::New(query) if !is_long(&query) => Plan::Here,
-        Division::Parts { old, new } if !is_long(&new) => Plan::Both { names, old, new: Box::new(new) },
+        Division::Parts { old, new } if !is_long(&new) => Plan::Both { form, old, new: Box::new(new) },
         Division::New(query) | Division::Parts { new: query, .. } => {
-            Plan::There { names, lacks: Lacks { new: true, lost: query.reads(&unshown.never) } }
+            Plan::There { form, lacks: Lacks { new: true, lost: query.reads(&unshown.never) } }
         }
     })
 }
@@ -74,16 +109,15 @@ impl Queries {
         timings: &mut QueryTimings,
     ) -> Result<Option<(Answer, Usage)>, QueryFault> {
         let Some(pass) = self.pass.as_ref().filter(|p| !p.is_away()) else { return Ok(None) };
-        let (asked, new, names, lacks) = match plan(expression, time, limits, pass)? {
+        let (asked, new, form, lacks) = match plan(expression, time, limits, pass)? {
             Plan::Here => return Ok(None),
-            Plan::There { names, lacks } => (time, None, names, lacks),
-            Plan::Both { names, old, new } => (old, Some(new), names, Lacks::default()),
+            Plan::There { form, lacks } => (time, None, form, lacks),
+            Plan::Both { form, old, new } => (old, Some(new), form, Lacks::default()),
         };
         let lookback = Some(limits.lookback).filter(|l| *l != LOOKBACK);
         let waiting = self.wait()?;
         let answer = pass.evaluate(expression, asked, lookback, limits, waiting).await?;
-        let answer = answer.and_then(|a| if names == Names::None { without_names(a) } else { Some(a) });
-        let Some(mut answer) = answer else { return Ok(None) };
+        let Some(mut answer) = answer.and_then(|answer| form.of(answer, asked)) else { return Ok(None) };
         if lacks.new {
             answer.warnings.extend(pass.warning());
         }

@@ -314,6 +314,31 @@ async fn series_have_the_names_that_promql_leaves_them_whoever_evaluates() {
 }
 
 #[tokio::test]
+async fn the_value_has_the_type_that_promql_gives_it_whoever_evaluates() {
+    let old = QueryTime::Instant(at(NOW - 600));
+    let asked = async |series, text| {
+        let fake = Fake { series, points: 1, is_silent: false, by_name: false, asked: Mutex::default() };
+        match House::new(fake, |_| ()).ask(text, old).await.expect("an answer").value {
+            QueryValue::Scalar(at, value) => (at, value),
+            other => panic!("{other:?} is no scalar"),
+        }
+    };
+    assert_eq!(asked(1, "scalar(a)").await, (at(NOW - 600), THERE));
+    assert!(asked(0, "scalar(a)").await.1.is_nan());
+    assert_eq!(asked(2, "scalar(a)").await.1, 1.0, "that is no answer, so it is evaluated here");
+}
+
+#[tokio::test]
+async fn samples_as_they_are_and_subqueries_are_not_passed_on_unless_they_are_long() {
+    let house = House::plain();
+    for text in ["a[1m]", "a[1m] @ 1000", "a[1m:20s]"] {
+        assert!(!house.is_passed(text, 600).await, "{text}");
+    }
+    assert!(house.is_passed("max_over_time(a[1m])", 600).await);
+    assert!(house.is_passed("a[13h]", 600).await);
+}
+
+#[tokio::test]
 async fn what_would_be_one_series_twice_is_evaluated_here() {
     let fake = || Fake { series: 2, points: 1, is_silent: false, by_name: true, asked: Mutex::default() };
     let house = House::new(fake(), |_| ());
