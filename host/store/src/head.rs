@@ -66,7 +66,9 @@ pub(crate) struct Slot {
 }
 
 /// A series that never got a sample is forgotten after so many rounds, a block's span apart.
-const UNUSED_ROUNDS_MAX: u8 = 3;
+pub const UNUSED_ROUNDS_MAX: u8 = 3;
+/// The same where places are short, and rounds a minute apart: by then whoever opened it would have written.
+pub const UNUSED_ROUNDS_CROWDED: u8 = 1;
 
 /// See the module.
 #[derive(Default)]
@@ -367,16 +369,16 @@ impl Head {
         self.frozen.take()
     }
 
-    /// How many series have had no sample since `before`.
+    /// How many series have had no sample since `before`, or never had one.
     pub fn idle(&self, before: i64) -> usize {
         let newest = |s: &Slot| self.groups.get(s.group).map_or(s.newest, |g| g.newest.max(s.newest));
-        let is_idle = |s: &&Slot| s.serial != 0 && newest(s) != i64::MIN && newest(s) < before;
+        let is_idle = |s: &&Slot| s.serial != 0 && newest(s) < before;
         self.slots.iter().filter(is_idle).count()
     }
 
-    /// Forgets series without samples in the head whose newest is more than `idle_ms` before `now`, and those that
-    /// were opened as long ago and never got one; returns how many.
-    pub fn forget_idle(&mut self, now: i64, idle_ms: i64) -> usize {
+    /// Forgets series without samples in the head whose newest is more than `idle_ms` before `now`, and those that never
+    /// got one for more than so many rounds; returns how many.
+    pub fn forget_idle(&mut self, now: i64, idle_ms: i64, unused_rounds_max: u8) -> usize {
         let before = now.saturating_sub(idle_ms);
         let mut forgotten = 0;
         let mut groups_gone = BTreeSet::new();
@@ -387,9 +389,9 @@ impl Head {
                 continue;
             }
             if s.newest == i64::MIN {
-                s.unused_rounds += 1;
+                s.unused_rounds = s.unused_rounds.saturating_add(1);
             }
-            if s.unused_rounds > UNUSED_ROUNDS_MAX || (s.newest != i64::MIN && s.newest < before) {
+            if s.unused_rounds > unused_rounds_max || (s.newest != i64::MIN && s.newest < before) {
                 s.serial = 0;
                 groups_gone.insert(std::mem::replace(&mut s.group, ALONE));
                 self.index.remove(id);

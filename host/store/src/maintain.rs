@@ -15,7 +15,7 @@ use crate::append::introduce;
 use crate::block::{BlockMeta, Sealed};
 use crate::config::FsyncPolicy;
 use crate::frozen::InOrder;
-use crate::head::HEAD_BYTES_MAX;
+use crate::head::{HEAD_BYTES_MAX, UNUSED_ROUNDS_CROWDED, UNUSED_ROUNDS_MAX};
 use crate::heap;
 use crate::series::append;
 use crate::store::{LOST_NOTE, Shared, Store, UNWANTED, is_full};
@@ -106,11 +106,11 @@ impl Store {
         done.flushed = shared.flush_noting(&mut pending, Some(now))?;
         if shared.is_over(&mut pending.last_forget, now) {
             pending.last_forget = now;
-            done.forgotten = shared.forget(judged, shared.config.block_span * 2);
+            done.forgotten = shared.forget(judged, shared.config.block_span * 2, UNUSED_ROUNDS_MAX);
         }
         if shared.is_crowded(&mut pending.last_crowded, now) {
             done.flushed |= shared.flush_noting(&mut pending, None)?;
-            done.forgotten += shared.forget(now, IDLE_CROWDED);
+            done.forgotten += shared.forget(now, IDLE_CROWDED, UNUSED_ROUNDS_CROWDED);
         }
         shared.rest(now);
         pending.imports_failed = shared.settle_imports(pending.imports_failed);
@@ -348,11 +348,11 @@ impl Shared {
     }
 
     /// With the series go their exemplars: by a time that may be relied upon, but where places are short.
-    fn forget(&self, now: TimestampMs, idle: Duration) -> u64 {
+    fn forget(&self, now: TimestampMs, idle: Duration, unused_rounds_max: u8) -> u64 {
         let idle_ms = idle.as_millis() as i64;
         let _commit = self.commit.lock();
         let mut state = self.state.write();
-        let forgotten = state.head.forget_idle(now.0, idle_ms) as u64;
+        let forgotten = state.head.forget_idle(now.0, idle_ms, unused_rounds_max) as u64;
         state.head.drop_exemplars(self.earliest(Some(now)));
         self.counters.series_forgotten.fetch_add(forgotten, Ordering::Relaxed);
         forgotten

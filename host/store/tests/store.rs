@@ -300,6 +300,22 @@ fn where_places_are_short_series_that_ended_give_up_theirs_within_minutes() {
 }
 
 #[test]
+fn series_that_were_opened_and_never_written_give_up_their_places_where_they_are_short() {
+    let config = StoreConfig { series_max: 100, block_span: Duration::from_secs(7200), ..StoreConfig::memory() };
+    let (store, _) = Store::open(config, Arc::new(SimDisk::default()), TimestampMs(T0)).unwrap();
+    put(&store, "kept", T0, 1.0).unwrap();
+    for i in 0..99 {
+        store.open(&labels(&format!("unused{i}"))).unwrap();
+    }
+    assert!(matches!(store.open(&labels("new")), Err(WriteError::SeriesLimit { .. })));
+    store.maintain(TimestampMs(T0 + 61_000)).unwrap();
+    assert!(store.open(&labels("new")).is_err(), "whoever opened them may be about to write");
+    store.maintain(TimestampMs(T0 + 122_000)).unwrap();
+    put(&store, "new", T0 + 122_000, 1.0).unwrap();
+    assert_eq!(store.stats().series, 2);
+}
+
+#[test]
 fn labels_that_cannot_be_stored_are_refused() {
     let (store, _) = open(&SimDisk::default());
     for bad in [Labels::empty(), Labels::from_pairs([("", "x")]), Labels::from_pairs([("a", "x".repeat(100_000))])] {
