@@ -322,8 +322,14 @@ impl Scraper {
             self.end_before_reload(&mut reading);
         } else {
             self.samples_last = reading.batch.refs.len();
+            // An answer without anything is as good as none for what is news, as in Prometheus.
+            if body_bytes == 0.0 {
+                self.before.failed(&self.slots, self.scrape);
+            }
             self.end_vanished(ingest, &mut reading);
-            self.before.succeeded(self.slots.len());
+            if body_bytes > 0.0 {
+                self.before.succeeded(self.slots.len());
+            }
         }
         self.report(&mut reading, error.is_none(), took, body_bytes);
         ingest.refused(&self.producer, reading.refused);

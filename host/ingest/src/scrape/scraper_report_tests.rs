@@ -164,6 +164,11 @@ fn after_a_failure_only_what_was_not_there_before_is_new() {
     assert_eq!(added(Ok("a 1\nb 1\n")), 2);
     assert_eq!([added(Err(())), added(Err(())), added(Ok("a 1\nc 1\n"))], [0, 0, 1]);
     assert_eq!(added(Ok("a 1\nb 1\n")), 1, "a good answer without `b` was in between");
+    assert_eq!(
+        [added(Ok("")), added(Ok("")), added(Ok("a 1\nd 1\n"))],
+        [0, 0, 1],
+        "one without anything counts for none"
+    );
 }
 
 #[test]
