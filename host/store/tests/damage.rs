@@ -368,75 +368,10 @@ fn deletions_of_a_newer_version_are_refused_by_name_and_a_bit_of_the_version_tha
     assert_eq!((recovery.damage.len(), query(&store).warnings.len()), (1, 1));
 }
 
-/// A disk with a bad place in one file.
-struct BadSector {
-    disk: SimDisk,
-    file: PathBuf,
-    bad: std::ops::Range<u64>,
-}
-
-struct BadRead(Arc<dyn DiskRead>, std::ops::Range<u64>);
-
-/// `EIO`.
-fn refused() -> io::Error {
-    io::Error::from_raw_os_error(5)
-}
-
-impl DiskRead for BadRead {
-    fn size(&self) -> u64 {
-        self.0.size()
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        match offset < self.1.end && offset + into.len() as u64 > self.1.start {
-            true => Err(refused()),
-            false => self.0.read_at(offset, into),
-        }
-    }
-}
-
-impl Disk for BadSector {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.disk.create_dir_all(dir)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(dir)
-    }
-    fn create(&self, file: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.disk.create(file)
-    }
-    fn open_append(&self, file: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.disk.open_append(file)
-    }
-    fn read(&self, file: &Path) -> io::Result<FileBytes> {
-        if file == self.file { Err(refused()) } else { self.disk.read(file) }
-    }
-    fn open_read(&self, file: &Path) -> io::Result<Arc<dyn DiskRead>> {
-        let open = self.disk.open_read(file)?;
-        Ok(if file == self.file { Arc::new(BadRead(open, self.bad.clone())) } else { open })
-    }
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.link(from, to)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, file: &Path) -> io::Result<()> {
-        assert_ne!(file, self.file, "what cannot be read is never deleted");
-        self.disk.remove(file)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-    fn lock(&self, file: &Path) -> io::Result<Lock> {
-        self.disk.lock(file)
-    }
-}
-
 /// Opens the store on a disk that does not give these bytes of its only segment.
 fn open_bad(disk: &SimDisk, bad: std::ops::Range<u64>) -> (Arc<Store>, Recovery) {
     let file = files(disk, "/data/wal", ".wal").pop().unwrap();
-    let disk = BadSector { disk: disk.clone(), file, bad };
+    let disk = BadSector { disk: disk.clone(), file, bad, is_apart: false };
     Store::open(config(), Arc::new(disk), TimestampMs(T0)).expect("the start goes on")
 }
 
@@ -488,7 +423,7 @@ fn a_bad_segment_that_is_in_blocks_already_is_kept_too() {
     // As if the crash had come between the block and the end of its log.
     let disk = disk.killed();
     disk.create(&segment).unwrap().append(&bytes).unwrap();
-    let bad = BadSector { disk: disk.clone(), file: segment.clone(), bad: 0..1 };
+    let bad = BadSector { disk: disk.clone(), file: segment.clone(), bad: 0..1, is_apart: false };
     let (store, recovery) = Store::open(config(), Arc::new(bad), TimestampMs(T0)).unwrap();
     assert_eq!((recovery.damage.len(), &recovery.damage[0].file), (1, &segment));
     assert_eq!(query(&store).lens(), [50; 5]);
