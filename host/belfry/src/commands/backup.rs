@@ -418,8 +418,6 @@ mod tests {
     use belfry_model::{Batch, Labels, TimestampMs, Writer as _};
     use std::fs;
 
-    const T0: i64 = 1_700_000_000_000;
-
     /// A backup of an empty store, and a folder for the rest.
     fn prepared() -> (tempfile::TempDir, PathBuf) {
         let home = tempfile::tempdir().expect("a folder");
@@ -548,11 +546,11 @@ mod tests {
 
     /// A block of 100 samples.
     fn with_a_block(backup: &Path) -> PathBuf {
-        let (store, _) =
-            Store::open(StoreConfig::folder(backup), Arc::new(RealDisk), SystemClock::new().now()).expect("a store");
+        let now = SystemClock::new().now();
+        let (store, _) = Store::open(StoreConfig::folder(backup), Arc::new(RealDisk), now).expect("a store");
         let series = store.open(&Labels::from_pairs([("__name__", "a")])).expect("a place");
         let mut batch = Batch::at("test", TimestampMs(0));
-        batch.times = Times::Each((0..100).map(|i| TimestampMs(T0 + i * 1000)).collect());
+        batch.times = Times::Each((0..100).map(|i| TimestampMs(now.0 - 100_000 + i * 1000)).collect());
         (batch.refs, batch.values) = (vec![series; 100], vec![1.0; 100]);
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(store.append(batch)).expect("appended");
