@@ -3,7 +3,6 @@
 mod common;
 
 use std::cell::Cell;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +14,7 @@ use belfry_model::{
     Labels, Matcher, Sample, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, WriteError,
     Writer,
 };
-use belfry_store::disk::{Disk, DiskFile, DiskRead, FileBytes, Lock, SimDisk};
+use belfry_store::disk::{Disk, SimDisk};
 use belfry_store::{Backfilled, Health, OpenError, Recovery, Store, StoreConfig};
 use common::*;
 
@@ -567,4 +566,24 @@ fn where_no_block_can_be_written_no_more_is_taken_than_may_wait_for_one() {
         );
         assert_eq!(all.len(), taken.len() + 1);
     }
+}
+
+#[test]
+fn a_log_that_cannot_be_deleted_is_no_reason_to_refuse_or_to_write_more_blocks() {
+    let disk = Eventful::new(SimDisk::default());
+    let config = StoreConfig { wal_bytes_max: 10_000, block_span: Duration::from_secs(3600), ..config() };
+    let (store, _) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    disk.keeps_log.store(true, Ordering::Relaxed);
+    // About 1000 bytes each: twelve times what a block is written of, three times what may wait for one.
+    for n in 0..120 {
+        put(&store, &format!("m{n}_{}", "x".repeat(1000)), T0 + n * 1000, n as f64).expect("it waits for no block");
+        // It says that it cannot delete them.
+        let _ = store.upkeep(TimestampMs(T0 + n * 1000));
+    }
+    let stats = store.stats();
+    assert!(stats.wal_bytes > 100_000 && (8..=15).contains(&stats.flushes), "{stats:?}");
+    assert!(matches!(store.health(), Health::Degraded(_) | Health::Failing(_)), "{:?}", store.health());
+    disk.keeps_log.store(false, Ordering::Relaxed);
+    store.upkeep(TimestampMs(T0 + 121_000)).unwrap();
+    assert!(store.stats().wal_bytes < 15_000, "{:?}", store.stats());
 }
