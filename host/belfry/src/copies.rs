@@ -12,7 +12,7 @@ use belfry_dashboard::backend::BackendError;
 use belfry_dashboard::dto::Accepted;
 use belfry_model::TimeRange;
 use belfry_remote::queue::{self, Waiting};
-use belfry_store::RealDisk;
+use belfry_store::{RealDisk, Snapshot};
 
 use crate::app::{App, STATE_FILE};
 use crate::engine::QUEUE_FOLDER;
@@ -41,16 +41,23 @@ pub async fn copy(app: &Arc<App>, folder: PathBuf) -> Result<Accepted, BackendEr
             return Err(error);
         }
     };
+    Ok(Accepted { message: told(&copied, &folder, waiting.bytes, &app.store.missing(TimeRange::ALL)) })
+}
+
+/// What a copy holds, and what it lacks.
+fn told(copied: &Snapshot, folder: &Path, waiting: u64, missing: &[String]) -> String {
     let mut message =
         format!("{} blocks and {} bytes of the log are in {}", copied.blocks, copied.wal_bytes, folder.display());
-    if waiting.bytes > 0 {
-        message.push_str(&format!(", and {} bytes that wait for the storage engine", waiting.bytes));
+    if waiting > 0 {
+        message.push_str(&format!(", and {waiting} bytes that wait for the storage engine"));
     }
-    for missing in app.store.missing(TimeRange::ALL) {
-        message.push_str("\nwarning: the copy is as damaged as what was copied: ");
-        message.push_str(&missing);
+    for what in missing {
+        message.push_str(&format!("\nwarning: the copy is as damaged as what was copied: {what}"));
     }
-    Ok(Accepted { message })
+    for what in &copied.left_out {
+        message.push_str(&format!("\nwarning: the copy has not all of a file: {what}"));
+    }
+    message
 }
 
 /// What is not the store's, and then the list of all.
@@ -104,4 +111,24 @@ fn of_disk(error: &io::Error) -> BackendError {
 /// Without help.
 pub fn failed(error: &dyn std::error::Error) -> BackendError {
     BackendError::Failed { message: error.to_string(), help: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_copy_lacks_is_told_line_by_line() {
+        let copied =
+            Snapshot { blocks: 2, wal_bytes: 30, left_out: vec!["b.block: gone".to_owned()], ..Snapshot::default() };
+        let lines = told(&copied, Path::new("/copy"), 7, &["a.block is damaged".to_owned()]);
+        assert_eq!(
+            lines.lines().collect::<Vec<_>>(),
+            [
+                "2 blocks and 30 bytes of the log are in /copy, and 7 bytes that wait for the storage engine",
+                "warning: the copy is as damaged as what was copied: a.block is damaged",
+                "warning: the copy has not all of a file: b.block: gone",
+            ]
+        );
+    }
 }

@@ -146,7 +146,7 @@ impl Shared {
         let mut flushed = false;
         let outcome = self.flush_if_due(pending, now).map(|f| flushed = f);
         let is_full = outcome.is_err() && {
-            let wal_bytes = self.commit.lock().wal.as_ref().map_or(0, |w| w.bytes());
+            let wal_bytes = self.commit.lock().wal.as_ref().map_or(0, Wal::waiting_bytes);
             wal_bytes >= self.config.wal_bytes_bound().saturating_mul(WAITING_MAX)
                 || self.state.read().head.live_bytes() as u64 >= HEAD_BYTES_MAX as u64 * WAITING_MAX
         };
@@ -165,7 +165,7 @@ impl Shared {
         let old = now.is_none_or(|now| self.is_over(&mut pending.last_flush, now));
         let (large, is_unsure) = {
             let commit = self.commit.lock();
-            let wal_bytes = commit.wal.as_ref().map_or(0, |w| w.bytes());
+            let wal_bytes = commit.wal.as_ref().map_or(0, Wal::waiting_bytes);
             let large = commit.flush_soon || wal_bytes.saturating_sub(pending.carried) >= self.config.wal_bytes_bound();
             (large, commit.unsure.is_some())
         };

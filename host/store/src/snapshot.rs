@@ -8,9 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::block::{Block, GONE, GONE_DAMAGED, file_name};
+use crate::block::{Block, GONE, GONE_DAMAGED, Lost, file_name};
 use crate::config::Backend;
-use crate::disk::{Disk, DiskRead, read_around};
+use crate::disk::{Disk, DiskRead, Holes, is_of_medium, read_around};
 use crate::lost;
 use crate::store::{BLOCKS_DIR, Shared, Store, WAL_DIR};
 use crate::wal::is_segment;
@@ -23,20 +23,23 @@ pub const SNAPSHOT_MARGIN_BYTES: u64 = 64 << 20;
 const LOST_AND_FOUND: &str = "lost+found";
 
 /// What a snapshot holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Blocks; a second name for each file, where the file system has that.
+    /// Blocks, also those that cannot be opened; a second name for each file, where the file system has that.
     pub blocks: u64,
     /// Bytes of the blocks.
     pub block_bytes: u64,
     /// Bytes of the write-ahead log that were copied.
     pub wal_bytes: u64,
+    /// Files of which the disk did not give all, and why, for people.
+    pub left_out: Vec<String>,
 }
 
 impl Store {
     /// Makes a data folder at `into`, which must be absent or empty, with everything that was acknowledged before the
-    /// call. Appends and reads go on; flushes wait until the log is copied. A block that could not be opened, because it
-    /// is damaged, is left out. Without a folder of its own ([`Backend::Memory`]) a store has no snapshots.
+    /// call. Appends and reads go on; flushes wait until the log is copied. A block that could not be opened
+    /// is there as it is, so that whoever starts from the copy misses it too; what the disk does not give of a file is in
+    /// [`Snapshot::left_out`]. Without a folder of its own ([`Backend::Memory`]) a store has no snapshots.
     ///
     /// Where there is no room for it, for `beside` bytes that the caller is to write there and for what comes meanwhile,
     /// nothing is made. After an error nothing of it is left.
@@ -70,23 +73,30 @@ impl Shared {
         let disk = to.disk;
         // No block comes or goes.
         let _changes = self.block_work.changes.lock();
-        let here: Vec<Arc<Block>> = self.state.read().blocks.clone();
+        let (here, unopened): (Vec<Arc<Block>>, Vec<Lost>) = {
+            let state = self.state.read();
+            (state.blocks.clone(), state.lost.clone())
+        };
         let mut done = Snapshot::default();
         let mut unlinked = Vec::new();
-        for b in &here {
-            let name = b.path().file_name().ok_or(io::ErrorKind::InvalidInput)?;
-            let second = to.blocks.join(name);
-            if !disk.link_only(b.path(), &second)? {
-                unlinked.push((b, second));
+        let readable = here.iter().map(|b| (b.path(), b.bytes(), false));
+        for (path, bytes, is_lost) in readable.chain(unopened.iter().map(|l| (&*l.path, l.bytes, true))) {
+            let second = to.blocks.join(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+            let is_linked = match disk.link_only(path, &second) {
+                Err(e) if is_lost && e.kind() == io::ErrorKind::NotFound => false,
+                outcome => outcome?,
+            };
+            if !is_linked {
+                unlinked.push((path, second, bytes, is_lost));
             }
             done.blocks += 1;
-            done.block_bytes += b.bytes();
+            done.block_bytes += bytes;
         }
         let segments = self.log_as_it_is(&root.join(WAL_DIR))?;
-        let bytes = unlinked.iter().map(|(b, _)| b.bytes()).chain(segments.iter().map(|s| s.2)).sum::<u64>();
+        let bytes = unlinked.iter().map(|u| u.2).chain(segments.iter().map(|s| s.2)).sum::<u64>();
         look_for_room(disk, to.into, bytes.saturating_add(beside))?;
-        for (b, second) in unlinked {
-            disk.link(b.path(), &second)?;
+        for (path, second, _, is_lost) in unlinked {
+            self.take(path, &second, is_lost, &mut done)?;
         }
         for b in &here {
             let gone = b.gone();
@@ -98,21 +108,28 @@ impl Shared {
             if b.lost_deletions().is_some() {
                 // Whoever starts from the copy must be told, too.
                 let name = file_name(b.id(), GONE_DAMAGED);
-                disk.link(&self.blocks_dir.join(&name), &to.blocks.join(&name))?;
+                self.take(&self.blocks_dir.join(&name), &to.blocks.join(&name), true, &mut done)?;
             }
         }
-        let lost = self.state.read().lost_log.clone();
+        let names = if unopened.is_empty() { Vec::new() } else { disk.list(&self.blocks_dir)? };
+        // Should somebody repair the block, what was deleted from it stays deleted.
+        let notes = unopened.iter().flat_map(|l| [GONE, GONE_DAMAGED].map(|extension| file_name(l.id, extension)));
+        for name in notes.filter(|name| names.contains(name)) {
+            self.take(&self.blocks_dir.join(&name), &to.blocks.join(&name), true, &mut done)?;
+        }
+        let lost_log = self.state.read().lost_log.clone();
         let wal_dir = root.join(WAL_DIR);
-        if !lost.is_empty() {
+        if !lost_log.is_empty() {
             let file = disk.create(&to.wal.join(lost::FILE))?;
-            file.append(&lost.to_bytes())?;
+            file.append(&lost_log.to_bytes())?;
             file.sync()?;
         }
-        if lost.has_unread() && disk.list(&wal_dir)?.iter().any(|name| name == lost::DAMAGED) {
-            disk.link(&wal_dir.join(lost::DAMAGED), &to.wal.join(lost::DAMAGED))?;
+        if lost_log.has_unread() && disk.list(&wal_dir)?.iter().any(|name| name == lost::DAMAGED) {
+            self.take(&wal_dir.join(lost::DAMAGED), &to.wal.join(lost::DAMAGED), true, &mut done)?;
         }
         for (name, from, len) in segments {
-            self.copy(&*from, len, &to.wal.join(name))?;
+            let missing = self.copy(&*from, len, &to.wal.join(&name))?;
+            done.leaves_out(&wal_dir.join(name), missing);
             done.wal_bytes += len;
         }
         let above = to.into.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -240,17 +257,55 @@ impl Shared {
         self.disk.list(dir)?.into_iter().filter(|name| is_segment(name)).map(open).collect()
     }
 
-    fn copy(&self, from: &dyn DiskRead, len: u64, to: &Path) -> io::Result<()> {
+    /// Gives a file a second name or copies it; of one that is damaged, as `is_damaged` has it or as the disk says, what
+    /// there is.
+    fn take(&self, from: &Path, to: &Path, is_damaged: bool, done: &mut Snapshot) -> io::Result<()> {
+        match self.disk.link(from, to) {
+            Err(e) if is_damaged || is_of_medium(&e) => {
+                done.leaves_out(from, self.salvage(from, to)?);
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Copies what the disk gives of a file, and answers what it does not give. Where that is all of it the copy is
+    /// empty: whoever starts from it is told as well.
+    fn salvage(&self, from: &Path, to: &Path) -> io::Result<Option<String>> {
+        let stays_so = |e: &io::Error| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
+        match self.disk.open_read(from) {
+            Ok(open) => self.copy(&*open, open.size(), to),
+            Err(e) if stays_so(&e) || is_of_medium(&e) => {
+                self.disk.create(to)?.sync()?;
+                Ok(Some(e.to_string()))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Answers what the disk did not give; zeros are in its place.
+    fn copy(&self, from: &dyn DiskRead, len: u64, to: &Path) -> io::Result<Option<String>> {
         let file = self.disk.create(to)?;
         let mut bytes = Vec::new();
         let mut at = 0;
+        let mut holes: Option<Holes> = None;
         while at < len {
             bytes.resize(COPY_BYTES.min(len - at) as usize, 0);
             // What the disk does not give must not keep the rest from being copied.
-            read_around(from, at, &mut bytes)?;
+            if let Some(more) = read_around(from, at, &mut bytes)? {
+                let before = holes.take().map_or(0, |h| h.bytes);
+                holes = Some(Holes { bytes: before + more.bytes, ..more });
+            }
             file.append(&bytes)?;
             at += bytes.len() as u64;
         }
-        file.sync()
+        file.sync()?;
+        Ok(holes.map(|h| format!("{} of its {len} bytes cannot be read: {}", h.bytes, h.why)))
+    }
+}
+
+impl Snapshot {
+    fn leaves_out(&mut self, file: &Path, what: Option<String>) {
+        self.left_out.extend(what.map(|what| format!("{}: {what}", file.display())));
     }
 }

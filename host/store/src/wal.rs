@@ -117,6 +117,11 @@ impl Wal {
         self.segments.iter().map(|s| s.bytes).sum()
     }
 
+    /// Bytes of the segments that wait for a block: not of those that only could not be deleted.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.segments.iter().filter(|s| s.generation >= self.covered_before).map(|s| s.bytes).sum()
+    }
+
     /// How many segments there are.
     pub fn segments(&self) -> usize {
         self.segments.len()

@@ -3,7 +3,6 @@
 mod common;
 
 use std::cell::Cell;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +14,7 @@ use belfry_model::{
     Labels, Matcher, Sample, SampleBuf, SelectHints, SelectLimits, SeriesRead, TimeRange, TimestampMs, WriteError,
     Writer,
 };
-use belfry_store::disk::{Disk, DiskFile, DiskRead, FileBytes, Lock, SimDisk};
+use belfry_store::disk::{Disk, SimDisk};
 use belfry_store::{Backfilled, Health, OpenError, Recovery, Store, StoreConfig};
 use common::*;
 
@@ -368,75 +367,10 @@ fn deletions_of_a_newer_version_are_refused_by_name_and_a_bit_of_the_version_tha
     assert_eq!((recovery.damage.len(), query(&store).warnings.len()), (1, 1));
 }
 
-/// A disk with a bad place in one file.
-struct BadSector {
-    disk: SimDisk,
-    file: PathBuf,
-    bad: std::ops::Range<u64>,
-}
-
-struct BadRead(Arc<dyn DiskRead>, std::ops::Range<u64>);
-
-/// `EIO`.
-fn refused() -> io::Error {
-    io::Error::from_raw_os_error(5)
-}
-
-impl DiskRead for BadRead {
-    fn size(&self) -> u64 {
-        self.0.size()
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        match offset < self.1.end && offset + into.len() as u64 > self.1.start {
-            true => Err(refused()),
-            false => self.0.read_at(offset, into),
-        }
-    }
-}
-
-impl Disk for BadSector {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.disk.create_dir_all(dir)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(dir)
-    }
-    fn create(&self, file: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.disk.create(file)
-    }
-    fn open_append(&self, file: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.disk.open_append(file)
-    }
-    fn read(&self, file: &Path) -> io::Result<FileBytes> {
-        if file == self.file { Err(refused()) } else { self.disk.read(file) }
-    }
-    fn open_read(&self, file: &Path) -> io::Result<Arc<dyn DiskRead>> {
-        let open = self.disk.open_read(file)?;
-        Ok(if file == self.file { Arc::new(BadRead(open, self.bad.clone())) } else { open })
-    }
-    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.link(from, to)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, file: &Path) -> io::Result<()> {
-        assert_ne!(file, self.file, "what cannot be read is never deleted");
-        self.disk.remove(file)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-    fn lock(&self, file: &Path) -> io::Result<Lock> {
-        self.disk.lock(file)
-    }
-}
-
 /// Opens the store on a disk that does not give these bytes of its only segment.
 fn open_bad(disk: &SimDisk, bad: std::ops::Range<u64>) -> (Arc<Store>, Recovery) {
     let file = files(disk, "/data/wal", ".wal").pop().unwrap();
-    let disk = BadSector { disk: disk.clone(), file, bad };
+    let disk = BadSector { disk: disk.clone(), file, bad, is_apart: false };
     Store::open(config(), Arc::new(disk), TimestampMs(T0)).expect("the start goes on")
 }
 
@@ -488,7 +422,7 @@ fn a_bad_segment_that_is_in_blocks_already_is_kept_too() {
     // As if the crash had come between the block and the end of its log.
     let disk = disk.killed();
     disk.create(&segment).unwrap().append(&bytes).unwrap();
-    let bad = BadSector { disk: disk.clone(), file: segment.clone(), bad: 0..1 };
+    let bad = BadSector { disk: disk.clone(), file: segment.clone(), bad: 0..1, is_apart: false };
     let (store, recovery) = Store::open(config(), Arc::new(bad), TimestampMs(T0)).unwrap();
     assert_eq!((recovery.damage.len(), &recovery.damage[0].file), (1, &segment));
     assert_eq!(query(&store).lens(), [50; 5]);
@@ -632,4 +566,24 @@ fn where_no_block_can_be_written_no_more_is_taken_than_may_wait_for_one() {
         );
         assert_eq!(all.len(), taken.len() + 1);
     }
+}
+
+#[test]
+fn a_log_that_cannot_be_deleted_is_no_reason_to_refuse_or_to_write_more_blocks() {
+    let disk = Eventful::new(SimDisk::default());
+    let config = StoreConfig { wal_bytes_max: 10_000, block_span: Duration::from_secs(3600), ..config() };
+    let (store, _) = Store::open(config, Arc::new(disk.clone()), TimestampMs(T0)).unwrap();
+    disk.keeps_log.store(true, Ordering::Relaxed);
+    // About 1000 bytes each: twelve times what a block is written of, three times what may wait for one.
+    for n in 0..120 {
+        put(&store, &format!("m{n}_{}", "x".repeat(1000)), T0 + n * 1000, n as f64).expect("it waits for no block");
+        // It says that it cannot delete them.
+        let _ = store.upkeep(TimestampMs(T0 + n * 1000));
+    }
+    let stats = store.stats();
+    assert!(stats.wal_bytes > 100_000 && (8..=15).contains(&stats.flushes), "{stats:?}");
+    assert!(matches!(store.health(), Health::Degraded(_) | Health::Failing(_)), "{:?}", store.health());
+    disk.keeps_log.store(false, Ordering::Relaxed);
+    store.upkeep(TimestampMs(T0 + 121_000)).unwrap();
+    assert!(store.stats().wal_bytes < 15_000, "{:?}", store.stats());
 }

@@ -2,13 +2,13 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 
 use belfry_model::{Matcher, TimeRange, TimestampMs};
-use belfry_store::disk::SimDisk;
-use belfry_store::{RealDisk, SNAPSHOT_MARGIN_BYTES, Store, StoreConfig};
+use belfry_store::disk::{Disk, SimDisk};
+use belfry_store::{Damage, RealDisk, SNAPSHOT_MARGIN_BYTES, Store, StoreConfig};
 use common::*;
 
 fn open_at(disk: &SimDisk, folder: &str) -> Arc<Store> {
@@ -190,6 +190,96 @@ fn a_snapshot_that_cannot_be_finished_leaves_nothing() {
     disk.set_fail_sync(true);
     assert!(store.snapshot(Path::new("/backup"), 0).is_err());
     assert_eq!(disk.files(), before);
+}
+
+/// Two blocks, of the first of which something is deleted and the header is damaged, and a log.
+fn with_a_block_that_cannot_be_opened() -> (SimDisk, PathBuf) {
+    let disk = SimDisk::default();
+    let (store, _) = open(&disk);
+    for i in 0..25 {
+        put(&store, "a", T0 + i * 100, i as f64).unwrap();
+        if i == 9 {
+            store.flush().unwrap();
+            let range = TimeRange::new(TimestampMs(T0), TimestampMs(T0 + 300)).unwrap();
+            store.delete(&[Matcher::equal("__name__", "a")], range).unwrap();
+        }
+        if i == 19 {
+            store.flush().unwrap();
+        }
+    }
+    drop(store);
+    let disk = disk.killed();
+    let file = files_of(&disk, "block").remove(0);
+    disk.tamper(&file, |bytes| bytes[0] ^= 1);
+    (disk, file)
+}
+
+fn open_damaged(disk: impl Disk + 'static, folder: &str) -> (Arc<Store>, Vec<Damage>) {
+    let config = StoreConfig { backend: belfry_store::Backend::Folder(folder.into()), ..config() };
+    let (store, recovery) = Store::open(config, Arc::new(disk), TimestampMs(T0)).expect("the rest is whole");
+    (store, recovery.damage)
+}
+
+fn in_copy(file: &Path) -> PathBuf {
+    Path::new("/backup/blocks").join(file.file_name().expect("a name"))
+}
+
+#[test]
+fn a_block_that_cannot_be_opened_is_copied_as_it_is_and_missed_by_whoever_starts_from_the_copy() {
+    let (disk, file) = with_a_block_that_cannot_be_opened();
+    let (store, damage) = open_damaged(disk.clone(), "/data");
+    assert_eq!(damage.len(), 1);
+    let done = store.snapshot(Path::new("/backup"), 0).unwrap();
+    assert_eq!((done.blocks, done.left_out), (2, vec![]));
+    for extension in ["block", "gone"] {
+        let (from, to) = (file.with_extension(extension), in_copy(&file).with_extension(extension));
+        assert_eq!(disk.read(&to).unwrap(), disk.read(&from).unwrap(), "{extension}");
+    }
+    let (copy, damage) = open_damaged(disk.clone(), "/backup");
+    assert_eq!(damage.iter().map(|d| &*d.file).collect::<Vec<_>>(), [in_copy(&file)]);
+    let (left, warnings) = points_left(&copy, "a");
+    assert_eq!((left.len(), warnings.len()), (15, 1), "{warnings:?}");
+    assert_eq!(warnings[0].replace("/backup/", "/data/"), points_left(&store, "a").1[0]);
+
+    // What is in it is not lost for whoever knows how to repair it, nor is what was deleted.
+    drop(copy);
+    let disk = disk.killed();
+    disk.tamper(&in_copy(&file), |bytes| bytes[0] ^= 1);
+    assert_eq!(times(&open_at(&disk, "/backup"), "a"), (3..25).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_block_that_is_gone_or_cannot_be_read_is_named_and_the_copy_misses_it() {
+    let (disk, file) = with_a_block_that_cannot_be_opened();
+    let (store, _) = open_damaged(disk.clone(), "/data");
+    disk.remove(&file).unwrap();
+    let done = store.snapshot(Path::new("/backup"), 0).unwrap();
+    let [left_out] = &done.left_out[..] else { panic!("{done:?}") };
+    assert!(left_out.starts_with(file.to_str().unwrap()), "{left_out}");
+    let (copy, damage) = open_damaged(disk.clone(), "/backup");
+    assert_eq!(damage.iter().map(|d| &*d.file).collect::<Vec<_>>(), [in_copy(&file)]);
+    assert_eq!(points_left(&copy, "a").1.len(), 1);
+}
+
+#[test]
+fn to_another_file_system_goes_what_the_disk_gives_of_a_file() {
+    let (disk, unopened) = with_a_block_that_cannot_be_opened();
+    let opened = files_of(&disk, "block").remove(1);
+    for file in [unopened, opened] {
+        let disk = disk.killed();
+        let whole = disk.read(&file).unwrap();
+        // A bad place behind the header, which keeps no block from being opened.
+        let bad = BadSector { disk: disk.clone(), file: file.clone(), bad: 70..71, is_apart: true };
+        let (store, damage) = open_damaged(bad, "/data");
+        assert_eq!(damage.len(), 1, "{damage:?}");
+        let done = store.snapshot(Path::new("/backup"), 0).unwrap();
+        let [left_out] = &done.left_out[..] else { panic!("{done:?}") };
+        assert!(left_out.starts_with(file.to_str().unwrap()) && left_out.contains("cannot be read"), "{left_out}");
+        assert_eq!(disk.read(&in_copy(&file)).unwrap().len(), whole.len());
+        let (copy, damage) = open_damaged(disk.clone(), "/backup");
+        let found: Vec<_> = damage.into_iter().chain(copy.verify()).map(|d| d.file).collect();
+        assert!(found.contains(&in_copy(&file)), "{found:?}");
+    }
 }
 
 struct OnDrop<F: FnMut()>(F);

@@ -166,13 +166,14 @@ impl<'a> Target<'a> {
             Lock::InUse { .. } => bail!(at_work(&self.partial)),
         }
         look_for_room(from, &self.partial)?;
-        copy(from, &self.partial)?;
+        let mut unread = Vec::new();
+        copy(from, &self.partial, &mut unread)?;
         let mut read = read_whole(&self.partial)?;
         let (partial, to) = (self.partial.display().to_string(), self.to.display().to_string());
         read.lost_before.iter_mut().for_each(|what| *what = what.replace(&partial, &to));
         let damaged = read.damage.iter().map(|d| name(d, &self.partial, from));
         let state = read.state.iter().map(|why| format!("{} is damaged: {why}", from.join(STATE_FILE).display()));
-        let damage: Vec<String> = lacks.into_iter().chain(damaged).chain(state).collect();
+        let damage: Vec<String> = lacks.into_iter().chain(unread).chain(damaged).chain(state).collect();
         if !damage.is_empty() && !force {
             bail!(
                 "the backup is damaged, nothing was restored:\n{}\n  help: use another one, or --force for what is left of it",
@@ -314,7 +315,8 @@ fn bytes_in(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+/// What the disk does not give of a file must not keep the rest from being restored: it goes into `unread`, for people.
+fn copy(from: &Path, to: &Path, unread: &mut Vec<String>) -> Result<()> {
     std::fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
     for entry in std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let entry = entry?;
@@ -325,14 +327,26 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         }
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            copy(&entry.path(), &target)?;
+            copy(&entry.path(), &target, unread)?;
         } else if kind.is_file() {
-            std::fs::copy(entry.path(), &target).with_context(|| format!("cannot write {}", target.display()))?;
-            std::fs::File::open(&target).and_then(|f| f.sync_all())?;
+            unread.extend(copy_file(&entry.path(), &target)?);
         }
     }
     std::fs::File::open(to).and_then(|f| f.sync_all())?;
     Ok(())
+}
+
+/// Answers what cannot be read of the file; what comes before that is copied.
+fn copy_file(from: &Path, to: &Path) -> Result<Option<String>> {
+    let Err(e) = std::fs::copy(from, to) else {
+        std::fs::File::open(to).and_then(|f| f.sync_all())?;
+        return Ok(None);
+    };
+    // Which of both files it was it does not say.
+    match std::fs::File::open(from).and_then(|mut file| std::io::copy(&mut file, &mut std::io::sink())) {
+        Ok(_) => Err(e).with_context(|| format!("cannot write {}", to.display())),
+        Err(e) => Ok(Some(format!("{} cannot be read: {e}", from.display()))),
+    }
 }
 
 /// What reading a data folder whole finds.
@@ -400,6 +414,8 @@ fn listed(damage: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use belfry_model::write::Times;
+    use belfry_model::{Batch, Labels, TimestampMs, Writer as _};
     use std::fs;
 
     /// A backup of an empty store, and a folder for the rest.
@@ -526,6 +542,63 @@ mod tests {
         let names = names_in(&to).expect("a folder");
         assert!(to.join(STATE_FILE).is_file(), "{names:?}");
         assert!(!names.iter().any(|n| n.to_string_lossy().contains("damaged")), "it stands in the backup: {names:?}");
+    }
+
+    /// A block of 100 samples.
+    fn with_a_block(backup: &Path) -> PathBuf {
+        let now = SystemClock::new().now();
+        let (store, _) = Store::open(StoreConfig::folder(backup), Arc::new(RealDisk), now).expect("a store");
+        let series = store.open(&Labels::from_pairs([("__name__", "a")])).expect("a place");
+        let mut batch = Batch::at("test", TimestampMs(0));
+        batch.times = Times::Each((0..100).map(|i| TimestampMs(now.0 - 100_000 + i * 1000)).collect());
+        (batch.refs, batch.values) = (vec![series; 100], vec![1.0; 100]);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(store.append(batch)).expect("appended");
+        store.flush().expect("a block");
+        store.close();
+        let blocks = names_in(&backup.join("blocks")).expect("a folder");
+        backup.join("blocks").join(blocks.first().expect("a block"))
+    }
+
+    #[test]
+    fn a_damaged_block_is_named_wherever_the_damage_is_and_restored_on_demand_as_it_is() {
+        // The header, without which it cannot be opened, and behind it.
+        for (k, bytes) in [0..64, 20..30].into_iter().enumerate() {
+            let (home, backup) = prepared();
+            let file = with_a_block(&backup);
+            let mut damaged = fs::read(&file).expect("a block");
+            damaged[bytes].fill(0xa5);
+            fs::write(&file, &damaged).expect("damaged");
+            manifest::write(&backup).expect("listed");
+            let to = home.path().join("data");
+            let refused = restore_to(&backup, &to).expect_err("it is damaged").to_string();
+            assert!(
+                refused.contains(&format!("  {}", file.display())) && refused.contains("--force"),
+                "{k}: {refused}"
+            );
+            let mut target = Target::begin(&backup, &to).expect("nothing was left");
+            let (_, damage) = target.fill(&backup, true).expect("forced");
+            assert!(damage.iter().all(|d| d.starts_with(&file.display().to_string())), "{k}: {damage:?}");
+            target.finish().expect("moved");
+            let restored = to.join("blocks").join(file.file_name().expect("a name"));
+            assert_eq!(fs::read(restored).expect("it is there"), damaged, "{k}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_no_file_that_cannot_be_written() {
+        let home = tempfile::tempdir().expect("a folder");
+        // It opens and gives no byte, as where the medium is bad.
+        let unreadable = home.path().join("unreadable");
+        fs::create_dir(&unreadable).expect("made");
+        let told = copy_file(&unreadable, &home.path().join("copy")).expect("the rest goes on");
+        assert!(told.is_some_and(|told| told.contains("unreadable cannot be read")));
+        let whole = home.path().join("whole");
+        fs::write(&whole, "bytes").expect("written");
+        let failed =
+            copy_file(&whole, &home.path().join("absent/copy")).expect_err("there is no such folder").to_string();
+        assert!(failed.contains("cannot write"), "{failed}");
+        assert_eq!(copy_file(&whole, &home.path().join("copy")).expect("copied"), None);
     }
 
     #[test]

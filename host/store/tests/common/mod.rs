@@ -172,6 +172,8 @@ pub struct Eventful {
     pub meanwhile: Meanwhile,
     /// No block can be removed.
     pub keeps: Arc<AtomicBool>,
+    /// No file of the log can be removed.
+    pub keeps_log: Arc<AtomicBool>,
     /// No block can be written.
     pub refuses: Arc<AtomicBool>,
 }
@@ -245,6 +247,79 @@ impl Disk for Eventful {
         if self.keeps.load(Ordering::Relaxed) && files_of(&self.disk, "block").iter().any(|f| f == file) {
             return Err(io::Error::other("the disk keeps it"));
         }
+        if self.keeps_log.load(Ordering::Relaxed) && file.extension().is_some_and(|e| e == "wal") {
+            return Err(io::Error::other("the disk keeps it"));
+        }
+        self.disk.remove(file)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+    fn lock(&self, file: &Path) -> io::Result<Lock> {
+        self.disk.lock(file)
+    }
+}
+
+/// A disk with a bad place in one file.
+pub struct BadSector {
+    pub disk: SimDisk,
+    pub file: PathBuf,
+    pub bad: std::ops::Range<u64>,
+    /// No file can have a second name: copies are on another file system.
+    pub is_apart: bool,
+}
+
+struct BadRead(Arc<dyn DiskRead>, std::ops::Range<u64>);
+
+/// `EIO`.
+pub fn refused() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+impl DiskRead for BadRead {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        match offset < self.1.end && offset + into.len() as u64 > self.1.start {
+            true => Err(refused()),
+            false => self.0.read_at(offset, into),
+        }
+    }
+}
+
+impl Disk for BadSector {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+    fn create(&self, file: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.create(file)
+    }
+    fn open_append(&self, file: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open_append(file)
+    }
+    fn read(&self, file: &Path) -> io::Result<FileBytes> {
+        if file == self.file { Err(refused()) } else { self.disk.read(file) }
+    }
+    fn open_read(&self, file: &Path) -> io::Result<Arc<dyn DiskRead>> {
+        let open = self.disk.open_read(file)?;
+        Ok(if file == self.file { Arc::new(BadRead(open, self.bad.clone())) } else { open })
+    }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.is_apart && from == self.file { Err(refused()) } else { self.disk.link(from, to) }
+    }
+    fn link_only(&self, from: &Path, to: &Path) -> io::Result<bool> {
+        if self.is_apart { Ok(false) } else { self.disk.link(from, to).map(|()| true) }
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, file: &Path) -> io::Result<()> {
+        assert_ne!(file, self.file, "what cannot be read is never deleted");
         self.disk.remove(file)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
