@@ -23,7 +23,8 @@ pub const NAME_ANOTHER: &str = "name a folder that is absent or empty, and not i
 
 /// Makes a copy at `folder`, which must be absent or empty.
 pub async fn copy(app: &Arc<App>, folder: PathBuf) -> Result<Accepted, BackendError> {
-    let state_bytes = std::fs::metadata(app.started_with.storage.path.join(STATE_FILE)).map_or(0, |m| m.len());
+    // With its log, of which all may be in the copy.
+    let state_bytes = app.state.stats().bytes;
     let (store, into) = (app.store.clone(), folder.clone());
     let copied = tokio::task::spawn_blocking(move || store.snapshot(&into, state_bytes)).await;
     let copied = copied.map_err(|e| failed(&e))?.map_err(|e| of_disk(&e))?;
@@ -88,7 +89,8 @@ async fn beside(app: &Arc<App>, folder: &Path) -> Result<Waiting, BackendError> 
 
 /// What [`beside`] has made. Best effort: what is not there need not go.
 fn discard(folder: &Path) {
-    for file in [STATE_FILE, retention::FILE] {
+    let partial = format!("{STATE_FILE}.partial");
+    for file in [STATE_FILE, partial.as_str(), retention::FILE] {
         let _ = std::fs::remove_file(folder.join(file));
     }
     manifest::remove(folder);

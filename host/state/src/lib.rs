@@ -9,6 +9,7 @@ mod components;
 mod error;
 mod journal;
 mod kv;
+mod log;
 mod migrate;
 mod notify;
 mod open;

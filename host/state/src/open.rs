@@ -56,8 +56,9 @@ impl State {
                 let salvaged = salvage::salvage(path, reason)?;
                 (Self::open_sound(path)?, Some(salvaged))
             }
-            outcome => (outcome?, resumed),
+            outcome => (outcome?, resumed.or_else(|| salvage::untold(path))),
         };
+        salvage::known(path);
         state.salvaged = salvaged.map(Arc::new);
         Ok(state)
     }
@@ -87,7 +88,7 @@ impl State {
         let path = path.as_ref();
         let not_writable = |reason: String| OpenError::NotWritable { path: path.to_owned(), reason };
         match path.metadata() {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return sound::look_only(path),
             Ok(found) if found.is_dir() => return Err(not_writable("it is a folder".to_owned())),
             // Whether it can be written to shows when it is opened so; nothing is written.
             found => found
@@ -162,6 +163,16 @@ impl State {
         self.workers.write(Durability::Power, |_| Ok(())).await
     }
 
+    /// For the end of the program: as [`State::flush`], and then all of it stands in the file, and its log is empty. What is
+    /// written afterwards is kept as well, in the log.
+    pub async fn close(&self) -> Result<(), StateError> {
+        self.flush().await?;
+        match self.path {
+            Some(_) => self.workers.move_log().await,
+            None => Ok(()),
+        }
+    }
+
     /// Writes a consistent copy while work goes on. `to` appears whole or not at all; what was there is replaced.
     pub async fn backup(&self, to: impl Into<PathBuf>) -> Result<(), StateError> {
         let to = to.into();
@@ -192,13 +203,20 @@ fn copy(connection: &Connection, to: &Path) -> Result<(), StateError> {
         _ => {}
     }
     let name = partial.to_str().ok_or_else(|| StateError::Failed("the name of a backup must be UTF-8".into()))?;
-    connection.execute("VACUUM INTO ?1", [name]).map_err(|e| match StateError::from(e) {
+    let made = connection.execute("VACUUM INTO ?1", [name]).map_err(|e| match StateError::from(e) {
         // Of the copy, not of the state's own file.
         StateError::Refused(why) => StateError::Failed(why),
         other => other,
-    })?;
-    std::fs::File::open(&partial).and_then(|f| f.sync_all()).map_err(io)?;
-    std::fs::rename(&partial, to).map_err(io)?;
+    });
+    let whole = made.and_then(|_| {
+        std::fs::File::open(&partial).and_then(|f| f.sync_all()).map_err(io)?;
+        std::fs::rename(&partial, to).map_err(io)
+    });
+    if let Err(error) = whole {
+        // Best effort: it is removed before the next one is made, too.
+        let _ = std::fs::remove_file(&partial);
+        return Err(error);
+    }
     if let Some(folder) = to.parent().filter(|p| !p.as_os_str().is_empty()) {
         std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(io)?;
     }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode};
 
 use crate::error::OpenError;
+use crate::log::{self, PAGE_BYTES};
 use crate::migrate::{MigrateError, SCHEMA_VERSION, migrate, tables_of};
 use crate::sound::{HEADER_BYTES, MAGIC, beside, check_header, has_log, is_header, open_aside};
 use crate::take;
@@ -23,8 +24,8 @@ const READY: &str = ".salvaged-";
 const WORK: [&str; 2] = [".salvaging", ".salvaging-from"];
 /// Of a database: the file itself, its log, and the index of that, which is made anew.
 const PARTS: [&str; 3] = ["", "-wal", "-shm"];
-/// SQLite's own choice, so that of every file that was made here.
-const PAGE_BYTES: u64 = 4_096;
+/// With the same time: what became of the damaged one was not told yet.
+const UNTOLD: &str = ".salvage-untold-";
 
 /// What became of a damaged file at this start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,14 +90,36 @@ impl Salvaged {
 /// Ends what a start before this one was interrupted in.
 pub(crate) fn resume(path: &Path) -> Result<Option<Salvaged>, OpenError> {
     let fail = |e: io::Error| failed(path, None, &e);
+    clear(path);
     let Some(stamp) = names(path, READY).into_iter().next() else { return Ok(None) };
     let aside = swap(path, &stamp).map_err(fail)?;
     let tables = count(path).map_err(|e| OpenError::from_sqlite(path, &e))?;
     Ok(Some(Salvaged { aside, reason: None, tables, kept: kept(path) }))
 }
 
+/// What a start before this one has done and could not tell of; the file that is there now is sound.
+pub(crate) fn untold(path: &Path) -> Option<Salvaged> {
+    let stamp = names(path, UNTOLD).into_iter().next()?;
+    let aside = beside(path, &format!("{ASIDE}{stamp}"));
+    // It was interrupted before it moved anything, or somebody has removed it since.
+    let is_there = aside.symlink_metadata().is_ok();
+    let tables = is_there.then(|| count(path).ok()).flatten();
+    tables.map(|tables| Salvaged { aside, reason: None, tables, kept: kept(path) })
+}
+
+/// From here on whoever has opened it tells of it.
+pub(crate) fn known(path: &Path) {
+    for stamp in names(path, UNTOLD) {
+        let _ = fs::remove_file(beside(path, &format!("{UNTOLD}{stamp}")));
+    }
+}
+
 /// Puts the damaged file aside and a new one in its place.
 pub(crate) fn salvage(path: &Path, reason: String) -> Result<Salvaged, OpenError> {
+    if path.symlink_metadata().is_err() {
+        // Of one that is gone the log is left: an empty file goes aside with it.
+        File::create(path).map_err(|e| failed(path, Some(&reason), &e))?;
+    }
     let outcome = make(path).and_then(|(stamp, tables)| Ok((swap(path, &stamp).map_err(Stopped::Disk)?, tables)));
     clear(path);
     match outcome {
@@ -167,6 +190,9 @@ fn make(path: &Path) -> Result<(String, Vec<SalvagedTable>), Stopped> {
         documents.may_lack |= orphans > 0;
     }
     transaction.commit()?;
+    if log::damage(path).map_err(Stopped::Disk)?.is_some() {
+        tables.iter_mut().for_each(|table| table.may_lack = true);
+    }
     let stamp = stamp(&target, path)?;
     drop(source);
     target.close().map_err(|(_, e)| e)?;
@@ -180,6 +206,7 @@ fn settle(path: &Path, new: &Path, stamp: &str) -> io::Result<()> {
         fs::set_permissions(new, found.permissions())?;
     }
     File::open(new)?.sync_all()?;
+    File::create(beside(path, &format!("{UNTOLD}{stamp}")))?;
     fs::rename(new, beside(path, &format!("{READY}{stamp}")))?;
     sync_folder(path)
 }
@@ -211,8 +238,8 @@ fn source(path: &Path) -> Result<Option<Connection>, Stopped> {
     let copy = beside(path, WORK[1]);
     with_header(path, &copy).map_err(Stopped::Disk)?;
     match readable(&copy)? {
-        // With a log it is the log's first page that counts.
-        None if has_log(path) => Ok(readable(path)?),
+        // With a log it is the log's first page that counts. Beside an empty file SQLite would remove it.
+        None if has_log(path) && path.metadata().is_ok_and(|found| found.len() > 0) => Ok(readable(path)?),
         found => Ok(found),
     }
 }
@@ -256,7 +283,7 @@ fn with_header(path: &Path, copy: &Path) -> io::Result<()> {
     if has_log(path) {
         fs::copy(beside(path, "-wal"), beside(copy, "-wal"))?;
     }
-    let pages = u32::try_from(bytes / PAGE_BYTES).unwrap_or(u32::MAX);
+    let pages = u32::try_from(bytes / PAGE_BYTES as u64).unwrap_or(u32::MAX);
     let mut header = [0; HEADER_BYTES];
     header[..MAGIC.len()].copy_from_slice(MAGIC);
     // Page size, two versions that say "with a log", and what SQLite wants there.

@@ -9,6 +9,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::OpenError;
+use crate::log;
 use crate::migrate::{SCHEMA_VERSION, Table, tables_of};
 
 /// What a database of SQLite begins with; <https://www.sqlite.org/fileformat.html#the_database_header>.
@@ -22,7 +23,7 @@ const COMPARED_BYTES_MAX: i64 = 32 << 20;
 /// Every start reads them whole, and a text among them that is none would end it.
 const READ_AT_START: [&str; 5] = ["alert", "notify_group", "rule_alert", "rule_group", "rule_text"];
 /// What is read at once when all of the file is.
-const READ_BYTES: usize = 1 << 20;
+pub(crate) const READ_BYTES: usize = 1 << 20;
 
 /// The file, with an ending.
 pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -33,12 +34,12 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
 
 /// What a file that is there is: refuses what is damaged and what is newer. Leaves its log as it is.
 pub(crate) fn look_at(path: &Path) -> Result<(), OpenError> {
-    if !path.metadata().is_ok_and(|found| found.is_file() && found.len() > 0) {
-        // It is made anew, or opening it says what it is.
+    if !is_begun(path)? {
         return Ok(());
     }
-    if !has_log(path) {
-        check_header(path)?;
+    match has_log(path) {
+        true => check_log(path)?,
+        false => check_header(path)?,
     }
     // One page after the other is many times slower, where the file is not in memory yet.
     if let Ok(file) = std::fs::File::open(path) {
@@ -51,16 +52,21 @@ pub(crate) fn look_at(path: &Path) -> Result<(), OpenError> {
 /// [`look_at`], but nothing is made or changed beside it. Whoever has it open knows better.
 pub(crate) fn look_only(path: &Path) -> Result<(), OpenError> {
     let fail = |e: rusqlite::Error| OpenError::from_sqlite(path, &e);
+    if !is_begun(path)? {
+        return Ok(());
+    }
     if has_log(path) {
         let connection = open_aside(path).map_err(fail)?;
         connection.busy_timeout(std::time::Duration::ZERO).map_err(fail)?;
         // Whoever is alone keeps the index of the log in memory, not in a file.
         let alone = connection.pragma_update(None, "locking_mode", "EXCLUSIVE");
         let looked = alone.map_err(fail).and_then(|()| look(&connection, path));
-        return if matches!(looked, Err(OpenError::InUse { .. })) { Ok(()) } else { looked };
-    }
-    if path.metadata().is_ok_and(|found| found.len() == 0) {
-        return Ok(());
+        return match looked {
+            // Its log is being written.
+            Err(OpenError::InUse { .. }) => Ok(()),
+            Ok(()) | Err(OpenError::Damaged { .. }) => check_log(path).and(looked),
+            other => other,
+        };
     }
     check_header(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -80,6 +86,30 @@ pub(crate) fn open_aside(path: &Path) -> rusqlite::Result<Connection> {
 /// Pages that stand in the log count, and the first one may be among them.
 pub(crate) fn has_log(path: &Path) -> bool {
     beside(path, "-wal").metadata().is_ok_and(|found| found.len() > 0)
+}
+
+/// Is there something to look at? What is not is made anew, or opening it says what it is. An empty file must not be opened
+/// beside a log: SQLite would remove that.
+fn is_begun(path: &Path) -> Result<bool, OpenError> {
+    match path.metadata() {
+        Ok(found) if !found.is_file() => Ok(false),
+        Ok(found) if found.len() >= HEADER_BYTES as u64 => Ok(true),
+        Ok(found) if found.len() > 0 => {
+            Err(damaged(path, format!("it has {} bytes, which is less than its header", found.len())))
+        }
+        Ok(_) if has_log(path) => Err(damaged(path, "it is empty, and there is a log of it")),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && has_log(path) => {
+            Err(damaged(path, "it is gone, and there is a log of it"))
+        }
+        Ok(_) | Err(_) => Ok(false),
+    }
+}
+
+/// What SQLite passes over.
+fn check_log(path: &Path) -> Result<(), OpenError> {
+    let not_readable =
+        |reason: std::io::Error| OpenError::NotWritable { path: beside(path, "-wal"), reason: reason.to_string() };
+    log::damage(path).map_err(not_readable)?.map_or(Ok(()), |reason| Err(damaged(path, reason)))
 }
 
 fn escaped(path: &Path) -> String {

@@ -41,6 +41,14 @@ pub(crate) struct WriteJob {
     run: Run,
 }
 
+/// What the writer is asked for.
+#[derive(Debug)]
+enum Asked {
+    Write(WriteJob),
+    /// To move all of the log into the file, and to tell when that is done.
+    MoveLog(oneshot::Sender<Result<(), StateError>>),
+}
+
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 
 /// What the threads have done.
@@ -100,7 +108,7 @@ impl Counters {
 /// Ends of the queues. The threads end when the last one is dropped and the queues are empty.
 #[derive(Debug)]
 pub(crate) struct Workers {
-    writes: mpsc::Sender<WriteJob>,
+    writes: mpsc::Sender<Asked>,
     /// `None` with an in-memory database, which only its own connection sees.
     reads: Option<mpsc::Sender<ReadJob>>,
     pub counters: Arc<Counters>,
@@ -117,9 +125,7 @@ impl std::fmt::Debug for WriteJob {
 impl Workers {
     pub fn start(writer: Connection, readers: Vec<Connection>, file: String) -> std::io::Result<Self> {
         let counters = Arc::new(Counters::default());
-        let (writes, queue) = mpsc::channel(WRITE_QUEUE_JOBS_MAX);
-        let count = counters.clone();
-        thread::Builder::new().name("state-writer".into()).spawn(move || write_loop(writer, queue, &count))?;
+        let mut threads = Vec::new();
         let reads = if readers.is_empty() {
             None
         } else {
@@ -128,10 +134,21 @@ impl Workers {
             for (n, connection) in readers.into_iter().enumerate() {
                 let queue = queue.clone();
                 let name = format!("state-reader-{n}");
-                thread::Builder::new().name(name).spawn(move || read_loop(&connection, &queue))?;
+                threads.push(thread::Builder::new().name(name).spawn(move || read_loop(&connection, &queue))?);
             }
             Some(reads)
         };
+        let (writes, queue) = mpsc::channel(WRITE_QUEUE_JOBS_MAX);
+        let count = counters.clone();
+        let write = move || {
+            write_loop(&writer, queue, &count);
+            // Whoever closes the file last moves its log into it, which one who only reads cannot.
+            for reader in threads {
+                let _ = reader.join();
+            }
+            drop(writer);
+        };
+        thread::Builder::new().name("state-writer".into()).spawn(write)?;
         Ok(Self { writes, reads, counters, file })
     }
 
@@ -155,7 +172,14 @@ impl Workers {
             (brief, reply)
         });
         self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        self.writes.send(WriteJob { durability, run }).await.map_err(|_| StateError::Closed)?;
+        self.writes.send(Asked::Write(WriteJob { durability, run })).await.map_err(|_| StateError::Closed)?;
+        self.noted(told.await.map_err(|_| StateError::Closed)?)
+    }
+
+    /// Moves what stands in the log into the file, behind all writes that were asked for before.
+    pub async fn move_log(&self) -> Result<(), StateError> {
+        let (tell, told) = oneshot::channel();
+        self.writes.send(Asked::MoveLog(tell)).await.map_err(|_| StateError::Closed)?;
         self.noted(told.await.map_err(|_| StateError::Closed)?)
     }
 
@@ -209,35 +233,60 @@ fn read_loop(connection: &Connection, queue: &Mutex<mpsc::Receiver<ReadJob>>) {
     }
 }
 
-fn write_loop(connection: Connection, mut queue: mpsc::Receiver<WriteJob>, counters: &Counters) {
+fn write_loop(connection: &Connection, mut queue: mpsc::Receiver<Asked>, counters: &Counters) {
     let mut level = Durability::Process;
     while let Some(first) = queue.blocking_recv() {
-        let mut jobs = vec![first];
-        while jobs.len() < JOBS_PER_COMMIT_MAX
-            && let Ok(next) = queue.try_recv()
-        {
-            jobs.push(next);
+        let (mut jobs, mut next, mut move_log_for) = (Vec::new(), Some(first), None);
+        while let Some(asked) = next.take() {
+            match asked {
+                Asked::Write(job) => jobs.push(job),
+                // What was asked for before it is committed first.
+                Asked::MoveLog(tell) => {
+                    move_log_for = Some(tell);
+                    break;
+                }
+            }
+            if jobs.len() < JOBS_PER_COMMIT_MAX {
+                next = queue.try_recv().ok();
+            }
         }
-        let wanted = jobs.iter().map(|j| j.durability).max().unwrap_or(Durability::Process);
-        if wanted != level && set_level(&connection, wanted).is_ok() {
-            level = wanted;
+        if !jobs.is_empty() {
+            let wanted = jobs.iter().map(|j| j.durability).max().unwrap_or(Durability::Process);
+            if wanted != level && set_level(connection, wanted).is_ok() {
+                level = wanted;
+            }
+            write_all(connection, jobs, counters);
         }
-        let replies = run_all(&connection, jobs);
-        counters.commits.fetch_add(1, Ordering::Relaxed);
-        let committed = match replies.begun {
-            Err(error) => Err(error),
-            Ok(()) => commit(&connection),
-        };
-        if let Err(error) = &committed {
-            tracing::error!(%error, "a commit of the state failed");
-        }
-        // Where a job met the disk's refusal, the commit that follows has nothing of it to write, and succeeds.
-        let kept = committed.clone().and_then(|()| replies.refusal.map_or(Ok(replies.kept), Err));
-        counters.committed(kept);
-        for reply in replies.all {
-            reply(committed.clone());
+        if let Some(tell) = move_log_for {
+            let _ = tell.send(move_log(connection));
         }
     }
+}
+
+fn write_all(connection: &Connection, jobs: Vec<WriteJob>, counters: &Counters) {
+    let replies = run_all(connection, jobs);
+    counters.commits.fetch_add(1, Ordering::Relaxed);
+    let committed = match replies.begun {
+        Err(error) => Err(error),
+        Ok(()) => commit(connection),
+    };
+    if let Err(error) = &committed {
+        tracing::error!(%error, "a commit of the state failed");
+    }
+    // Where a job met the disk's refusal, the commit that follows has nothing of it to write, and succeeds.
+    let kept = committed.clone().and_then(|()| replies.refusal.map_or(Ok(replies.kept), Err));
+    counters.committed(kept);
+    for reply in replies.all {
+        reply(committed.clone());
+    }
+}
+
+fn move_log(connection: &Connection) -> Result<(), StateError> {
+    let is_held: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if is_held {
+        return Err(StateError::Failed("somebody reads what stands in the log".into()));
+    }
+    Ok(())
 }
 
 struct Replies {

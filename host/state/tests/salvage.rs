@@ -371,6 +371,28 @@ async fn a_start_that_was_interrupted_is_ended_by_the_next_one() {
     }
 }
 
+/// A start that was killed after it had moved all, and before anybody could read of it.
+#[tokio::test]
+async fn what_was_done_and_not_told_is_told_by_the_next_start() {
+    let bytes = whole().await;
+    for (is_kept, ending) in [(true, "20260102T030405Z"), (false, "20260102T030405Z-2")] {
+        let home = Home::with(&bytes);
+        let aside = home.at(&format!("state.sqlite.damaged-{ending}"));
+        if is_kept {
+            std::fs::write(&aside, "the damaged one").unwrap();
+        }
+        for left in [&format!("salvage-untold-{ending}"), "salvaging-from", "salvaging-from-wal", "salvaging"] {
+            std::fs::write(home.at(&format!("state.sqlite.{left}")), "").unwrap();
+        }
+        let state = home.start();
+        let told = state.salvaged().map(|told| (told.aside.clone(), told.of("alert")));
+        assert_eq!(told, is_kept.then_some((aside, (40, true))));
+        assert!(!home.names().iter().any(|n| n.contains("salvag")), "{:?}", home.names());
+        drop(state);
+        assert_eq!(home.start().salvaged(), None, "it is told once");
+    }
+}
+
 #[tokio::test]
 async fn earlier_damaged_files_are_kept_and_counted() {
     let home = Home::with(&xored(&whole().await, 1, PAGE));
@@ -470,4 +492,5 @@ async fn damage_that_is_met_while_it_runs_names_the_file_and_the_way_out() {
     }
     let copy = state.backup(home.at("copy")).await.unwrap_err();
     assert!(copy.to_string().contains("restart Belfry"), "{copy}");
+    assert_eq!(home.names(), ["state.sqlite"], "nothing of the copy is left");
 }

@@ -203,6 +203,10 @@ async fn serve_with(
     }
     let store = app.store.clone();
     let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    if let Err(error) = app.state.close().await {
+        // What was acknowledged stands in its log.
+        tracing::warn!(%error, "the log of the state was not moved into its file");
+    }
     forced.abort();
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
